@@ -271,7 +271,7 @@ def _to_float64(value: ArrayLike | torch.Tensor) -> Array:
 
 
 def _error_ratios(ours: Array, theirs: Array, allowed: Array) -> tuple[Array, Array]:
-    """Return absolute errors (infinite where only one side is finite), and errors relative to the tolerance."""
+    """Return absolute errors (infinite where only one side is finite) and errors relative to tolerance."""
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.abs(ours - theirs)
         error = np.where(np.isfinite(error), error, np.where(ours == theirs, 0.0, np.inf))
@@ -279,7 +279,7 @@ def _error_ratios(ours: Array, theirs: Array, allowed: Array) -> tuple[Array, Ar
 
 
 def _pixel_fraction(wrong: Array) -> float:
-    """Return the fraction of pixels that are wrong in any channel; channels are a first or last axis of 3."""
+    """Return the fraction of pixels that are wrong in any channel; channels: a first or last axis of 3."""
     if wrong.ndim == 3:
         for axis in (0, 2):
             if wrong.shape[axis] == 3:

@@ -1,4 +1,4 @@
-"""Which check serves which case of seeking_shape."""
+"""Checks of seeking_shape by kind of case."""
 
 from parity.check_registry import CheckRegistry, case_check
 

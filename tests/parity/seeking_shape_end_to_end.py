@@ -1,4 +1,4 @@
-"""Parity of the whole evaluation: files on the disk, through our readers and network, to figures."""
+"""Parity of the complete evaluation: from files through readers and network to metrics."""
 
 import tempfile
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from voiceface.datasets.trials.trial_list import identity_indices
 
 
 def evaluation_end_to_end(case: Case, log: ComparisonLog) -> None:
-    """Pictures, recordings, tables and lists are written as a user has them; all else runs from there."""
+    """Write images, recordings, tables and lists as users have them, and run the evaluation on them."""
     meta = case.meta
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -64,7 +64,7 @@ def evaluation_end_to_end(case: Case, log: ComparisonLog) -> None:
 
 
 def write_files(case: Case, root: Path) -> dict[str, Path]:
-    """The data folder of the case; the paths of its lists by name."""
+    """Write the data directory of the case; return the paths of its lists by name."""
     folder = root / "list_wav"
     paths = write_lists(folder, case.meta["lists"])
     (folder / "vox1_test.csv").write_bytes(
@@ -83,7 +83,7 @@ def write_files(case: Case, root: Path) -> dict[str, Path]:
 
 
 def build_embedder(case: Case) -> Embedder:
-    """The network with the case's weights, behind the readers that evaluation uses."""
+    """Build the network with the case's weights and the readers of the evaluation."""
     state = case.filled_weights()
     kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
     architecture = infer_model_config({**kept, **state})
@@ -94,14 +94,14 @@ def build_embedder(case: Case) -> Embedder:
 
 
 def embed(corpus: Corpus, embedder: Embedder) -> dict[str, Tensor]:
-    """Embedding of every clip and picture by path."""
+    """Embed every clip and image; return embeddings by path."""
     voices = embedder.embed_voices([corpus.voice_path(item) for item in corpus.voices])
     faces = embedder.embed_faces([corpus.face_path(item) for item in corpus.faces])
     return {**dict(zip(corpus.voices, voices)), **dict(zip(corpus.faces, faces))}
 
 
 def compare_embedding(case: Case, log: ComparisonLog, item: str, vector: Tensor) -> None:
-    """Voices by value, faces by direction (JPEG decoders may differ by a grey level)."""
+    """Compare voices by value, faces by direction (JPEG decoders may differ by a grey level)."""
     theirs = case.arrays.get(f"feat:{item}")
     if theirs is None:
         log.compare_equal(f"feat:{item}", "absent", "present")

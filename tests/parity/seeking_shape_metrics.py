@@ -1,4 +1,4 @@
-"""Parity of evaluation figures: on stored features, on the published lists, and from files to figures."""
+"""Parity of evaluation metrics: on stored features, on the published lists, and from files."""
 
 import re
 import tempfile
@@ -22,7 +22,7 @@ FeatureLookup = Callable[[Sequence[str]], Tensor]
 
 
 def compute_scores(trial_list: TrialList, features: FeatureLookup) -> Tensor:
-    """Cosine similarities of a match or verify list, lines x candidates."""
+    """Compute cosine similarities of a matching or verification list, lines x candidates."""
     assert trial_list.probe_index is not None and trial_list.gallery_index is not None
     return pair_scores(
         features(trial_list.probes),
@@ -35,7 +35,7 @@ def compute_scores(trial_list: TrialList, features: FeatureLookup) -> Tensor:
 def compute_metric(
     trial_list: TrialList, features: FeatureLookup, identity_indices: Callable[[list[str]], Array]
 ) -> tuple[float, Any]:
-    """The figure of a list by the published rules for ties, and what it was made from."""
+    """Compute the metric of a list by the published tie rules; also return its scores."""
     if trial_list.kind == "retrieval":
         ids = (torch.from_numpy(identity_indices(items)) for items in (trial_list.probes, trial_list.gallery))
         result = compute_retrieval(
@@ -54,7 +54,7 @@ def compute_metric(
 
 
 def write_lists(folder: Path, lists: Mapping[str, Sequence[Sequence[str]]]) -> dict[str, Path]:
-    """The case's lists as published text files, by name."""
+    """Write the case's lists as published text files; return paths by name."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.txt" for name in lists}
     for name, lines in lists.items():
@@ -63,7 +63,7 @@ def write_lists(folder: Path, lists: Mapping[str, Sequence[Sequence[str]]]) -> d
 
 
 def metrics(case: Case, log: ComparisonLog) -> None:
-    """Figures on stored features."""
+    """Check metrics on stored features."""
     meta, known = case.meta, case.tolerance(atol=1e-6)
     rows = {name: index for index, name in enumerate(meta["names"])}
     table, identity = case.tensor("features"), case.arrays["identity"]
@@ -90,7 +90,7 @@ def metrics(case: Case, log: ComparisonLog) -> None:
 
 
 def _average_precision(relevance: Sequence[int]) -> float:
-    """Through the retrieval of one query whose gallery falls off in similarity in the given order."""
+    """Average precision by the retrieval of one query whose gallery is sorted by similarity."""
     angle = torch.linspace(0.1, 1.5, len(relevance), dtype=torch.float64)
     gallery = torch.stack([angle.cos(), angle.sin()], dim=1)
     ids = torch.tensor(relevance)
@@ -101,7 +101,7 @@ def _average_precision(relevance: Sequence[int]) -> float:
 
 
 def published_lists_evaluation(case: Case, log: ComparisonLog) -> None:
-    """Figures on the published lists at full scale, with made-up features."""
+    """Check metrics on the published lists at full size, with generated features."""
     folder = next(
         (
             place
@@ -158,7 +158,7 @@ def published_lists_evaluation(case: Case, log: ComparisonLog) -> None:
 def _list_statistics(
     trial_list: TrialList, identity_indices: Callable[[list[str]], Array], keys: dict[str, Any]
 ) -> dict[str, Any]:
-    """What a reader finds in a list."""
+    """Statistics of a list as read."""
     people = set(identity_indices(trial_list.probes)) | set(identity_indices(trial_list.gallery))
     if trial_list.kind == "retrieval":
         size = {

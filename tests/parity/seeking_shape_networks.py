@@ -27,7 +27,7 @@ WINDOW_KEY, MEL_BANK_KEY = "V.model.torchfb.spectrogram.window", "V.model.torchf
 
 
 def voice_frontend(case: Case, log: ComparisonLog) -> None:
-    """Window, bank, power, mel, log, standardising."""
+    """Check window, filter bank, power, mel, log, standardisation."""
     config = case.config
     n_fft, hop = config.get("n_fft", 512), config.get("hop_length", 160)
     front = SeekingShapeLogMel(
@@ -63,7 +63,7 @@ def voice_frontend(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def voice_embedder(case: Case, log: ComparisonLog) -> None:
-    """Thin ResNet with pooling and head, and its activations."""
+    """Check Thin ResNet with pooling and head, and its activations."""
     state = case.filled_weights()
     branch = VoiceBranch(_voice_config(case, state), len(state["V.fc.2.weight"])).eval()
     load_into(branch, _strip_prefix("V.", state), ignore=["model.torchfb.*"])
@@ -103,7 +103,7 @@ def voice_embedder(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def face_embedder(case: Case, log: ComparisonLog) -> None:
-    """IR network, head, classifier, and its activations."""
+    """Check the IR network, head, classifier, and activations."""
     state = case.filled_weights()
     pictures = case.tensor("images_bgr_u8").permute(0, 3, 1, 2).float()
     config = infer_face_config(state, pictures.shape[2])
@@ -140,7 +140,7 @@ def face_embedder(case: Case, log: ComparisonLog) -> None:
 
 
 def losses(case: Case, log: ComparisonLog) -> None:
-    """Both losses, both weightings, gradients, and the hardness average."""
+    """Check both losses, both weightings, gradients, and the moving average of the hardness."""
     config, known = case.config, case.tolerance(atol=1e-5, rtol=1e-4)
     constant = config.get("explicit_constant_inside_logarithm", 5.4)
     labels = case.tensor("labels")
@@ -182,7 +182,7 @@ def losses(case: Case, log: ComparisonLog) -> None:
 
 
 def _directions(face: Tensor, voice: Tensor, constant: float) -> dict[str, Tensor]:
-    """The two directions of the explicit loss, and the loss without being told the labels."""
+    """Return the two directions of the explicit loss, and the loss without labels."""
     from seeking_shape.losses import directional_alignment_loss
 
     same = torch.eye(len(face), dtype=torch.bool)
@@ -194,7 +194,7 @@ def _directions(face: Tensor, voice: Tensor, constant: float) -> dict[str, Tenso
 
 
 def train_step(case: Case, log: ComparisonLog) -> None:
-    """Optimiser steps of the whole model: double precision must agree closely, single in its first step."""
+    """Check optimiser steps of the whole model: closely in double precision, the first step in single."""
     stored = case.find_sibling("window", "mel_fb")
     front = (
         {} if stored is None else {WINDOW_KEY: stored.tensor("window"), MEL_BANK_KEY: stored.tensor("mel_fb")}
@@ -209,7 +209,7 @@ def train_step(case: Case, log: ComparisonLog) -> None:
 
 
 def _steps(case: Case, front: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Any]:
-    """Run the steps of the case; everything that is stored, by its name."""
+    """Run the steps of the case; return every stored value by name."""
     config, state = case.config, case.filled_weights()
     pictures = case.tensor("images_bgr_u8").permute(0, 3, 1, 2).to(dtype)
     kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
@@ -308,7 +308,7 @@ def _compare_steps(
 
 
 def checkpoint_layout(case: Case, log: ComparisonLog) -> None:
-    """Key names, shapes, constants, and the order of parameters in the optimiser."""
+    """Check key names, shapes, constants, and the order of parameters in the optimiser."""
     meta, layout = case.meta, {key: tuple(shape) for key, shape in case.meta["layout"].items()}
     config = infer_model_config({key: torch.empty(shape, device="meta") for key, shape in layout.items()})
     classes = case.config.get("num_classes", config.num_classes)
@@ -340,7 +340,7 @@ def checkpoint_layout(case: Case, log: ComparisonLog) -> None:
 
 
 def _file_layouts(log: ComparisonLog, model: Voice2Face, meta: dict[str, Any]) -> None:
-    """What our writers put into published files."""
+    """Check the content of published files that we write."""
     import tempfile
     from pathlib import Path
 
@@ -361,7 +361,7 @@ def _file_layouts(log: ComparisonLog, model: Voice2Face, meta: dict[str, Any]) -
 
 
 def _compare_layout(log: ComparisonLog, what: str, state: dict[str, Tensor], theirs: dict[str, Any]) -> None:
-    """Exactly these keys, in any order, with these shapes."""
+    """Check for exactly these keys, in any order, with these shapes."""
     found = {key: tuple(value.shape) for key, value in state.items()}
     expected = {key: tuple(shape) for key, shape in theirs.items()}
     wrong = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
@@ -369,7 +369,7 @@ def _compare_layout(log: ComparisonLog, what: str, state: dict[str, Tensor], the
 
 
 def _voice_config(case: Case, state: dict[str, Tensor]) -> Any:
-    """Architecture by the layout, front end by the configuration."""
+    """Return the architecture from the layout, and the front end from the configuration."""
     kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
     found = infer_voice_config({**kept, **state})
     return found.model_copy(update={"n_mels": case.config.get("n_mels", found.n_mels)})

@@ -1,4 +1,4 @@
-"""Parity of what happens over many iterations: hardness, identity weights, rates and events."""
+"""Parity over many iterations: hardness, identity weights, learning rates and events."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from voiceface.training.optimisers import build_lr_schedule
 
 
 def identity_reweighting(case: Case, log: ComparisonLog) -> None:
-    """A whole run of the re-weighting state on made-up losses, in single and double precision."""
+    """Check a complete run of the re-weighting state on generated losses, in single and double precision."""
     config = case.config
     names = {
         "update_every": "update_interval",
@@ -83,7 +83,7 @@ def identity_reweighting(case: Case, log: ComparisonLog) -> None:
 
 
 def schedule(case: Case, log: ComparisonLog) -> None:
-    """Learning rates and events of named configurations; ours stops exactly at max_iter."""
+    """Check learning rates and events of named configurations; ours stops exactly at max_steps."""
     for name, stated in case.meta["schedules"].items():
         config = {**case.config, **stated["config"]}
         changes, events = _trace_run(config)
@@ -100,12 +100,12 @@ def schedule(case: Case, log: ComparisonLog) -> None:
 
 
 def _events_before(events: list[list[Any]], limit: int) -> list[list[Any]]:
-    """Published events without the weight updates of the surplus iterations."""
+    """Return published events without the weight updates of the surplus iterations."""
     return [event for event in events if not (event[0] == "weight_update" and event[1] >= limit)]
 
 
 def _trace_run(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]:
-    """Rate changes and events of one run, from the functions that training calls."""
+    """Trace learning rate changes and events of one run, by the functions that training calls."""
     experiment = translate(_to_published_config(config)).config
     stated = {
         "warm_up": config["first_weight_update"],
@@ -135,7 +135,7 @@ def _trace_run(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any
 
 
 def _to_published_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The case's flat configuration as the published file would say it."""
+    """Convert the case's flat configuration to the published file's form."""
     solver = {key: config[key] for key in ("lr", "lr_decay_iter", "lr_decay")}
     keys = ("max_iter", "weight_update_iter", "val_iter", "start_eval_it", "save_iter")
     training = {key: config[key] for key in keys} | {"batchsize": config["batch"]}

@@ -1,4 +1,4 @@
-"""Parity of StyleGAN2's operators and layers, and of pictures in bytes."""
+"""Parity of StyleGAN2's operators and layers, and of the conversion of images to bytes."""
 
 import re
 from typing import Any
@@ -20,7 +20,7 @@ LOOSE = ToleranceRule(atol=1e-5, rtol=1e-4)
 
 
 def upfirdn2d(case: Case, log: ComparisonLog) -> None:
-    """Every variant, and the gradient of one."""
+    """Check every variant, and the gradient of one."""
     x = case.tensor("x").requires_grad_()
     for stated in case.config["variants"]:
         kernel = case.tensor(f"kernel_{stated['kernel']}")
@@ -34,7 +34,7 @@ def upfirdn2d(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def fir_layers(case: Case, log: ComparisonLog) -> None:
-    """Layers that resample, and their kernels."""
+    """Check resampling layers and their kernels."""
     x = case.tensor("x")
     blurred_up = resampled(x, fir_kernel(gain=4.0), pad=(2, 1))
     blurred_down = resampled(x, fir_kernel(), pad=(2, 2))
@@ -57,7 +57,7 @@ def fir_layers(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def fused_leaky_relu(case: Case, log: ComparisonLog) -> None:
-    """With and without bias, of pictures and of rows, with another slope."""
+    """Check with and without bias, for images and rows, and with another slope."""
     x4, x2, bias = (case.tensor(name) for name in ("x4", "x2", "bias"))
     case.compare(log, "y4", activated(x4, bias), default=LOOSE)
     case.compare(log, "y2", activated(x2, bias), default=LOOSE)
@@ -67,7 +67,7 @@ def fused_leaky_relu(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def equal_linear(case: Case, log: ComparisonLog) -> None:
-    """With activation and a learning-rate factor, and plain."""
+    """Check with activation and learning rate factor, and without."""
     x = case.tensor("x")
     case.compare(log, "pixel_norm", PixelNorm()(x), default=LOOSE)
     for name in sorted(case.array_names):
@@ -83,7 +83,7 @@ def equal_linear(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def modulated_conv(case: Case, log: ComparisonLog) -> None:
-    """Both forms of every stated layer, in single precision, and in double by the same bounds."""
+    """Check both implementations of every layer in single precision, and in double with equal tolerances."""
     config = case.config
     for name, stated in config["cases"].items():
         state = load_weights(case, name)
@@ -108,7 +108,7 @@ def modulated_conv(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def styled_conv_torgb(case: Case, log: ComparisonLog) -> None:
-    """A styled convolution; pictures of a block with and without what comes before."""
+    """Check a styled convolution, and images of a block with and without the previous one."""
     x, style, noise = (case.tensor(name) for name in ("x", "style", "noise"))
     state = load_weights(case, "styled_conv")
     outputs, inputs = state["conv.weight"].shape[1:3]
@@ -125,12 +125,12 @@ def styled_conv_torgb(case: Case, log: ComparisonLog) -> None:
 
 
 def make_image(case: Case, log: ComparisonLog) -> None:
-    """Bytes of pictures."""
+    """Check the bytes of images."""
     case.compare(log, "u8", to_uint8(case.tensor("x")).astype(int))
 
 
 def _gradient_arguments(case: Case) -> tuple[Tensor, Any, Any, list[int]]:
-    """Kernel, factors and padding whose gradient is stored, as the description of the outputs states them."""
+    """Return kernel, factors and padding of the stored gradient, from the description of the outputs."""
     text = str(case.meta.get("outputs", ""))
     number = r"(\d+|[\[(][\d, ]+[\])])"
     stated = re.search(rf"kernel_(\w+), up {number}, down {number}, pad [\[(]([-\d, ]+)[\])]", text)
@@ -142,7 +142,7 @@ def _gradient_arguments(case: Case) -> tuple[Tensor, Any, Any, list[int]]:
 
 
 def _load_layer(layer: torch.nn.Module, state: dict[str, Tensor]) -> None:
-    """Put weights into a layer; kernels are constants, and must be the same ones."""
+    """Load weights into a layer; kernels are constants and must agree."""
     own = dict(layer.named_buffers())
     kernels = {key: value for key, value in state.items() if key.endswith("kernel")}
     for key, value in kernels.items():

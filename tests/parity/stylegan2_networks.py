@@ -1,4 +1,4 @@
-"""Parity of StyleGAN2's networks, losses, augmentation, factorisation and distances of features."""
+"""Parity of StyleGAN2's networks, losses, augmentation, factorisation and Fréchet distance."""
 
 import re
 
@@ -21,7 +21,7 @@ LOOSE = ToleranceRule(atol=1e-3, rtol=2e-3)
 
 @torch.no_grad()
 def generator(case: Case, log: ComparisonLog) -> None:
-    """Codes and pictures in every way of the call that the case stores."""
+    """Check latents and images of every stored call."""
     config, network = case.config, readers.build_generator(load_weights(case))
     stored = case.array_names
     _compare_sizes(log, network, config)
@@ -56,7 +56,7 @@ def generator(case: Case, log: ComparisonLog) -> None:
 
 
 def generator_grad(case: Case, log: ComparisonLog) -> None:
-    """Gradient of a weighted mean of the picture with respect to the code."""
+    """Check the gradient of a weighted mean of the image with respect to the latent."""
     network = readers.build_generator(load_weights(case)).requires_grad_(False)
     w, c = load_input(case, "w").requires_grad_(), load_input(case, "c")
     picture, _ = network(w, input_is_latent=True, randomize_noise=False)
@@ -67,7 +67,7 @@ def generator_grad(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def discriminator(case: Case, log: ComparisonLog) -> None:
-    """Scores, and what is left at 4 pixels."""
+    """Check scores, and features at 4 pixels."""
     network = readers.build_discriminator(
         load_weights(case),
         config=readers.infer_discriminator_config(load_weights(case)).model_copy(
@@ -87,7 +87,7 @@ def discriminator(case: Case, log: ComparisonLog) -> None:
 
 
 def gan_losses(case: Case, log: ComparisonLog) -> None:
-    """Losses of stored scores, R1 and path length of filled networks."""
+    """Check losses of stored scores, and R1 and path length of networks with filled weights."""
     real, fake = case.tensor("real_pred"), case.tensor("fake_pred")
     case.compare(log, "d_logistic", losses.discriminator_loss(real, fake), default=LOOSE)
     case.compare(log, "g_nonsat", losses.generator_loss(fake), default=LOOSE)
@@ -113,7 +113,7 @@ def gan_losses(case: Case, log: ComparisonLog) -> None:
 
 
 def load_noise_maps(case: Case, network: Generator) -> list[Tensor]:
-    """The noise list of a case: one rule for all maps, the seed of map i stated as `first+i`."""
+    """Generate the noise maps of a case: one rule for all, the seed of map i is stated as `first+i`."""
     stated = case.meta["inputs"]["noise_i"]
     first = int(re.match(r"\d+", str(stated["seed"]))[0])  # type: ignore[index]
     return [
@@ -123,13 +123,13 @@ def load_noise_maps(case: Case, network: Generator) -> list[Tensor]:
 
 
 def summary_statistics(values: Tensor) -> Tensor:
-    """Mean, unbiased deviation, minimum, maximum."""
+    """Mean, unbiased standard deviation, minimum, maximum."""
     x = values.detach().double()
     return torch.stack([x.mean(), x.std(), x.min(), x.max()])
 
 
 def _stored_part(name: str, picture: Tensor, case: Case) -> Tensor:
-    """The stored part of a picture: its statistics, a corner, or every so many rows and columns."""
+    """Return the stored part of an image: statistics, a corner, or strided rows and columns."""
     if name.endswith("_stats"):
         return summary_statistics(picture)
     if name.endswith("_corner"):
@@ -143,7 +143,7 @@ def _stored_part(name: str, picture: Tensor, case: Case) -> Tensor:
 
 
 def _compare_sizes(log: ComparisonLog, network: Generator, config: dict[str, object]) -> None:
-    """What the case says of the network's sizes."""
+    """Compare the sizes of the network with those that the case states."""
     found = {
         "size": network.config.size,
         "style_dim": network.config.style_dim,
@@ -157,7 +157,7 @@ def _compare_sizes(log: ComparisonLog, network: Generator, config: dict[str, obj
 
 
 def ada_tune(case: Case, log: ComparisonLog) -> None:
-    """Probability and mean sign after every batch; decay of the running mean."""
+    """Check probability and mean sign after every batch, and the decay of the moving average."""
     config = case.config
     ada = AdaptiveAugment(float(config["target"]), int(config["length"]), int(config["update_every"]))
     found = []
@@ -173,7 +173,7 @@ def ada_tune(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def ada_augment(case: Case, log: ComparisonLog) -> None:
-    """The warp, in single and in double precision, and the colours."""
+    """Check the warp in single and double precision, and the colours."""
     picture, inverse, colours = (case.tensor(name) for name in ("img", "G_inverse", "C"))
     taps = case.config.get("sym6") or SYM6
     case.compare(log, "affine", warp(picture, inverse, taps), default=LOOSE)
@@ -183,7 +183,7 @@ def ada_augment(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def closed_form_factor(case: Case, log: ComparisonLog) -> None:
-    """Singular values and directions of the stacked modulations."""
+    """Check singular values and directions of the stacked modulations."""
     found = factorise(load_weights(case))
     case.compare(log, "singular_values", found.strengths, default=LOOSE)
     for name in case.arrays:
@@ -192,6 +192,6 @@ def closed_form_factor(case: Case, log: ComparisonLog) -> None:
 
 
 def fid(case: Case, log: ComparisonLog) -> None:
-    """Fréchet distance of two sets of features."""
+    """Check the Fréchet distance of two sets of features."""
     a, b = (case.tensor(name, torch.float64) for name in ("a", "b"))
     case.compare(log, "fid_f64", frechet_distance(a, b), default=LOOSE)

@@ -1,4 +1,4 @@
-"""Which check serves which case of cmpc2 and voicestyle."""
+"""Checks of cmpc2 and voicestyle by kind of case."""
 
 from parity.check_registry import CheckRegistry, case_check
 

@@ -1,4 +1,4 @@
-"""Parity of the networks that judge pictures: LPIPS with each trunk, the face recogniser, the ID loss."""
+"""Parity of the image losses: LPIPS with each backbone, IR-SE50, the ID loss."""
 
 import ast
 import operator
@@ -31,7 +31,7 @@ OPERATORS: dict[type, Callable[[Tensor, Tensor], Tensor]] = {
 
 @torch.no_grad()
 def lpips(case: Case, log: ComparisonLog) -> None:
-    """Distances, every tap's own part, and where the pictures differ."""
+    """Check distances, the part of every layer, and spatial distances."""
     config, given = case.config, load_inputs(case)
     network = LPIPS(config["net"], scaled=str(config.get("version", "0.1")) != "0.0")
     state = apply_key_table(load_weights(case), LPIPS_KEY_TABLE)
@@ -59,7 +59,7 @@ def lpips(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def irse50(case: Case, log: ComparisonLog) -> None:
-    """Features of unit length, folded and not, and what stands after some of the units."""
+    """Check unit features, batch norms fused and not, and outputs of some units."""
     network, x = build_recogniser(load_weights(case), case.name), load_inputs(case)["x"]
     if "parameters" in case.config:
         count = sum(value.numel() for value in network.parameters())
@@ -89,7 +89,7 @@ def irse50(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def id_loss(case: Case, log: ComparisonLog) -> None:
-    """Features of whole pictures of 256 and other sizes; the loss of a pair of batches."""
+    """Check features of images of 256 pixels and of other sizes, and the loss of a pair of batches."""
     network, given = build_recogniser(load_weights(case), case.name), load_inputs(case)
     judge = IRIdentityEncoder(network)
     for name, ours in (("crop_rows", CROP_ROWS), ("crop_cols", CROP_COLUMNS)):
@@ -114,7 +114,7 @@ def id_loss(case: Case, log: ComparisonLog) -> None:
 
 
 def build_recogniser(state: Mapping[str, Tensor], source: str) -> IR:
-    """The IR network of weights, its sizes read off their shapes."""
+    """Build the IR network of the weights; sizes are inferred from their shapes."""
     sizes = infer_face_config(state, "")
     features = int(state["output_layer.3.weight"].shape[0])
     network = IR(
@@ -125,7 +125,7 @@ def build_recogniser(state: Mapping[str, Tensor], source: str) -> IR:
 
 
 def load_inputs(case: Case) -> dict[str, Tensor]:
-    """All inputs by name: stored ones, drawn ones, and sums of them such as `clip(a + 0.25*n, -1, 1)`."""
+    """Load all inputs by name: stored ones, random ones, and formulas such as `clip(a + 0.25*n, -1, 1)`."""
     found = {name: case.tensor(name) for name in case.meta["inputs"] if name in case.arrays}
     for name, stated in case.meta["inputs"].items():
         if name not in found and isinstance(stated, Mapping):
@@ -137,13 +137,13 @@ def load_inputs(case: Case) -> dict[str, Tensor]:
 
 
 def first_index(case: Case, pattern: str) -> int:
-    """The first of the rows, columns or channels that a part holds; 0 where the case does not say."""
+    """Return the first of the rows, columns or channels that are stored; 0 if the case does not state it."""
     found = re.search(pattern, str(case.meta.get("outputs", "")))
     return int(found[1] or 0) if found else 0
 
 
 def _evaluate_formula(node: ast.expr, known: Mapping[str, Tensor]) -> Tensor:
-    """A formula of names, numbers, sums, products and `clip`, in the precision of the arrays."""
+    """Evaluate a formula of names, numbers, sums, products and `clip` in the precision of the arrays."""
     if isinstance(node, ast.Name):
         return known[node.id]
     if isinstance(node, ast.Constant):

@@ -1,4 +1,4 @@
-"""Weights and inputs of voicestyle's and cmpc2's cases: fill rule, rescaling after it, seeded arrays."""
+"""Weights and inputs of the cases of voicestyle and cmpc2: fill rule, rescaling, random arrays."""
 
 import math
 import re
@@ -12,11 +12,11 @@ from torch import Tensor
 
 
 def load_weights(case: Case, network: str | None = None) -> dict[str, Tensor]:
-    """Weights by key of a case, or of one of its networks, rescaled as the folder's README says.
+    """Load the weights of a case or of one of its networks, rescaled as the cases' README states.
 
     Args:
-        case: the case; without a layout of its own that of the case which `config.see` names.
-        network: its name where the case has several; None where it has one, or where `see` names it.
+        case: the case; without its own layout the layout of the case that `config.see` names.
+        network: name of the network if the case has several; None if it has one, or if `see` names it.
     """
     if not case.meta.get("layout") and "see" in case.config:
         words = str(case.config["see"]).split()
@@ -33,16 +33,16 @@ def load_weights(case: Case, network: str | None = None) -> dict[str, Tensor]:
 
 
 def load_input(case: Case, name: str) -> Tensor:
-    """An input: the stored array of this name, else the one that its rule gives."""
+    """Load an input: the stored array of this name, else the one that its rule gives."""
     if name in case.arrays:
         return case.tensor(name)
     return generate_array(case.meta["inputs"][name])
 
 
 def generate_array(spec: Mapping[str, Any], seed: int | None = None) -> Tensor:
-    """The array of a rule `normal` (also `0.5*normal + 0.1`) or `uniform(a,b)`.
+    """Generate the array of a rule `normal` (also `0.5*normal + 0.1`) or `uniform(a,b)`.
 
-    With the rule's own seed unless another is given.
+    The rule's own seed is used unless another is given.
     """
     rng = np.random.Generator(np.random.PCG64(int(spec["seed"]) if seed is None else seed))
     rule = str(spec["rule"])
@@ -56,14 +56,14 @@ def generate_array(spec: Mapping[str, Any], seed: int | None = None) -> Tensor:
 
 
 def _network_entry(table: Any, network: str | None) -> Any:
-    """The network's entry of a table by networks, or the table itself."""
+    """Return the entry of a network in a table by networks, or the table itself."""
     return (
         table[network] if network is not None and isinstance(table, Mapping) and network in table else table
     )
 
 
 def _rescale(key: str, value: Any, rules: Any, constants: Mapping[str, Any]) -> Tensor:
-    """The first rule whose pattern is found applies; `then_multiply_by` in addition, afterwards."""
+    """Apply the first rule whose pattern matches, then every matching `then_multiply_by`."""
     tensor = torch.as_tensor(value)
     found = [rule for rule in rules if re.search(rule["pattern"], key)]
     first = next((rule for rule in found if "then_multiply_by" not in rule), None)
@@ -80,7 +80,7 @@ def _rescale(key: str, value: Any, rules: Any, constants: Mapping[str, Any]) -> 
 
 
 def _parse_factor(stated: object, tensor: Tensor) -> float:
-    """A number, or a multiple of the root of the fan-in."""
+    """Parse a number, or a multiple of the square root of the fan-in."""
     if isinstance(stated, int | float):
         return float(stated)
     number, _, root = str(stated).rpartition("*")

@@ -1,4 +1,4 @@
-"""Parity of inversion and voice guidance: schedules, noise maps, aggregation, whole short runs."""
+"""Parity of inversion and guidance: schedules, noise maps, aggregation, short complete runs."""
 
 import re
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ NUM_EARLY_STEPS = 5
 
 
 class RecordedNoise:
-    """The numbers that a case recorded, by what they were drawn for."""
+    """Random numbers recorded in a case, by their role."""
 
     def __init__(self, case: Case) -> None:
         self.by_role = {str(each["role"]): each for each in case.meta["inputs"]["random_draws"]}
         self.step = 0
 
     def z(self) -> Tensor:
-        """Draws of the mean latent."""
+        """Samples of the mean latent."""
         return self._generate("z for")
 
     def normal(self, role: str, shape: Sequence[int], rows: Sequence[int]) -> Tensor:
@@ -52,7 +52,7 @@ class RecordedNoise:
 
 
 def noise_regularizer(case: Case, log: ComparisonLog) -> None:
-    """Regulariser of noise maps, its gradient, and their standardisation."""
+    """Check the regulariser of noise maps, its gradient, and their normalisation."""
     sizes, batch, stated = case.config["sizes"], int(case.config["batch"]), case.meta["inputs"]["noise_i"]
     first = int(str(stated["seed"]).split("+")[0])
     shapes = [(batch, 1, side, side) for side in sizes]
@@ -83,7 +83,7 @@ def noise_regularizer(case: Case, log: ComparisonLog) -> None:
 
 
 def lr_schedule(case: Case, log: ComparisonLog) -> None:
-    """Learning rate and strength of latent noise, step by step."""
+    """Check learning rate and latent noise strength, step by step."""
     config = case.config
     rates = [float(each) for each in config["initial_lr"]]
     for steps in config["steps"]:
@@ -104,7 +104,7 @@ def lr_schedule(case: Case, log: ComparisonLog) -> None:
 
 
 def latent_aggregate(case: Case, log: ComparisonLog) -> None:
-    """Mean of the codes of several pictures."""
+    """Check the mean of the latents of several images."""
     names = case.array_names
     given = next(name for name in ("latents", "latent", "w") if name in names)
     for name in sorted(names - {given}):
@@ -112,7 +112,7 @@ def latent_aggregate(case: Case, log: ComparisonLog) -> None:
 
 
 def projector_run(case: Case, log: ComparisonLog) -> None:
-    """A whole short inversion of several pictures, coupled as published."""
+    """Check a short inversion of several images, coupled as published."""
     config, draws = case.config, RecordedNoise(case)
     layouts = case.meta["layout"]
     name = next(each for each in layouts if each.startswith("generator"))
@@ -127,7 +127,7 @@ def projector_run(case: Case, log: ComparisonLog) -> None:
         latent_noise_ramp=float(config["noise_ramp"]),
         noise_regularisation=float(config["noise_regularize"]),
         perceptual_weight=float(config["perceptual_weight"]),
-        mse_weight=float(config["mse_weight"]) or 1e-30,  # so that its value is in the history
+        mse_weight=float(config["mse_weight"]) or 1e-30,  # not 0, so that the history contains it
         identity_weight=float(config["id_weight"]),
         space="w_plus" if config.get("w_plus") else "w",
         batching="coupled",
@@ -168,7 +168,7 @@ def projector_run(case: Case, log: ComparisonLog) -> None:
 
 
 def voice_optimize_run(case: Case, log: ComparisonLog) -> None:
-    """A whole short guidance by a voice."""
+    """Check a short guidance by a voice."""
     from cmpc2.published import build_model_for_state
 
     config, draws = case.config, RecordedNoise(case)

@@ -1,4 +1,4 @@
-"""Tiny networks, a bank of painted pictures and recordings, made once per session."""
+"""Fixtures: tiny networks, a face bank and recordings."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def call() -> CommandRunner:
 
 @pytest.fixture(scope="session")
 def generator() -> Generator:
-    """8 pixels, codes of 8; its noise maps are seen."""
+    """8 pixels, latents of 8; its noise maps are seen."""
     torch.manual_seed(0)
     network = Generator(GeneratorConfig(size=8, channels=(6, 6), style_dim=8, n_mlp=2))
     for name, value in network.named_parameters():
@@ -65,14 +65,14 @@ def embedder() -> Embedder:
 
 
 def random_image(number: int, side: int = 24) -> NDArray[np.uint8]:
-    """A picture (side, side, 3) unlike those of other numbers."""
+    """An image (side, side, 3) unlike those of other numbers."""
     rng = np.random.default_rng(number)
     small = rng.integers(0, 256, (4, 4, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def write_image(path: Path, number: int, mode: str = "RGB") -> Path:
-    """Write a picture."""
+    """Write an image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(random_image(number)).convert(mode).save(path)
     return path
@@ -80,7 +80,7 @@ def write_image(path: Path, number: int, mode: str = "RGB") -> Path:
 
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of nine pictures of three people."""
+    """A directory of nine images of three identities."""
     root = tmp_path_factory.mktemp("faces")
     for number in range(9):
         write_image(root / f"person{number % 3}" / f"{number}.png", number)
@@ -99,7 +99,7 @@ def synthetic_speech(seed: int, seconds: float = 2.0) -> NDArray[np.int16]:
 
 @pytest.fixture(scope="session")
 def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two recordings."""
+    """A directory of two recordings."""
     root = tmp_path_factory.mktemp("voices")
     for number in range(2):
         write_wav(root / f"v{number}.wav", synthetic_speech(number))

@@ -1,4 +1,4 @@
-"""One code of several: what every way of aggregation has in common, and what each is."""
+"""Aggregation of latents."""
 
 from typing import get_args
 
@@ -19,7 +19,7 @@ FITS = torch.tensor([0.1, 0.5, 0.2, 0.4, 0.3])
 
 
 @pytest.mark.parametrize("by", WAYS)
-def test_the_order_does_not_matter(codes, by):
+def test_order_of_latents_does_not_matter(codes, by):
     order = torch.tensor([3, 0, 4, 2, 1])
     found, turned = aggregate_latents(codes, by, FITS), aggregate_latents(codes[order], by, FITS[order])
     assert found.shape == (1, *codes.shape[1:])
@@ -27,16 +27,16 @@ def test_the_order_does_not_matter(codes, by):
 
 
 @pytest.mark.parametrize("by", WAYS)
-def test_of_one_code_it_is_that_code(codes, by):
+def test_one_latent_is_returned(codes, by):
     torch.testing.assert_close(aggregate_latents(codes[:1], by, FITS[:1]), codes[:1])
 
 
 @pytest.mark.parametrize("by", WAYS)
-def test_equal_codes_give_themselves(codes, by):
+def test_equal_latents_are_returned(codes, by):
     torch.testing.assert_close(aggregate_latents(codes[:1].expand_as(codes), by, FITS), codes[:1])
 
 
-def test_each_way_by_hand():
+def test_each_method_by_hand():
     codes = torch.tensor([[0.0, 0], [1, 0], [2, 9]])
     assert aggregate_latents(codes).tolist() == [[1, 3]]
     assert aggregate_latents(codes, "median").tolist() == [[1, 0]]
@@ -48,12 +48,12 @@ def test_each_way_by_hand():
     torch.testing.assert_close(aggregate_latents(codes, "similarity", fits)[0], shares @ codes)
 
 
-def test_the_medoid_is_one_of_the_codes(codes):
+def test_medoid_is_one_of_the_latents(codes):
     found = aggregate_latents(codes, "medoid")
     assert any(torch.equal(found[0], each) for each in codes)
 
 
-def test_what_does_not_fit_is_named(codes):
+def test_invalid_arguments_raise(codes):
     with pytest.raises(ValueError, match=r"mean, median, medoid, similarity, nearest, found 'sum'"):
         aggregate_latents(codes, "sum")
     with pytest.raises(ValueError, match=r"no latent to aggregate"):

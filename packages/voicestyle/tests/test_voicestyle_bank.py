@@ -1,4 +1,4 @@
-"""Banks of faces: what folders mean, what cannot be read, what is remembered, and where a voice leads."""
+"""Face banks: layout, unreadable images, caching, retrieval."""
 
 import os
 
@@ -27,7 +27,7 @@ def retrieval_config(**values):
     return VoiceStyleConfig.model_validate({"retrieval": values})
 
 
-def test_a_folder_of_people_and_a_plain_folder(tmp_path):
+def test_identities_are_named_after_directories_or_files(tmp_path):
     for number, name in enumerate(("anna/1.png", "anna/2.jpg", "bert/sub/1.png", "carl.png")):
         write_image(tmp_path / name, number)
     (tmp_path / "anna" / "notes.txt").write_text("no picture")
@@ -41,7 +41,7 @@ def test_a_folder_of_people_and_a_plain_folder(tmp_path):
     ]
 
 
-def test_tracks_are_videos_and_frontal_pictures_are_of_their_people(tmp_path, embedder):
+def test_published_layout_has_videos_and_frontal_images(tmp_path, embedder):
     for number in range(12):
         name, video = f"p{number // 4}", f"video{number // 2 % 2}"
         write_image(tmp_path / "unzippedFaces" / name / "1.6" / video / f"{number:07}.png", number)
@@ -57,7 +57,7 @@ def test_tracks_are_videos_and_frontal_pictures_are_of_their_people(tmp_path, em
     assert bank.label(0) == "p0/1.6/video0"
 
 
-def test_a_folder_of_frontal_pictures_alone(tmp_path, embedder):
+def test_frontal_images_alone_form_a_bank(tmp_path, embedder):
     for number in range(4):
         write_image(tmp_path / "VGG_ALL_FRONTAL" / f"p{number % 2}" / f"{number}.png", number)
     bank, _ = build_bank(tmp_path, embedder, min_clusters=2)
@@ -68,20 +68,20 @@ def test_a_folder_of_frontal_pictures_alone(tmp_path, embedder):
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("L", "jpg"), ("CMYK", "jpg"), ("P", "png")])
-def test_grey_and_cmyk_pictures_are_read(tmp_path, embedder, mode, suffix):
+def test_greyscale_and_cmyk_images_are_read(tmp_path, embedder, mode, suffix):
     for number in range(3):
         write_image(tmp_path / f"{number}.png", number)
     odd = write_image(tmp_path / f"odd.{suffix}", 7, mode)
     assert Image.open(odd).mode == mode
     bank, _ = build_bank(tmp_path, embedder)
-    picture = bank.frames[3][0].read()
+    image = bank.frames[3][0].read()
     assert len(bank) == 4 and not bank.skipped
-    assert picture.shape == (24, 24, 3) and picture.dtype == np.uint8
+    assert image.shape == (24, 24, 3) and image.dtype == np.uint8
     if mode == "L":
-        assert (picture == picture[..., :1]).all()
+        assert (image == image[..., :1]).all()
 
 
-def test_pictures_that_cannot_be_read_cost_themselves_alone(tmp_path, embedder):
+def test_unreadable_images_are_skipped(tmp_path, embedder):
     for number in range(4):
         write_image(tmp_path / "p" / f"{number}.png", number)
     clean, _ = build_bank(tmp_path, embedder)
@@ -99,7 +99,7 @@ def test_pictures_that_cannot_be_read_cost_themselves_alone(tmp_path, embedder):
         build_bank(tmp_path, embedder)
 
 
-def test_empty_and_absent_folders_are_named(tmp_path, embedder):
+def test_empty_and_missing_directories_raise(tmp_path, embedder):
     with pytest.raises(FileNotFoundError, match=r"the bank is empty"):
         build_bank(tmp_path, embedder)
     with pytest.raises(FileNotFoundError, match=r"--bank names a directory"):
@@ -108,7 +108,7 @@ def test_empty_and_absent_folders_are_named(tmp_path, embedder):
         build_bank([], embedder)
 
 
-def test_numbers_that_do_not_fit_are_named(faces, embedder):
+def test_invalid_numbers_of_prototypes_raise(faces, embedder):
     with pytest.raises(
         FaceBankError, match=r"3 nearest of 10 prototypes of 9 videos.*retrieval.num_prototypes"
     ):
@@ -124,13 +124,13 @@ def test_numbers_that_do_not_fit_are_named(faces, embedder):
         find_nearest_prototypes(voice, bank, retrieval_config(num_clusters=7))
 
 
-def test_embeddings_are_kept_until_something_changes(tmp_path, embedder):
+def test_embeddings_are_cached_until_a_file_or_network_changes(tmp_path, embedder):
     class Counts:
         fingerprint, embedding_dim, calls = embedder.fingerprint, embedder.embedding_dim, 0
 
-        def embed_faces(self, pictures):
+        def embed_faces(self, images):
             Counts.calls += 1
-            return embedder.embed_faces(pictures)
+            return embedder.embed_faces(images)
 
     for number in range(4):
         write_image(tmp_path / f"{number}.png", number)
@@ -149,7 +149,7 @@ def test_embeddings_are_kept_until_something_changes(tmp_path, embedder):
     assert Counts.calls == 12 and changed.digest != bank.digest
 
 
-def test_the_digest_is_of_everything(tmp_path, embedder):
+def test_digest_depends_on_every_image(tmp_path, embedder):
     for number in range(4):
         write_image(tmp_path / "bank" / f"p{number}" / "1.png", number)
     write_image(tmp_path / "front" / "p1" / "a.png", 8)
@@ -178,7 +178,7 @@ def rows(*names):
     return [TrainingVideo(name, "1", f"id{n}", "", "", "", f"video{n}") for n, name in enumerate(names)]
 
 
-def test_a_given_bank_may_lack_videos(tmp_path):
+def test_prototypes_may_refer_to_missing_videos(tmp_path):
     table = rows("anna", "bert", "carl")
     write_image(tmp_path / "anna" / "1.6" / "video0" / "1.png", 1)
     write_image(tmp_path / "anna" / "1.6" / "video0" / "x.png", 2).rename(
@@ -196,14 +196,14 @@ def test_a_given_bank_may_lack_videos(tmp_path):
     assert list(build_bank_from_prototypes(tmp_path, memory_of([0, 1, 1]), table).frontal_images) == ["carl"]
 
 
-def test_invented_people_are_drawn():
+def test_synthetic_bank_renders_images():
     memory, table = load_prototype_memory(None, None, None)
     bank = build_synthetic_bank(memory, table)
     assert bank.disclaimer and len(bank) == len(table)
-    picture = bank.frames[0][0]
-    first = picture.read()
-    assert first.shape == (128, 128, 3) and (first == picture.read()).all()
-    assert picture.label.startswith(table[0].image_folder)
+    image = bank.frames[0][0]
+    first = image.read()
+    assert first.shape == (128, 128, 3) and (first == image.read()).all()
+    assert image.label.startswith(table[0].image_folder)
     assert len({p.label for each in bank.frames for p in each}) == sum(map(len, bank.frames))
     with pytest.raises(FaceBankError, match=r"'anna' .* is not a synthetic identity"):
         build_synthetic_bank(memory_of([0]), rows("anna"))
@@ -211,7 +211,7 @@ def test_invented_people_are_drawn():
         build_synthetic_bank(memory, table, preset="nothing")
 
 
-def test_files_of_one_name_are_kept_apart(tmp_path):
+def test_files_of_the_same_name_have_different_labels(tmp_path):
     files = [write_image(tmp_path / word / "x" / "1.png", n) for n, word in enumerate("ab")]
     assert len({each[0].label for each in videos_from_images(files)[1]}) == 2
     files[1] = write_image(tmp_path / "b" / "x" / "2.png", 3)
@@ -226,7 +226,7 @@ def ordered():
     return bank, torch.tensor([0.5, 0.1, 0.8, 0, 0, 0, 0, 0])
 
 
-def test_prototypes_come_nearest_first(ordered):
+def test_prototypes_are_ordered_by_distance(ordered):
     bank, voice = ordered
     near = find_nearest_prototypes(voice, bank, retrieval_config(num_prototypes=3))
     unit = voice / voice.norm()
@@ -251,7 +251,7 @@ def test_orders_of_videos(ordered, order, wanted):
     assert sorted(found) == sorted(left) and (order == "round_robin" or found == left)
 
 
-def test_videos_of_nobody_are_an_error(ordered):
+def test_excluding_all_videos_raises(ordered):
     bank, voice = ordered
     near = find_nearest_prototypes(voice, bank, retrieval_config(num_prototypes=1))
     with pytest.raises(

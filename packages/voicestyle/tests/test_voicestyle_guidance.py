@@ -1,4 +1,4 @@
-"""Codes on their way to a voice: the fit rises, regularisers hold or move nothing, rows are alone."""
+"""Guidance by a voice: similarity, regularisers, independence of the batch."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def statistics(generator):
 
 @pytest.fixture(scope="module")
 def faces():
-    """A face branch that is not flat: other pictures, other directions."""
+    """A face branch that is not flat: other images, other directions."""
     torch.manual_seed(3)
     network = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 5)
@@ -43,7 +43,7 @@ def go(begin, statistics, faces, generator, seeds=(1, 2), voices=VOICES, **value
     return guide(begin, voices, faces, generator, statistics, config, PerSampleNoise(seeds))
 
 
-def test_the_fit_rises(start, statistics, faces, generator):
+def test_guidance_increases_similarity(start, statistics, faces, generator):
     path = go(start, statistics, faces, generator)
     at_first = synthesise_and_score(start, path.noise_maps, VOICES, faces, generator)[1]
     at_last = synthesise_and_score(path.latents, path.noise_maps, VOICES, faces, generator)[1]
@@ -52,7 +52,7 @@ def test_the_fit_rises(start, statistics, faces, generator):
     torch.testing.assert_close(1 - path.history["similarity"][-1], at_last, atol=0.02, rtol=0)
 
 
-def test_several_voices_are_each_alone(start, statistics, faces, generator):
+def test_voices_are_independent_of_their_batch(start, statistics, faces, generator):
     both = go(start, statistics, faces, generator)
     for row in range(2):
         at = slice(row, row + 1)
@@ -60,21 +60,21 @@ def test_several_voices_are_each_alone(start, statistics, faces, generator):
         torch.testing.assert_close(both.latents[at], alone.latents, rtol=1e-3, atol=1e-4)
 
 
-def test_the_length_of_a_voice_does_not_matter(start, statistics, faces, generator):
+def test_scale_of_a_voice_embedding_does_not_matter(start, statistics, faces, generator):
     one, other = (go(start, statistics, faces, generator, voices=VOICES * k, num_steps=9) for k in (1, 8))
     torch.testing.assert_close(one.latents, other.latents, rtol=1e-4, atol=1e-5)
 
 
-def test_saturated_pixels_give_no_gradient(faces):
-    pictures = torch.zeros(1, 3, 8, 8)
-    pictures[:, :, :2], pictures[:, :, 6:] = 1.5, -3
-    pictures.requires_grad_()
-    faces(pictures)[0, 0].backward()
-    assert pictures.grad[:, :, :2].abs().max() == 0 and pictures.grad[:, :, 6:].abs().max() == 0
-    assert pictures.grad[:, :, 2:6].abs().min() > 0
+def test_saturated_pixels_have_no_gradient(faces):
+    images = torch.zeros(1, 3, 8, 8)
+    images[:, :, :2], images[:, :, 6:] = 1.5, -3
+    images.requires_grad_()
+    faces(images)[0, 0].backward()
+    assert images.grad[:, :, :2].abs().max() == 0 and images.grad[:, :, 6:].abs().max() == 0
+    assert images.grad[:, :, 2:6].abs().min() > 0
 
 
-def test_the_published_regulariser_moves_nothing(start, statistics, faces, generator):
+def test_published_regulariser_has_no_effect(start, statistics, faces, generator):
     without = go(start, statistics, faces, generator)
     with_it = go(start, statistics, faces, generator, published_regularisation=1e3)
     assert torch.equal(without.latents, with_it.latents)
@@ -83,7 +83,7 @@ def test_the_published_regulariser_moves_nothing(start, statistics, faces, gener
 
 
 @pytest.mark.parametrize("name", ["start", "prior"])
-def test_the_other_regularisers_hold(start, statistics, faces, generator, name):
+def test_start_and_prior_weights_hold_the_latents(start, statistics, faces, generator, name):
     centre = start if name == "start" else statistics.mean
     free = go(start, statistics, faces, generator)
     held = go(start, statistics, faces, generator, **{f"{name}_weight": 50.0})
@@ -96,36 +96,41 @@ def test_the_other_regularisers_hold(start, statistics, faces, generator, name):
     torch.testing.assert_close(plus.history[name][0], wanted)
 
 
-def test_restarts_give_the_best(generator, embedder, start):
+def test_best_restart_is_kept(generator, embedder, start):
     base = {
         "guidance": {"num_steps": 6, "lr": 0.05, "num_restarts": 3, "latent_noise": 0.5},
         "inversion": {"latent_mean_samples": 64},
     }
     config = VoiceStyleConfig.model_validate(base)
-    tools = models.build_models(embedder, generator, config)
+    pipeline_models = models.build_models(embedder, generator, config)
     voices = torch.rand(2, 8, generator=torch.Generator().manual_seed(0))
     best = pipeline.compute_similarities(
-        pipeline.guide_by_voice(start, voices, tools, config, ["a", "b"]), voices, tools, config
+        pipeline.guide_by_voice(start, voices, pipeline_models, config, ["a", "b"]),
+        voices,
+        pipeline_models,
+        config,
     )
     seeds = [[pipeline.derive_seed(0, f"guidance {r}", key) for key in "ab"] for r in range(3)]
     single = []
     for each in seeds:
-        view = pipeline.build_face_encoder(tools, config)
+        view = pipeline.build_face_encoder(pipeline_models, config)
         plan = config.guidance
-        path = guide(start, voices, view, generator, tools.latent_statistics, plan, PerSampleNoise(each))
-        single.append(pipeline.compute_similarities(path, voices, tools, config))
+        path = guide(
+            start, voices, view, generator, pipeline_models.latent_statistics, plan, PerSampleNoise(each)
+        )
+        single.append(pipeline.compute_similarities(path, voices, pipeline_models, config))
     torch.testing.assert_close(best, torch.stack(single).max(0).values, atol=1e-4, rtol=0)
     assert torch.stack(single).std(0).max() > 1e-6
 
 
-def test_views_are_the_picture_and_its_likes(start, statistics, faces, generator):
-    pictures = torch.rand(2, 3, 8, 8)
+def test_augmented_views(start, statistics, faces, generator):
+    images = torch.rand(2, 3, 8, 8)
     still = torch.zeros(2, 4)
-    torch.testing.assert_close(augment_view(pictures, still), pictures, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment_view(images, still), images, atol=1e-5, rtol=0)
     mirrored = torch.tensor([[1.0, 0, 0, 0], [-1, 0, 0, 0]])
-    found = augment_view(pictures, mirrored)
-    torch.testing.assert_close(found[0], pictures[0].flip(2), atol=1e-5, rtol=0)
-    torch.testing.assert_close(found[1], pictures[1], atol=1e-5, rtol=0)
+    found = augment_view(images, mirrored)
+    torch.testing.assert_close(found[0], images[0].flip(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[1], images[1], atol=1e-5, rtol=0)
     one, several = (
         go(start, statistics, faces, generator, num_augmented_views=k, num_steps=5) for k in (1, 3)
     )
@@ -143,23 +148,23 @@ def test_views_are_the_picture_and_its_likes(start, statistics, faces, generator
     torch.testing.assert_close(several.latents[1:], alone.latents, rtol=1e-3, atol=1e-4)
 
 
-def test_pictures_are_brought_to_the_side_of_the_network():
+def test_images_are_resized_for_the_face_encoder():
     sides = []
 
     class Notes(torch.nn.Module):
-        def forward(self, pictures):
-            sides.append(tuple(pictures.shape[2:]))
-            return pictures.mean((2, 3))
+        def forward(self, images):
+            sides.append(tuple(images.shape[2:]))
+            return images.mean((2, 3))
 
-    pictures = torch.rand(1, 3, 32, 32)
-    found = [FaceEncoder(Notes(), side)(pictures) for side in (16, 48, None)]
+    images = torch.rand(1, 3, 32, 32)
+    found = [FaceEncoder(Notes(), side)(images) for side in (16, 48, None)]
     assert sides == [(16, 16), (48, 48), (32, 32)]
     assert all(float(each.norm()) == pytest.approx(1) for each in found)
     FaceEncoder(Notes())(torch.rand(1, 3, 512, 512))
     assert sides[-1] == (256, 256)
 
 
-def test_shapes_that_do_not_fit_are_named(start, statistics, faces, generator):
+def test_mismatched_shapes_raise(start, statistics, faces, generator):
     with pytest.raises(ValueError, match=r"one voice per initial latent, found \(1, 5\) voices and \(2, 8\)"):
         go(start, statistics, faces, generator, voices=VOICES[:1])
     codes = start[:, None].expand(-1, generator.config.n_latent, -1)

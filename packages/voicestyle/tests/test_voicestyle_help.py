@@ -1,4 +1,4 @@
-"""Asking a voicestyle command for its help imports nothing heavy."""
+"""Help of the commands imports no heavy modules."""
 
 import pytest
 from voiceface.testing.commands import assert_light_help

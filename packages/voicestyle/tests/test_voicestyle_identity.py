@@ -1,4 +1,4 @@
-"""Identity of faces: the published network, the part of a picture that counts, the distance."""
+"""Identity loss: network, crop, distance."""
 
 import pytest
 import torch
@@ -46,32 +46,32 @@ def test_the_published_network_has_its_parameters_and_keys():
     assert "output_layer.4.weight" in state and "output_layer.4.running_var" in state
 
 
-def test_only_the_middle_of_a_picture_counts():
-    picture = drawn(1, 3, 256, 256)
+def test_only_the_crop_of_an_image_matters():
+    image = drawn(1, 3, 256, 256)
     other = drawn(1, 3, 256, 256, seed=1)
-    other[:, :, 35:223, 32:220] = picture[:, :, 35:223, 32:220]
-    assert torch.equal(crop_face(picture), crop_face(other))
+    other[:, :, 35:223, 32:220] = image[:, :, 35:223, 32:220]
+    assert torch.equal(crop_face(image), crop_face(other))
     for row, column in ((35, 100), (222, 100), (100, 32), (100, 219)):
-        touched = picture.clone()
+        touched = image.clone()
         touched[:, :, row, column] += 1
-        assert not torch.equal(crop_face(touched), crop_face(picture))
+        assert not torch.equal(crop_face(touched), crop_face(image))
 
 
-def test_each_pixel_of_the_cut_is_the_mean_of_what_it_covers():
-    picture = drawn(2, 3, 256, 256).double()
-    found = crop_face(picture)
+def test_crop_is_average_pooled():
+    image = drawn(2, 3, 256, 256).double()
+    found = crop_face(image)
     assert found.shape == (2, 3, 112, 112)
     for row, column in ((0, 0), (50, 3), (111, 111)):
         top, left = (index * 188 // 112 for index in (row, column))
         bottom, right = (-(-(index + 1) * 188 // 112) for index in (row, column))
-        part = picture[:, :, 35 + top : 35 + bottom, 32 + left : 32 + right]
+        part = image[:, :, 35 + top : 35 + bottom, 32 + left : 32 + right]
         torch.testing.assert_close(found[:, :, row, column], part.mean((2, 3)))
 
 
-def test_larger_and_smaller_pictures_are_brought_to_256_first():
-    picture = drawn(1, 3, 256, 256)
+def test_other_image_sizes_are_resized_to_256_first():
+    image = drawn(1, 3, 256, 256)
     torch.testing.assert_close(
-        crop_face(picture.repeat_interleave(2, 2).repeat_interleave(2, 3)), crop_face(picture)
+        crop_face(image.repeat_interleave(2, 2).repeat_interleave(2, 3)), crop_face(image)
     )
     tiny = drawn(1, 3, 64, 64)
     torch.testing.assert_close(
@@ -79,35 +79,35 @@ def test_larger_and_smaller_pictures_are_brought_to_256_first():
     )
 
 
-def test_features_are_those_of_the_network_and_have_length_one():
-    network, pictures = small(), drawn(3, 3, 80, 80)
-    judge = IRIdentityEncoder(network)
-    found = judge.train().features(pictures)
-    raw = network(crop_face(pictures))
+def test_features_are_normalised_network_outputs():
+    network, images = small(), drawn(3, 3, 80, 80)
+    encoder = IRIdentityEncoder(network)
+    found = encoder.train().features(images)
+    raw = network(crop_face(images))
     torch.testing.assert_close(found, raw / raw.norm(dim=1, keepdim=True), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
-    assert not judge.training and not any(value.requires_grad for value in judge.parameters())
-    layers = [type(layer) for layer in judge.modules()]
+    assert not encoder.training and not any(value.requires_grad for value in encoder.parameters())
+    layers = [type(layer) for layer in encoder.modules()]
     # only the norms in front of a convolution stay: one per unit, one before the output
     assert layers.count(torch.nn.BatchNorm2d) == 5 + 1
-    torch.testing.assert_close(torch.cat([judge.features(one[None]) for one in pictures]), found)
+    torch.testing.assert_close(torch.cat([encoder.features(one[None]) for one in images]), found)
 
 
-def test_gradients_reach_the_pictures_and_are_right():
-    judge, aim = IRIdentityEncoder(small()).double(), drawn(1, 3, 64, 64, seed=2).double()
-    pictures = drawn(2, 3, 64, 64).double().requires_grad_()
-    target = judge.features(aim).requires_grad_()
-    distance = identity_distance(judge.features(pictures), target).sum()
+def test_gradients_of_images_match_finite_differences():
+    encoder, aim = IRIdentityEncoder(small()).double(), drawn(1, 3, 64, 64, seed=2).double()
+    images = drawn(2, 3, 64, 64).double().requires_grad_()
+    target = encoder.features(aim).requires_grad_()
+    distance = identity_distance(encoder.features(images), target).sum()
     distance.backward()
     assert target.grad is None
     step = 1e-5 * drawn(2, 3, 64, 64, seed=3).double()
     with torch.no_grad():
-        ends = [identity_distance(judge.features(pictures + way * step), target).sum() for way in (1, -1)]
-    expected = (step * pictures.grad).sum() * 2
+        ends = [identity_distance(encoder.features(images + way * step), target).sum() for way in (1, -1)]
+    expected = (step * images.grad).sum() * 2
     assert float(ends[0] - ends[1]) == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_distance_is_that_of_directions():
+def test_distance_is_one_minus_cosine():
     rows = torch.nn.functional.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     torch.testing.assert_close(identity_distance(rows, rows), torch.zeros(4), atol=1e-6, rtol=0)
     torch.testing.assert_close(identity_distance(rows, -rows), torch.full((4,), 2.0))
@@ -117,7 +117,7 @@ def test_distance_is_that_of_directions():
         identity_distance(rows, rows[:2])
 
 
-def test_files_of_others_and_ours_give_the_same_network(tmp_path):
+def test_published_and_native_files_give_the_same_network(tmp_path):
     network, given = small(), drawn(2, 3, 112, 112)
     torch.save(network.state_dict(), tmp_path / "model_ir_se50.pth")
     save_ir_se50(tmp_path / "ours.safetensors", network)
@@ -126,7 +126,7 @@ def test_files_of_others_and_ours_give_the_same_network(tmp_path):
         assert torch.equal(found(given), network(given)) and not found.training
 
 
-def test_files_that_do_not_fit_are_refused(tmp_path):
+def test_invalid_files_are_refused(tmp_path):
     torch.save(small(squeeze_excitation=False).state_dict(), tmp_path / "plain.pth")
     with pytest.raises(CheckpointError, match="holds no IR-SE network"):
         load_ir_se50(tmp_path / "plain.pth")

@@ -1,4 +1,4 @@
-"""Which picture stands for a video."""
+"""Selection of the image that represents a video."""
 
 import sys
 import types
@@ -19,7 +19,7 @@ from voicestyle.selection import load_clip_features, select_image, select_images
 
 @dataclass(frozen=True)
 class FlatImage:
-    """A picture whose first pixel is its feature."""
+    """An image whose first pixel is its feature."""
 
     label: str
     value: tuple = (0, 0, 0)
@@ -31,8 +31,8 @@ class FlatImage:
         return np.full((2, 2, 3), self.value, np.uint8)
 
 
-def features(pictures):
-    return torch.stack([torch.from_numpy(each[0, 0]).float() for each in pictures])
+def features(images):
+    return torch.stack([torch.from_numpy(each[0, 0]).float() for each in images])
 
 
 def bank_of(frames, frontal=()):
@@ -45,13 +45,13 @@ FRAME = FlatImage("frame", (200, 10, 0))
 FRONTAL = [FlatImage("far", (0, 0, 90)), FlatImage("same", (200, 10, 0)), FlatImage("near", (150, 60, 0))]
 
 
-def test_the_same_picture_wins():
+def test_identical_image_is_selected():
     bank = bank_of([[FRAME]], {"p0": FRONTAL})
     found = select_image(0, bank, SelectionConfig(), features)
     assert found.image.label == "same" and found.similarity == pytest.approx(1) and found.is_frontal
 
 
-def test_dot_prefers_long_features_and_cosine_directions():
+def test_dot_product_prefers_long_features():
     bank = bank_of(
         [[FRAME]], {"p0": [FlatImage("long", (240, 240, 0)), FlatImage("same direction", (100, 5, 0))]}
     )
@@ -60,7 +60,7 @@ def test_dot_prefers_long_features_and_cosine_directions():
     assert found[0].similarity == pytest.approx(200 * 240 + 10 * 240)
 
 
-def test_the_reference_is_the_mean_or_the_first_frame():
+def test_reference_is_the_mean_or_the_first_frame():
     frames = [FlatImage("0", (255, 0, 0)), FlatImage("1", (0, 255, 0)), FlatImage("2", (0, 250, 0))]
     pool = [FlatImage("red", (90, 0, 0)), FlatImage("green", (0, 90, 0))]
     bank = bank_of([frames], {"p0": pool})
@@ -68,7 +68,7 @@ def test_the_reference_is_the_mean_or_the_first_frame():
     assert [each.image.label for each in found] == ["red", "green"]
 
 
-def test_without_frontal_pictures_the_most_typical_frame_counts():
+def test_without_frontal_images_the_most_typical_frame_is_selected():
     frames = [
         FlatImage("odd", (0, 0, 255)),
         FlatImage("usual", (200, 0, 30)),
@@ -80,7 +80,7 @@ def test_without_frontal_pictures_the_most_typical_frame_counts():
     assert alone.image is FRAME and np.isnan(alone.similarity)
 
 
-def test_without_frames_the_most_typical_frontal_picture_counts():
+def test_without_frames_the_most_typical_frontal_image_is_selected():
     values = {"odd": (0, 90, 90), "a": (200, 0, 0), "b": (200, 90, 0), "c": (200, 0, 90), "d": (200, 9, 9)}
     pool = [FlatImage(name, value) for name, value in values.items()]
     unit = torch.nn.functional.normalize(features([each.read() for each in pool]), dim=1)
@@ -90,8 +90,8 @@ def test_without_frames_the_most_typical_frontal_picture_counts():
     assert select_image(0, bank_of([[]]), SelectionConfig(), features) is None
 
 
-def test_first_compares_nothing():
-    def fail(pictures):
+def test_method_first_computes_no_features():
+    def fail(images):
         raise AssertionError("features were asked for")
 
     frames = [FlatImage("bad", readable=False), FlatImage("second")]
@@ -101,7 +101,7 @@ def test_first_compares_nothing():
     assert found.image.label == "far" and found.is_frontal
 
 
-def test_pictures_that_cannot_be_read_give_way_to_others():
+def test_unreadable_images_are_replaced_by_others():
     bad = FlatImage("bad", (200, 10, 0), readable=False)
     found = select_image(0, bank_of([[FRAME]], {"p0": [bad, FRONTAL[2]]}), SelectionConfig(), features)
     assert found.image.label == "near"
@@ -112,7 +112,7 @@ def test_pictures_that_cannot_be_read_give_way_to_others():
     assert select_image(0, bank_of([[bad]]), SelectionConfig(), features) is None
 
 
-def test_no_picture_stands_for_two_videos():
+def test_no_image_is_selected_twice():
     shared = FlatImage("shared", (9, 9, 9))
     bank = bank_of([[shared], [shared], [], [FRAME]])
     found = select_images([0, 1, 2, 3], bank, SelectionConfig(), features, 8)
@@ -122,7 +122,7 @@ def test_no_picture_stands_for_two_videos():
         select_images([2], bank, SelectionConfig(), features, 8)
 
 
-def test_clip_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+def test_clip_without_open_clip_names_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install open_clip_torch, or choose selection.method"):
         load_clip_features(tmp_path / "clip.pt")
@@ -135,8 +135,8 @@ class Small(torch.nn.Module):
         super().__init__()
         self.line = torch.nn.Linear(3, 2)
 
-    def encode_image(self, pictures):
-        return self.line(pictures.mean((2, 3)))
+    def encode_image(self, images):
+        return self.line(images.mean((2, 3)))
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def open_clip(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", module)
 
 
-def test_programs_are_refused(tmp_path, open_clip):
+def test_clip_programs_are_refused(tmp_path, open_clip):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")
     with pytest.raises(CheckpointError, match=r"script.pt"):
         load_clip_features(tmp_path / "script.pt")
@@ -170,7 +170,7 @@ def test_programs_are_refused(tmp_path, open_clip):
             load_clip_features(tmp_path / name)
 
 
-def test_a_state_dict_is_read(tmp_path, open_clip, embedder, generator):
+def test_clip_state_dict_is_read(tmp_path, open_clip, embedder, generator):
     from safetensors.torch import save_file
 
     found, names = [], []
@@ -179,10 +179,10 @@ def test_a_state_dict_is_read(tmp_path, open_clip, embedder, generator):
         state = Small().state_dict()
         torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "clip.pt")
         save_file(state, tmp_path / "clip.safetensors")
-        pictures = [FRAME.read(), FRONTAL[0].read()]
+        images = [FRAME.read(), FRONTAL[0].read()]
         both = [load_clip_features(tmp_path / f"clip.{kind}") for kind in ("pt", "safetensors")]
-        assert torch.equal(*(each(pictures) for each in both))
-        found.append(both[0](pictures))
+        assert torch.equal(*(each(images) for each in both))
+        found.append(both[0](images))
         config = VoiceStyleConfig.model_validate({"inversion": {"latent_mean_samples": 8}})
         names.append(models.build_models(embedder, generator, config, feature_extractor=both[0]).fingerprint)
     assert found[0].shape == (2, 2) and not torch.equal(*found)
@@ -192,10 +192,10 @@ def test_a_state_dict_is_read(tmp_path, open_clip, embedder, generator):
         load_clip_features(tmp_path / "other.pt")
 
 
-def test_clip_must_be_given(embedder, generator):
+def test_method_clip_needs_clip_weights(embedder, generator):
     config = VoiceStyleConfig.model_validate(
         {"selection": {"method": "clip"}, "inversion": {"latent_mean_samples": 8}}
     )
-    tools = models.build_models(embedder, generator, config)
+    pipeline_models = models.build_models(embedder, generator, config)
     with pytest.raises(ValueError, match=r"selection.method is clip and no CLIP is given"):
-        pipeline.select_bank_images([0], bank_of([[FRAME]]), tools, config)
+        pipeline.select_bank_images([0], bank_of([[FRAME]]), pipeline_models, config)

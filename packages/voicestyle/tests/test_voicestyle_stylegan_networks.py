@@ -1,4 +1,4 @@
-"""Laws of the layers and of the two networks."""
+"""StyleGAN2 layers and networks."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def generator(**changes) -> Generator:
 @pytest.mark.parametrize("resample", [None, "up", "down"])
 @pytest.mark.parametrize("side", [1, 3])
 @pytest.mark.parametrize("demodulate", [True, False])
-def test_both_forms_of_a_modulated_convolution_give_equal_numbers(resample, side, demodulate):
+def test_implementations_of_modulated_convolution_agree(resample, side, demodulate):
     torch.manual_seed(1)
     layer = ModulatedConv2d(4, 3, side, 5, demodulate=demodulate, resample=resample)
     x, style = torch.randn(3, 4, 8, 6), torch.randn(3, 5)
@@ -43,7 +43,7 @@ def test_demodulated_weights_have_unit_length():
     torch.testing.assert_close(weight.square().sum((2, 3, 4)), torch.ones(2, 3), atol=1e-4, rtol=0)
 
 
-def test_a_frozen_layer_draws_what_a_trained_one_draws_and_follows_changes():
+def test_frozen_layer_equals_trainable_layer_and_follows_changes():
     torch.manual_seed(2)
     layer = StyledConv(96, 96, 4)
     x, style, noise = torch.randn(1, 96, 32, 32), torch.randn(1, 4), torch.randn(1, 1, 32, 32)
@@ -68,25 +68,25 @@ def test_equalised_layers_keep_the_variance_of_their_input():
 
 def test_published_sizes():
     with torch.device("meta"):
-        made, judged = Generator(), Discriminator()
-    assert sum(value.numel() for value in made.parameters()) == 30_034_338
+        generated, judged = Generator(), Discriminator()
+    assert sum(value.numel() for value in generated.parameters()) == 30_034_338
     assert sum(value.numel() for value in judged.parameters()) == 28_864_129
-    assert made.config.n_latent == 14
-    assert made.config.noise_sides == (4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128, 256, 256)
+    assert generated.config.n_latent == 14
+    assert generated.config.noise_sides == (4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128, 256, 256)
     wide = GeneratorConfig(size=1024)
     assert [wide.channels_at(block) for block in range(wide.num_blocks + 1)] == [512] * 5 + [256, 128, 64, 32]
 
 
 @pytest.mark.parametrize("size", [8, 32, 64])
-def test_any_size_draws_and_is_judged(size):
+def test_all_sizes_are_supported(size):
     network = Generator(GeneratorConfig(size=size, channel_cap=4, style_dim=3, n_mlp=1))
-    pictures, latents = network(torch.randn(2, 3), return_latents=True)
-    assert pictures.shape == (2, 3, size, size) and latents.shape == (2, network.config.n_latent, 3)
-    judge = Discriminator(DiscriminatorConfig(size=size, channel_cap=4))
-    assert judge(pictures).shape == (2, 1)
+    images, latents = network(torch.randn(2, 3), return_latents=True)
+    assert images.shape == (2, 3, size, size) and latents.shape == (2, network.config.n_latent, 3)
+    encoder = Discriminator(DiscriminatorConfig(size=size, channel_cap=4))
+    assert encoder(images).shape == (2, 1)
 
 
-def test_sizes_that_do_not_exist_are_refused():
+def test_invalid_sizes_are_refused():
     for values, words in (
         ({"size": 48}, "a size among"),
         ({"size": 16, "channels": [4, 4]}, "3 channel numbers"),
@@ -95,7 +95,7 @@ def test_sizes_that_do_not_exist_are_refused():
             validate_config(values, GeneratorConfig)
 
 
-def test_codes_of_the_layers_replace_one_code_for_all():
+def test_equal_latents_per_layer_equal_one_latent():
     network, w = generator(), torch.randn(2, 5)
     one, _ = network(w, input_is_latent=True, randomize_noise=False)
     each, _ = network(w[:, None].repeat(1, 6, 1), input_is_latent=True, randomize_noise=False)
@@ -120,7 +120,7 @@ def test_mixing_joins_two_styles_at_the_index():
     assert drawn == {1, 2, 3, 4, 5}
 
 
-def test_truncation_pulls_codes_to_the_centre():
+def test_truncation_pulls_latents_to_the_centre():
     network, z = generator(), torch.randn(3, 5)
     w, centre = network.mapping(z), torch.randn(1, 5)
     cut = network.expand_latents(z, truncation=0.25, truncation_latent=centre)
@@ -131,7 +131,7 @@ def test_truncation_pulls_codes_to_the_centre():
     torch.testing.assert_close(network.expand_latents(z, truncation=0.25), cut)
 
 
-def test_noise_is_given_stored_or_drawn():
+def test_noise_is_given_stored_or_random():
     network, z = generator(), torch.randn(1, 5)
     stored = network(z, randomize_noise=False)[0]
     assert torch.equal(network(z, noise=network.stored_noise())[0], stored)
@@ -160,7 +160,7 @@ def test_styles_of_another_length_are_refused():
         generator()(torch.zeros(2, 4))
 
 
-def test_minibatch_deviation_by_hand():
+def test_minibatch_stddev_by_hand():
     x = torch.tensor([0.0, 1.0, 2.0, 5.0, 0.0, 1.0, 2.0, 5.0]).reshape(8, 1, 1, 1)
     # groups of four: element n belongs to column n mod 2, so {0, 2, 0, 2} and {1, 5, 1, 5}
     found = minibatch_stddev(x, 4).flatten()
@@ -172,8 +172,8 @@ def test_minibatch_deviation_by_hand():
 
 def test_shortcut_equals_blur_and_a_convolution_of_stride_2():
     torch.manual_seed(5)
-    judge = Discriminator(DiscriminatorConfig(size=8, channels=(5, 4)))
-    block, x = judge.convs[1], torch.randn(2, 4, 8, 8)
+    encoder = Discriminator(DiscriminatorConfig(size=8, channels=(5, 4)))
+    block, x = encoder.convs[1], torch.randn(2, 4, 8, 8)
     kernel = block.skip[0].kernel.expand(4, 1, 4, 4)
     blurred = F.conv2d(x, kernel, padding=1, groups=4)
     weight = block.skip[1].weight / 2

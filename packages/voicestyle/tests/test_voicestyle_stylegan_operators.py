@@ -1,4 +1,4 @@
-"""Resampling and activation against slow twins that follow the definitions."""
+"""Resampling and activation against reference implementations."""
 
 import math
 
@@ -43,9 +43,9 @@ def test_every_factor_padding_and_kernel_agrees_with_the_definition(
     height = size[0] * up[1] + pad[2] + pad[3] - taps[0] + 1
     width = size[1] * up[0] + pad[0] + pad[1] - taps[1] + 1
     dtype = torch.float64 if double else torch.float32
-    draw = torch.Generator().manual_seed(hash((size, taps, up, down, pad)) % 2**31)
-    x = torch.randn(2, 3, *size, generator=draw, dtype=dtype)
-    kernel = torch.randn(*taps, generator=draw, dtype=dtype)
+    rng = torch.Generator().manual_seed(hash((size, taps, up, down, pad)) % 2**31)
+    x = torch.randn(2, 3, *size, generator=rng, dtype=dtype)
+    kernel = torch.randn(*taps, generator=rng, dtype=dtype)
     if separable:
         kernel = torch.outer(kernel[:, 0], kernel[0])
     if height < 1 or width < 1:
@@ -61,14 +61,14 @@ def test_every_factor_padding_and_kernel_agrees_with_the_definition(
     )
 
 
-def test_hand_worked_enlarging():
+def test_upsampling_by_hand():
     x = torch.tensor([[[[1.0, 2.0]]]])
     kernel = torch.tensor([[1.0, 10.0]])
     assert upfirdn2d(x, kernel, (2, 1), 1, (1, 0, 0, 0)).tolist() == [[[[1.0, 10.0, 2.0, 20.0]]]]
     assert upfirdn2d(x, kernel, 1, 1, (0, 0)).tolist() == [[[[12.0]]]]
 
 
-def test_enlarging_then_shrinking_keeps_a_constant_inside():
+def test_upsampling_then_downsampling_keeps_a_constant():
     x = torch.full((1, 2, 8, 8), 3.0)
     large = upfirdn2d(x, fir_kernel(gain=4.0), up=2, pad=(2, 1))
     assert large.shape == (1, 2, 16, 16)
@@ -77,7 +77,7 @@ def test_enlarging_then_shrinking_keeps_a_constant_inside():
     torch.testing.assert_close(small[:, :, 2:-2, 2:-2], torch.full((1, 2, 4, 4), 3.0))
 
 
-def test_gradients_are_right_twice():
+def test_first_and_second_gradients():
     x = torch.randn(1, 2, 4, 3, dtype=torch.float64, requires_grad=True)
     kernel = torch.randn(3, 2, dtype=torch.float64)
 
@@ -88,7 +88,7 @@ def test_gradients_are_right_twice():
     assert torch.autograd.gradgradcheck(call, x)
 
 
-def test_outer_factors_are_found_where_there_are_any():
+def test_separable_factors():
     kernel = fir_kernel()
     column, row = separable_factors(kernel)
     torch.testing.assert_close(torch.outer(column, row), kernel)
@@ -96,7 +96,7 @@ def test_outer_factors_are_found_where_there_are_any():
     assert separable_factors(torch.zeros(2, 2)) is None
 
 
-def test_bad_arguments_are_named():
+def test_invalid_arguments_raise():
     x = torch.zeros(1, 1, 4, 4)
     with pytest.raises(ValueError, match="2 or 4 numbers of padding"):
         upfirdn2d(x, torch.ones(2, 2), pad=(1, 2, 3))
@@ -111,7 +111,7 @@ def test_activation_honours_slope_and_scale():
     torch.testing.assert_close(fused_leaky_relu(x, bias), published)
 
 
-def test_one_step_activation_is_the_four_steps_it_replaces():
+def test_fused_activation_equals_separate_operations():
     x, factor = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 1, 1) + 0.1
     noise, bias = torch.randn(2, 1, 4, 5), torch.randn(3)
     for given_factor, times in ((factor, factor), (None, 1.0)):

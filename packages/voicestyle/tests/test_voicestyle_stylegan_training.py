@@ -1,4 +1,4 @@
-"""Training runs: the steps' laws, exact resume, previews, commands."""
+"""StyleGAN2 training: steps, resuming, previews, command."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def pictures(count: int = 9, size: int = 8) -> ImageDataset:
     return ImageDataset(rng.integers(0, 256, (count, size, size, 3), np.uint8), size)
 
 
-def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
+def test_interrupted_training_resumes_to_the_same_bytes(tmp_path):
     everything = [
         "training.max_steps=5",
         "loss.path_weight=2.0",
@@ -65,13 +65,13 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
     ]
     config = tiny(*everything)
     whole = train(config, pictures(), tmp_path / "whole")
-    real_iterate, calls = training.train_step, []
+    real_step, calls = training.train_step, []
 
     def dies(step, *args):
         if step == 3 and not calls:
             calls.append(step)
             raise KeyboardInterrupt
-        return real_iterate(step, *args)
+        return real_step(step, *args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train_step", dies)
@@ -94,13 +94,13 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
         assert sheets[0].shape == (16, 16, 3) and np.array_equal(*sheets)
 
 
-def test_previews_stand_in_tensorboard(tmp_path):
+def test_previews_are_written_to_tensorboard(tmp_path):
     train(tiny("training.max_steps=1"), pictures(), tmp_path / "run")
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     assert b"samples" in events.read_bytes() and b"PNG" in events.read_bytes()
 
 
-def test_the_kept_generator_is_the_running_mean_with_its_centre(tmp_path):
+def test_saved_generator_is_the_moving_average_with_latent_avg(tmp_path):
     config = tiny("training.max_steps=3", "ema.ramp_up=null", "ema.half_life=1.0e9")
     weights = train(config, pictures(), tmp_path / "run")
     kept = load_generator(weights)
@@ -114,10 +114,10 @@ def test_the_kept_generator_is_the_running_mean_with_its_centre(tmp_path):
     torch.testing.assert_close(kept.latent_avg, mean)
 
 
-def test_running_mean_moves_by_its_half_life_and_leaves_buffers():
+def test_moving_average_follows_its_half_life_and_keeps_buffers():
     config = tiny("ema.half_life=4.0", "ema.ramp_up=null")
-    players = training.TrainingState.from_config(config)
-    target, average = players.generator, players.generator_ema
+    state = training.TrainingState.from_config(config)
+    target, average = state.generator, state.generator_ema
     noise = average.stored_noise()[0].clone()
     with torch.no_grad():
         for value in target.parameters():
@@ -135,19 +135,19 @@ def test_running_mean_moves_by_its_half_life_and_leaves_buffers():
     assert training.ema_decay(ramped, 3) == pytest.approx(0.5 ** (1 / 2))
 
 
-def test_lazy_regularisers_change_rate_and_betas_as_published():
+def test_lazy_regularisation_corrects_learning_rate_and_betas():
     config = load_config("stylegan2_256", StyleGAN2Config, "voicestyle")
     small = tiny("loss.path_weight=2.0")
     module = torch.nn.Linear(1, 1)
-    made = training.build_lazy_adam(module, config, 4).param_groups[0]
+    generated = training.build_lazy_adam(module, config, 4).param_groups[0]
     judged = training.build_lazy_adam(module, config, 16).param_groups[0]
-    assert made["lr"] == pytest.approx(0.002 * 4 / 5) and made["betas"] == (
+    assert generated["lr"] == pytest.approx(0.002 * 4 / 5) and generated["betas"] == (
         0.0,
         pytest.approx(0.99 ** (4 / 5)),
     )
     assert judged["lr"] == pytest.approx(0.002 * 16 / 17)
-    players = training.TrainingState.from_config(small)
-    assert players.g_optim.param_groups[0]["lr"] == pytest.approx(small.optimiser.lr * 4 / 5)
+    state = training.TrainingState.from_config(small)
+    assert state.g_optim.param_groups[0]["lr"] == pytest.approx(small.optimiser.lr * 4 / 5)
     without = training.TrainingState.from_config(tiny("loss.path_weight=0.0")).g_optim.param_groups[0]["lr"]
     assert without == small.optimiser.lr
 
@@ -162,12 +162,12 @@ def test_training_learns_a_colour(tmp_path):
         "optimiser.lr=0.02",
         "ema.half_life=5.0",
     )
-    made = load_generator(train(config, ImageDataset(red, 8), tmp_path / "run"))
-    shown = made(torch.randn(16, 4), randomize_noise=False)[0].mean((0, 2, 3))
+    generated = load_generator(train(config, ImageDataset(red, 8), tmp_path / "run"))
+    shown = generated(torch.randn(16, 4), randomize_noise=False)[0].mean((0, 2, 3))
     assert shown[0] > 0.3 and shown[1] < -0.3 and shown[2] < -0.3
 
 
-def test_wrong_sizes_are_told_before_anything_starts(tmp_path):
+def test_invalid_sizes_raise_before_training(tmp_path):
     with pytest.raises(ValueError, match="images of 16 pixels for a generator of 8"):
         train(tiny(), pictures(size=16), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"generator.size is 8, discriminator.size 16"):
@@ -176,7 +176,7 @@ def test_wrong_sizes_are_told_before_anything_starts(tmp_path):
         tiny("training.batch_size=6")
 
 
-def test_pictures_of_a_folder_are_cut_square(tmp_path):
+def test_images_are_cropped_to_squares(tmp_path):
     wide = np.zeros((20, 40, 3), np.uint8)
     wide[:, :10] = 255  # outside the middle square
     (tmp_path / "a").mkdir()
@@ -188,14 +188,14 @@ def test_pictures_of_a_folder_are_cut_square(tmp_path):
     assert load_square_image(tmp_path / "a" / "one.png", 10).max() < 40
 
 
-def test_empty_folders_are_told(tmp_path):
+def test_empty_directories_raise(tmp_path):
     with pytest.raises(FileNotFoundError, match="no images"):
         open_images(tmp_path, 8)
     with pytest.raises(FileNotFoundError, match="no directory"):
         open_images(tmp_path / "absent", 8)
 
 
-def test_mirrors_are_as_frequent_as_asked():
+def test_mirror_probability():
     half = np.zeros((1, 8, 8, 3), np.uint8)
     half[:, :, :4] = 255
     rng = np.random.default_rng(1)
@@ -205,7 +205,7 @@ def test_mirrors_are_as_frequent_as_asked():
     assert set(plain) == {1.0}
 
 
-def test_bytes_and_numbers_go_back_and_forth():
+def test_conversion_of_bytes_and_floats():
     values = np.random.default_rng(2).integers(0, 256, (2, 3, 4, 3), np.uint8)
     assert np.abs(to_uint8(from_uint8(values)).astype(int) - values).max() <= 1  # truncation may lose one
     assert to_uint8(torch.tensor([-2.0, 0.0, 2.0]).reshape(1, 3, 1, 1)).tolist() == [[[[0, 127, 255]]]]
@@ -213,7 +213,7 @@ def test_bytes_and_numbers_go_back_and_forth():
     assert sheet.shape == (6, 4, 3) and np.array_equal(sheet[3:], values[1])
 
 
-def test_command_trains_on_invented_people(tmp_path, capsys):
+def test_command_trains_on_synthetic_identities(tmp_path, capsys):
     words = ["--cfg", "quick_stylegan", "--population", "--out", str(tmp_path / "run"), "--device", "cpu"]
     overrides = [*TINY, "data.num_identities=4", "data.images_per_identity=1", "training.max_steps=2"]
     assert voicestyle(["train-stylegan", *words, *overrides]) == 0
@@ -224,7 +224,7 @@ def test_command_trains_on_invented_people(tmp_path, capsys):
     assert voicestyle(["train-stylegan", *words, *overrides, "--resume"]) == 0
 
 
-def test_invented_pictures_are_of_training_people():
+def test_synthetic_images_are_of_training_identities():
     from voiceface.synthetic.presets import get_split_ids
 
     config = tiny("data.num_identities=3", "data.images_per_identity=2", "data.nuisance=0.0").data
@@ -233,7 +233,7 @@ def test_invented_pictures_are_of_training_people():
     assert set(range(309, 312)) <= set(get_split_ids("standard", "train"))
 
 
-def test_help_is_light_and_quick():
+def test_help_is_light_and_fast():
     assert set(COMMANDS) >= {"train-stylegan"}
     began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""`voicestyle train` and `test`: a run of tiny networks, faces made with it, and figures of faces."""
+"""Commands `train` and `test`, and the metrics of generated faces."""
 
 import functools
 import json
@@ -38,7 +38,7 @@ STYLEGAN2 = [
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    """Eight to learn from and six others, two clips of a second and two pictures each."""
+    """Eight to learn from and six others, two clips of a second and two images each."""
     return runs.write_small_population(tmp_path_factory.mktemp("data") / "people", train=8, val=2, test=6)
 
 
@@ -70,7 +70,7 @@ def weights(out):
     return [(out / name).read_bytes() for name in files]
 
 
-def test_a_run_serves_generation(trained, call, voices, faces, few, people, tmp_path, capsys):
+def test_generate_with_a_trained_run(trained, call, voices, faces, few, people, tmp_path, capsys):
     common = ("generate", voices / "v0.wav", "--weights", trained, "--cfg", "quick", *few)
     assert call(*common, "--bank", faces, "--out", tmp_path / "own") == 0
     assert Image.open(tmp_path / "own" / "faces" / "v0.png").size == (8, 8)
@@ -85,7 +85,7 @@ def test_a_run_serves_generation(trained, call, voices, faces, few, people, tmp_
     assert_mentions(capsys.readouterr().err, "no run directory at", tmp_path / "no")
 
 
-def test_a_part_that_is_done_is_left_and_the_other_made(trained, train, tmp_path, capsys):
+def test_finished_part_is_skipped_on_resume(trained, train, tmp_path, capsys):
     import shutil
 
     out = shutil.copytree(trained, tmp_path / "run")
@@ -102,7 +102,7 @@ def test_a_part_that_is_done_is_left_and_the_other_made(trained, train, tmp_path
     assert_mentions(capsys.readouterr().err, "nothing to resume")
 
 
-def test_a_stopped_run_ends_the_same(trained, train, tmp_path, monkeypatch):
+def test_interrupted_run_ends_in_the_same_weights(trained, train, tmp_path, monkeypatch):
     from voicestyle import train_stylegan
 
     def stop(*args, **words):
@@ -116,7 +116,7 @@ def test_a_stopped_run_ends_the_same(trained, train, tmp_path, monkeypatch):
     assert weights(tmp_path / "run") == weights(trained)
 
 
-def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys):
+def test_command_test_on_a_corpus(call, people, faces, few, tmp_path, capsys):
     common = ("test", "--data", people, "--bank", faces, "--cfg", "quick", "--bootstrap-samples", "20")
     assert call(*common, "--num-identities", "3", "--out", tmp_path / "out", *few) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -130,7 +130,7 @@ def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys
     assert_mentions(capsys.readouterr().err, "is not empty", "--resume")
 
 
-def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, faces, tmp_path, monkeypatch):
+def test_command_test_on_synthetic_identities(call, few, faces, tmp_path, monkeypatch):
     here = functools.partial(dataset.PopulationDataset, workers=1, progress=False)
     monkeypatch.setattr(dataset, "PopulationDataset", here)
     words = ("--population", "tiny", "--num-identities", "3", "--bank", faces, "--bootstrap-samples", "20")
@@ -141,7 +141,7 @@ def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, face
     assert len(list((tmp_path / "out" / "clips").glob("*.wav"))) == 3
 
 
-def test_a_comparison_by_hand():
+def test_compare_metric_by_hand():
     final, start, others = np.array([3.0, 5, 4]), np.array([1.0, 2, 6]), np.array([0.0, np.nan, 1])
     found = compare_metric("x", final, start, others, replicates=50)
     assert (found.final, found.initial, found.others) == (4, 3, 0.5)
@@ -152,7 +152,7 @@ def test_a_comparison_by_hand():
     assert np.isnan(lonely.others) and np.isnan(lonely.difference_to_initial).all()
 
 
-def test_means_of_others_by_hand():
+def test_mean_of_others_by_hand():
     table = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
     assert mean_of_others(table).tolist() == [5.5, 5, 4.5]
     found = mean_of_others(table, np.array(["f", "m", "f"]))
@@ -160,20 +160,20 @@ def test_means_of_others_by_hand():
 
 
 class MeanColourEncoder:
-    """Tells pictures apart by their colour."""
+    """Tells images apart by their colour."""
 
-    def features(self, pictures):
-        return torch.nn.functional.normalize(pictures.mean((2, 3)), dim=1)
+    def features(self, images):
+        return torch.nn.functional.normalize(images.mean((2, 3)), dim=1)
 
 
-def test_the_true_picture_is_the_likeliest():
-    made = torch.eye(3).view(3, 3, 1, 1).expand(3, 3, 4, 4)
-    real = [made[k : k + 1].expand(2, -1, -1, -1) for k in (1, 0, 2)]
-    found = identity_similarity(made, real, MeanColourEncoder())
+def test_true_identity_is_most_similar():
+    generated = torch.eye(3).view(3, 3, 1, 1).expand(3, 3, 4, 4)
+    real = [generated[k : k + 1].expand(2, -1, -1, -1) for k in (1, 0, 2)]
+    found = identity_similarity(generated, real, MeanColourEncoder())
     assert found.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
 
 
-def test_faces_that_are_the_true_ones_are_found_better():
+def test_evaluate_prefers_the_true_faces():
     rng = np.random.default_rng(0)
     real = [rng.integers(0, 256, (1, 1, 1, 3), np.uint8).repeat(4, 1).repeat(4, 2) for _ in range(6)]
     final, start = np.concatenate(real), np.concatenate(real[1:] + real[:1])
@@ -193,7 +193,7 @@ def test_faces_that_are_the_true_ones_are_found_better():
     assert seen.difference_to_initial[1] > 0 and "colour" in found.format_table()
 
 
-def test_both_sexes_come_in_turn():
+def test_genders_alternate():
     sexes = np.array(["m", "m", "m", "f", "m", "f"])
     assert alternate_genders(sexes, 4) == [0, 1, 3, 5]
     assert alternate_genders(sexes, 6) == [0, 1, 2, 3, 4, 5]

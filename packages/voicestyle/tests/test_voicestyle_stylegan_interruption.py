@@ -1,4 +1,4 @@
-"""Training of a StyleGAN2 that is killed or stopped in the middle: it ends in the same bytes."""
+"""StyleGAN2 training that is killed or interrupted ends in the same bytes."""
 
 import json
 import multiprocessing
@@ -118,11 +118,11 @@ def logged(out):
 
 def outcome(out):
     """Bytes of everything that a run makes, by name."""
-    made = [out / "model.safetensors", *(out / "checkpoints").iterdir(), *(out / "samples").iterdir()]
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in made}
+    generated = [out / "model.safetensors", *(out / "checkpoints").iterdir(), *(out / "samples").iterdir()]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in generated}
 
 
-def test_killed_in_a_step_and_in_a_save_and_stopped_by_ctrl_c_it_ends_in_the_same_bytes(start, tmp_path):
+def test_interrupted_training_ends_in_the_same_bytes(start, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     alone = start(whole)
     assert ended(alone) == 0, alone.said()
@@ -150,7 +150,7 @@ def test_killed_in_a_step_and_in_a_save_and_stopped_by_ctrl_c_it_ends_in_the_sam
     assert load_model(parts / "model.safetensors").extra["step"] == STEPS
 
 
-def test_a_run_killed_before_its_first_save_begins_anew(start, tmp_path):
+def test_run_killed_before_its_first_checkpoint_restarts(start, tmp_path):
     out = tmp_path / "run"
     child = start(out, where="step", number=1)
     assert ended(child) == -signal.SIGKILL and not (out / "state.safetensors").exists(), child.said()

@@ -1,4 +1,4 @@
-"""Gradient steps on codes: rows that go their own ways, schedules, regularisers, stopping and going on."""
+"""Optimisation of latents: independence of the batch, schedules, regulariser, early stopping, resuming."""
 
 import math
 
@@ -19,10 +19,10 @@ from voicestyle.noise import PerSampleNoise, noise_regularisation_loss, normalis
 
 
 class PixelDistance:
-    """Pictures are as different as their pixels."""
+    """Images are as different as their pixels."""
 
-    def extract_features(self, pictures):
-        return [pictures]
+    def extract_features(self, images):
+        return [images]
 
     def distance_from_features(self, ours, theirs):
         return (ours[0] - theirs[0]).square().mean((1, 2, 3))
@@ -60,7 +60,7 @@ def same(one, other):
         assert torch.equal(values.nan_to_num(nan=-7), other.history[name].nan_to_num(nan=-7)), name
 
 
-def test_a_picture_does_not_feel_the_others_of_its_batch(generator, statistics, targets):
+def test_images_are_independent_of_their_batch(generator, statistics, targets):
     together = go(targets, generator, statistics, inversion_config())
     for row in range(3):
         alone = go(targets[row : row + 1], generator, statistics, inversion_config(), seeds=(row + 1,))
@@ -69,7 +69,7 @@ def test_a_picture_does_not_feel_the_others_of_its_batch(generator, statistics, 
     torch.testing.assert_close(turned.latents.flip(0), together.latents, rtol=1e-4, atol=1e-4)
 
 
-def test_coupled_pictures_feel_each_other(generator, statistics, targets):
+def test_coupled_images_depend_on_their_batch(generator, statistics, targets):
     config = inversion_config(batching="coupled")
     together = go(targets, generator, statistics, config)
     alone = go(targets[:1], generator, statistics, config, seeds=(1,))
@@ -83,7 +83,7 @@ def test_coupled_pictures_feel_each_other(generator, statistics, targets):
 @pytest.mark.parametrize("space", ["w", "w_plus"])
 @pytest.mark.parametrize("patience", [0, 2])
 @pytest.mark.parametrize("batching", ["independent", "coupled"])
-def test_stopped_and_resumed_is_as_if_nothing_had_happened(
+def test_resumed_run_equals_uninterrupted_run(
     generator, statistics, targets, tmp_path, space, patience, batching
 ):
     config = inversion_config(space=space, patience=patience, min_improvement=0.05, batching=batching)
@@ -100,7 +100,7 @@ def test_stopped_and_resumed_is_as_if_nothing_had_happened(
         same(go(targets, generator, statistics, config, resume_state=load_state(file)), whole)
 
 
-def test_a_resting_row_stays_where_it_is(generator, statistics, targets):
+def test_stopped_row_does_not_change(generator, statistics, targets):
     seen = []
     config = inversion_config(patience=2, min_improvement=0.05, num_steps=16)
 
@@ -127,7 +127,7 @@ def test_a_resting_row_stays_where_it_is(generator, statistics, targets):
     torch.testing.assert_close(alone.latents[0], path.latents[row], rtol=1e-4, atol=1e-4)
 
 
-def test_ramp_by_hand():
+def test_lr_ramp_by_hand():
     assert (
         lr_ramp(0) == 0 and lr_ramp(0.025) == pytest.approx(0.5) and lr_ramp(0.05) == 1 and lr_ramp(0.5) == 1
     )
@@ -139,13 +139,13 @@ def test_ramp_by_hand():
     )
 
 
-def test_noise_factor_by_hand():
+def test_latent_noise_strength_by_hand():
     assert latent_noise_strength(0) == 0.05 and latent_noise_strength(0.375) == pytest.approx(0.0125)
     assert latent_noise_strength(0.75) == 0 and latent_noise_strength(0.9) == 0
     assert latent_noise_strength(0.25, initial=2, ramp_length=0.5) == pytest.approx(0.5)
 
 
-def test_strength_and_rate_follow_the_schedule(generator, statistics, targets):
+def test_noise_strength_and_learning_rate_follow_the_schedule(generator, statistics, targets):
     path = go(targets, generator, statistics, inversion_config(num_steps=8))
     wanted = [statistics.std * latent_noise_strength(i / 8) for i in range(8)]
     torch.testing.assert_close(path.history["strength"][:, 0], torch.tensor(wanted))
@@ -165,14 +165,14 @@ def test_noise_regulariser_of_a_constant_map():
     assert both.item() == pytest.approx(2 + 32)
 
 
-def test_noise_regulariser_of_white_noise_is_nearly_nothing():
+def test_noise_regulariser_of_white_noise_is_almost_zero():
     maps = [torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))]
     assert noise_regularisation_loss(maps).max() < 0.02
     smooth = [torch.nn.functional.avg_pool2d(maps[0], 5, 1, 2) * 5]
     assert noise_regularisation_loss(smooth).min() > 0.5
 
 
-def test_noise_regulariser_of_one_is_the_coupled_one():
+def test_coupled_noise_regulariser_equals_that_of_one_image():
     maps = [torch.randn(1, 1, side, side) for side in (4, 8, 16)]
     torch.testing.assert_close(
         noise_regularisation_loss(maps)[0], noise_regularisation_loss(maps, coupled=True)
@@ -182,7 +182,7 @@ def test_noise_regulariser_of_one_is_the_coupled_one():
     assert (noise_regularisation_loss(two).mean() - noise_regularisation_loss(two, coupled=True)).abs() > 1e-6
 
 
-def test_standardise():
+def test_normalise_noise_maps():
     maps = [torch.randn(3, 1, 8, 8) * torch.tensor([1.0, 3, 9]).view(3, 1, 1, 1) + 2]
     whole = [maps[0].clone()]
     normalise_noise_maps(maps)
@@ -193,7 +193,7 @@ def test_standardise():
     assert whole[0][2].std() > 3 * whole[0][0].std()
 
 
-def test_steps_lower_the_loss(generator, statistics, targets):
+def test_optimisation_reduces_the_loss(generator, statistics, targets):
     path = go(targets, generator, statistics, inversion_config(num_steps=60))
     first, last = path.history["perceptual"][0], path.history["perceptual"][-1]
     assert (last < 0.7 * first).all()
@@ -216,7 +216,7 @@ def test_statistics_by_hand(generator):
     assert torch.equal(z, sample_z(generator, 50, 3)) and not torch.equal(z, sample_z(generator, 50, 4))
 
 
-def test_draws_of_a_row_are_its_own():
+def test_random_numbers_of_a_row_are_independent_of_other_rows():
     both, alone = PerSampleNoise([7, 8]), PerSampleNoise([8])
     first = both.normal("latent", (3,), [0, 1])
     assert torch.equal(first[1:], alone.normal("latent", (3,), [0]))
@@ -224,7 +224,7 @@ def test_draws_of_a_row_are_its_own():
     assert torch.equal(both.normal("latent", (2,), [1])[0], alone.normal("latent", (2,), [0])[0])
 
 
-def test_bad_starts_are_named(generator, statistics, targets):
+def test_invalid_targets_and_latents_raise(generator, statistics, targets):
     with pytest.raises(ValueError, match=r"expected images \(N, 3, 8, 8\), found \(3, 3, 4, 4\)"):
         go(targets[..., :4, :4], generator, statistics, inversion_config())
     with pytest.raises(ValueError, match=r"inversion.identity_weight is above 0"):
@@ -233,14 +233,14 @@ def test_bad_starts_are_named(generator, statistics, targets):
         go(targets, generator, LatentStatistics(torch.zeros(1, 5), 1.0), inversion_config())
 
 
-def test_large_pictures_are_averaged_down():
-    pictures = torch.arange(2 * 3 * 512 * 512, dtype=torch.float64).view(2, 3, 512, 512)
-    small = downsample_to_side(pictures)
+def test_large_images_are_average_pooled():
+    images = torch.arange(2 * 3 * 512 * 512, dtype=torch.float64).view(2, 3, 512, 512)
+    small = downsample_to_side(images)
     assert small.shape == (2, 3, 256, 256)
-    assert small[0, 0, 0, 0] == pictures[0, 0, :2, :2].mean() and downsample_to_side(small) is small
+    assert small[0, 0, 0, 0] == images[0, 0, :2, :2].mean() and downsample_to_side(small) is small
 
 
-def test_targets_are_middle_cuts():
+def test_targets_are_centre_crops():
     import numpy as np
 
     wide = np.zeros((8, 24, 3), np.uint8)

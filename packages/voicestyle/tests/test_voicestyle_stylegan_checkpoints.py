@@ -1,4 +1,4 @@
-"""Checkpoints of others and of ours, directions, distances, path lengths."""
+"""StyleGAN2 checkpoints, directions, Fréchet distance, path length."""
 
 import argparse
 import pickle
@@ -38,7 +38,7 @@ def synthesise(network: Generator) -> torch.Tensor:
     return network(z, randomize_noise=False)[0]
 
 
-def test_a_whole_published_file_is_read(tmp_path, generator, discriminator):
+def test_published_file_is_read_completely(tmp_path, generator, discriminator):
     path = tmp_path / "550000.pt"
     torch.save(
         {
@@ -56,15 +56,15 @@ def test_a_whole_published_file_is_read(tmp_path, generator, discriminator):
     assert found.raw_generator is not None and torch.equal(
         synthesise(found.raw_generator), synthesise(generator)
     )
-    picture = synthesise(generator)
+    image = synthesise(generator)
     assert found.discriminator is not None
-    torch.testing.assert_close(found.discriminator(picture), discriminator(picture))
+    torch.testing.assert_close(found.discriminator(image), discriminator(image))
     assert found.args == {"size": 16, "r1": 10.0} and found.ada_p == 0.25 and found.latent_avg is None
     assert not any(value.requires_grad for value in found.generator.parameters())
     assert found.generator.config.channels == CHANNELS
 
 
-def test_absent_noise_is_drawn_the_same_each_time_and_half_absent_noise_is_refused(tmp_path, generator):
+def test_missing_noise_is_deterministic_and_incomplete_noise_is_refused(tmp_path, generator):
     state = {key: value for key, value in generator.state_dict().items() if not key.startswith("noises.")}
     path = tmp_path / "old.pt"
     torch.save({"g_ema": state}, path)
@@ -75,7 +75,7 @@ def test_absent_noise_is_drawn_the_same_each_time_and_half_absent_noise_is_refus
         readers.build_generator(state)
 
 
-def test_converted_files_bring_the_centre_of_w(tmp_path, generator):
+def test_converted_files_have_latent_avg(tmp_path, generator):
     generator.latent_avg = torch.arange(5.0)[None]
     path = tmp_path / "converted.pt"
     readers.save_published_checkpoint(path, generator)
@@ -91,7 +91,7 @@ def test_a_bare_state_dict_is_a_generator(tmp_path, generator):
     assert torch.equal(synthesise(readers.load_generator(tmp_path / "bare.pt")), synthesise(generator))
 
 
-def test_our_own_file_keeps_pictures_and_centre(tmp_path, generator):
+def test_native_file_keeps_images_and_latent_avg(tmp_path, generator):
     config = StyleGAN2Config(
         generator=generator.config,
         discriminator=DiscriminatorConfig(size=16, channels=CHANNELS),
@@ -106,7 +106,7 @@ def test_our_own_file_keeps_pictures_and_centre(tmp_path, generator):
         readers.load_model(tmp_path / "ours.safetensors", kind="discriminator")
 
 
-def test_files_that_do_not_fit_are_refused(tmp_path, generator, discriminator):
+def test_invalid_files_are_refused(tmp_path, generator, discriminator):
     with pytest.raises(CheckpointError, match="contains no StyleGAN2 generator"):
         readers.build_generator(discriminator.state_dict())
     with pytest.raises(CheckpointError, match="contains no StyleGAN2 discriminator"):
@@ -124,7 +124,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path, generator, discriminator):
         readers.load_published_checkpoint(tmp_path / "other.pt")
 
 
-def test_no_code_of_a_file_is_run(tmp_path):
+def test_no_code_of_a_checkpoint_is_executed(tmp_path):
     class Evil:
         def __reduce__(self):
             return (eval, ("open('ran', 'w')",))
@@ -134,7 +134,7 @@ def test_no_code_of_a_file_is_run(tmp_path):
         readers.load_published_checkpoint(tmp_path / "evil.pt")
 
 
-def test_directions_are_those_in_which_styles_move_most(generator):
+def test_directions_change_styles_most(generator):
     with torch.no_grad():
         for name, value in generator.named_parameters():
             if name.endswith("modulation.weight"):
@@ -155,22 +155,22 @@ def test_directions_are_those_in_which_styles_move_most(generator):
         factorise({"a": torch.zeros(1)})
 
 
-def test_directions_as_a_file_and_as_pictures(tmp_path, generator):
+def test_directions_are_saved_and_applied(tmp_path, generator):
     found = factorise(generator)
     save_directions(tmp_path / "factor.pt", found, "550000.pt")
     vectors, checkpoint = load_directions(tmp_path / "factor.pt")
     assert torch.equal(vectors, found.directions) and checkpoint == "550000.pt"
     w = torch.randn(2, 5)
-    pictures = apply_direction(generator, w, vectors[:, 0], 3.0)
-    assert pictures.shape == (3, 2, 3, 16, 16)
+    images = apply_direction(generator, w, vectors[:, 0], 3.0)
+    assert images.shape == (3, 2, 3, 16, 16)
     for row, sign in enumerate((3.0, 0.0, -3.0)):
         alone, _ = generator(w + sign * vectors[:, 0], input_is_latent=True, randomize_noise=False)
-        torch.testing.assert_close(pictures[row], alone, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(images[row], alone, atol=1e-4, rtol=1e-4)
 
 
-def test_distance_of_a_generator_from_its_own_pictures_shrinks_to_nothing(generator):
-    def features(pictures):
-        return pictures.mean((2, 3))
+def test_fid_of_a_generator_with_its_own_images_is_zero(generator):
+    def features(images):
+        return images.mean((2, 3))
 
     real = fid.compute_image_statistics(fid.generate_images(generator, 40, batch_size=9, seed=3), features)
     same = fid.compute_fid(generator, features, real, num_images=40, batch_size=9, seed=3)
@@ -194,7 +194,7 @@ def test_published_statistics_are_read(tmp_path):
         fid.load_statistics(tmp_path / "bad.pkl")
 
 
-def test_path_length_is_the_squared_speed_of_pictures(generator):
+def test_path_length_is_the_squared_speed_of_images(generator):
     generator.double()
 
     def distance(a, b):

@@ -1,4 +1,4 @@
-"""Commands that measure and move a generator: fid, ppl, factorise."""
+"""Commands fid, ppl and factorise."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def weights(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twelve pictures of 32 pixels."""
+    """Twelve images of 32 pixels."""
     (tmp_path / "real").mkdir()
     rng = np.random.default_rng(1)
     for number in range(12):
@@ -57,7 +57,7 @@ def folder(tmp_path):
     return tmp_path / "real"
 
 
-def test_commands_answer_for_help_without_heavy_modules():
+def test_help_imports_no_heavy_modules():
     commands = ["fid", "ppl", "factorise"]
     assert set(commands) <= set(COMMANDS)
     done = subprocess.run(
@@ -88,9 +88,11 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
     features = fid_command.load_features("judge")
     files = sorted(folder.iterdir())
     real = torch.stack([torch.from_numpy(np.asarray(Image.open(path)).copy()) for path in files])
-    made = torch.cat(list(fid.generate_images(open_generator(weights).generator, 10, batch_size=4, seed=3)))
+    generated = torch.cat(
+        list(fid.generate_images(open_generator(weights).generator, 10, batch_size=4, seed=3))
+    )
     with torch.no_grad():
-        rows = [features(each) for each in (real.permute(0, 3, 1, 2) / 127.5 - 1, made)]
+        rows = [features(each) for each in (real.permute(0, 3, 1, 2) / 127.5 - 1, generated)]
     assert found["fid"] == pytest.approx(frechet_distance(*rows), rel=1e-3)
     assert (found["num_real"], found["num_samples"], found["real"]) == (12, 10, "real") and found[
         "disclaimer"
@@ -104,7 +106,7 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
     )
 
 
-def test_fid_of_invented_people_without_any_file(tmp_path, capsys):
+def test_fid_of_synthetic_identities(tmp_path, capsys):
     words = ["--features", "judge", "--population", "--num-real", "6", "--num-samples", "6"]
     assert voicestyle(["fid", *words, "--json", str(tmp_path / "one.json")]) == 0
     found = json.loads((tmp_path / "one.json").read_text())
@@ -112,7 +114,7 @@ def test_fid_of_invented_people_without_any_file(tmp_path, capsys):
     assert found["fid"] > 0 and "stylegan2_population" in capsys.readouterr().out
 
 
-def test_better_generators_of_invented_faces_have_smaller_distances(tmp_path):
+def test_better_generators_have_smaller_fid(tmp_path):
     statistics, words = tmp_path / "real.npz", ["--features", "judge", "--num-samples", "48"]
     population = ["--population", "--num-real", "96", "--save-statistics", str(statistics)]
     assert voicestyle(["fid", *words, *population, "--json", str(tmp_path / "good.json")]) == 0
@@ -148,7 +150,7 @@ def test_published_features_of_a_file_are_those_of_the_network(tmp_path, weights
     assert json.loads((tmp_path / "out.json").read_text())["disclaimer"] == ""
 
 
-def test_real_pictures_come_in_order_and_mirrored():
+def test_real_images_are_ordered_and_mirrored():
     items = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     pictures = ImageDataset(items, 8)
     plain = torch.cat(list(fid_command.iterate_real_images(pictures, num_images=4, batch_size=3)))
@@ -159,7 +161,7 @@ def test_real_pictures_come_in_order_and_mirrored():
     assert sum(len(batch) for batch in fid_command.iterate_real_images(pictures, num_images=99)) == 5
 
 
-def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
+def test_fid_errors(tmp_path, weights, folder, capsys):
     words = ["fid", "--weights", str(weights)]
 
     def said(*more):
@@ -190,7 +192,7 @@ def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
     assert ".npz" in said("--data", str(folder), *judged, "--save-statistics", str(tmp_path / "x.pkl"))
 
 
-def test_no_code_of_statistics_is_run(tmp_path):
+def test_no_code_of_statistics_is_executed(tmp_path):
     np.savez(tmp_path / "evil.npz", mu=np.array([print], object), sigma=np.eye(1))
     with pytest.raises(ValueError, match=r"not an \.npz of arrays"):
         fid.load_statistics(tmp_path / "evil.npz")
@@ -214,11 +216,11 @@ def test_published_distance_is_lpips_of_vgg(tmp_path):
     torch.manual_seed(3)
     network = LPIPS("vgg")
     heads = {key: value.abs() for key, value in network.state_dict().items() if key.startswith("lin")}
-    trunk = {key: value for key, value in network.state_dict().items() if key.startswith("features.")}
+    backbone = {key: value for key, value in network.state_dict().items() if key.startswith("features.")}
     network.load_state_dict(heads, strict=False)
     (tmp_path / "v0.1").mkdir()
     torch.save(heads, tmp_path / "v0.1" / "vgg.pth")
-    torch.save(trunk, tmp_path / "vgg16-397923af.pth")
+    torch.save(backbone, tmp_path / "vgg16-397923af.pth")
     a, b = torch.rand(2, 2, 3, 32, 32) * 2 - 1
     found = load_distance("lpips", tmp_path)(a, b).flatten()
     torch.testing.assert_close(found, network(a, b).flatten(), rtol=1e-3, atol=1e-6)
@@ -243,7 +245,7 @@ def test_directions_are_written_in_both_forms_and_applied(tmp_path, weights, cap
     assert np.array_equal(sheet, same)
 
 
-def test_rows_are_ahead_as_they_are_and_back(weights):
+def test_rows_are_moved_forward_unchanged_and_backward(weights):
     generator = open_generator(weights).generator
     direction = torch.eye(5)[1]
     sheet = render_direction_rows(generator, direction, step_length=2.0, columns=2, truncation=1.0, seed=7)
@@ -258,25 +260,25 @@ def test_rows_are_ahead_as_they_are_and_back(weights):
     assert np.array_equal(still[:32], still[32:64]) and not np.array_equal(still[:32], sheet[32:64])
 
 
-def test_factorise_tells_what_is_wrong(tmp_path, weights, capsys):
+def test_factorise_errors(tmp_path, weights, capsys):
     def said(*more):
         assert voicestyle(["factorise", "--weights", str(weights), *more]) == 1
         return capsys.readouterr().err
 
     assert "nothing to do" in said()
-    picture = ["--apply", str(tmp_path / "x.png")]
-    assert "--index: expected 0 to 4, found 5" in said(*picture, "--index", "5")
-    assert "--columns" in said(*picture, "--columns", "0")
+    image = ["--apply", str(tmp_path / "x.png")]
+    assert "--index: expected 0 to 4, found 5" in said(*image, "--index", "5")
+    assert "--columns" in said(*image, "--columns", "0")
     torch.save({"ckpt": "a", "eigvec": torch.eye(7)}, tmp_path / "seven.pt")
     assert "directions of 7 numbers for latents of 5" in said(
-        *picture, "--directions", str(tmp_path / "seven.pt")
+        *image, "--directions", str(tmp_path / "seven.pt")
     )
     torch.save({"a": torch.eye(7)}, tmp_path / "none.pt")
-    assert "expected a matrix under eigvec" in said(*picture, "--directions", str(tmp_path / "none.pt"))
+    assert "expected a matrix under eigvec" in said(*image, "--directions", str(tmp_path / "none.pt"))
     assert not (tmp_path / "x.png").exists()
 
 
-def test_a_run_folder_and_nothing_at_all_are_generators(tmp_path):
+def test_default_generator_and_missing_run(tmp_path):
     opened = open_generator()
     assert (
         opened.disclaimer

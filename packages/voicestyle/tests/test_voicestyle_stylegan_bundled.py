@@ -1,4 +1,4 @@
-"""The bundled generator: small, labelled, draws various invented faces."""
+"""The bundled generator."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from voicestyle.stylegan2.images import from_uint8
 
 
 def generate(network, count: int = 32) -> torch.Tensor:
-    draw = torch.Generator().manual_seed(0)
-    z = torch.randn(count, network.config.style_dim, generator=draw)
+    rng = torch.Generator().manual_seed(0)
+    z = torch.randn(count, network.config.style_dim, generator=rng)
     return network(z, randomize_noise=False)[0].clamp(-1, 1)
 
 
-def test_it_is_small_and_says_what_it_is_made_of():
+def test_bundled_checkpoint_is_small_and_has_a_disclaimer():
     path = bundled_checkpoint()
     assert path.stat().st_size <= 3_000_000
     stored = load_model(path, system="voicestyle", kind="generator")
@@ -26,17 +26,17 @@ def test_it_is_small_and_says_what_it_is_made_of():
     assert stored.state["latent_avg"].shape == (1, stored.config["generator"]["style_dim"])
 
 
-def test_its_pictures_are_faces_of_the_population():
+def test_bundled_generator_resembles_the_population():
     people = ImagesConfig(num_identities=12, images_per_identity=1, nuisance=0.3)
     real = from_uint8(build_synthetic_images(people, 64, num_workers=1, progress=False).images)
-    made = generate(load_bundled_generator())
-    means = [pictures.mean(0).flatten().numpy() for pictures in (real, made)]
+    generated = generate(load_bundled_generator())
+    means = [pictures.mean(0).flatten().numpy() for pictures in (real, generated)]
     assert np.corrcoef(*means)[0, 1] > 0.8
-    spread = [float(pictures.std(0).mean()) for pictures in (real, made)]
+    spread = [float(pictures.std(0).mean()) for pictures in (real, generated)]
     assert 0.4 < spread[1] / spread[0] < 1.6
 
 
-def test_it_draws_men_and_women_of_light_and_dark_skin():
+def test_bundled_generator_covers_genders_and_skin_colours():
     from voiceface.synthetic.readers.attribute_reader import load_reader, predict_batched
 
     found = predict_batched(load_reader("evaluation"), (generate(load_bundled_generator()) + 1) / 2)
@@ -44,7 +44,7 @@ def test_it_draws_men_and_women_of_light_and_dark_skin():
     assert found.skin.std(0).min() > 0.01
 
 
-def test_truncation_pulls_pictures_together():
+def test_truncation_reduces_diversity():
     network = load_bundled_generator()
     z = torch.randn(16, network.config.style_dim, generator=torch.Generator().manual_seed(1))
     spread = [
@@ -53,7 +53,7 @@ def test_truncation_pulls_pictures_together():
     assert spread[0] > spread[1] > spread[2] == pytest.approx(0, abs=1e-4)
 
 
-def test_bundling_again_changes_nothing(tmp_path):
+def test_export_of_the_bundled_checkpoint_is_idempotent(tmp_path):
     out = export_compact(bundled_checkpoint(), tmp_path / "again.safetensors")
     assert out.read_bytes() == bundled_checkpoint().read_bytes()
     assert torch.equal(generate(load_generator(out), 2), generate(load_bundled_generator(), 2))

@@ -1,4 +1,4 @@
-"""`voicestyle generate` and `invert` as programs: what they leave, what they refuse, how they go on."""
+"""Commands `generate` and `invert`: results, errors, resuming; the Python API."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def whole(generate, tmp_path_factory):
 LONG = ("inversion.num_steps=7", "guidance.num_steps=5", "inversion.snapshot_interval=3")
 
 
-def test_everything_is_kept(whole, faces):
+def test_run_directory_holds_every_step(whole, faces):
     found = contents(whole)
     assert {
         "config.yaml",
@@ -80,13 +80,15 @@ def test_everything_is_kept(whole, faces):
         assert Image.open(folder / "animation.gif").n_frames > 1
 
 
-def test_another_run_gives_the_same_bytes(whole, generate, tmp_path):
+def test_runs_are_reproducible(whole, generate, tmp_path):
     assert generate(tmp_path / "out", *LONG) == 0
     assert contents(tmp_path / "out") == contents(whole)
 
 
 @pytest.mark.parametrize("moment", [3, 9])
-def test_stopped_in_a_descent_it_goes_on_to_the_same_bytes(whole, generate, tmp_path, monkeypatch, moment):
+def test_run_interrupted_in_an_optimisation_resumes_to_the_same_bytes(
+    whole, generate, tmp_path, monkeypatch, moment
+):
     """Ctrl-C after the 3rd step (inversion) and the 9th (guidance) of all descents."""
     from voicestyle import latent_optimisation as descent
 
@@ -123,7 +125,7 @@ run_main("voicestyle.generate", {words!r})
 """
 
 
-def test_killed_in_a_write_it_goes_on_to_the_same_bytes(whole, generate, voices, faces, few, tmp_path):
+def test_run_killed_in_a_write_resumes_to_the_same_bytes(whole, generate, voices, faces, few, tmp_path):
     out = tmp_path / "out"
     words = [str(voices), "--bank", str(faces), "--out", str(out), "--cfg", "quick", *few, *LONG]
     code = KILLED.format(number=6, words=words)
@@ -135,7 +137,7 @@ def test_killed_in_a_write_it_goes_on_to_the_same_bytes(whole, generate, voices,
     assert contents(out) == contents(whole)
 
 
-def test_what_has_changed_is_named(whole, generate, tmp_path, capsys, faces, voices):
+def test_resume_with_changed_inputs_names_the_change(whole, generate, tmp_path, capsys, faces, voices):
     out = shutil.copytree(whole, tmp_path / "out")
 
     def refused(*words, **further):
@@ -157,7 +159,7 @@ def test_what_has_changed_is_named(whole, generate, tmp_path, capsys, faces, voi
     assert contents(out).keys() == contents(whole).keys()
 
 
-def test_folders_in_use_are_left_alone(whole, generate, tmp_path, capsys):
+def test_directories_in_use_are_not_changed(whole, generate, tmp_path, capsys):
     assert generate(whole) == 1
     assert_mentions(capsys.readouterr().err, "is not empty", "--resume")
     (tmp_path / "mine.txt").write_text("mine")
@@ -166,7 +168,7 @@ def test_folders_in_use_are_left_alone(whole, generate, tmp_path, capsys):
     assert_mentions(capsys.readouterr().err, "nothing to resume")
 
 
-def test_one_bad_recording_costs_itself_alone(generate, voices, tmp_path, capsys):
+def test_unusable_recordings_are_skipped(generate, voices, tmp_path, capsys):
     some = tmp_path / "some"
     some.mkdir()
     shutil.copy(voices / "v0.wav", some)
@@ -180,20 +182,20 @@ def test_one_bad_recording_costs_itself_alone(generate, voices, tmp_path, capsys
     (some / "v0.wav").unlink()
     assert generate(tmp_path / "none", voices=some) == 1
     assert_mentions(capsys.readouterr().err, "error: none of the 2 recordings can be used", "broken.wav")
-    assert not (tmp_path / "none" / "provenance.json").exists()  # to be tried again in the same folder
+    assert not (tmp_path / "none" / "provenance.json").exists()  # to be tried again in the same directory
     shutil.copy(voices / "v0.wav", some / "broken.wav")
     assert generate(tmp_path / "none", voices=some) == 1  # one of two
     assert [p.name for p in (tmp_path / "none" / "faces").iterdir()] == ["broken.png"]
 
 
-def test_more_prototypes_than_there_are(generate, tmp_path, capsys):
+def test_too_many_prototypes_raise(generate, tmp_path, capsys):
     assert generate(tmp_path / "a", "retrieval.num_prototypes=10") == 1
     assert_mentions(
         capsys.readouterr().err, "10 nearest of 9 prototypes of 9 videos", "retrieval.num_prototypes"
     )
 
 
-def test_weights_of_others_are_named(generate, tmp_path, capsys):
+def test_weights_of_other_networks_are_named(generate, tmp_path, capsys):
     import cmpc2
 
     cmpc = next(Path(cmpc2.__file__).parent.glob("weights/population.safetensors"))
@@ -213,7 +215,7 @@ def test_weights_of_others_are_named(generate, tmp_path, capsys):
         assert_mentions(capsys.readouterr().err, "error: ", file)
 
 
-def test_invented_people_as_the_bank(generate, voices, tmp_path, capsys):
+def test_synthetic_identities_as_the_bank(generate, voices, tmp_path, capsys):
     one = voices / "v0.wav"
     assert generate(tmp_path / "out", "--population", "quick", voices=one, bank=None) == 0
     assert_mentions(capsys.readouterr().err, "synthetic identities")
@@ -230,7 +232,7 @@ def invert(call, few):
     return run
 
 
-def test_invert_files_and_folders(invert, faces, tmp_path, capsys):
+def test_invert_files_and_directories(invert, faces, tmp_path, capsys):
     mixed = shutil.copytree(faces / "person0", tmp_path / "mixed")
     Image.open(mixed / "0.png").convert("L").save(mixed / "grey.jpg")
     Image.open(mixed / "0.png").resize((90, 40)).convert("CMYK").save(mixed / "wide.jpg")
@@ -253,7 +255,7 @@ def test_invert_files_and_folders(invert, faces, tmp_path, capsys):
     torch.testing.assert_close(alone["latents"], kept["1.png"]["latents"], rtol=1e-4, atol=1e-4)
 
 
-def test_invert_what_is_not_there(invert, tmp_path, capsys):
+def test_invert_missing_files(invert, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("no picture")
     for given, words in (
         (tmp_path, "no images"),
@@ -265,23 +267,23 @@ def test_invert_what_is_not_there(invert, tmp_path, capsys):
     assert not list((tmp_path / "out").glob("*"))
 
 
-def test_in_three_lines(voices, faces, few, tmp_path):
+def test_python_api(voices, faces, few, tmp_path):
     import voicestyle
 
-    maker = voicestyle.load(bank=faces, overrides=few)
-    result = maker.generate(voices / "v0.wav")
+    model = voicestyle.load(bank=faces, overrides=few)
+    result = model.generate(voices / "v0.wav")
     voicestyle.save_png(result.image, tmp_path / "face.png")
     assert (np.asarray(Image.open(tmp_path / "face.png")) == result.image).all()
     assert result.disclaimer and 0 <= result.similarity <= 1 and len(result.selected) == 3
     assert result.similarity != result.initial_similarity and result.latent.shape == (
-        maker.models.latent_statistics.mean.shape[1],
+        model.models.latent_statistics.mean.shape[1],
     )
     # a voice's face does not depend on the others', nor on its place
-    turned = maker.generate_batch([voices / "v1.wav", voices / "v0.wav"])
+    turned = model.generate_batch([voices / "v1.wav", voices / "v0.wav"])
     torch.testing.assert_close(turned[1].latent, result.latent, rtol=1e-3, atol=1e-4)
-    together = maker.generate_from_utterances([voices / "v0.wav", voices / "v0.wav"])
+    together = model.generate_from_utterances([voices / "v0.wav", voices / "v0.wav"])
     torch.testing.assert_close(together.latent, result.latent, rtol=1e-3, atol=1e-4)
-    excluded = maker.generate(voices / "v0.wav", exclude=["person0"])
+    excluded = model.generate(voices / "v0.wav", exclude=["person0"])
     assert not any("person0" in each.image.label for each in excluded.selected)
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'"):
         voicestyle.nothing  # noqa: B018
