@@ -456,9 +456,9 @@ def test_seeking_and_reading_from_the_beginning_give_the_same(videos, monkeypatc
 def test_pictures_that_do_not_differ_are_refused(videos):
     path = videos / f"{FIRST}.mp4"
     assert len(read_images_at(path, [1.0, 1.1])) == 2
-    with pytest.raises(MediaError, match="1 different pictures at 2 times"):
+    with pytest.raises(MediaError, match="1 different images at 2 times"):
         read_images_at(path, [1.02, 1.05])
-    with pytest.raises(MediaError, match=r"last picture at 5\.90 s, expected one at 7\.00 s"):
+    with pytest.raises(MediaError, match=r"last image at 5\.90 s, expected one at 7\.00 s"):
         read_images_at(path, [5.0, 7.0])
 
 

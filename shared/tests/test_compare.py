@@ -21,12 +21,13 @@ from voiceface.evaluation.all_pairs_comparison import (
 from voiceface.evaluation.comparison import (
     compare_systems,
     count_tests,
-    mean_results,
     restrict_to_common_items,
 )
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
-from voiceface.metrics.bootstrap import bootstrap_counts, holm_adjust, paired_difference_from_replicates
+from voiceface.evaluation.run_averaging import mean_results
+from voiceface.metrics.bootstrap import bootstrap_counts, paired_difference_from_replicates
+from voiceface.metrics.multiple_testing import holm_adjust
 from voiceface.report import ResultRow, SystemResults
 from voiceface.report.forest_plot import forest_plot_html
 from voiceface.synthetic.layout import build_settings
@@ -305,11 +306,15 @@ def test_command(data, corpus, tmp_path, capsys, runs):
         "good - bad",
     ]
     names = [row.split("   ")[0].strip() for row in rows]
-    assert names[0].startswith("match_g_v2f_2_test") and names[-1] == "mean of 2 samples, map" and len(names) == 20
+    assert (
+        names[0].startswith("match_g_v2f_2_test")
+        and names[-1] == "mean of 2 samples, map"
+        and len(names) == 20
+    )
     assert (f"mean of {runs} runs" in shown) == (runs > 1)
     text = page.read_text()
     assert text.count('class="strip"') == 20 + 3  # a strip for each figure, an axis for each task
-    assert "good is better" in text and "trained on 2 of the people" in text and "synthetic identity" in text
+    assert "good is better" in text and "trained on 2 of its evaluation identities" in text and "synthetic identity" in text
     assert ("means over 2 runs" in text) == ("Runs of bad" in text) == (runs > 1)
 
 

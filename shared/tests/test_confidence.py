@@ -16,11 +16,11 @@ from voiceface.metrics.bootstrap import (
     bootstrap_verification,
     chance_levels,
     chance_recall,
-    holm_adjust,
     mean_interval,
     paired_difference,
     paired_verification_difference,
 )
+from voiceface.metrics.multiple_testing import holm_adjust
 
 
 def lines(people=40, each=9, spread=0.2, seed=0):

@@ -116,7 +116,7 @@ def test_lists_name_voices_by_the_folder_that_they_lie_in(data, capsys):
     )
     assert by_file.tolist() == by_table.tolist() == [0, 0, 0, 1, 1, 1]
     assert lists_command(["show", str(drawn), "--data", str(data), *how]) == 0
-    assert "absent files 0" in capsys.readouterr().out
+    assert "missing files 0" in capsys.readouterr().out
     assert lists_command(words) == 1 and "wav/id1" in capsys.readouterr().err
 
 

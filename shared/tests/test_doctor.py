@@ -98,11 +98,11 @@ def test_suspicious_files_are_found(data):
     quick, deep = check(data), check(data, decode=True)
     assert quick.suspicious == {
         "shorter than 0.5 s": ["id10070/v0/00001.wav"],
-        "grey pictures": ["G_X/00000000.jpg"],
-        "pictures that are not square": ["A_X/00000000.jpg"],
+        "grey images": ["G_X/00000000.jpg"],
+        "images that are not square": ["A_X/00000000.jpg"],
     }
     assert deep.suspicious["silent"] == ["id10071/v0/00001.wav"]
-    assert deep.suspicious["constant pictures"] == ["F_X/00000000.jpg"]
+    assert deep.suspicious["constant images"] == ["F_X/00000000.jpg"]
     assert quick.trainable and deep.trainable
 
 
@@ -127,7 +127,7 @@ def test_people_without_files_other_rates_and_few_people(data):
     found = check(data)
     assert found.without_voices == ["F_X"] and found.sample_rates == {"16000": 7, "8000": 1}
     words = " ".join(found.errors)
-    assert "at least 2 people" in words and "F_X" in words and "1 clips are not at 16000 Hz" in words
+    assert "at least 2 identities" in words and "F_X" in words and "1 clips are not at 16000 Hz" in words
 
 
 def test_lists_that_name_absent_files(data):
@@ -167,15 +167,15 @@ KILLED = """
 import os, signal, sys
 from voiceface.datasets.validation import file_probe
 from voiceface.datasets.validation.checker import check_corpus
-file_checks.CHUNK = 4
-look = file_checks.look_at
+file_probe.CHUNK_SIZE = 4
+look = file_probe.probe_file
 seen = []
 def stop(job):
     seen.append(job)
     if len(seen) > 10:
         os.kill(os.getpid(), signal.SIGKILL)
     return look(job)
-file_checks.look_at = stop
+file_probe.probe_file = stop
 check_corpus(sys.argv[1], workers=1, progress=False)
 """
 

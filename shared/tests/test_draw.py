@@ -146,7 +146,7 @@ def test_what_cannot_be_drawn_is_said(corpus):
         generate_trial_list(make([2, 2], [2, 2]), "match", "v2f", stratum="A", seed=0)
     with pytest.raises(TrialListError, match="nobody has 2 other"):
         generate_trial_list(make([2, 2], [2, 2]), "match", "v2f", num_candidates=3, seed=0)
-    with pytest.raises(TrialListError, match="both clips and pictures"):
+    with pytest.raises(TrialListError, match="both clips and images"):
         generate_trial_list(make([2, 0], [0, 2]), "match", "v2f", seed=0)
     with pytest.raises(TrialListError, match="stratum 'Q'"):
         generate_trial_list(corpus, "match", "v2f", stratum="Q", seed=0)
@@ -191,7 +191,7 @@ def test_command_draws_describes_and_does_not_replace_foreign_lists(tmp_path, ca
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
     assert main(["draw", str(tmp_path), "--seed", "5"]) == 0
     lists = sorted(path.name for path in (tmp_path / "list_wav").glob("*.txt"))
-    assert len(lists) == 12 and "12 anchors" in capsys.readouterr().out
+    assert len(lists) == 12 and "12 probes" in capsys.readouterr().out
     show = [
         "show",
         str(tmp_path / "list_wav/verify_g_f2v_test.txt"),

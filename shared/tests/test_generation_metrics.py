@@ -257,7 +257,7 @@ def test_class_score_follows_a_given_order_and_a_seed():
 
 def test_class_score_refuses_what_it_cannot_cut():
     answers = rows(4, 3).log_softmax(1)
-    with pytest.raises(ValueError, match="5 parts need as many pictures, found 4"):
+    with pytest.raises(ValueError, match="5 parts need as many images, found 4"):
         inception_score_from_log_probs(answers, 5)
     with pytest.raises(ValueError, match="without NaN"):
         inception_score_from_log_probs(answers * torch.nan, 2)

@@ -119,7 +119,7 @@ def test_the_content_tells_the_stratum_to_who_knows_the_people(tmp_path):
         ("match_v2f_2_test.txt", MATCH.replace("A/2.jpg", "../A/2.jpg"), "line 2: '../A/2.jpg'"),
         ("match_v2f_2_test.txt", "/id1/1.wav A/1.jpg B/1.jpg\n", "line 1: '/id1/1.wav'"),
         ("match_f2v_2_test.txt", MATCH, "line 1: the name says f2v"),
-        ("match_v2f_2_test.txt", "id1/1.wav A/1.jpg id2/1.wav\n", "id2/1.wav stands where a picture"),
+        ("match_v2f_2_test.txt", "id1/1.wav A/1.jpg id2/1.wav\n", "id2/1.wav stands where an image"),
         ("verify_v2f_test.txt", MATCH, "line 1: 3 items, expected 2"),
         ("match_v2f_2_test.txt", "id1/1.wav  A/1.jpg\n", "line 1: an empty item"),
         ("reterival_v2f_test.txt", RETRIEVAL + RETRIEVAL, "4 lines, expected two"),

@@ -174,7 +174,7 @@ def test_training_people_are_found_in_the_lists(protocol, caplog):
         leaked = evaluate(protocol, *tables(), PEOPLE, training_identities=training)
         assert leaked.leaked == ("Person_03", "Person_07")
         assert leaked.to_dict()["leaked_identities"] == ["Person_03", "Person_07"]
-    assert "2 of 12 evaluated people are in the training data" in caplog.text
+    assert "2 of 12 evaluated identities are in the training data" in caplog.text
     assert "training data" in leaked.table()
 
 

@@ -73,7 +73,7 @@ def test_folders_that_are_gone(clip: Path, picture: Path, fails: Any, works: Any
 def test_a_person_without_clips(clip: Path, fails: Any, works: Any) -> None:
     for path in clip.parents[1].rglob("*.wav"):
         path.unlink()
-    says(fails(), "1 of 10 people cannot be paired", clip.parents[1].name, "no clips")
+    says(fails(), "1 of 10 identities cannot be paired", clip.parents[1].name, "no clips")
     works("--missing", "skip")
 
 

@@ -188,7 +188,7 @@ def test_people_of_the_bank_are_marked(
     )
     assert marked.leaked == tuple(bank)
     assert training_overlap_warning(marked).startswith(f"2 of the {len(corpus)} evaluated people have videos")
-    assert "2 people are in the training data" in marked.table() and "are in the training data" in caplog.text
+    assert "2 identities are in the training data" in marked.table() and "are in the training data" in caplog.text
     assert marked.lists[0].main_metric.value == clean.lists[0].main_metric.value
 
 

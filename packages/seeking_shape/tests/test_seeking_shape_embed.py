@@ -123,7 +123,7 @@ def test_paths_are_checked_before_anything_is_loaded(call: Call, tmp_path: Path,
     (tmp_path / "empty").mkdir()
     assert call("embed", tmp_path / "empty", *out) == 1
     message = capsys.readouterr().err
-    assert "no recordings or pictures" in message and "empty" in message
+    assert "no recordings or images" in message and "empty" in message
     (tmp_path / "a.pdf").touch()
     assert call("embed", tmp_path / "a.pdf", *out) == 1
     message = capsys.readouterr().err

@@ -112,4 +112,4 @@ def test_questions_without_sense_are_refused(
     assert call("match", voices[0], faces[0], "--gallery", faces[1], "--weights", trained) == 1
     assert "one kind at a time" in capsys.readouterr().err
     assert call("match", voices[0], "--gallery", voices[1], "--weights", trained) == 1
-    assert "no pictures among" in capsys.readouterr().err
+    assert "no images among" in capsys.readouterr().err

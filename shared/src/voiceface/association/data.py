@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from voiceface.association.validation import Validation
     from voiceface.synthetic.dataset import PopulationDataset
 
+__all__ = [
+    "CROP_RNG_STREAM",
+    "identity_names",
+    "load_split",
+    "load_trial_lists",
+    "load_validation",
+    "rename_for_split",
+    "sample_crop",
+    "synthetic_training_set",
+    "training_dataset",
+]
+
 log = logging.getLogger(__name__)
 
 CROP_RNG_STREAM = 2
@@ -35,17 +47,17 @@ def load_split(
     skip_missing: bool = False,
     voice_folder: str = "voxceleb1_id",
 ) -> Corpus:
-    """One split of a corpus folder; people without clips or pictures are an error unless skipped.
+    """One split of a corpus folder; identities without clips or images are an error unless skipped.
 
-    Those who are left have classes without gaps: whoever is absent takes no part in the identity weights.
+    Those who are left have classes without gaps: whoever is missing takes no part in the identity weights.
 
     Args:
         root: corpus folder.
         split: "train", "val" or "test".
         voice_root: folder of the recordings, if not below `root`.
-        face_root: folder of the pictures, if not below `root`.
-        skip_missing: leave people without a folder out.
-        voice_folder: which name of a person their folder of recordings has, see `open_corpus`.
+        face_root: folder of the images, if not below `root`.
+        skip_missing: leave identities without a folder out.
+        voice_folder: which name of an identity their folder of recordings has, see `open_corpus`.
     """
     missing = "skip" if skip_missing else "error"
     corpus = open_corpus(
@@ -80,7 +92,7 @@ def training_dataset(
     progress: bool = True,
     **sample_options: Any,
 ) -> "PairDataset | PopulationDataset":
-    """Random picture and random clip of every training person; a population in memory gives them itself.
+    """Random image and random clip of every training identity; a population in memory gives them itself.
 
     Args:
         dataset: who is trained on.
@@ -110,7 +122,7 @@ def training_dataset(
 def synthetic_training_set(
     preset: str, config: AssociationConfig, *, progress: bool = True, **sample_options: Any
 ) -> "PopulationDataset":
-    """The training people of a population preset, made in memory: nothing is written to the disk.
+    """The training identities of a population preset, made in memory: nothing is written to the disk.
 
     Args:
         preset: name of the preset.
@@ -137,7 +149,7 @@ def synthetic_training_set(
 def sample_crop(data: DataConfig, seed: int, step: int, clip_index: int = 0) -> tuple[int, int]:
     """First and end sample of what iteration `step` uses of every clip, a function of seed and step.
 
-    `clip_index` tells the first clips of a batch (0) from the second ones (1), where people have two.
+    `clip_index` tells the first clips of a batch (0) from the second ones (1), where identities have two.
     """
     rng = np.random.Generator(
         np.random.PCG64(np.random.SeedSequence((seed, CROP_RNG_STREAM + clip_index, step)))
@@ -157,20 +169,21 @@ def load_trial_lists(
     on_missing: str = "error",
     skip_ungeneratable: bool = False,
 ) -> tuple[TrialList, ...]:
-    """Evaluation lists by name, from the list folder, or drawn where they are missing.
+    """Trial lists by name, from the list folder, or drawn where they are missing.
 
     Args:
         root: corpus folder; lists lie in its `list_wav` (or `lists`) unless `list_folder` says otherwise.
         names: list names without ending.
-        corpus: the people asked about.
+        corpus: the identities asked about.
         list_folder: list folder.
-        generation_seed: seed to draw missing lists with, by the published rule; they are marked as own lists.
-        on_missing: lists that name files or people who are not there: "error", or "skip" those lines.
-        skip_ungeneratable: leave out, with a warning, lists that cannot be drawn from these people, such as
+        generation_seed: seed to draw missing lists with, by the published rule; they are marked as generated
+            lists.
+        on_missing: lists that name files or identities that are not there: "error", or "skip" those lines.
+        skip_ungeneratable: skip, with a warning, lists that cannot be drawn from these identities, such as
             same-sex ones where nobody's sex is known.
 
     Raises:
-        ListError, FileNotFoundError: lists are missing, with all their names; or files they name; or no
+        TrialListError, FileNotFoundError: lists are missing, with all their names; or files they name; or no
             list is left.
     """
     places = [list_folder] if list_folder else [root / "list_wav", root / "lists"]
@@ -188,15 +201,16 @@ def load_trial_lists(
             except TrialListError as error:
                 if not skip_ungeneratable:
                     raise
-                log.warning("left out %s: %s", name, error)
+                log.warning("skipped %s: %s", name, error)
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} evaluation lists are not in {', '.join(map(str, places))}: "
-            f"{', '.join(missing)}. Put them there, or draw your own by the published rule with --generate-lists SEED"
+            f"{len(missing)} of {len(names)} trial lists are not in {', '.join(map(str, places))}: "
+            f"{', '.join(missing)}. Put them there, or generate them by the published rule with "
+            "--generate-lists SEED"
         )
     if not found:
         raise TrialListError(
-            f"none of {len(names)} evaluation lists can be drawn from these {len(corpus)} people"
+            f"none of {len(names)} trial lists can be drawn from these {len(corpus)} identities"
         )
     return tuple(found)
 
@@ -216,7 +230,7 @@ def load_validation(
     skip_missing: bool = False,
     voice_folder: str = "voxceleb1_id",
 ) -> "Validation":
-    """People and list that training is judged by; a missing list is drawn with the run's seed."""
+    """Identities and list that training is judged by; a missing list is drawn with the run's seed."""
     from voiceface.association.validation import Validation
 
     corpus = load_split(
@@ -240,7 +254,7 @@ def load_validation(
 
 
 def _read_trial_list(path: Path, corpus: Corpus, on_missing: str) -> TrialList:
-    """A list with the lines whose files are there; people left out of the corpus have none."""
+    """A list with the lines whose files are there; identities skipped of the corpus have none."""
     if on_missing == "error" or path.name.startswith("veriflist"):  # these say voices by name
         return check_trial_items(read_trial_list(path, corpus), corpus, on_missing)
     return with_identities(check_trial_items(read_trial_list(path), corpus, on_missing), corpus)

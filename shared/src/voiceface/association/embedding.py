@@ -1,4 +1,4 @@
-"""Embeddings in bulk: recordings and pictures to one table, by any system."""
+"""Embeddings in bulk: recordings and images to one table, by any system."""
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.embeddings.table import EmbeddingTable
 
+__all__ = [
+    "FACE_SUFFIXES",
+    "VOICE_SUFFIXES",
+    "EmbedderLoader",
+    "command",
+    "embed",
+    "find_files",
+]
+
 VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
 FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
 EmbedderLoader = Callable[
@@ -21,13 +30,13 @@ EmbedderLoader = Callable[
 
 
 def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
-    """Recordings and pictures among files and, to any depth, folders.
+    """Recordings and images among files and, to any depth, folders.
 
     Args:
         paths: files, which must have a known ending, and folders, in which others are passed over.
 
     Returns:
-        (recordings, pictures), each in the order given, files of a folder sorted; nothing twice.
+        (recordings, images), each in the order given, files of a folder sorted; nothing twice.
 
     Raises:
         FileNotFoundError: a path is not there, or nothing was found.
@@ -50,10 +59,10 @@ def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
                 raise ValueError(
                     f"{path}: ending {kind or 'none'}, expected a recording "
                     f"({', '.join(sorted(VOICE_SUFFIXES))}) "
-                    f"or a picture ({', '.join(sorted(FACE_SUFFIXES))})"
+                    f"or an image ({', '.join(sorted(FACE_SUFFIXES))})"
                 )
     if not voices and not faces:
-        raise FileNotFoundError(f"no recordings or pictures in {', '.join(map(str, paths))}")
+        raise FileNotFoundError(f"no recordings or images in {', '.join(map(str, paths))}")
     return list(voices), list(faces)
 
 
@@ -67,12 +76,12 @@ def embed(
     workers: int = 2,
     progress: bool = True,
 ) -> "EmbeddingTable":
-    """Embeddings of all files in one table; files that cannot be read are left out and listed in `failed`.
+    """Embeddings of all files in one table; files that cannot be read are skipped and listed in `failed`.
 
     Args:
         model: encoder.
         voices: recordings.
-        faces: pictures.
+        faces: images.
         relative_to: items are named relative to this folder; None keeps the paths as they are.
         cache: folder that keeps what is done, so that a stopped run goes on.
         workers: loading threads.
@@ -131,7 +140,8 @@ def _item_name(path: Path, relative_to: Path | None) -> str:
     """What a file is called in the table."""
     if relative_to is not None and not path.is_relative_to(relative_to):
         raise ValueError(
-            f"{path} does not lie below {relative_to} (--relative-to): give both from the same folder on, or leave "
+            f"{path} does not lie below {relative_to} (--relative-to): give both from the same folder "
+            "on, or leave "
             "--relative-to out"
         )
     return (path if relative_to is None else path.relative_to(relative_to)).as_posix()
@@ -147,7 +157,7 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
     """
     parser = argparse.ArgumentParser(
         prog=f"{program} embed",
-        description="Embed recordings and pictures. Voices and faces share one space: compare by cosine. "
+        description="Embed recordings and images. Voices and faces share one space: compare by cosine. "
         "Run the same command again to finish a stopped run.",
     )
     parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched to any depth")
@@ -175,7 +185,7 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
     table.save(args.out)
     print(
         f"{args.out}: {len(table)} embeddings of length {model.embedding_dim}, "
-        f"of {len(voices)} recordings and {len(faces)} pictures"
+        f"of {len(voices)} recordings and {len(faces)} images"
     )
     print_skipped(table.failed)
     return 1 if table.failed else 0

@@ -1,4 +1,4 @@
-"""Evaluation of any system: matching, verification and retrieval on lists, as figures, files and a report."""
+"""Evaluation of any system: matching, verification and retrieval on lists, as metrics, files and a report."""
 
 import argparse
 import logging
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from voiceface.evaluation.all_pairs import AllPairsMetric
     from voiceface.evaluation.results import Results
 
+__all__ = [
+    "MAX_AVERAGED",
+    "Evaluation",
+    "command",
+    "compute_all_pairs",
+    "embed_corpus",
+    "evaluate",
+    "write_evaluation",
+]
+
 log = logging.getLogger(__name__)
 MAX_AVERAGED = 4
 
@@ -31,11 +41,11 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        results: figures of every list.
+        results: metrics of every list.
         voices: embeddings of the clips.
-        faces: embeddings of the pictures.
+        faces: embeddings of the images.
         references: "gender-only baseline" and "oracle upper bound" under the same protocol (population only).
-        all_pairs: "single" and "avg4" -> figures over all pairs of people (population only).
+        all_pairs: "single" and "avg4" -> metrics over all pairs of identities (population only).
     """
 
     results: "Results"
@@ -58,8 +68,8 @@ def embed_corpus(
 
     Args:
         model: encoder.
-        corpus: people.
-        lists: evaluation lists.
+        corpus: identities.
+        lists: trial lists.
         cache: folder that keeps embeddings by model; None keeps none.
         workers: loading threads.
         on_error: unreadable files: "error" or "skip".
@@ -101,18 +111,18 @@ def evaluate(
     on_error: str = "error",
     population: Path | None = None,
 ) -> Evaluation:
-    """Encode every file once and compute all figures.
+    """Encode every file once and compute all metrics.
 
     Args:
         model: encoder.
-        corpus: the people asked about; unseen in training, or the results are marked.
-        lists: evaluation lists.
+        corpus: the identities asked about; unseen in training, or the results are marked.
+        lists: trial lists.
         name: of the protocol.
         tie_breaking: "expected" or "first".
         cache: see `embed_corpus`.
         workers: see `embed_corpus`.
         on_error: see `embed_corpus`.
-        population: folder of the synthetic population the corpus belongs to, for ceilings.
+        population: folder of the synthetic population the corpus belongs to, for upper bounds.
     """
     from voiceface.evaluation.evaluator import evaluate as figures_of
     from voiceface.evaluation.protocol import Protocol
@@ -147,7 +157,7 @@ def evaluate(
 def compute_all_pairs(
     corpus: "Corpus", voices: "EmbeddingTable", faces: "EmbeddingTable", population: Path
 ) -> "dict[str, dict[str, AllPairsMetric]]":
-    """Figures over all pairs of people: one clip and picture each, and means over up to four."""
+    """Metrics over all pairs of identities: one clip and image each, and means over up to four."""
     import numpy as np
 
     from voiceface.evaluation.all_pairs import evaluate_all_pairs_averaged
@@ -155,10 +165,10 @@ def compute_all_pairs(
 
     clips = [[path for path in person.voices if path in voices] for person in corpus.records]
     pictures = [[path for path in person.faces if path in faces] for person in corpus.records]
-    # Unreadable files may have been left out.
+    # Unreadable files may have been skipped.
     used = [row for row, files in enumerate(zip(clips, pictures)) if all(files)]
     if len(used) < 3:
-        log.warning("no figures over all pairs: %d people with clips and pictures, 3 are needed", len(used))
+        log.warning("no metrics over all pairs: %d identities with clips and images, 3 are needed", len(used))
         return {}
     truth = read_ground_truth(population).select([corpus.records[row].identity.face_id for row in used])
 
@@ -183,7 +193,7 @@ def write_evaluation(
     *,
     system: str,
     title: str | None = None,
-    subtitle: str = "Matching, verification and retrieval on unseen people.",
+    subtitle: str = "Matching, verification and retrieval on unseen identities.",
     identity_weights: "np.ndarray | None" = None,
     runs: dict[str, Path] | None = None,
     commands: Sequence[str] = (),
@@ -195,12 +205,12 @@ def write_evaluation(
     Args:
         out: folder to write into.
         model: what was evaluated.
-        corpus: the people asked about.
+        corpus: the identities asked about.
         evaluation: what was found.
         system: name of the system.
         title: of the report; None takes the system's name.
         subtitle: below it.
-        identity_weights: shape (C,), for a histogram; left out where all are equal.
+        identity_weights: shape (C,), for a histogram; skipped where all are equal.
         runs: training runs by name, for their curves.
         commands: how the report was made.
         disclaimers: what readers must be told, besides the model's own notice.

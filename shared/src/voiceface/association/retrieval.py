@@ -1,4 +1,4 @@
-"""Ranking, by any system: which pictures fit a voice, or which voices fit a picture."""
+"""Ranking, by any system: which images fit a voice, or which voices fit an image."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,6 +13,13 @@ from voiceface.commandline.messages import print_disclaimers, print_skipped
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.report import RetrievalExamples
+
+__all__ = [
+    "RankedCandidate",
+    "build_gallery",
+    "command",
+    "rank_gallery",
+]
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ def rank_gallery(
 
     Args:
         model: encoder.
-        queries: recordings or pictures, all of one modality.
+        queries: recordings or images, all of one modality.
         gallery: files and folders of the other modality.
         by_folder: treat each folder as one candidate, the mean of its files' unit embeddings.
         workers: loading threads.
@@ -60,11 +67,11 @@ def rank_gallery(
 
     asked_voices, asked_faces = find_files(queries)
     if asked_voices and asked_faces:
-        raise ValueError("queries are recordings and pictures at once: ask for one kind at a time")
+        raise ValueError("queries are recordings and images at once: ask for one kind at a time")
     voices, faces = find_files(gallery)
     asked, candidates = (asked_voices, faces) if asked_voices else (asked_faces, voices)
     if not candidates:
-        wanted = "pictures" if asked_voices else "recordings"
+        wanted = "images" if asked_voices else "recordings"
         raise ValueError(f"no {wanted} among {', '.join(map(str, gallery))}: nothing to rank")
     left = embed(model, *((asked, []) if asked_voices else ([], asked)), workers=workers)
     if left.failed:
@@ -93,9 +100,9 @@ def build_gallery(
 
     def media(path: Path) -> dict:
         return (
-            {"sound": AudioSource(str(path))}
+            {"audio": AudioSource(str(path))}
             if path.suffix.lower() in VOICE_SUFFIXES
-            else {"picture": str(path)}
+            else {"image": str(path)}
         )
 
     queries = []
@@ -126,9 +133,9 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
     """
     parser = argparse.ArgumentParser(
         prog=f"{program} match",
-        description="Rank pictures for a voice, or voices for a picture, by the cosine of their embeddings.",
+        description="Rank images for a voice, or voices for an image, by the cosine of their embeddings.",
     )
-    parser.add_argument("query", nargs="+", type=Path, help="recordings, or pictures")
+    parser.add_argument("query", nargs="+", type=Path, help="recordings, or images")
     parser.add_argument(
         "--gallery", nargs="+", type=Path, required=True, help="candidates: files and folders"
     )
@@ -137,7 +144,7 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
         "--by-folder", action="store_true", help="one candidate a folder: the mean of its files"
     )
     parser.add_argument("--top", type=int, default=8, help="answers shown (default 8)")
-    parser.add_argument("--report", type=Path, help="also write a page with the pictures and voices")
+    parser.add_argument("--report", type=Path, help="also write a page with the images and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
     arguments.add_on_corrupt_argument(parser)
     arguments.add_workers_argument(parser)

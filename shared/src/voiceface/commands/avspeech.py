@@ -16,13 +16,18 @@ from voiceface.datasets.avspeech.table import (
     DEFAULT_NAME_PATTERNS,
 )
 
+__all__ = [
+    "build_parser",
+    "main",
+]
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface avspeech`."""
     usual = AvspeechSettings()
     parser = argparse.ArgumentParser(
         prog="voiceface avspeech",
-        description="Make a corpus from AVSpeech's table and your own copies of its videos: clips, pictures "
+        description="Make a corpus from AVSpeech's table and your own copies of its videos: clips, images "
         "and a manifest in which every video is an identity of its own. Nothing is downloaded. Running the "
         "same command again finishes an interrupted run and adds videos that have come meanwhile.",
     )
@@ -41,7 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         default=usual.images_per_segment,
         metavar="K",
-        help="pictures per clip (default: %(default)s)",
+        help="images per clip (default: %(default)s)",
     )
     parser.add_argument(
         "--face-fraction",
@@ -55,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--image-size",
         type=int,
         default=usual.image_size,
-        help="of the pictures, pixels (default: %(default)s)",
+        help="of the images, pixels (default: %(default)s)",
     )
     parser.add_argument(
         "--image-format", choices=IMAGE_FORMATS, default=usual.image_format, help="default: %(default)s"
@@ -77,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of `voiceface avspeech`; exit code 0 done, 1 something is damaged or wrong, 2 bad usage."""
+    """Entry point of `voiceface avspeech`; exit code 0 done, 1 something is corrupt or wrong, 2 bad usage."""
     parser = build_parser()
     asked = parser.parse_args(argv)
     if asked.workers is not None and asked.workers < 1:

@@ -14,11 +14,17 @@ from voiceface.datasets.validation.report import (
 )
 from voiceface.io.atomic import write_json
 
+__all__ = [
+    "format_report",
+    "main",
+]
+
 
 def format_report(report: DatasetReport) -> str:
     """Put findings on one page."""
     lines = [
-        f"Data check ({'every file decoded' if report.decoded else 'headers only; --decode decodes every file'})",
+        "Data check "
+        f"({'all files decoded' if report.decoded else 'headers only; --decode decodes all files'})",
         "",
     ]
     lines.append(
@@ -33,10 +39,11 @@ def format_report(report: DatasetReport) -> str:
         )
     lines += [
         "",
-        f"clips      {_format_counts(report.sample_rates, ' Hz')}; {_format_counts(report.channels, ' channel(s)')}",
+        f"clips      {_format_counts(report.sample_rates, ' Hz')}; "
+        f"{_format_counts(report.channels, ' channel(s)')}",
     ]
     lines.append(f"           {_format_counts(report.voice_formats)}")
-    lines.append(f"pictures   {_format_counts(report.face_formats)}")
+    lines.append(f"images   {_format_counts(report.face_formats)}")
     lines.append(f"           {_format_counts(report.image_sizes)}")
     most = max(report.durations.values(), default=0)
     if most:
@@ -47,15 +54,15 @@ def format_report(report: DatasetReport) -> str:
         lines += ["", f"lists      {len(report.trial_lists)}"]
         for cover in report.trial_lists:
             state = cover.error or (
-                f"{cover.missing} of {cover.items} files absent" if cover.missing else "complete"
+                f"{cover.missing} of {cover.items} files missing" if cover.missing else "complete"
             )
             lines.append(
                 f"  {cover.name:<40} {cover.trials:>7} questions, {'own, ' if cover.generated else ''}{state}"
             )
     lines += _format_section("unreadable", [f"{item}: {why}" for item, why in report.unreadable.items()])
-    lines += _format_section("absent folders", report.missing_folders)
-    lines += _format_section("people without clips", report.without_voices)
-    lines += _format_section("people without pictures", report.without_faces)
+    lines += _format_section("missing folders", report.missing_folders)
+    lines += _format_section("identities without clips", report.without_voices)
+    lines += _format_section("identities without images", report.without_faces)
     lines += ["", f"warnings   {len(report.warnings)}", *(f"  - {text}" for text in report.warnings)]
     lines += ["", f"faults     {len(report.errors)}", *(f"  - {text}" for text in report.errors)]
     lines += [
@@ -82,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--audio-suffix", action="append", default=[], metavar=".EXT", help="also count these clips"
     )
     parser.add_argument(
-        "--image-suffix", action="append", default=[], metavar=".EXT", help="also count these pictures"
+        "--image-suffix", action="append", default=[], metavar=".EXT", help="also count these images"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     try:

@@ -1,4 +1,4 @@
-"""`voiceface compare`: several systems on the same people and lists, as one table, one page, one file."""
+"""`voiceface compare`: several systems on the same identities and lists, as one table, one page, one file."""
 
 import argparse
 import json
@@ -16,6 +16,18 @@ from voiceface.datasets import dataset_arguments
 if TYPE_CHECKING:
     from voiceface.evaluation.comparison import EmbeddingTables
 
+__all__ = [
+    "TABLE_FILES",
+    "bootstrap_size_warning",
+    "dataset_mismatch_warning",
+    "load_tables",
+    "main",
+    "output_paths",
+    "parse_systems",
+    "read_results",
+    "training_overlap_warning",
+]
+
 log = logging.getLogger(__name__)
 TABLE_FILES = ("voices.npz", "faces.npz")
 
@@ -27,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     if args.seed < 0 or args.bootstrap_samples < 2:
         parser.error(
-            f"--seed {args.seed} --bootstrap-samples {args.bootstrap_samples}: expected 0 or more, and 2 or more"
+            f"--seed {args.seed} --bootstrap-samples {args.bootstrap_samples}: expected 0 or more, "
+            "and 2 or more"
         )
     folders = parse_systems(args.systems)
     from voiceface.association.config import TEST_LISTS
@@ -167,11 +180,11 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def training_overlap_warning(name: str, results_per_run: Sequence[Mapping[str, Any]]) -> str:
-    """Warning about people whom a system was trained on, as its own results say; empty without any."""
+    """Warning about identities whom a system was trained on, as its own results say; empty without any."""
     people = {person for results in results_per_run for person in results.get("leaked_identities", [])}
     if not people:
         return ""
-    return f"{name} was trained on {len(people)} of the people it was evaluated on: its figures are too high."
+    return f"{name} was trained on {len(people)} of its evaluation identities: its metrics are too high."
 
 
 def dataset_mismatch_warning(results_per_system: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -187,7 +200,7 @@ def dataset_mismatch_warning(results_per_system: Mapping[str, Sequence[Mapping[s
         return ""
     where = "; ".join(f"{name} on {', '.join(each)}" for name, each in named.items() if each)
     return (
-        f"Evaluated on data of different names ({where}): the figures compare only if the files are the same."
+        f"Evaluated on data of different names ({where}): the metrics compare only if the files are the same."
     )
 
 

@@ -1,4 +1,4 @@
-"""`voiceface evaluate`: figures from two embedding tables, evaluation lists and an identity table."""
+"""`voiceface evaluate`: metrics from two embedding tables, trial lists and an identity table."""
 
 import argparse
 import sys
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from voiceface.datasets.identities import Identity
     from voiceface.evaluation.protocol import Protocol
     from voiceface.evaluation.results import Results
+
+__all__ = [
+    "KIND_ORDER",
+    "main",
+    "protocol_from_files",
+    "read_identity_tables",
+]
 
 KIND_ORDER = ("match", "verify", "retrieval")
 
@@ -88,7 +95,7 @@ def protocol_from_files(
 
     Raises:
         FileNotFoundError: a path is not there, or a folder holds no list.
-        ListError: a list cannot be used.
+        TrialListError: a list cannot be used.
     """
     from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.evaluation.protocol import Protocol
@@ -101,7 +108,7 @@ def protocol_from_files(
             else [entry]
         )
         if not found:
-            raise FileNotFoundError(f"{entry}: no evaluation list (.txt or .txt.gz) in this folder")
+            raise FileNotFoundError(f"{entry}: no trial list (.txt or .txt.gz) in this folder")
         files += found
     read = [read_trial_list(path, identity_source) for path in files]
     read.sort(key=lambda q: (KIND_ORDER.index(q.kind), q.stratum == "U", q.stratum, q.direction == "f2v"))
@@ -174,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="voiceface evaluate", description=__doc__)
     add = parser.add_argument
     add("--voices", type=Path, required=True, help="embeddings of clips (.npz, .parquet, .arrow, .feather)")
-    add("--faces", type=Path, required=True, help="embeddings of pictures")
+    add("--faces", type=Path, required=True, help="embeddings of images")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help=f"{arguments.CORPUS_HELP}; its identities and its lists")
     source.add_argument(
@@ -191,9 +198,9 @@ def _parser() -> argparse.ArgumentParser:
         "--training",
         nargs="+",
         metavar="CSV",
-        help="identity tables of the training people: warns of overlap",
+        help="identity tables of the training identities: warns of overlap",
     )
-    add("--out", type=Path, help="write all figures as JSON")
+    add("--out", type=Path, help="write all metrics as JSON")
     add("--text", type=Path, help="write one `name value` line per list, as published evaluations do")
     add("--name", default="lists", help="name of the protocol in the results")
     add("--tie-breaking", choices=("expected", "first"), default="expected", help="rule for equal scores")
@@ -201,5 +208,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the bootstrap over identities")
     add("--bootstrap-samples", type=int, default=1000, help="of the bootstrap; 0 gives no intervals")
     add("--baseline-voices", type=Path, help="a second system to compare with: its clips")
-    add("--baseline-faces", type=Path, help="a second system to compare with: its pictures")
+    add("--baseline-faces", type=Path, help="a second system to compare with: its images")
     return parser

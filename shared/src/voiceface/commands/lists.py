@@ -1,4 +1,4 @@
-"""`voiceface lists`: draw evaluation lists for a data folder, or describe lists."""
+"""`voiceface lists`: draw trial lists for a data folder, or describe lists."""
 
 import argparse
 import sys
@@ -14,11 +14,16 @@ if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.trials.trial_list import TrialList
 
+__all__ = [
+    "format_trial_list",
+    "main",
+]
+
 
 def format_trial_list(
     trial_list: "TrialList", corpus: "Corpus | None", identities: Sequence[Identity] | None
 ) -> str:
-    """Put into words what a list holds and, for known people, whom its wrong candidates are like."""
+    """Put into words what a list holds and, for known identities, whom its impostors are like."""
     from voiceface.datasets.trials.coverage import find_missing_items, shared_attribute_rates
     from voiceface.datasets.trials.trial_list import with_labels
 
@@ -32,7 +37,7 @@ def format_trial_list(
     else:
         lines += [
             f"  lines        {len(trial_list)}",
-            f"  anchors      {len(trial_list.probes)}",
+            f"  probes      {len(trial_list.probes)}",
             f"  candidates   {trial_list.num_candidates} a line, {len(trial_list.gallery)} different",
         ]
     if trial_list.labels is None and trial_list.kind == "verify" and identities:
@@ -41,10 +46,10 @@ def format_trial_list(
         lines.append(f"  positive     {int(trial_list.labels.sum())} ({trial_list.labels.mean():.1%})")
     if identities:
         for what, share in shared_attribute_rates(trial_list, corpus or identities).items():
-            lines.append(f"  same {what:<11} {share:.1%} of the wrong candidates")
+            lines.append(f"  same {what:<11} {share:.1%} of the impostors")
     if corpus:
         absent = find_missing_items(trial_list, corpus)
-        lines.append(f"  absent files {len(absent)}{': ' + ', '.join(absent[:3]) if absent else ''}")
+        lines.append(f"  missing files {len(absent)}{': ' + ', '.join(absent[:3]) if absent else ''}")
     return "\n".join(lines)
 
 
@@ -83,13 +88,13 @@ def _build_parser() -> argparse.ArgumentParser:
     arguments.add_missing_argument(draw, "identities without a folder")
     draw.add_argument("--gzip", action="store_true", help="write .txt.gz")
     draw.add_argument(
-        "--force", action="store_true", help="replace lists that are there and were not drawn here"
+        "--force", action="store_true", help="replace lists that are there and were not generated here"
     )
     show = commands.add_parser("show", help="show what lists contain")
     for command in (draw, show):
         add_voice_folder_argument(command)
     show.add_argument("lists", type=Path, nargs="+", metavar="LIST")
-    show.add_argument("--data", type=Path, help="data folder: shares of wrong candidates, absent files")
+    show.add_argument("--data", type=Path, help="data folder: shares of impostors, missing files")
     show.add_argument("--split", choices=SPLITS, help="look the files up in this split alone")
     show.add_argument("--identities", type=Path, help="identity table, when there is no data folder")
     return parser
@@ -128,18 +133,18 @@ def _generate(options: argparse.Namespace) -> int:
     for path, drawn in zip(write_trial_lists(out, lists, gzipped=options.gzip), lists):
         left_out = (drawn.provenance or {}).get("skipped", {})
         note = (
-            f"; left out {', '.join(f'{count} {what}' for what, count in left_out.items())}"
+            f"; skipped {', '.join(f'{count} {what}' for what, count in left_out.items())}"
             if left_out
             else ""
         )
         lines = 2 if drawn.probe_index is None else len(drawn)
-        print(f"{path}  {lines} lines, {len(drawn.probes)} anchors{note}")
+        print(f"{path}  {lines} lines, {len(drawn.probes)} probes{note}")
     print(f"{out / SIDECAR_FILE}  {GENERATED_NOTE}")
     return 0
 
 
 def _refuse_to_replace(folder: Path, lists: Sequence["TrialList"]) -> None:
-    """End before a list that was not drawn here (a published one, say) is overwritten."""
+    """End before a list that was not generated here (a published one, say) is overwritten."""
     from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.datasets.trials.trial_list import TrialListError
 
@@ -148,12 +153,12 @@ def _refuse_to_replace(folder: Path, lists: Sequence["TrialList"]) -> None:
             place = folder / f"{questions.name}{ending}"
             if place.is_file() and not read_trial_list(place).is_generated:
                 raise TrialListError(
-                    f"{place} was not drawn here; choose another --out, or replace it with --force"
+                    f"{place} was not generated here; choose another --out, or replace it with --force"
                 )
 
 
 def _show_lists(options: argparse.Namespace) -> int:
-    """Describe every list; the exit code is 1 when files are absent."""
+    """Describe every list; the exit code is 1 when files are missing."""
     from voiceface.datasets.corpus import open_corpus, read_identities
     from voiceface.datasets.trials.coverage import find_missing_items
     from voiceface.datasets.trials.reading import read_trial_list

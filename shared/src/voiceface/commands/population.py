@@ -10,6 +10,11 @@ from voiceface.synthetic.layout import (
 )
 from voiceface.synthetic.writer import write_population
 
+__all__ = [
+    "build_parser",
+    "main",
+]
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface population`."""
@@ -36,13 +41,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--rho", type=float, help="coupling of voice and face, 0 (none) to 1, instead of the preset's"
     )
     parser.add_argument(
-        "--nuisance", type=float, help="factor on what differs between pictures of one identity"
+        "--nuisance", type=float, help="factor on what differs between images of one identity"
     )
     parser.add_argument("--clips", type=int, help="clips per identity")
     parser.add_argument("--clip-seconds", type=float, help="length of a clip in seconds")
     parser.add_argument("--images", type=int, dest="pictures", help="pictures per identity")
     parser.add_argument(
-        "--image-size", type=int, dest="picture_side", help="width and height of the pictures in pixels"
+        "--image-size", type=int, dest="picture_side", help="width and height of the images in pixels"
     )
     parser.add_argument(
         "--face-gain", type=float, help="factor on the shape of faces; 0.55 is about life-size"
@@ -55,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="draw the face's sex apart from the voice's",
     )
     parser.add_argument(
-        "--second-view", action="store_true", help="also unzippedFaces/, the same pictures by video"
+        "--second-view", action="store_true", help="also unzippedFaces/, the same images by video"
     )
     parser.add_argument("--mesh", action="store_true", help="also the true heads (mesh/) and the face model")
     parser.add_argument(
@@ -89,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         first = first or place
         people = len(settings.ids())
         clips, pictures = people * settings.clips, people * settings.pictures
-        print(f"{place}: {people} people, {clips} clips, {pictures} pictures; synthetic, no real person")
+        print(f"{place}: {people} identities, {clips} clips, {pictures} images; synthetic, no real person")
     return 0
 
 

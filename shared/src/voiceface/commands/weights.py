@@ -1,4 +1,4 @@
-"""`voiceface weights FILE ...`: say what a weights file is, and whether it is whole."""
+"""`voiceface weights FILE ...`: say what a checkpoint is, and whether it is whole."""
 
 import argparse
 import json
@@ -14,6 +14,16 @@ from voiceface.io.atomic import compute_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = [
+    "MAX_CONFIG_WIDTH",
+    "MAX_PREFIXES",
+    "PUBLISHED_SIGNATURES",
+    "CheckpointSummary",
+    "format_summary",
+    "inspect_checkpoint",
+    "main",
+]
 
 MAX_CONFIG_WIDTH = 96
 MAX_PREFIXES = 8
@@ -37,7 +47,8 @@ class CheckpointSummary:
 
     Attributes:
         path: the file.
-        format: "model" or "state" (ours), "safetensors" (somebody's) or "published" (what `torch.save` wrote).
+        format: "model" or "state" (ours), "safetensors" (another program's) or "published" (what `torch.save`
+            wrote).
         tensors: (type, shape) by key.
         sha256: ours: the digest that the file states of itself, verified; else that of the file's bytes.
         nonfinite_keys: keys of tensors in which a value is infinite or not a number.
@@ -66,13 +77,13 @@ class CheckpointSummary:
 
 
 def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
-    """Read a whole weights file, running none of the code it may carry.
+    """Read a whole checkpoint, running none of the code it may carry.
 
     Args:
         path: one of our model files or resume states, another safetensors file, or what `torch.save` wrote.
 
     Raises:
-        CheckpointError: truncated, changed, refused or no weights file.
+        CheckpointError: truncated, changed, refused or no checkpoint.
         FileNotFoundError: no such file.
     """
     from voiceface.checkpoints.native import load_model, load_state
@@ -99,7 +110,7 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
         try:
             tensors = safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is damaged or truncated ({error}); fetch it again") from None
+            raise CheckpointError(f"{path} is corrupt or truncated ({error}); fetch it again") from None
         return CheckpointSummary(
             path,
             "safetensors",
@@ -126,7 +137,7 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
 
 
 def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
-    """Put what a file holds into words; `list_keys` adds every tensor's name, type and shape."""
+    """Format what a file holds; `list_keys` adds every tensor's name, type and shape."""
     titles = {
         "model": f"{summary.system} {summary.kind}, our format",
         "state": "resume state of a run, our format",
@@ -162,7 +173,7 @@ def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Describe or verify weights files; exit code 0 all are whole, 1 one is not, 2 bad usage."""
+    """Describe or verify checkpoints; exit code 0 all are whole, 1 one is not, 2 bad usage."""
     parser = argparse.ArgumentParser(prog="voiceface weights", description=__doc__)
     parser.add_argument(
         "files", nargs="+", metavar="PATH", help="checkpoint, run directory, or a published torch file"
@@ -278,7 +289,7 @@ def _format_prefixes(tensors: Mapping[str, Any]) -> str:
 
 
 def _format_extra(extra: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The stored JSON values: the number of people instead of their names, and what fits in a line."""
+    """The stored JSON values: the number of identities instead of their names, and what fits in a line."""
     rows = []
     for key, value in extra.items():
         if key == "names":

@@ -1,4 +1,4 @@
-"""A corpus: people with their clips and pictures, found on the disk or named by a manifest."""
+"""A corpus: identities with their clips and images, found on the disk or named by a manifest."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
@@ -25,6 +25,16 @@ from voiceface.datasets.layouts import (
 )
 from voiceface.datasets.manifest import read_manifest
 
+__all__ = [
+    "Corpus",
+    "CorpusError",
+    "IdentityRecord",
+    "corpus_from_manifest",
+    "discover_corpus",
+    "open_corpus",
+    "read_identities",
+]
+
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +50,7 @@ class IdentityRecord:
         identity: what the table says.
         label: class index, from 0; shared by rows with one face name.
         voices: clips, paths relative to the voice root, forward slashes, sorted.
-        faces: pictures, paths relative to the face root, forward slashes, sorted.
+        faces: images, paths relative to the face root, forward slashes, sorted.
     """
 
     identity: Identity
@@ -51,13 +61,14 @@ class IdentityRecord:
 
 @dataclass(frozen=True)
 class Corpus:
-    """People and where their files are; list items are paths relative to one of the two roots.
+    """Identities and where their files are; list items are paths relative to one of the two roots.
 
     Attributes:
         records: one per used row, in table order.
         voice_root: folder of the clips.
-        face_root: folder of the pictures.
-        missing_folders: folders that rows name and that are not there (their people were left out on request).
+        face_root: folder of the images.
+        missing_folders: folders that rows name and that are not there (their identities were skipped on
+            request).
         voice_folder: what the folders of the clips are called, see `discover_corpus`.
     """
 
@@ -71,18 +82,18 @@ class Corpus:
         return len(self.records)
 
     def voice_path(self, item: str) -> Path:
-        """Give the file of a clip."""
+        """Return the file of a clip."""
         return self.voice_root / item
 
     def face_path(self, item: str) -> Path:
-        """Give the file of a picture."""
+        """Return the file of an image."""
         return self.face_root / item
 
     def get_identity_index(self, item: str) -> int:
-        """Give the index in `records` of whoever owns a clip or picture; of several rows, the last.
+        """Return the index in `records` of whoever owns a clip or image; of several rows, the last.
 
         Raises:
-            CorpusError: no person has such a file.
+            CorpusError: no identity has such a file.
         """
         try:
             return self.item_to_identity[item]
@@ -93,7 +104,7 @@ class Corpus:
 
     @cached_property
     def item_to_identity(self) -> dict[str, int]:
-        """Every clip and picture -> index in `records`; where rows share a folder, the last of them."""
+        """Every clip and image -> index in `records`; where rows share a folder, the last of them."""
         table: dict[str, int] = {}
         for index, person in enumerate(self.records):
             table.update(dict.fromkeys(person.voices, index))
@@ -102,17 +113,17 @@ class Corpus:
 
     @property
     def names(self) -> list[str]:
-        """Names of the people, in order."""
+        """Names of the identities, in order."""
         return [person.identity.name for person in self.records]
 
     @property
     def identities(self) -> list[Identity]:
-        """What the table says of the people, in order."""
+        """What the table says of the identities, in order."""
         return [person.identity for person in self.records]
 
     @property
     def labels(self) -> list[int]:
-        """Class indices of the people, in order."""
+        """Class indices of the identities, in order."""
         return [person.label for person in self.records]
 
     @property
@@ -122,30 +133,30 @@ class Corpus:
 
     @property
     def voices(self) -> list[str]:
-        """Every clip once, person after person."""
+        """Every clip once, identity after identity."""
         return list(dict.fromkeys(item for person in self.records for item in person.voices))
 
     @property
     def faces(self) -> list[str]:
-        """Every picture once, person after person."""
+        """Every image once, identity after identity."""
         return list(dict.fromkeys(item for person in self.records for item in person.faces))
 
     @property
     def without_voices(self) -> list[str]:
-        """Names of people who have no clip."""
+        """Names of identities that have no clip."""
         return [person.identity.name for person in self.records if not person.voices]
 
     @property
     def without_faces(self) -> list[str]:
-        """Names of people who have no picture."""
+        """Names of identities that have no image."""
         return [person.identity.name for person in self.records if not person.faces]
 
     def subset(self, indices: Iterable[int]) -> "Corpus":
-        """Keep the people at `indices`, in that order; class indices stay as they are."""
+        """Keep the identities at `indices`, in that order; class indices stay as they are."""
         return replace(self, records=tuple(self.records[index] for index in indices))
 
     def with_both_modalities(self) -> "Corpus":
-        """Keep the people who have at least one clip and one picture; class indices stay as they are."""
+        """Keep the identities that have at least one clip and one image; class indices stay as they are."""
         return self.subset(i for i, person in enumerate(self.records) if person.voices and person.faces)
 
 
@@ -159,24 +170,24 @@ def discover_corpus(
     audio_suffixes: Collection[str] = PUBLISHED_AUDIO_SUFFIXES,
     image_suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES,
 ) -> Corpus:
-    """Find the clips and pictures of every identity below the two roots, to any depth.
+    """Find the clips and images of every identity below the two roots, to any depth.
 
     Args:
         identities: used rows, in table order.
         voice_root: folder that holds a folder per voice id.
         face_root: folder that holds a folder per face name.
-        on_missing: "error" ends with one message when folders are absent; "skip" leaves their people out and
-            notes the folders in `missing`.
+        on_missing: "error" ends with one message when folders are missing; "skip" leaves their identities out
+            and notes the folders in `missing`.
         voice_folder: what the folders below voice_root are called: "voxceleb1_id", or "vggface1_id" for face
             names (archetype_agnostic's first release). Lists then name clips by these folders, too.
         audio_suffixes: endings of clips, case as written.
-        image_suffixes: endings of pictures, case as written.
+        image_suffixes: endings of images, case as written.
 
     Returns:
-        The corpus. People whose folders are there but empty stay in it, and a warning names them.
+        The corpus. Identities whose folders are there but empty stay in it, and a warning names them.
 
     Raises:
-        FileNotFoundError: a root or, with "error", folders are absent; says how many and the first names.
+        FileNotFoundError: a root or, with "error", folders are missing; says how many and the first names.
     """
     if on_missing not in ("error", "skip"):
         raise ValueError(f"on_missing is {on_missing!r}, expected 'error' or 'skip'")
@@ -205,12 +216,10 @@ def discover_corpus(
     if missing and on_missing == "error":
         raise FileNotFoundError(
             f"{len(missing)} folders that the identity table names are not there: {_abbreviate(missing)}. "
-            "Complete the data, or leave these people out (--missing skip, on_missing='skip')"
+            "Complete the data, or skip these identities (--missing skip, on_missing='skip')"
         )
     if missing:
-        log.warning(
-            "left people out because %d folders are not there: %s", len(missing), _abbreviate(missing)
-        )
+        log.warning("skipped identities: %d folders are missing: %s", len(missing), _abbreviate(missing))
     return _warn_incomplete(Corpus(tuple(people), voice_root, face_root, tuple(missing), voice_folder))
 
 
@@ -226,7 +235,7 @@ def corpus_from_manifest(
         root: folder that the paths are relative to; None takes the manifest's own.
 
     Returns:
-        People in the order in which they first appear, class index = that order.
+        Identities in the order in which they first appear, class index = that order.
 
     Raises:
         CorpusError: no row is left.
@@ -269,7 +278,7 @@ def open_corpus(
 
     A `manifest.csv` comes first; then `list_wav/vox1_SPLIT.csv` (or the same beside the data); then
     `vox1_meta.csv` with `Splits/identity_splits.txt` or, without that, the split by first letter. Clips lie
-    below `wav`, pictures below `faces`, `VGG_ALL_FRONTAL` or `unzippedFaces`, unless told otherwise.
+    below `wav`, images below `faces`, `VGG_ALL_FRONTAL` or `unzippedFaces`, unless told otherwise.
 
     Args:
         root: the data folder.
@@ -372,10 +381,10 @@ def _first_line(path: Path) -> str:
 
 
 def _warn_incomplete(corpus: Corpus) -> Corpus:
-    """Warn of people who lack clips or pictures, and give the corpus back."""
-    for names, what in ((corpus.without_voices, "clips"), (corpus.without_faces, "pictures")):
+    """Warn of identities that lack clips or images, and give the corpus back."""
+    for names, what in ((corpus.without_voices, "clips"), (corpus.without_faces, "images")):
         if names:
-            log.warning("%d people have no %s: %s", len(names), what, _abbreviate(names))
+            log.warning("%d identities have no %s: %s", len(names), what, _abbreviate(names))
     return corpus
 
 

@@ -5,18 +5,25 @@ from pathlib import Path
 
 from voiceface.datasets.layouts import VOICE_FOLDERS
 
+__all__ = [
+    "SPLITS",
+    "add_root_arguments",
+    "add_split_argument",
+    "add_voice_folder_argument",
+]
+
 SPLITS = ("train", "val", "test")
 
 
 def add_split_argument(parser: argparse.ArgumentParser) -> None:
-    """--split: which people of --data."""
-    parser.add_argument("--split", default="test", choices=SPLITS, help="people (default: %(default)s)")
+    """--split: which identities of --data."""
+    parser.add_argument("--split", default="test", choices=SPLITS, help="identities (default: %(default)s)")
 
 
 def add_root_arguments(parser: argparse.ArgumentParser) -> None:
-    """--voice-root and --face-root: recordings and pictures that lie elsewhere."""
+    """--voice-root and --face-root: recordings and images that lie elsewhere."""
     parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
-    parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
+    parser.add_argument("--face-root", type=Path, help="folder of the images, if not below --data")
 
 
 def add_voice_folder_argument(parser: argparse.ArgumentParser) -> None:
@@ -25,5 +32,5 @@ def add_voice_folder_argument(parser: argparse.ArgumentParser) -> None:
         "--voice-folder",
         choices=VOICE_FOLDERS,
         default=VOICE_FOLDERS[0],
-        help="which name of a person their folder of recordings has",
+        help="which name of an identity their folder of recordings has",
     )

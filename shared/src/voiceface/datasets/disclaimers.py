@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     pass
 
+__all__ = [
+    "SYNTHETIC_DATA_DISCLAIMER",
+    "get_disclaimer",
+    "is_synthetic",
+]
+
 SYNTHETIC_DATA_DISCLAIMER = (
-    "Trained on invented people (the synthetic population): figures and rankings made with these weights "
+    "Trained on invented people (the synthetic population): metrics and rankings made with these weights "
     "say nothing about real persons."
 )
 

@@ -6,8 +6,26 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+__all__ = [
+    "CSV_HEADER",
+    "META_HEADER",
+    "SPLITS",
+    "SPLIT_BY_SET_NUMBER",
+    "STRATA",
+    "Identity",
+    "IdentityError",
+    "class_indices",
+    "parse_folder_name",
+    "parse_gender",
+    "read_identity_csv",
+    "read_identity_splits",
+    "read_table_rows",
+    "read_vox1_meta",
+    "split_from_name",
+]
+
 SPLITS = ("train", "val", "test")
-STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")  # what wrong candidates share with the anchor
+STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")  # what impostors share with the probe
 SPLIT_BY_SET_NUMBER = {"1": "train", "2": "val", "4": "test"}
 CSV_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
 META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
@@ -22,9 +40,9 @@ class Identity:
     """One row of an identity table.
 
     Attributes:
-        name: what reports call this person.
+        name: what reports call this identity.
         voice_id: folder of the clips below the voice root.
-        face_id: folder of the pictures below the face root; people with one face_id share a class index.
+        face_id: folder of the images below the face root; identities with one face_id share a class index.
         gender: "m", "f" or "" (not known).
         nationality: country, may hold blanks; "" where not known.
         split: "train", "val", "test" or "" (not said).
@@ -48,7 +66,7 @@ def read_identity_csv(
     Args:
         path: comma-separated, header `VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set`, LF or CRLF.
         split: split of every row; None takes it from the file name (`vox1_test.csv` -> "test", else "").
-        include_unused: also give the rows whose Set is `none`, which the method leaves out.
+        include_unused: also give the rows whose Set is `none`, which the method skips.
 
     Returns:
         One Identity per used row; rows that share a face name stay separate.
@@ -118,7 +136,7 @@ def read_identity_splits(path: str | Path) -> dict[str, str]:
 
 
 def class_indices(identities: Sequence[Identity]) -> list[int]:
-    """Give every identity its class: the order in which its face_id first appears, from 0.
+    """Assign every identity its class: the order in which its face_id first appears, from 0.
 
     Two rows with one face name share a class index.
     """
@@ -141,7 +159,7 @@ def read_table_rows(
         path: UTF-8 text, LF or CRLF, with or without a byte order mark; empty lines are passed over.
         header: names that the first line must hold, in this order.
         delimiter: between the cells.
-        num_optional: so many of the last header names may be absent; their cells come back as "".
+        num_optional: so many of the last header names may be missing; their cells come back as "".
 
     Raises:
         IdentityError: names the file, the line, the column, what was found and what was expected.

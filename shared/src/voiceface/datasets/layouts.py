@@ -6,6 +6,26 @@ from pathlib import Path
 
 from voiceface.datasets.identities import Identity
 
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "FACE_ROOTS",
+    "IMAGE_SUFFIXES",
+    "PUBLISHED_AUDIO_SUFFIXES",
+    "PUBLISHED_IMAGE_SUFFIXES",
+    "VOICE_FOLDERS",
+    "VOICE_ROOTS",
+    "find_face_root",
+    "find_faces",
+    "find_files",
+    "find_voice_root",
+    "find_voices",
+    "get_video",
+    "get_voice_folder",
+    "is_face_file",
+    "is_inside_root",
+    "is_voice_file",
+]
+
 
 def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list[str] | None:
     """List the files with one of `suffixes` below root/folder, to any depth.
@@ -52,7 +72,7 @@ def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list
 
 
 def is_inside_root(item: str) -> bool:
-    """Tell whether a relative path with forward slashes stays below the root it is relative to."""
+    """Return whether a relative path with forward slashes stays below the root it is relative to."""
     if not item or item[0] == "/" or item[1:2] == ":" or "\\" in item or "\0" in item:
         return False
     return ".." not in item or ".." not in item.split("/")
@@ -68,13 +88,13 @@ VOICE_FOLDERS = ("voxceleb1_id", "vggface1_id")
 
 
 def find_voice_root(root: str | Path) -> Path:
-    """Give the folder that holds a corpus's voice folders; ROOT/wav when no known one exists."""
+    """Return the folder that holds a corpus's voice folders; ROOT/wav when no known one exists."""
     places = [Path(root) / name for name in VOICE_ROOTS]
     return next((place for place in places if place.is_dir()), places[0])
 
 
 def get_voice_folder(identity: Identity, voice_folder: str = "voxceleb1_id") -> str:
-    """Name the folder of a person's clips: by id as published, or by name as older archives have it.
+    """Name the folder of an identity's clips: by id as published, or by name as older archives have it.
 
     Raises:
         ValueError: `voice_folder` is neither of the two.
@@ -92,12 +112,12 @@ def find_voices(
 
 
 def is_voice_file(item: str) -> bool:
-    """Tell a clip from a picture by its ending (case does not matter)."""
+    """Tell a clip from an image by its ending (case does not matter)."""
     return item[item.rfind(".") :].lower() in _VOICE_SUFFIXES
 
 
 def get_video(item: str) -> str:
-    """Give the recording that a clip belongs to: everything before its last part.
+    """Return the recording that a clip belongs to: everything before its last part.
 
     Clips of one recording share channel, room and day, so a fair test may have to keep them together.
     """
@@ -120,7 +140,7 @@ FACE_ROOTS = (
 
 
 def find_face_root(root: str | Path) -> Path:
-    """Give the folder that holds a corpus's face folders; ROOT/faces when no known one exists."""
+    """Return the folder that holds a corpus's face folders; ROOT/faces when no known one exists."""
     places = [Path(root) / name for name in FACE_ROOTS]
     return next((place for place in places if place.is_dir()), places[0])
 
@@ -128,12 +148,12 @@ def find_face_root(root: str | Path) -> Path:
 def find_faces(
     face_root: str | Path, folder: str, suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES
 ) -> list[str] | None:
-    """List the pictures of one face folder, sorted, relative to the face root; None without such a folder."""
+    """List the images of one face folder, sorted, relative to the face root; None without such a folder."""
     return find_files(face_root, folder, suffixes)
 
 
 def is_face_file(item: str) -> bool:
-    """Tell a picture from a clip by its ending (case does not matter)."""
+    """Tell an image from a clip by its ending (case does not matter)."""
     return item[item.rfind(".") :].lower() in _FACE_SUFFIXES
 
 

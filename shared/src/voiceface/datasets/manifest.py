@@ -11,6 +11,14 @@ from voiceface.datasets.identities import SPLITS, Identity, IdentityError, parse
 from voiceface.datasets.layouts import is_inside_root
 from voiceface.io.atomic import write_text
 
+__all__ = [
+    "HEADER",
+    "MODALITIES",
+    "ManifestRow",
+    "read_manifest",
+    "write_manifest",
+]
+
 HEADER = ("identity", "modality", "path", "gender", "nationality", "age", "split")
 MODALITIES = ("voice", "face")
 
@@ -28,8 +36,9 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     """Read a manifest, in file order.
 
     Only the first three columns are required; `gender` is m, f or empty, `age` is years or a range ("30-39",
-    its middle counts), `split` is train, val, test or empty. What one row says of a person holds for all of
-    their rows, so gender, nationality and age need to stand only once. A person's split may differ by row.
+    its middle counts), `split` is train, val, test or empty. What one row says of an identity holds for all
+    of their rows, so gender, nationality and age need to stand only once. An identity's split may differ by
+    row.
 
     Args:
         path: comma-separated text with a header, LF or CRLF. A cell with a comma or a quote is quoted, as the

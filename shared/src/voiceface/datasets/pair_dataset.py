@@ -1,4 +1,4 @@
-"""Training pairs: one picture and one clip of a person (or two of each), drawn anew every time."""
+"""Training pairs: one image and one clip of an identity (or two of each), drawn anew every time."""
 
 import logging
 from collections.abc import Callable
@@ -18,23 +18,33 @@ from voiceface.images import transforms
 from voiceface.images.loading import load_image
 from voiceface.runtime.process_pool import available_cpu_count
 
+__all__ = [
+    "FILES_PER_BLOCK",
+    "MAX_IDENTITIES_LISTED",
+    "FaceLoader",
+    "PairDataset",
+    "VoiceLoader",
+    "load_training_face",
+    "load_training_voice",
+]
+
 log = logging.getLogger(__name__)
 
 VoiceLoader = Callable[[Path], NDArray[Any]]
 FaceLoader = Callable[[Path], NDArray[np.uint8]]
 
-MAX_IDENTITIES_LISTED = 20  # people that one error message lists
+MAX_IDENTITIES_LISTED = 20  # identities that one error message lists
 FILES_PER_BLOCK = 64  # files decoded at a time while the memory is filled
 
 
 class PairDataset:
-    """One entry per person of a corpus; `sample` gives a random picture and a random clip of that person.
+    """One entry per identity of a corpus; `sample` gives a random image and a random clip of that identity.
 
     A draw depends on the index and the generator only: neither on earlier draws nor on what is
     kept in memory.
 
     Attributes:
-        corpus: where the people come from.
+        corpus: where the identities come from.
         view_sampler: how they are drawn.
         image_size: of the square faces, in pixels.
         length: samples of every voice.
@@ -68,25 +78,26 @@ class PairDataset:
         """Check the corpus and, on request, decode it.
 
         Args:
-            corpus: people with at least one clip and one picture each.
+            corpus: identities with at least one clip and one image each.
             load_voice: gives the wave of a file, shape (T,); default 16 kHz, first channel.
-            load_face: gives the picture of a file, shape (H, W, 3), uint8, B G R whatever `channels` says;
+            load_face: gives the image of a file, shape (H, W, 3), uint8, B G R whatever `channels` says;
                 default `load_image` with tolerance for truncated files.
             image_size: of the square faces.
             length: samples of every voice: shorter clips are repeated, longer ones cut (160 000 = 10 s).
-            augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample, pair_augmentation: see `ViewSampler`.
+            augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample,
+                pair_augmentation: see `ViewSampler`.
             sample_scale: of the voices, see `voiceface.audio.loading` (default loader).
             resample: convert clips of other rates instead of refusing them (default loader).
-            on_corrupt: "error" refuses damaged clips, "salvage" uses what is left (default loader).
+            on_corrupt: "error" refuses corrupt clips, "salvage" uses what is left (default loader).
             in_memory: decode every file once, now, and keep it: clips as int16 (as float32 where they are not
-                whole numbers), pictures as uint8 at their final size. Worker processes started by fork share
+                whole numbers), images as uint8 at their final size. Worker processes started by fork share
                 that memory; a pickled copy is without it.
             memory_budget: bytes at most; files beyond it are read from the disk when they are drawn.
             workers: threads that fill the memory, None takes every core.
             progress: show a bar meanwhile (on standard error).
 
         Raises:
-            CorpusError: nobody in the corpus, or people without clips or pictures (all in one message).
+            CorpusError: nobody in the corpus, or identities without clips or images (all in one message).
             ValueError: an option has a value that it cannot have.
         """
         if image_size < 1 or length < 1:
@@ -119,20 +130,20 @@ class PairDataset:
             self._fill_cache(memory_budget, workers or available_cpu_count(), progress)
 
     def __len__(self) -> int:
-        """Number of people."""
+        """Number of identities."""
         return len(self.corpus.records)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One picture and one clip of a person, each uniform among that person's files; or two of each.
+        """One image and one clip of an identity, each uniform among that identity's files; or two of each.
 
         Args:
-            index: of the person in the corpus.
-            rng: source of every draw: picture, clip, then the transform; then the same of the second view.
+            index: of the identity in the corpus.
+            rng: source of every draw: image, clip, then the transform; then the same of the second view.
 
         Returns:
             "face": (3, side, side), float32, 0...255, B G R or as `channels` says. "voice": (length,),
-            float32, 16-bit scale or as `sample_scale` says. "label": class index of the person, int. With two
-            views also "face_second" and "voice_second".
+            float32, 16-bit scale or as `sample_scale` says. "label": class index of the identity, int. With
+            two views also "face_second" and "voice_second".
 
         Raises:
             AudioError, ImageError, FileNotFoundError: a drawn file cannot be used.
@@ -148,7 +159,7 @@ class PairDataset:
         return {**drawn, "label": person.label}
 
     def _get_face(self, picture: str) -> NDArray[np.uint8]:
-        """A picture, kept or from the disk."""
+        """An image, kept or from the disk."""
         kept = self._cached_faces.get(picture)
         return self._load_face(self.corpus.face_path(picture)) if kept is None else kept
 
@@ -178,15 +189,15 @@ class PairDataset:
         return integers if np.array_equal(integers, wave) else wave.copy()
 
     def _cacheable_face(self, picture: str) -> NDArray[np.uint8]:
-        """A picture at its final size, before the random steps."""
+        """An image at its final size, before the random steps."""
         return transforms.resize(
             self._load_face(self.corpus.face_path(picture)), self.image_size, self.view_sampler.resize_mode
         )
 
     def _fill_cache(self, budget: int, workers: int, progress: bool) -> None:
-        """Decode files, person by person, until all are kept or the budget is used up."""
+        """Decode files, identity by identity, until all are kept or the budget is used up."""
         jobs: dict[tuple[str, str], tuple[dict[str, Any], Callable[[str], NDArray[Any]]]] = {}
-        for person in self.corpus.records:  # people may share files
+        for person in self.corpus.records:  # identities may share files
             jobs |= {("face", item): (self._cached_faces, self._cacheable_face) for item in person.faces}
             jobs |= {("voice", item): (self._cached_voices, self._cacheable_voice) for item in person.voices}
         todo = [(item, *how) for (_, item), how in jobs.items()]
@@ -223,17 +234,17 @@ def load_training_voice(
 
 
 def load_training_face(path: Path) -> NDArray[np.uint8]:
-    """Load a picture as uint8 (H, W, 3), B G R; a truncated one is used as far as it goes."""
+    """Load an image as uint8 (H, W, 3), B G R; a truncated one is used as far as it goes."""
     return transforms.to_bgr(load_image(path))
 
 
 def _check_complete(corpus: Corpus) -> None:
-    """Refuse an empty corpus and people who lack clips or pictures, naming them in one message."""
+    """Refuse an empty corpus and identities that lack clips or images, naming them in one message."""
     if not len(corpus.records):
-        raise CorpusError("the corpus holds nobody, expected at least one person; check split and folders")
+        raise CorpusError("the corpus holds nobody, expected at least one identity; check split and folders")
     problems = []
     for person in corpus.records:
-        lacks = [what for what, files in (("clips", person.voices), ("pictures", person.faces)) if not files]
+        lacks = [what for what, files in (("clips", person.voices), ("images", person.faces)) if not files]
         if lacks:
             identity = person.identity
             problems.append(
@@ -246,7 +257,9 @@ def _check_complete(corpus: Corpus) -> None:
             else ""
         )
         raise CorpusError(
-            f"{len(problems)} of {len(corpus.records)} people cannot be paired, expected at least one clip in "
-            f"{corpus.voice_root} and one picture in {corpus.face_root} each: "
-            f"{'; '.join(problems[:MAX_IDENTITIES_LISTED])}{more}. Add the files or leave these people out."
+            f"{len(problems)} of {len(corpus.records)} identities cannot be paired, expected at least "
+            "one clip in "
+            f"{corpus.voice_root} and one image in {corpus.face_root} each: "
+            f"{'; '.join(problems[:MAX_IDENTITIES_LISTED])}{more}. Add the files or leave these "
+            "identities out."
         )

@@ -1,4 +1,4 @@
-"""One or two random views of a person, a picture and a clip each: what the data sets of pairs share."""
+"""One or two random views of an identity, an image and a clip each: what the data sets of pairs share."""
 
 import json
 from collections.abc import Callable
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from voiceface.images import transforms
 from voiceface.images.loading import ImageArray
 
+__all__ = [
+    "ChannelOrder",
+    "PairAugmentation",
+    "SecondSample",
+    "ViewSampler",
+]
+
 ChannelOrder = Literal["bgr", "rgb"]
 SecondSample = Literal["distinct", "with_replacement"]
 PairAugmentation = Literal["shared", "independent"]
@@ -18,7 +25,7 @@ PairAugmentation = Literal["shared", "independent"]
 
 @dataclass(frozen=True)
 class ViewSampler:
-    """How a person is drawn.
+    """How an identity is drawn.
 
     Attributes:
         image_size: of the square faces, in pixels.
@@ -28,12 +35,12 @@ class ViewSampler:
         colour_jitter: strength of `images.jitter_colour` after the other steps, 0 for none; without effect
             where `augment` is off.
         channels: order of the planes of a face; "rgb" gives the planes of "bgr" in reverse.
-        num_views: 1, or 2 for a second picture and a second clip of the same person.
-        second_sample: "distinct" takes second files that differ from the first wherever the person has two; "with_replacement" takes
-            every file with equal chance.
-        pair_augmentation: "shared" does the same random steps on both pictures, as published for
-            archetype_agnostic (specification, section 3.2); "independent" draws them apart. Someone with a single
-            picture always gets "independent", for the two faces would be one.
+        num_views: 1, or 2 for a second image and a second clip of the same identity.
+        second_sample: "distinct" takes second files that differ from the first wherever the identity has two;
+            "with_replacement" takes every file with equal chance.
+        pair_augmentation: "shared" does the same random steps on both images, as published for
+            archetype_agnostic (specification, section 3.2); "independent" draws them apart. Someone with a
+            single image always gets "independent", for the two faces would be one.
     """
 
     image_size: int
@@ -72,16 +79,16 @@ class ViewSampler:
         read_clip: Callable[[int], NDArray[np.float32]],
         rng: np.random.Generator,
     ) -> dict[str, Any]:
-        """Draw a person, each file uniform among that person's.
+        """Draw an identity, each file uniform among that identity's.
 
         A second view is drawn after the first, so the first is the same with one view and with two.
 
         Args:
-            num_images: how many the person has.
-            num_clips: how many the person has.
-            read_image: gives picture i, shape (H, W, 3), uint8, B G R.
+            num_images: how many the identity has.
+            num_clips: how many the identity has.
+            read_image: gives image i, shape (H, W, 3), uint8, B G R.
             read_clip: gives clip i as it is to be handed out, shape (length,), float32.
-            rng: source of every draw: picture, clip, then the transform; then the second ones.
+            rng: source of every draw: image, clip, then the transform; then the second ones.
 
         Returns:
             "face": (3, side, side), float32, 0...255. "voice": what `read_clip` gave. With two views also
@@ -111,7 +118,7 @@ class ViewSampler:
     def _sample_augmentation(
         self, rng: np.random.Generator
     ) -> tuple[transforms.AugmentationParams, NDArray[np.float64] | None] | None:
-        """The random steps of one picture: view, then colours; None without augmentation."""
+        """The random steps of one image: view, then colours; None without augmentation."""
         if not self.augment:
             return None
         view = transforms.sample_augmentation(rng)

@@ -1,7 +1,7 @@
-"""Figures over all voice-face pairs of unseen people, one embedding per person and modality.
+"""Metrics over all voice-face pairs of unseen identities, one embedding per identity and modality.
 
-Made for the synthetic population, where the truth is known: no triple is sampled, every figure stands between
-what knowing the sex alone gives and what an oracle gives, with a standard error over identities.
+Made for the synthetic population, where the truth is known: no triple is sampled, every metric stands between
+what knowing the gender alone gives and what an oracle gives, with a standard error over identities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceface.metrics.bootstrap import jackknife_standard_error
+
+__all__ = [
+    "METRIC_LABELS",
+    "AllPairsMetric",
+    "Array",
+    "all_pairs_metrics",
+    "all_pairs_table",
+    "all_pairs_to_dict",
+    "describe_sampling",
+    "evaluate_all_pairs",
+    "evaluate_all_pairs_averaged",
+    "jackknife_metrics",
+    "metrics_from_scores",
+    "score_matrix",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -31,15 +46,16 @@ METRIC_LABELS = {
 
 @dataclass(frozen=True)
 class AllPairsMetric:
-    """One figure of one system with what it is to be measured against.
+    """One metric of one system with what it is to be measured against.
 
     Attributes:
         value: of the model.
         standard_error: standard error over identities (jackknife).
         chance: of a system that knows nothing.
-        gender_baseline: of a system that knows the sex and nothing else.
+        gender_baseline: of a system that knows the gender and nothing else.
         upper_bound: of the best possible system, None when not given.
-        normalized_gain: (value - sex_only) / (oracle - sex_only), None without an oracle or when those are equal.
+        normalized_gain: (value - sex_only) / (oracle - sex_only), None without an oracle or when those are
+            equal.
     """
 
     value: float
@@ -54,32 +70,32 @@ def score_matrix(voices: npt.NDArray[Any], faces: npt.NDArray[Any]) -> Array:
     """Cosine similarity of every voice with every face, (N, N), row = voice.
 
     Args:
-        voices: (N, D), or (N, K, D) for K clips a person: the mean of the K unit embeddings is taken.
-        faces: the same for pictures; N must agree, K need not.
+        voices: (N, D), or (N, K, D) for K clips an identity: the mean of the K unit embeddings is taken.
+        faces: the same for images; N must agree, K need not.
     """
     left, right = _mean_unit_rows(voices, "voices"), _mean_unit_rows(faces, "faces")
     if left.shape != right.shape:
-        raise ValueError(f"voices and faces differ in people or width: {left.shape} and {right.shape}")
+        raise ValueError(f"voices and faces differ in identities or width: {left.shape} and {right.shape}")
     return left @ right.T
 
 
 def all_pairs_metrics(
     scores: Array, gender: npt.NDArray[Any], gallery_size: int = 100
 ) -> dict[str, tuple[float, float]]:
-    """All figures of a score matrix, ties counted fairly.
+    """All metrics of a score matrix, ties counted as expected values.
 
-    Matching takes every triple (anchor, right, wrong); each anchor counts the same. AUC compares every
+    Matching takes every triple (probe, right, wrong); each probe counts the same. AUC compares every
     matching with every mismatching pair. Retrieval has one relevant item, so AP is 1/rank; "map100" is its
     exact expectation over random galleries that hold the right one and 99 others (all others when fewer).
 
     Args:
-        scores: (N, N), row = voice, column = face of the same person in the same order; higher = more alike.
-            -inf is allowed (an oracle that excludes a pair), NaN is not.
+        scores: (N, N), row = voice, column = face of the same identity in the same order; higher = more
+            alike. -inf is allowed (an oracle that excludes a pair), NaN is not.
         gender: (N,), any two values.
-        gallery_size: people in a small gallery.
+        gallery_size: identities in a small gallery.
 
     Returns:
-        Figure -> (value, standard error over identities); NaN where nobody shares a sex.
+        Metric -> (value, standard error over identities); NaN where nobody shares a gender.
     """
     found = jackknife_metrics(scores, gender, gallery_size)
     return {name: (value, jackknife_standard_error(left_out)) for name, (value, left_out) in found.items()}
@@ -88,13 +104,13 @@ def all_pairs_metrics(
 def jackknife_metrics(
     scores: Array, gender: npt.NDArray[Any], gallery_size: int = 100
 ) -> dict[str, tuple[float, Array]]:
-    """The same figures, and each of them with one person left out, as anchor and as answer.
+    """The same metrics, and each of them with one identity skipped, as probe and as answer.
 
     Args:
         scores: (N, N). sex: (N,). gallery: see `all_pairs_metrics`.
 
     Returns:
-        Figure -> (value, (N,) values without person 1 ... N); NaN where nobody shares a sex.
+        Metric -> (value, (N,) values without identity 1 ... N); NaN where nobody shares a gender.
     """
     people = len(scores)
     if scores.shape != (people, people) or gender.shape != (people,) or people < 3:
@@ -126,17 +142,17 @@ def evaluate_all_pairs(
     oracle_scores: Array | None = None,
     gallery_size: int = 100,
 ) -> dict[str, AllPairsMetric]:
-    """Figures of one system on unseen people, between sex-only and oracle.
+    """Metrics of one system on unseen identities, between gender-only and oracle.
 
     Args:
-        voices: (N, D), or (N, K, D) to average K clips a person.
+        voices: (N, D), or (N, K, D) to average K clips an identity.
         faces: (N, D), or (N, K, D).
-        gender: (N,), of the same people in the same order.
+        gender: (N,), of the same identities in the same order.
         oracle_scores: (N, N), voice by face, such as the population's exact log likelihood ratio.
-        gallery_size: people in the small galleries.
+        gallery_size: identities in the small galleries.
 
     Returns:
-        Figure name (see `METRIC_LABELS`) -> figure.
+        Metric name (see `METRIC_LABELS`) -> metric.
     """
     return metrics_from_scores(
         score_matrix(voices, faces), gender, oracle_scores=oracle_scores, gallery_size=gallery_size
@@ -169,18 +185,18 @@ def evaluate_all_pairs_averaged(
     oracle_scores: Array | None = None,
     gallery_size: int = 100,
 ) -> dict[str, dict[str, AllPairsMetric]]:
-    """Figures of one clip and one picture a person ("single") and of means over K of each ("avgK").
+    """Metrics of one clip and one image an identity ("single") and of means over K of each ("avgK").
 
     Args:
-        voices: (N, K, D), several clips a person; or (N, D), then only "single" is given.
-        faces: (N, K', D), several pictures a person; or (N, D).
+        voices: (N, K, D), several clips an identity; or (N, D), then only "single" is given.
+        faces: (N, K', D), several images an identity; or (N, D).
         gender: (N,).
         sample_counts: values of K.
         oracle_scores: (N, N), see `evaluate_all_pairs`.
-        gallery_size: people in the small galleries.
+        gallery_size: identities in the small galleries.
 
     Raises:
-        ValueError: a K exceeds the number of clips or pictures.
+        ValueError: a K exceeds the number of clips or images.
     """
     rule: dict[str, Any] = {"oracle_scores": oracle_scores, "gallery_size": gallery_size}
     voices, faces = (x[:, None] if x.ndim == 2 else x for x in (np.asarray(voices), np.asarray(faces)))
@@ -188,7 +204,7 @@ def evaluate_all_pairs_averaged(
     most = min(voices.shape[1], faces.shape[1])
     for k in sample_counts if most > 1 else ():
         if k > most:
-            raise ValueError(f"avg{k} needs {k} clips and pictures a person, got {most}")
+            raise ValueError(f"avg{k} needs {k} clips and images an identity, got {most}")
         results[f"avg{k}"] = evaluate_all_pairs(voices[:, :k], faces[:, :k], gender, **rule)
     return results
 
@@ -235,11 +251,11 @@ def _mean_unit_rows(vectors: npt.NDArray[Any], name: str) -> Array:
 
 
 def _matching_accuracy(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
-    """Mean over anchors of the share of allowed wrong people that lose; the same without each person."""
+    """Mean over probes of the share of allowed wrong identities that lose; the same without each identity."""
     won, count = (wins * allowed).sum(axis=1), allowed.sum(axis=1).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = won / count
-        # Column k: rate of every anchor when person k is not there, as anchor or as wrong answer.
+        # Column k: rate of every probe when identity k is not there, as probe or as wrong answer.
         without = (won[:, None] - wins * allowed) / (count[:, None] - allowed)
     np.fill_diagonal(without, np.nan)
     known = ~np.isnan(without)
@@ -248,12 +264,12 @@ def _matching_accuracy(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[flo
 
 
 def _reciprocal_rank(scores: Array, gallery_size: int) -> tuple[float, Array]:
-    """Mean AP with one relevant item, expected over galleries of so many; the same without each person."""
+    """Mean AP with one relevant item, expected over galleries of so many; the same without each identity."""
     right = np.diagonal(scores)[:, None]
     over, equal = scores > right, scores == right
     above, tied = over.sum(axis=1), equal.sum(axis=1)
     value = _expected_precision(above, tied, len(scores), gallery_size).mean()
-    # Column k: every anchor when person k is not there, as anchor or in the gallery.
+    # Column k: every probe when identity k is not there, as probe or in the gallery.
     np.fill_diagonal(equal, False)
     fewer = len(scores) - 1
     # (Entries on the diagonal mean nothing and are taken out of the sum.)
@@ -267,10 +283,10 @@ def _reciprocal_rank(scores: Array, gallery_size: int) -> tuple[float, Array]:
 def _expected_precision(
     above: npt.NDArray[np.int64], tied: npt.NDArray[np.int64], num_identities: int, gallery_size: int
 ) -> Array:
-    """Expected AP (1/rank) of anchors with so many people above and tied (itself included), any shape.
+    """Expected AP (1/rank) of probes with so many identities above and tied (itself included), any shape.
 
-    With exactly a of the other N - 1 people above, the number X of them in a gallery of k (the right one and
-    k - 1 drawn others) is hypergeometric and E[1/(1 + X)] = N/(k (a + 1)) (1 - C(N - 1 - a, k)/C(N, k)).
+    With exactly a of the other N - 1 identities above, the number X of them in a gallery of k (the right one
+    and k - 1 drawn others) is hypergeometric and E[1/(1 + X)] = N/(k (a + 1)) (1 - C(N - 1 - a, k)/C(N, k)).
     """
     a, place = np.arange(num_identities), np.arange(gallery_size)
     none_drawn = ((num_identities - 1 - a[:, None] - place).clip(0) / (num_identities - place)).prod(axis=1)
@@ -280,7 +296,7 @@ def _expected_precision(
 
 
 def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
-    """Chance that a matching pair beats an allowed mismatching one; the same without each person."""
+    """Chance that a matching pair beats an allowed mismatching one; the same without each identity."""
     people = len(scores)
     if not allowed.any():
         return float("nan"), np.full(people, np.nan)
@@ -289,7 +305,7 @@ def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
     by_column = np.stack([_count_lower(scores[:, k][allowed[:, k]], right) for k in range(people)], axis=1)
     pairs = float(allowed.sum())
     whole = by_row.sum(axis=1)
-    without = whole[:, None] - by_row - by_column  # (positive, person left out)
+    without = whole[:, None] - by_row - by_column  # (positive, identity skipped)
     np.fill_diagonal(without, 0)
     left = pairs - allowed.sum(axis=1) - allowed.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,10 +1,10 @@
-"""Systems beside each other over all pairs of the same people: intervals and paired tests over people.
+"""Comparison of systems over all pairs of identities, with intervals and paired tests over identities.
 
-In these figures a person stands in many pairs, as anchor and as wrong answer of everybody else. What matters
-is therefore how far each person moves a figure, which its value without them tells (jackknife). A bootstrap
-replicate draws people with replacement and adds up what they move. All systems see the same draws, so a
-difference has an interval and a p-value of its own. (Making all pairs of drawn people anew gives the same
-spread, but copies of one person among the wrong answers shift the mean of reciprocal ranks.)
+In these metrics an identity stands in many pairs, as probe and as wrong answer of everybody else. What
+matters is therefore how far each identity moves a metric, which its value without them tells (jackknife). A
+bootstrap replicate draws identities with replacement and adds up what they move. All systems see the same
+draws, so a difference has an interval and a p-value of its own. (Making all pairs of drawn identities anew
+gives the same spread, but copies of one identity among the wrong answers shift the mean of reciprocal ranks.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,28 @@ from voiceface.evaluation.all_pairs import METRIC_LABELS, Array, all_pairs_metri
 from voiceface.metrics.bootstrap import (
     Interval,
     PairedDifference,
-    adjust_differences,
     bootstrap_counts,
     paired_difference_from_replicates,
     percentile_interval,
 )
+from voiceface.metrics.multiple_testing import adjust_differences
+
+__all__ = [
+    "BIDIRECTIONAL_METRICS",
+    "DISPLAYED_METRICS",
+    "AllPairsComparison",
+    "Replicates",
+    "average_runs",
+    "bootstrap_all_pairs",
+    "compare_all_pairs",
+]
 
 BIDIRECTIONAL_METRICS = {
     "g": "same-gender 1:2 matching",
     "u": "unrestricted 1:2 matching",
     "map": "retrieval mAP",
 }
-"""Means of the two directions of one figure."""
+"""Means of the two directions of one metric."""
 DISPLAYED_METRICS = {
     "g": BIDIRECTIONAL_METRICS["g"],
     "auc_g": METRIC_LABELS["auc_g"],
@@ -38,22 +48,22 @@ DISPLAYED_METRICS = {
     "auc": METRIC_LABELS["auc"],
     "map": BIDIRECTIONAL_METRICS["map"],
 }
-"""Figures of tables and plots, same sex first; files hold all."""
+"""Metrics of tables and plots, same sex first; files hold all."""
 Replicates = dict[str, tuple[float, Array]]
 
 
 @dataclass(frozen=True)
 class AllPairsComparison:
-    """All systems over all pairs of the same people, with as many clips and pictures a person.
+    """All systems over all pairs of the same identities, with as many clips and images an identity.
 
     Attributes:
-        setting: "single" (one clip, one picture) or "avgK" (means over K of each).
+        setting: "single" (one clip, one image) or "avgK" (means over K of each).
         num_identities: how many.
-        references: "chance level", "gender-only baseline" and "oracle upper bound" -> figure -> value.
-        systems: name -> figure -> value with its interval; means over the runs.
-        runs: name -> figure -> value of every run.
-        differences: (first, second) for every two systems, in their order -> metric -> first minus second; the
-            p-values of `DISPLAYED_METRICS` are adjusted by Holm's method.
+        references: "chance level", "gender-only baseline" and "oracle upper bound" -> metric -> value.
+        systems: name -> metric -> value with its interval; means over the runs.
+        runs: name -> metric -> value of every run.
+        differences: (first, second) for every two systems, in their order -> metric -> first minus second;
+            the p-values of `DISPLAYED_METRICS` are adjusted by Holm's method.
     """
 
     setting: str
@@ -98,17 +108,17 @@ def compare_all_pairs(
     """Compute the metrics of several systems over all pairs of identities, and every paired difference.
 
     Args:
-        systems: name -> score matrices (N, N), row = voice, one for each run; people in the same order.
+        systems: name -> score matrices (N, N), row = voice, one for each run; identities in the same order.
         gender: (N,).
         oracle_scores: (N, N), of the best possible system.
         setting: what to call it.
-        gallery_size: people in the small galleries.
-        replicates: bootstrap draws of people.
+        gallery_size: identities in the small galleries.
+        replicates: bootstrap draws of identities.
         confidence: of the intervals.
         seed: of the draws.
 
     Raises:
-        ValueError: no system, matrices of different people.
+        ValueError: no system, matrices of different identities.
     """
     shapes = {name: {np.shape(scores) for scores in runs} for name, runs in systems.items()}
     if not systems or set().union(*shapes.values()) != {(len(gender), len(gender))}:
@@ -172,16 +182,16 @@ def _adjust_displayed(
 def bootstrap_all_pairs(
     scores: Array, gender: npt.NDArray[Any], *, gallery_size: int = 100, replicates: int = 1000, seed: int = 0
 ) -> Replicates:
-    """Every figure of a score matrix and of `BIDIRECTIONAL_METRICS`, and the same under the bootstrap over people.
+    """Every metric of a score matrix and of `BIDIRECTIONAL_METRICS`, with its bootstrap over identities.
 
     Args:
         scores: (N, N). sex: (N,). gallery: see `voiceface.evaluation.all_pairs.all_pairs_metrics`.
         replicates: number of bootstrap replicates B.
-        seed: of the draws; equal seeds draw the same people for every system.
+        seed: of the draws; equal seeds draw the same identities for every system.
 
     Returns:
-        Figure -> (value, (B,)); figures that these people do not have (nobody shares a sex) are left out.
-        The replicates spread as far as the jackknife error over people.
+        Metric -> (value, (B,)); metrics that these identities do not have (nobody shares a gender) are
+        skipped. The replicates spread as far as the jackknife error over identities.
     """
     found = jackknife_metrics(scores, gender, gallery_size)
     for key in BIDIRECTIONAL_METRICS:
@@ -196,7 +206,7 @@ def bootstrap_all_pairs(
 
 
 def average_runs(runs: Sequence[Replicates]) -> Replicates:
-    """Mean over several runs of one system, value and every replicate: the interval is over people alone."""
+    """Average the runs of one system, value and every replicate; intervals cover identities alone."""
     return {
         key: (
             float(np.mean([run[key][0] for run in runs])),
@@ -207,12 +217,12 @@ def average_runs(runs: Sequence[Replicates]) -> Replicates:
 
 
 def _jackknife_replicates(value: float, leave_one_out: Array, counts: Array) -> Array:
-    """Value plus what the drawn people move it, (B,).
+    """Value plus what the drawn identities move it, (B,).
 
     Args:
-        value: of the figure.
-        leave_one_out: (N,), without each person; NaN where that cannot be told, which moves nothing.
-        counts: (B, N), how often each person was drawn.
+        value: of the metric.
+        leave_one_out: (N,), without each identity; NaN where that cannot be told, which moves nothing.
+        counts: (B, N), how often each identity was drawn.
     """
     known = np.isfinite(leave_one_out)
     if not known.any():

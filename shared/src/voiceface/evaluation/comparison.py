@@ -1,9 +1,9 @@
-"""Several systems on the same people and lists: the same items, means over runs, paired differences."""
+"""Several systems on the same identities and lists: the same items, means over runs, paired differences."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain, combinations
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,22 @@ from voiceface.evaluation.all_pairs_comparison import (
 )
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
-from voiceface.evaluation.results import MAIN_METRIC, ListResult, Metric, Results, abbreviate
+from voiceface.evaluation.results import Results, abbreviate
+from voiceface.evaluation.run_averaging import mean_results
 from voiceface.metrics.bootstrap import (
-    Interval,
     PairedDifference,
-    adjust_differences,
-    bootstrap_verification,
-    mean_interval,
-    percentile_interval,
 )
+from voiceface.metrics.multiple_testing import adjust_differences
+
+__all__ = [
+    "MAX_AVERAGED",
+    "MODALITIES",
+    "Comparison",
+    "EmbeddingTables",
+    "compare_systems",
+    "count_tests",
+    "restrict_to_common_items",
+]
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +54,10 @@ class Comparison:
         runs: name -> results of every run.
         differences: (first, second) for every two systems, in their order -> list -> first minus second. The
             p-values are adjusted by Holm's method over these and the displayed metrics of `all_pairs`.
-        references: "gender-only baseline" and "oracle upper bound" -> results under the same protocol (population only).
-        all_pairs: figures over all pairs of people, for each number of clips a person (population only).
+        references: "gender-only baseline" and "oracle upper bound" -> results under the same protocol
+            (population only).
+        all_pairs: metrics over all pairs of identities, for each number of clips an identity (population
+            only).
         num_skipped: items that not every system has (none unless that was asked for).
     """
 
@@ -66,7 +75,7 @@ class Comparison:
         return next(iter(self.systems))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: rules, figures of every run and of the means, references, differences."""
+        """Plain values for JSON: rules, metrics of every run and of the means, references, differences."""
         return {
             "format": "voiceface-compare-2",
             "protocol": self.protocol.name,
@@ -98,9 +107,9 @@ def compare_systems(
     """Evaluate all systems on the same items, and test the difference of every two of them.
 
     Args:
-        systems: name -> embedding tables of each of its runs; figures are means over the runs.
-        protocol: lists and rules; its seed draws the people of every interval and test.
-        corpus: the people asked about.
+        systems: name -> embedding tables of each of its runs; metrics are means over the runs.
+        protocol: lists and rules; its seed draws the identities of every interval and test.
+        corpus: the identities asked about.
         population: folder of the synthetic population they belong to, for references and all pairs.
         skip_missing: leave items that not every system has out of all systems, instead of raising.
         min_systems: number of systems without which there is nothing to compare; 1 evaluates one alone.
@@ -111,10 +120,11 @@ def compare_systems(
     """
     if len(systems) < min_systems or not all(systems.values()):
         raise ValueError(
-            f"a comparison needs {min_systems} systems or more with a run each, got {', '.join(systems) or 'none'}"
+            f"a comparison needs {min_systems} systems or more with a run each, got "
+            f"{', '.join(systems) or 'none'}"
         )
     if not protocol.replicates:
-        raise ValueError("a comparison needs bootstrap draws of people, got 0 replicates")
+        raise ValueError("a comparison needs bootstrap draws of identities, got 0 replicates")
     systems, left_out = restrict_to_common_items(systems, corpus, protocol, skip_missing=skip_missing)
     absent = "skip" if skip_missing else "error"
     runs = {
@@ -181,17 +191,17 @@ def restrict_to_common_items(
     *,
     skip_missing: bool = False,
 ) -> tuple[dict[str, list[EmbeddingTables]], int]:
-    """Every system's embeddings of the same clips and pictures: those of the corpus and of the lists.
+    """Every system's embeddings of the same clips and images: those of the corpus and of the lists.
 
     Args:
-        systems: name -> tables of each run. corpus: people. protocol: lists.
+        systems: name -> tables of each run. corpus: identities. protocol: lists.
         skip_missing: keep what all have instead of raising.
 
     Returns:
-        Tables of the same items in the same order, and how many items were left out.
+        Tables of the same items in the same order, and how many items were skipped.
 
     Raises:
-        EmbeddingError: somebody lacks something; says who, how many and the first.
+        EmbeddingError: an identity lacks something; says who, how many and the first.
     """
     kept, lacking = [], []
     for place, what in enumerate(MODALITIES):
@@ -215,93 +225,15 @@ def restrict_to_common_items(
             "split and lists, or leave what is missing out of all of them with --missing skip"
         )
     for text in lacking:
-        log.warning("%s; left out of all systems", text)
+        log.warning("%s; skipped of all systems", text)
     return {
         name: [(voices.take(kept[0]), faces.take(kept[1])) for voices, faces in runs]
         for name, runs in systems.items()
     }, left_out
 
 
-def mean_results(runs: Sequence[Results]) -> Results:
-    """Mean over several runs of one system, on the same lines.
-
-    Figures, per-line values and curves are means over the runs. An interval is that of the mean and covers
-    people, not runs: another seed of training is not what it speaks of. R@k of several runs has none.
-
-    Args:
-        runs: results under one protocol.
-
-    Raises:
-        ValueError: the runs answered other lines or protocols.
-    """
-    first = runs[0]
-    if len(runs) == 1:
-        return first
-    if len({run.protocol.sha256 for run in runs}) > 1:
-        raise ValueError("the runs were evaluated under different protocols")
-    return Results(
-        first.protocol,
-        tuple(_mean_list_result(each, first.protocol) for each in zip(*(run.lists for run in runs))),
-        ", ".join(run.voice_fingerprint for run in runs),
-        ", ".join(run.face_fingerprint for run in runs),
-        tuple(dict.fromkeys(chain.from_iterable(run.leaked for run in runs))),
-    )
-
-
-def _mean_list_result(runs: Sequence[ListResult], protocol: Protocol) -> ListResult:
-    """Mean of one list's results."""
-    first = runs[0]
-    if not all(np.array_equal(first.used_trials, run.used_trials) for run in runs):
-        raise ValueError(f"{first.name}: the runs skipped different lines")
-    values = np.mean([run.trial_values for run in runs], axis=0)
-    scores = None
-    spans: dict[str, Interval] = {}
-    rule: dict[str, Any] = {"replicates": protocol.replicates, "seed": protocol.seed}
-    if first.scores is not None and first.labels is not None:
-        scores = np.stack([run.scores for run in runs if run.scores is not None])
-        if protocol.replicates:
-            found = [
-                bootstrap_verification(
-                    row, first.labels, first.trial_identities, p_target=protocol.p_target, **rule
-                )
-                for row in scores
-            ]
-            for name, (_, again) in found[0].items():
-                again = np.mean([each[name][1] for each in found], axis=0)
-                spans[name] = percentile_interval(0.0, again, protocol.confidence)
-    elif protocol.replicates:
-        main = MAIN_METRIC[first.trial_list.kind]
-        spans[main] = mean_interval(values, first.trial_identities, confidence=protocol.confidence, **rule)
-    nothing = Interval(0.0, float("nan"), float("nan"), float("nan"))
-    figures = {
-        name: Metric(
-            float(np.mean([run.metrics[name].value for run in runs])),
-            figure.chance,
-            *(getattr(spans.get(name, nothing), part) for part in ("standard_error", "low", "high")),
-        )
-        for name, figure in first.metrics.items()
-    }
-    curve = _mean_curve([run.curve for run in runs])
-    return replace(first, metrics=figures, trial_values=values, curve=curve, scores=scores)
-
-
-def _mean_curve(curves: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
-    """Mean hit rate at each false alarm rate that occurs in any run; mean share within the first k."""
-    if "cmc" in curves[0]:
-        return {"cmc": np.mean([curve["cmc"] for curve in curves], axis=0).tolist()}
-    if "roc" not in curves[0]:
-        return {}
-    grid = np.unique(np.concatenate([curve["roc"][0] for curve in curves]))
-    after = np.mean([np.interp(grid, *curve["roc"]) for curve in curves], axis=0)
-    # A curve also rises straight up: turned round, the same gives the lower end of each rise.
-    turned = [[-np.array(curve["roc"][0][::-1]), curve["roc"][1][::-1]] for curve in curves]
-    before = np.mean([np.interp(-grid, *curve) for curve in turned], axis=0)
-    hits = np.stack([before, after], axis=1)
-    return {"roc": [np.repeat(grid, 2).tolist(), hits.ravel().tolist()]}
-
-
 def _without_curves(results: Results) -> dict[str, Any]:
-    """Plain values of what stands beside a mean or a system: its figures, without ROC and CMC."""
+    """Plain values of what stands beside a mean or a system: its metrics, without ROC and CMC."""
     record = results.to_dict()
     for found in record["lists"]:
         del found["curve"]
@@ -309,7 +241,7 @@ def _without_curves(results: Results) -> dict[str, Any]:
 
 
 def _required_items(modality_index: int, corpus: Corpus, protocol: Protocol) -> Iterable[str]:
-    """Clips (place 0) or pictures (1) that the corpus and the lists name."""
+    """Clips (place 0) or images (1) that the corpus and the lists name."""
     yield from (corpus.voices, corpus.faces)[modality_index]
     for questions in protocol.lists:
         asked = (questions.probes, questions.gallery)
@@ -319,7 +251,7 @@ def _required_items(modality_index: int, corpus: Corpus, protocol: Protocol) -> 
 def _compare_all_pairs(
     systems: Mapping[str, Sequence[EmbeddingTables]], protocol: Protocol, corpus: Corpus, population: Path
 ) -> tuple[AllPairsComparison, ...]:
-    """One clip and one picture of everybody, and means over up to four of each."""
+    """One clip and one image of everybody, and means over up to four of each."""
     from voiceface.synthetic.ground_truth import read_ground_truth
 
     some = next(iter(systems.values()))[0]
@@ -332,7 +264,7 @@ def _compare_all_pairs(
     ]
     used = [row for row, sides in enumerate(files) if all(sides)]
     if len(used) < 3:
-        log.warning("no figures over all pairs: %d people with clips and pictures, 3 are needed", len(used))
+        log.warning("no metrics over all pairs: %d identities with clips and images, 3 are needed", len(used))
         return ()
     truth = read_ground_truth(population).select([corpus.records[row].identity.face_id for row in used])
     most = min(MAX_AVERAGED, *(len(side) for row in used for side in files[row]))

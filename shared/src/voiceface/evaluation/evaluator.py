@@ -1,4 +1,4 @@
-"""Evaluation protocols: which lists, which rules, and the figures of a system under them."""
+"""Evaluation protocols: which lists, which rules, and the metrics of a system under them."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
@@ -18,7 +18,6 @@ from voiceface.metrics.bootstrap import (
     Array,
     Index,
     PairedDifference,
-    adjust_differences,
     bootstrap_mean,
     bootstrap_verification,
     chance_levels,
@@ -28,8 +27,15 @@ from voiceface.metrics.bootstrap import (
     percentile_interval,
 )
 from voiceface.metrics.matching import matching_correct, pair_scores
+from voiceface.metrics.multiple_testing import adjust_differences
 from voiceface.metrics.retrieval import compute_retrieval
 from voiceface.metrics.verification import eer_from_roc, min_dcf_from_roc, roc_curve, verification_auc
+
+__all__ = [
+    "ROC_POINTS",
+    "compare",
+    "evaluate",
+]
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +52,21 @@ def evaluate(
     training_identities: Collection[str] | Iterable[Identity] = (),
     device: str | torch.device = "cpu",
 ) -> Results:
-    """Compute all figures of a protocol.
+    """Compute all metrics of a protocol.
 
     Args:
         protocol: lists and rules.
         voices: embeddings of clips, items as in the lists.
-        faces: embeddings of pictures.
+        faces: embeddings of images.
         identity_source: who is who; a corpus or the rows of an identity table.
         on_missing: lines whose items have no embedding: "error", or "skip" and count them.
-        training_identities: people the model was trained on, as rows of a table or as names or ids; those who appear in
-            the lists are warned of and marked in the results.
+        training_identities: identities the model was trained on, as rows of a table or as names or ids; those
+            who appear in the lists are warned of and marked in the results.
         device: where scores and rankings are computed.
 
     Raises:
         EmbeddingError: items without an embedding, with on_absent="error".
-        ListError: items that belong to nobody.
+        TrialListError: items that belong to nobody.
         ValueError: tables that do not fit together, a list of which no line is left.
     """
     if on_missing not in ("error", "skip"):
@@ -90,7 +96,7 @@ def evaluate(
     leaked = _training_overlap([identities[index] for index in sorted(seen)], training_identities)
     if leaked:
         log.warning(
-            "%d of %d evaluated people are in the training data: %s",
+            "%d of %d evaluated identities are in the training data: %s",
             len(leaked),
             len(seen),
             abbreviate(leaked),
@@ -101,8 +107,9 @@ def evaluate(
 def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
     """Paired bootstrap tests of two systems, first minus second, main metric of every list.
 
-    The p-values are adjusted by Holm's method over the lists. Either system may be the mean of several runs (`voiceface.evaluation.comparison.mean_results`): then the
-    interval is that of the mean, over people alone.
+    The p-values are adjusted by Holm's method over the lists. Either system may be the mean of several runs
+    (`voiceface.evaluation.run_averaging.mean_results`): the interval is then that of the
+    mean, over identities alone.
 
     Raises:
         ValueError: the protocols differ, or other lines were skipped.
@@ -150,7 +157,7 @@ def _evaluate_pairs(
     names: tuple[str, ...],
     device: str | torch.device,
 ) -> ListResult:
-    """Figures of a matching or verification list."""
+    """Metrics of a matching or verification list."""
     if trial_list.probe_index is None or trial_list.gallery_index is None:
         raise ValueError(f"{trial_list.name}: a {trial_list.kind} list without lines")
     (left, left_rows), (right, right_rows) = tables
@@ -210,7 +217,7 @@ def _evaluate_retrieval(
     names: tuple[str, ...],
     device: str | torch.device,
 ) -> ListResult:
-    """Figures of a retrieval list."""
+    """Metrics of a retrieval list."""
     (left, left_rows), (right, right_rows) = tables
     used, kept = np.flatnonzero(left_rows >= 0), np.flatnonzero(right_rows >= 0)
     if not len(used) or not len(kept):
@@ -249,7 +256,7 @@ def _evaluate_retrieval(
 def _mean_metrics(
     protocol: Protocol, values: Array, groups: Index, chance: dict[str, float]
 ) -> dict[str, Metric]:
-    """Figures that are means over lines: values (L, K), one column per entry of `chance`."""
+    """Metrics that are means over lines: values (L, K), one column per entry of `chance`."""
     mean = np.nanmean(values, axis=0)
     again = None
     if protocol.replicates:
@@ -261,7 +268,7 @@ def _mean_metrics(
 
 
 def _build_metric(protocol: Protocol, value: float, chance: float, replicates: Array | None) -> Metric:
-    """Figure with its interval, NaN without replicates."""
+    """Metric with its interval, NaN without replicates."""
     if replicates is None:
         return Metric(value, chance, float("nan"), float("nan"), float("nan"))
     span = percentile_interval(value, replicates, protocol.confidence)
@@ -279,7 +286,7 @@ def _fraction_beaten(scores: Array, labels: npt.NDArray[np.int8]) -> Array:
 def _training_overlap(
     identities: Sequence[Identity], training_identities: Collection[str] | Iterable[Identity]
 ) -> tuple[str, ...]:
-    """Names of people who are among the training identities, by name, voice id or face name."""
+    """Names of identities that are among the training identities, by name, voice id or face name."""
     known: set[str] = set()
     for entry in training_identities:
         known |= {entry} if isinstance(entry, str) else {entry.name, entry.voice_id, entry.face_id}

@@ -1,4 +1,4 @@
-"""Evaluation protocols: which lists, which rules, and the figures of a system under them."""
+"""Evaluation protocols: which lists, which rules, and the metrics of a system under them."""
 
 import hashlib
 import json
@@ -7,16 +7,20 @@ from typing import Any
 
 from voiceface.datasets.trials.trial_list import TrialList
 
+__all__ = [
+    "Protocol",
+]
+
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that decides a figure besides the embeddings.
+    """Everything that decides a metric besides the embeddings.
 
     Attributes:
         name: what tables call it.
         lists: in the order of the results.
-        tie_breaking: "expected" (a tie among k counts 1/k, expected AP) or "first" (first maximum wins, gallery
-            order).
+        tie_breaking: "expected" (a tie among k counts 1/k, expected AP) or "first" (first maximum wins,
+            gallery order).
         seed: of the bootstrap draws.
         replicates: of the bootstrap over identities; 0 leaves intervals out.
         confidence: of the intervals.
@@ -57,6 +61,6 @@ class Protocol:
 
     @property
     def sha256(self) -> str:
-        """Hash of the lists' names and hashes and of the rules: equal hashes mean comparable figures."""
+        """Hash of the lists' names and hashes and of the rules: equal hashes mean comparable metrics."""
         content = {"lists": [[q.name, q.sha256] for q in self.lists], "rules": self.rules}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Results of an evaluation: figures with chance levels and intervals, per-line values; JSON and text."""
+"""Results of an evaluation: metrics with chance levels and intervals, per-line values; JSON and text."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.evaluation.protocol import Protocol
 
+__all__ = [
+    "MAIN_METRIC",
+    "ListResult",
+    "Metric",
+    "Results",
+    "abbreviate",
+]
+
 MAIN_METRIC = {"match": "accuracy", "verify": "auc", "retrieval": "map"}
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure with its chance level and interval (NaN when the protocol asks for none)."""
+    """A metric with its chance level and interval (NaN when the protocol asks for none)."""
 
     value: float
     chance: float
@@ -32,14 +40,15 @@ class Metric:
 
 @dataclass(frozen=True)
 class ListResult:
-    """Figures of one list.
+    """Metrics of one list.
 
     Attributes:
         trial_list: the list.
         metrics: "accuracy"; or "auc", "eer", "min_dcf"; or "map", "r1", "r5", ...
         counts: lines used, skipped, identities, and what belongs to the kind.
-        trial_values: per line (query) result, (L,): hit, share of opposite lines beaten, or average precision.
-        trial_identities: index into `identity_names` of each line's anchor, (L,).
+        trial_values: per line (query) result, (L,): hit, share of opposite lines beaten, or average
+            precision.
+        trial_identities: index into `identity_names` of each line's probe, (L,).
         identity_names: names.
         used_trials: lines (queries) of the list that were used, (L,).
         curve: "roc": [[false alarm], [hit]] or "cmc": [share within the first k, k = 1 ...].
@@ -70,11 +79,11 @@ class ListResult:
 
     @property
     def main_metric(self) -> Metric:
-        """The one figure that published evaluations give for such a list."""
+        """The one metric that published evaluations give for such a list."""
         return self.metrics[MAIN_METRIC[self.trial_list.kind]]
 
     def by_identity(self) -> list[tuple[str, float, int]]:
-        """(name, mean result, lines) of every anchor identity, hardest first."""
+        """(name, mean result, lines) of every probe identity, hardest first."""
         known = ~np.isnan(self.trial_values)
         people, values = self.trial_identities[known], self.trial_values[known]
         lines = np.bincount(people, minlength=len(self.identity_names))
@@ -104,14 +113,14 @@ class ListResult:
 
 @dataclass(frozen=True)
 class Results:
-    """Figures of one system under a protocol.
+    """Metrics of one system under a protocol.
 
     Attributes:
         protocol: what was asked.
         lists: one result per list, in order.
         voice_fingerprint: fingerprint of the model behind the voice embeddings.
         face_fingerprint: of the one behind the face embeddings.
-        leaked: people of the lists who are among the training identities.
+        leaked: identities of the lists who are among the training identities.
     """
 
     protocol: "Protocol"
@@ -126,7 +135,7 @@ class Results:
         return {result.name: result for result in self.lists}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: protocol, hashes, rules, counts, figures."""
+        """Plain values for JSON: protocol, hashes, rules, counts, metrics."""
         return {
             "format": "voiceface-results-2",
             "protocol": self.protocol.name,
@@ -154,7 +163,7 @@ class Results:
         return "\n".join(f"{result.name}: {result.main_metric.value:.6f}" for result in self.lists)
 
     def table(self) -> str:
-        """Text table: a line per figure with chance and interval."""
+        """Text table: a line per metric with chance and interval."""
         width = max(len(result.label) for result in self.lists) + 10
         share = f"{self.protocol.confidence:.0%} interval"
         rows = [f"{'':{width}}{'value':>9}{'chance level':>14}   {share}"]

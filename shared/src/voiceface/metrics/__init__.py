@@ -1,1 +1,1 @@
-"""Figures of voice-face association, their uncertainty, embedding tables and evaluation protocols."""
+"""Metrics of voice-face association, their uncertainty, embedding tables and evaluation protocols."""

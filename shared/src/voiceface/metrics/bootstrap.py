@@ -1,15 +1,34 @@
-"""How sure a figure is: bootstrap over identities, paired differences, chance levels.
+"""How sure a metric is: bootstrap over identities, paired differences, chance levels.
 
-The lines of a list are not independent: one person's clips stand in many lines. So people are drawn, with
-replacement, and every line counts as often as the identity of its anchor was drawn. All replicates of all
-figures use one table of draws, made from the seed alone, so two systems on one list see the same draws.
+The lines of a list are not independent: one identity's clips stand in many lines. So identities are drawn,
+with replacement, and every line counts as often as the identity of its probe was drawn. All replicates of all
+metrics use one table of draws, made from the seed alone, so two systems on one list see the same draws.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+__all__ = [
+    "Array",
+    "Index",
+    "Interval",
+    "PairedDifference",
+    "add_intervals",
+    "bootstrap_counts",
+    "bootstrap_mean",
+    "bootstrap_verification",
+    "chance_levels",
+    "chance_recall",
+    "jackknife_standard_error",
+    "mean_interval",
+    "paired_difference",
+    "paired_difference_from_replicates",
+    "paired_verification_difference",
+    "percentile_interval",
+]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -17,10 +36,10 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its uncertainty over identities.
+    """A metric with its uncertainty over identities.
 
     Attributes:
-        value: the figure itself.
+        value: the metric itself.
         standard_error: standard error.
         low: lower end of the interval.
         high: upper end.
@@ -37,7 +56,7 @@ class PairedDifference:
     """First system minus second on the same lines.
 
     Attributes:
-        value: difference of the figures.
+        value: difference of the metrics.
         standard_error: its standard error.
         low: lower end of the interval.
         high: upper end.
@@ -71,8 +90,8 @@ def bootstrap_mean(
     """Mean of per-line results, and the same under the bootstrap over identities.
 
     Args:
-        values: (L,) or (L, K), for instance hits or average precisions; lines with NaN are left out.
-        groups: int64 (L,), identity of each line's anchor.
+        values: (L,) or (L, K), for instance hits or average precisions; lines with NaN are skipped.
+        groups: int64 (L,), identity of each line's probe.
         replicates: number of bootstrap replicates B.
         seed: of the draws.
 
@@ -96,7 +115,7 @@ def bootstrap_mean(
 
 
 def percentile_interval(value: float, replicates: Array, confidence: float = 0.95) -> Interval:
-    """Percentile interval of bootstrap replicates (B,); replicates that are NaN are left out."""
+    """Percentile interval of bootstrap replicates (B,); replicates that are NaN are skipped."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
     kept = replicates[~np.isnan(replicates)]
@@ -128,7 +147,7 @@ def bootstrap_verification(
     Args:
         scores: (L,), higher means more alike.
         labels: (L,), 1 = same identity.
-        groups: int64 (L,), identity of each line's anchor.
+        groups: int64 (L,), identity of each line's probe.
         replicates: number of bootstrap replicates B.
         seed: of the draws.
         p_target: for minDCF, see `voiceface.metrics.verification.min_dcf`.
@@ -170,39 +189,6 @@ def paired_difference_from_replicates(
     return PairedDifference(span.value, span.standard_error, span.low, span.high, p_value)
 
 
-def holm_adjust(p_values: Sequence[float]) -> list[float]:
-    """Adjust the p-values of several tests by Holm's step-down method.
-
-    Tests whose adjusted p-value is below a level have a family-wise error rate of at most that level, whatever
-    their dependence (Holm, Scandinavian Journal of Statistics 1979).
-
-    Args:
-        p_values: raw p-values of the m tests of one family.
-
-    Returns:
-        Adjusted p-values in the same order: the maximum over the i smallest of (m - i + 1) p, at most 1.
-
-    Example:
-        >>> holm_adjust([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
-
-
-def adjust_differences(
-    tables: Sequence[Mapping[str, PairedDifference]],
-) -> list[dict[str, PairedDifference]]:
-    """Fill in `adjusted_p_value` of tables of differences whose tests are one family."""
-    adjusted = iter(holm_adjust([gap.p_value for table in tables for gap in table.values()]))
-    return [
-        {key: replace(gap, adjusted_p_value=next(adjusted)) for key, gap in table.items()} for table in tables
-    ]
-
-
 def paired_difference(
     first: Array,
     second: Array,
@@ -217,7 +203,7 @@ def paired_difference(
     Args:
         first: (L,), results of one system, such as hits or average precisions.
         second: (L,), of the other.
-        groups: int64 (L,), identity of each line's anchor.
+        groups: int64 (L,), identity of each line's probe.
         replicates: number of bootstrap replicates.
         confidence: of the interval.
         seed: of the draws.
@@ -269,7 +255,7 @@ def chance_levels(
         gallery_size: number of gallery items.
 
     Returns:
-        Figure -> level. Retrieval: "map" of a random order, exact for these counts, and "share", the mean
+        Metric -> level. Retrieval: "map" of a random order, exact for these counts, and "share", the mean
         share of relevant items, which published texts quote.
     """
     if kind == "match":
@@ -302,7 +288,7 @@ def chance_recall(num_relevant: Index, gallery_size: int, k: int) -> float:
 
 
 def jackknife_standard_error(leave_one_out: Array) -> float:
-    """Standard error of a figure from its values (I,) with one identity left out each; NaN is passed over."""
+    """Standard error of a metric from its values (I,) with one identity skipped each; NaN is passed over."""
     kept = leave_one_out[np.isfinite(leave_one_out)]
     return float(np.sqrt((len(kept) - 1) * kept.var())) if len(kept) > 1 else float("nan")
 
@@ -310,7 +296,7 @@ def jackknife_standard_error(leave_one_out: Array) -> float:
 def add_intervals(
     replicates: Mapping[str, tuple[float, Array]], confidence: float = 0.95
 ) -> dict[str, Interval]:
-    """Intervals of several figures given as (value, replicates)."""
+    """Intervals of several metrics given as (value, replicates)."""
     return {
         name: percentile_interval(value, again, confidence) for name, (value, again) in replicates.items()
     }

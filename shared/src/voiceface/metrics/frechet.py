@@ -2,7 +2,7 @@
 
 |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), S unbiased covariances (Heusel et al., "GANs trained by a two
 time-scale update rule", NIPS 2017). The root is never formed: the trace of (S1 S2)^(1/2) is the sum of the
-singular values of F1' F2 for any factors S = F F'. This is exact also where there are fewer pictures than
+singular values of F1' F2 for any factors S = F F'. This is exact also where there are fewer images than
 features, where the published way (matrix root by Schur form) is not. Such values are only comparable with
 each other.
 """
@@ -12,6 +12,13 @@ from typing import Self
 
 import torch
 from torch import Tensor
+
+__all__ = [
+    "FeatureStatistics",
+    "Gaussian",
+    "frechet_distance",
+    "frechet_from_statistics",
+]
 
 
 @dataclass(frozen=True)

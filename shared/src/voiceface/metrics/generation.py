@@ -1,4 +1,4 @@
-"""Figures of generated faces in the eyes of a face network: nearness to the right person, retrieval.
+"""Metrics of generated faces in the eyes of a face network: nearness to the right identity, retrieval.
 
 Source: specification of sf2f, sections 9.1 and 9.2. Row i of the predictions and row i of the references
 belong to identity i; rows are means of embeddings and need not have unit length. Everything is computed in
@@ -11,6 +11,22 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+__all__ = [
+    "BLOCK_BYTES",
+    "CUTOFFS",
+    "EPS",
+    "PUBLISHED_GALLERIES",
+    "Diversity",
+    "FeatureDistances",
+    "IdentityRetrieval",
+    "Similarity",
+    "diversity",
+    "evaluation_galleries",
+    "feature_distances",
+    "identity_retrieval",
+    "pairwise_l1",
+]
 
 Similarity = Literal["cosine", "l1"]
 CUTOFFS = (1, 2, 5, 10, 20, 50)
@@ -26,8 +42,8 @@ class FeatureDistances(NamedTuple):
         l2: Euclidean distance.
         l1: sum of absolute differences.
         cosine: cosine similarity.
-        stranger_cosine: cosine of a prediction with the references of all other identities, the level of a stranger;
-            NaN with one identity.
+        stranger_cosine: cosine of a prediction with the references of all other identities, the level of a
+            stranger; NaN with one identity.
     """
 
     l2: float
@@ -70,7 +86,7 @@ class IdentityRetrieval:
 
 
 class Diversity(NamedTuple):
-    """Mean and population standard deviation of a distance over pairs of pictures."""
+    """Mean and population standard deviation of a distance over pairs of images."""
 
     mean: float
     std: float
@@ -107,8 +123,8 @@ def evaluation_galleries(num_identities: int, gallery_ends: int | Sequence[int] 
 
     Args:
         num_identities: number of identities N.
-        gallery_ends: None = all; n = the first n; a rising list of ends such as 100, 200, 300 = identities 0 to
-            99, 100 to 199, 200 to 299, each a gallery of its own (those from the last end on are left out).
+        gallery_ends: None = all; n = the first n; a rising list of ends such as 100, 200, 300 = identities 0
+            to 99, 100 to 199, 200 to 299, each a gallery of its own (those from the last end on are skipped).
 
     Raises:
         ValueError: the ends do not rise from above 0 to N at most.
@@ -123,7 +139,8 @@ def evaluation_galleries(num_identities: int, gallery_ends: int | Sequence[int] 
     begins = [0, *ends[:-1]]
     if not ends or any(begin >= end for begin, end in zip(begins, ends)) or ends[-1] > num_identities:
         raise ValueError(
-            f"ends of galleries must rise from above 0 to the {num_identities} identities that there are, found "
+            f"ends of galleries must rise from above 0 to the {num_identities} identities that there "
+            "are, found "
             f"{gallery_ends}; None takes all identities as one gallery"
         )
     return [range(begin, end) for begin, end in zip(begins, ends)]
@@ -195,10 +212,10 @@ def diversity(
     pairs: Tensor | None = None,
     batch_size: int = 16,
 ) -> Diversity:
-    """How different pictures are from one another.
+    """How different images are from one another.
 
     Args:
-        distance: two batches of pictures (B, ...) to B distances, such as `voiceface.models.lpips.LPIPS`.
+        distance: two batches of images (B, ...) to B distances, such as `voiceface.models.lpips.LPIPS`.
         images: (N, ...), as `distance` takes them.
         pairs: int64 (P, 2), rows to compare; None = every pair once.
         batch_size: pairs at once.

@@ -1,4 +1,4 @@
-"""Figures of 3-D shapes: distances between vertices, alignment, errors per person, explained variance."""
+"""Metrics of 3-D shapes: distances between vertices, alignment, errors per identity, explained variance."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceface.metrics.bootstrap import Interval, PairedDifference, mean_interval, paired_difference
+
+__all__ = [
+    "Array",
+    "ErrorComparison",
+    "Index",
+    "SimilarityTransform",
+    "aligned_error",
+    "compare_errors",
+    "explained_variance",
+    "fit_similarity_transform",
+    "identity_means",
+    "pair_distances",
+]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -32,12 +45,12 @@ class SimilarityTransform:
 
 @dataclass(frozen=True)
 class ErrorComparison:
-    """One error of a system beside those of baselines, over people.
+    """One error of a system beside those of baselines, over identities.
 
     Attributes:
-        ours: mean over people with its interval.
+        ours: mean over identities with its interval.
         baselines: the same of each baseline, by name.
-        differences: ours minus the baseline on the same people, by name; below 0 is better than it.
+        differences: ours minus the baseline on the same identities, by name; below 0 is better than it.
     """
 
     ours: Interval
@@ -105,18 +118,18 @@ def aligned_error(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
 
 
 def identity_means(values: npt.ArrayLike, identities: npt.ArrayLike) -> Array:
-    """Mean of the rows of each person.
+    """Mean of the rows of each identity.
 
     Args:
         values: (L,) or (L, K), one row a prediction.
         identities: (L,), whose prediction it is.
 
     Returns:
-        (I,) or (I, K), people in rising order of their number.
+        (I,) or (I, K), identities in rising order of their number.
     """
     table, who = np.asarray(values, float), np.asarray(identities)
     if who.ndim != 1 or len(who) != len(table) or not len(table):
-        raise ValueError(f"one person a row, at least one row: got {who.shape} for {table.shape}")
+        raise ValueError(f"one identity a row, at least one row: got {who.shape} for {table.shape}")
     _, number = np.unique(who, return_inverse=True)
     sums = np.zeros((int(number.max()) + 1, *table.shape[1:]))
     np.add.at(sums, number, table)
@@ -133,13 +146,13 @@ def compare_errors(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> ErrorComparison:
-    """An error over people, with intervals, and paired tests against baselines on the same predictions.
+    """An error over identities, with intervals, and paired tests against baselines on the same predictions.
 
-    Every person counts once, as in the published figures: mean over a person's predictions, then over
-    people. Intervals and tests draw people with replacement.
+    Every identity counts once, as in the published metrics: mean over an identity's predictions, then over
+    identities. Intervals and tests draw identities with replacement.
 
     Args:
-        ours: (L,), one error a prediction. baselines: the same by name. people: (L,), whose they are.
+        ours: (L,), one error a prediction. baselines: the same by name. identities: (L,), whose they are.
         replicates, confidence, seed: of the bootstrap.
     """
     rule = {"replicates": replicates, "confidence": confidence, "seed": seed}
@@ -160,8 +173,8 @@ def explained_variance(
 
     Args:
         predicted: (N, K). true: (N, K).
-        strata: (N,) labels such as the sex; the variance is then that within the strata, so that knowing the
-            stratum alone explains 0.
+        strata: (N,) labels such as the gender; the variance is then that within the strata, so that knowing
+            the stratum alone explains 0.
 
     Returns:
         (K,): 1 - squared error / squared deviation from the mean (of the stratum); at most 1, below 0 where

@@ -1,8 +1,8 @@
-"""Scores of pictures by a classifier's answers: Inception Score and VGGFace Score.
+"""Scores of images by a classifier's answers: Inception Score and VGGFace Score.
 
-exp(mean over pictures of KL(p || mean p)) of each part of the pictures, then mean and population standard
+exp(mean over images of KL(p || mean p)) of each part of the images, then mean and population standard
 deviation over the parts (Salimans et al., "Improved techniques for training GANs", NIPS 2016). High where
-every picture is of a clear class and the classes differ; between 1 and the number of classes.
+every image is of a clear class and the classes differ; between 1 and the number of classes.
 """
 
 from itertools import pairwise
@@ -10,6 +10,13 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+__all__ = [
+    "Remainder",
+    "SplitScore",
+    "inception_score_from_log_probs",
+    "to_log_probabilities",
+]
 
 Remainder = Literal["spread", "drop"]
 
@@ -47,7 +54,7 @@ def inception_score_from_log_probs(
             f"log probabilities must be (N, C) without NaN, found {tuple(log_probabilities.shape)}"
         )
     if not 1 <= splits <= len(log_probabilities):
-        raise ValueError(f"{splits} parts need as many pictures, found {len(log_probabilities)}")
+        raise ValueError(f"{splits} parts need as many images, found {len(log_probabilities)}")
     if remainder not in get_args(Remainder):
         raise ValueError(f"remainder must be one of {get_args(Remainder)}, found {remainder!r}")
     if generator is not None and order is not None:

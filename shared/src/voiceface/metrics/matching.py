@@ -1,20 +1,29 @@
-"""Figures of voice-face association: 1:N matching, verification, retrieval.
+"""Metrics of voice-face association: 1:N matching, verification, retrieval.
 
 Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
 signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
 exact: ranks are counted, never sampled or quantised.
 
-Ties. "expected" gives the expected figure over random orders of equal scores, so an embedding that is constant
-gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
-(the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
-"strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole
-group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+Ties. "expected" gives the expected metric over random orders of equal scores, so an embedding that is
+constant gets exactly chance. "published" is the rule of published evaluation loops: in matching the first
+maximum wins (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery
+order. "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a
+whole group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
 """
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+__all__ = [
+    "BLOCK_BYTES",
+    "MATCHING_TIE_BREAKING",
+    "l2_normalize",
+    "matching_accuracy",
+    "matching_correct",
+    "pair_scores",
+]
 
 MATCHING_TIE_BREAKING = ("expected", "first", "strict")
 
@@ -50,7 +59,7 @@ def pair_scores(probes: Tensor, candidates: Tensor, probe_index: Tensor, candida
     Args:
         probes: embeddings (A, D).
         candidates: embeddings (C, D), same device.
-        probe_index: int64 (L,), row of each line's anchor.
+        probe_index: int64 (L,), row of each line's probe.
         candidate_index: int64 (L,) or (L, N), rows of its candidates.
 
     Returns:
@@ -64,7 +73,7 @@ def pair_scores(probes: Tensor, candidates: Tensor, probe_index: Tensor, candida
         raise ValueError(f"expected anchor_index (L,) and candidate_index (L,) or (L, N), got {found}")
     if probes.shape[1:] != candidates.shape[1:]:
         raise ValueError(
-            f"anchors and candidates differ in width: {tuple(probes.shape)}, {tuple(candidates.shape)}"
+            f"probes and candidates differ in width: {tuple(probes.shape)}, {tuple(candidates.shape)}"
         )
     device = probes.device
     probe_index = _checked_index(probe_index.to(device), len(probes), "anchor_index")
@@ -84,7 +93,8 @@ def matching_correct(scores: Tensor, tie_breaking: str = "expected") -> Tensor:
 
     Args:
         scores: (L, N), the right candidate FIRST, N at least 2.
-        tie_breaking: "expected" (one of k best counts 1/k), "first" (a tie is a hit), "strict" (a tie is a miss).
+        tie_breaking: "expected" (one of k best counts 1/k), "first" (a tie is a hit), "strict" (a tie is a
+            miss).
 
     Returns:
         Double (L,) in [0, 1].

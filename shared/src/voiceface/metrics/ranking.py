@@ -6,9 +6,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+__all__ = [
+    "QueryMetrics",
+    "Ranker",
+    "query_metrics",
+]
+
 
 class QueryMetrics(NamedTuple):
-    """Figures of a block of queries, double precision on the CPU."""
+    """Metrics of a block of queries, double precision on the CPU."""
 
     average_precision: Tensor  # (B,) average precision
     first_rank: Tensor  # (B,) rank of the first relevant item, from 1

@@ -6,6 +6,11 @@ from typing import Any
 import numba
 import numpy as np
 
+__all__ = [
+    "BUCKETS",
+    "count_ranks",
+]
+
 BUCKETS = 2048  # more buckets: fewer comparisons a score, a longer table to fill for each query
 
 

@@ -1,14 +1,14 @@
-"""Figures of voice-face association: 1:N matching, verification, retrieval.
+"""Metrics of voice-face association: 1:N matching, verification, retrieval.
 
 Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
 signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
 exact: ranks are counted, never sampled or quantised.
 
-Ties. "expected" gives the expected figure over random orders of equal scores, so an embedding that is constant
-gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
-(the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
-"strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole
-group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+Ties. "expected" gives the expected metric over random orders of equal scores, so an embedding that is
+constant gets exactly chance. "published" is the rule of published evaluation loops: in matching the first
+maximum wins (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery
+order. "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a
+whole group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,13 @@ import torch
 from torch import Tensor
 
 from voiceface.metrics.matching import _blocks, l2_normalize
+
+__all__ = [
+    "RETRIEVAL_TIE_BREAKING",
+    "RetrievalMetrics",
+    "chance_average_precision",
+    "compute_retrieval",
+]
 
 RETRIEVAL_TIE_BREAKING = ("expected", "first", "grouped")
 
@@ -87,8 +94,8 @@ def compute_retrieval(
         gallery_ids: int64 (G,); an item is relevant when the identities are equal.
         cutoffs: values of k for R@k.
         cmc_length: length of the CMC curve (cut to G).
-        tie_breaking: "expected", "first" or "grouped", see the module's text. First ranks are counted fairly with
-            "grouped".
+        tie_breaking: "expected", "first" or "grouped", see the module's text. First ranks are counted as
+            expected values with "grouped".
 
     Returns:
         Per-query results on the CPU. Memory beyond the embeddings: unit-length copies and about 60 MB.

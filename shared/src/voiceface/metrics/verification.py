@@ -1,14 +1,14 @@
-"""Figures of voice-face association: 1:N matching, verification, retrieval.
+"""Metrics of voice-face association: 1:N matching, verification, retrieval.
 
 Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
 signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
 exact: ranks are counted, never sampled or quantised.
 
-Ties. "expected" gives the expected figure over random orders of equal scores, so an embedding that is constant
-gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
-(the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
-"strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole
-group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+Ties. "expected" gives the expected metric over random orders of equal scores, so an embedding that is
+constant gets exactly chance. "published" is the rule of published evaluation loops: in matching the first
+maximum wins (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery
+order. "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a
+whole group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
 """
 
 from typing import NamedTuple
@@ -17,6 +17,17 @@ import torch
 from torch import Tensor
 
 from voiceface.metrics.matching import _check_finite
+
+__all__ = [
+    "EqualErrorRate",
+    "RocCurve",
+    "eer_from_roc",
+    "equal_error_rate",
+    "min_dcf",
+    "min_dcf_from_roc",
+    "roc_curve",
+    "verification_auc",
+]
 
 
 class RocCurve(NamedTuple):

@@ -2,7 +2,7 @@
 
 AVSpeech (Ephrat et al., "Looking to Listen at the Cocktail Party", 2018) names stretches of online videos,
 each with one visible speaker, and where the face is; it does not say who speaks. Here an identity is a video
-(specification, section 14): a stand-in, since one person may be in several. Nothing is downloaded; what is
+(specification, section 14): a stand-in, since one identity may be in several. Nothing is downloaded; what is
 not there is listed.
 """
 
@@ -27,6 +27,16 @@ from voiceface.datasets.layouts import find_files
 from voiceface.datasets.manifest import ManifestRow, read_manifest, write_manifest
 from voiceface.io.atomic import compute_sha256, write_bytes, write_json, write_text
 
+__all__ = [
+    "IMAGE_FORMATS",
+    "JPEG_QUALITY",
+    "AvspeechSettings",
+    "SegmentJob",
+    "assign_split",
+    "build_corpus",
+    "output_paths",
+]
+
 MANIFEST_FILE, RECORD_FILE, MISSING_FILE, FAILURES_FILE = (
     "manifest.csv",
     "avspeech.json",
@@ -44,10 +54,10 @@ class AvspeechSettings:
     """What decides the files of a corpus.
 
     Attributes:
-        images_per_segment: pictures per stretch, evenly spaced in time.
-        face_fraction: side of the square around the face's centre, as a fraction of the height of the video. The
-            table says nothing of the size; the default is a choice made here, not AVSpeech's [inferred].
-        image_size: of the pictures, pixels.
+        images_per_segment: images per stretch, evenly spaced in time.
+        face_fraction: side of the square around the face's centre, as a fraction of the height of the video.
+            The table says nothing of the size; the default is a choice made here, not AVSpeech's [inferred].
+        image_size: of the images, pixels.
         image_format: "jpg" or "png".
         seed: of the draw that puts a video into a split.
         split_fractions: of the videos in train, val and test; the sum is 1.
@@ -64,19 +74,21 @@ class AvspeechSettings:
         """Refuse what cannot be made."""
         if not 1 <= self.images_per_segment <= 99 or self.image_size < 8:
             raise AvspeechError(
-                f"{self.images_per_segment} pictures of {self.image_size} pixels, expected 1 to 99 of 8 pixels or more"
+                f"{self.images_per_segment} images of {self.image_size} pixels, expected 1 to 99 of 8 "
+                "pixels or more"
             )
         if not 0 < self.face_fraction <= 1:
             raise AvspeechError(
                 f"a face's share of the height of {self.face_fraction}, expected 0 < share <= 1"
             )
         if self.image_format not in IMAGE_FORMATS:
-            raise AvspeechError(f"pictures as {self.image_format!r}, expected {' or '.join(IMAGE_FORMATS)}")
+            raise AvspeechError(f"images as {self.image_format!r}, expected {' or '.join(IMAGE_FORMATS)}")
         if self.seed < 0:
             raise AvspeechError(f"the seed is {self.seed}, expected 0 or more")
         if not min(self.split_fractions) >= 0 or not math.isclose(sum(self.split_fractions), 1, abs_tol=1e-6):
             raise AvspeechError(
-                f"split fractions {', '.join(map(str, self.split_fractions))}, expected three numbers from 0 on with the sum 1"
+                f"split fractions {', '.join(map(str, self.split_fractions))}, expected three numbers "
+                "from 0 on with the sum 1"
             )
 
 
@@ -102,13 +114,13 @@ def build_corpus(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Cut every stretch whose video is there, and write clips, pictures and the manifest that names them.
+    """Cut every stretch whose video is there, and write clips, images and the manifest that names them.
 
-    Clips are `wav/<id>/<start ms>-<end ms>.wav`, 16 kHz, 16 bit, mono; pictures are in `faces/<id>`, with the
+    Clips are `wav/<id>/<start ms>-<end ms>.wav`, 16 kHz, 16 bit, mono; images are in `faces/<id>`, with the
     same name and a number. A stretch that is there already is not made again, even when its video has gone
     since: a second run finishes an interrupted one, and adds what was obtained meanwhile. What could not be
     done is in `missing.csv` (rows of the table without a video) and `failures.json` (with the reason). The
-    manifest is written anew; gender, nationality and age that somebody filled in since are taken over.
+    manifest is written anew; gender, nationality and age that a user filled in since are taken over.
 
     Args:
         table: see `read_segments`.
@@ -120,7 +132,8 @@ def build_corpus(
         progress: show a bar on standard error.
 
     Returns:
-        What `avspeech.json` in `out` holds: settings, table, counts; `with_both_modalities` is False after failures.
+        What `avspeech.json` in `out` holds: settings, table, counts; `with_both_modalities` is False after
+        failures.
 
     Raises:
         AvspeechError: the table cannot be used, no video of it is there, or `out` holds something else.
@@ -151,7 +164,8 @@ def build_corpus(
         found = f"{len(media.files)} videos" + (f", such as {media.files[0]}" if media.files else "")
         raise AvspeechError(
             f"{video_dir}: holds no video of the {len(wanted)} stretches in {table}; found {found}, expected "
-            f"names such as {' or '.join(name_patterns)} with an ending such as {', '.join(VIDEO_SUFFIXES[:3])}; "
+            f"names such as {' or '.join(name_patterns)} with an ending such as "
+            f"{', '.join(VIDEO_SUFFIXES[:3])}; "
             "other names need --pattern"
         )
     write_json(root / RECORD_FILE, record)
@@ -171,7 +185,7 @@ def build_corpus(
     _write_or_remove(root / FAILURES_FILE, json.dumps(failures, indent=2) + "\n" if failures else "")
     record |= {
         "complete": not failures,
-        "identity": "a video; one person in several videos counts as several",
+        "identity": "a video; one identity in several videos counts as several",
         "counts": {
             "stretches": len(wanted),
             "repeated rows": len(segments) - len(wanted),
@@ -188,7 +202,7 @@ def build_corpus(
 
 
 def output_paths(segment: Segment, settings: AvspeechSettings) -> list[str]:
-    """Paths below the corpus of a stretch's clip, and then of its pictures."""
+    """Paths below the corpus of a stretch's clip, and then of its images."""
     name = f"{segment.video}/{segment.name}"
     return [f"wav/{name}.wav"] + [
         f"faces/{name}_{k:02d}.{settings.image_format}" for k in range(settings.images_per_segment)
@@ -233,14 +247,14 @@ def _cut_segment(job: SegmentJob) -> str:
     for picture, place in zip(pictures, faces):
         face = crop_square(picture, segment.x, segment.y, settings.face_fraction, settings.image_size)
         ok, data = cv2.imencode(f".{settings.image_format}", face, quality)
-        assert ok, "picture encoder failed"
+        assert ok, "image encoder failed"
         write_bytes(root / place, data.tobytes())
     write_wav(root / voice, wave)
     return ""
 
 
 def _find_existing_outputs(root: Path, record: dict[str, Any]) -> set[str]:
-    """Clips and pictures that an earlier run with the same table and settings made; none in a new folder."""
+    """Clips and images that an earlier run with the same table and settings made; none in a new folder."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return set()
     if not (root / RECORD_FILE).is_file():
@@ -279,7 +293,7 @@ def _manifest_rows(
 
 
 def _count_by_split(segments: Sequence[Segment], settings: AvspeechSettings) -> dict[str, dict[str, int]]:
-    """Videos, clips and pictures of every split."""
+    """Videos, clips and images of every split."""
     counts = {name: {"videos": 0, "clips": 0, "images": 0} for name in SPLITS}
     for video in {segment.video for segment in segments}:
         counts[assign_split(video, settings)]["videos"] += 1

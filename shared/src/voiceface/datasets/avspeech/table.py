@@ -9,6 +9,17 @@ from typing import NamedTuple
 
 from voiceface.datasets.layouts import find_files
 
+__all__ = [
+    "COLUMNS_HELP",
+    "DEFAULT_NAME_PATTERNS",
+    "PLACEHOLDER_PATTERNS",
+    "VIDEO_SUFFIXES",
+    "AvspeechError",
+    "Segment",
+    "VideoIndex",
+    "read_segments",
+]
+
 COLUMNS_HELP = "video id, start in s, end in s, x and y of the face's centre in 0...1"
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv", ".ts")
 DEFAULT_NAME_PATTERNS = ("{id}_{start}_{end}", "{id}")
@@ -117,7 +128,7 @@ class VideoIndex:
                     self._cut_clips[place].setdefault(words["id"], []).append((*_parse_times(words), item))
 
     def find(self, segment: Segment) -> tuple[str, float] | None:
-        """Give (file relative to the folder, second of it at which the stretch begins); None: not there."""
+        """Return (file relative to the folder, second of it at which the stretch begins); None: not there."""
         for whole, cut in zip(self._whole_videos, self._cut_clips):
             if segment.video in whole:
                 return whole[segment.video], segment.start

@@ -1,4 +1,4 @@
-"""A stretch of a video file: its sound as one wave, pictures at given times, the square around a face (PyAV).
+"""A stretch of a video file: its sound as one wave, images at given times, the square around a face (PyAV).
 
 Times are seconds from the beginning of the file. What a file lacks in the stretch, or what cannot be decoded
 there, is an error; damage elsewhere in the file does not matter, since only the stretch is decoded.
@@ -14,8 +14,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "MISSING_TOLERANCE",
+    "SEEK_LEAD",
+    "SEEK_TOLERANCE",
+    "TIMESTAMP_TOLERANCE",
+    "MediaError",
+    "crop_square",
+    "read_audio_segment",
+    "read_images_at",
+]
+
 MISSING_TOLERANCE = (
-    0.5  # seconds that a file may lack, and of which the last picture may be stale, at the end of a stretch
+    0.5  # seconds that a file may lack, and of which the last image may be stale, at the end of a stretch
 )
 SEEK_LEAD = 1.0  # seconds decoded before a stretch, since decoders need some packets to settle
 TIMESTAMP_TOLERANCE = 0.02  # seconds by which time stamps may be rounded; larger steps are gaps
@@ -70,7 +81,7 @@ def read_audio_segment(
         held = filled / native if native else 0.0
         raise MediaError(
             f"{path}: holds {held:.2f} s of sound between {start:g} s and {end:g} s, expected "
-            f"{end - start:.2f} s; the file is cut short or damaged: obtain it again"
+            f"{end - start:.2f} s; the file is cut short or corrupt: obtain it again"
         )
     wave = wave[:reach]
     if not np.isfinite(wave).all():
@@ -83,17 +94,17 @@ def read_audio_segment(
 
 
 def read_images_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.uint8]]:
-    """Decode the pictures that are shown at some times.
+    """Decode the images that are shown at some times.
 
     Args:
-        path: file with a picture track.
+        path: file with an image track.
         times: seconds, rising.
 
     Returns:
-        One picture per time, shape (H, W, 3), uint8, B G R.
+        One image per time, shape (H, W, 3), uint8, B G R.
 
     Raises:
-        MediaError: no picture track, damage, the file ends before, or two times show the same picture.
+        MediaError: no image track, damage, the file ends before, or two times show the same image.
     """
     shown: list[tuple[float, Any]] = []
     left = list(times)
@@ -107,20 +118,20 @@ def read_images_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.
             if not left:
                 break
     if left and (before is None or left[-1] - before[0] > MISSING_TOLERANCE):
-        ends = "no pictures" if before is None else f"its last picture at {before[0]:.2f} s"
+        ends = "no images" if before is None else f"its last image at {before[0]:.2f} s"
         raise MediaError(
             f"{path}: holds {ends}, expected one at {left[-1]:.2f} s; "
-            "the file is cut short or damaged: obtain it again"
+            "the file is cut short or corrupt: obtain it again"
         )
     shown += [before] * len(left) if before else []
     if len({time for time, _ in shown}) < len(times):
         raise MediaError(
-            f"{path}: shows {len({time for time, _ in shown})} different pictures at {len(times)} times from "
-            f"{times[0]:.2f} s to {times[-1]:.2f} s; ask for fewer pictures"
+            f"{path}: shows {len({time for time, _ in shown})} different images at {len(times)} times from "
+            f"{times[0]:.2f} s to {times[-1]:.2f} s; ask for fewer images"
         )
     if any(frame.is_corrupt for _, frame in shown):
         raise MediaError(
-            f"{path}: damaged pictures between {times[0]:.2f} s and {times[-1]:.2f} s; obtain the file again"
+            f"{path}: corrupt images between {times[0]:.2f} s and {times[-1]:.2f} s; obtain the file again"
         )
     return [frame.to_ndarray(format="bgr24") for _, frame in shown]
 
@@ -134,11 +145,12 @@ def crop_square(
         image: shape (H, W, 3), uint8.
         x: of the point, as a fraction of W, in [0, 1].
         y: of the point, as a fraction of H, in [0, 1].
-        side_fraction: side of the square as a fraction of H; a square larger than the picture is made as small as it.
+        side_fraction: side of the square as a fraction of H; a square larger than the image is made as small
+            as it.
         side: of the result, pixels.
 
     Returns:
-        Shape (side, side, 3), uint8. A square that would leave the picture is moved inside, not padded.
+        Shape (side, side, 3), uint8. A square that would leave the image is moved inside, not padded.
     """
     height, width = image.shape[:2]
     length = min(max(1, round(side_fraction * height)), height, width)
@@ -179,14 +191,14 @@ def _iterate_frames(
     except av.FFmpegError as error:
         reason = str(error.strerror or error).strip().rstrip(".")
         raise MediaError(
-            f"{path}: the {what} cannot be decoded ({reason}); the file is damaged: obtain it again"
+            f"{path}: the {what} cannot be decoded ({reason}); the file is corrupt: obtain it again"
         ) from error
 
 
 def _decode_timed(
     container: Any, stream: Any, origin: float, start: float | None
 ) -> Generator[tuple[float, Any], None, None]:
-    """Decode one track, seeking to a little before `start`; frames without a time stamp are left out."""
+    """Decode one track, seeking to a little before `start`; frames without a time stamp are skipped."""
     if start is not None:
         try:
             container.seek(round((start - SEEK_LEAD + origin) * 1e6))

@@ -19,6 +19,15 @@ from voiceface.datasets.trials.trial_list import (
     trial_list_from_columns,
 )
 
+__all__ = [
+    "FACE_CROP_SCALE",
+    "VERIFICATION_HEADER",
+    "is_cmpc_list",
+    "parse_cmpc_list",
+    "resolve_face",
+    "resolve_voice",
+]
+
 VERIFICATION_HEADER = "id,voice-speaker-id,face-speaker-id,label,voice-path,face-path"
 FACE_CROP_SCALE = "1.6"
 
@@ -51,11 +60,11 @@ def parse_cmpc_list(
         source: the file, for messages and for finding the other retrieval table.
         name: name of the list.
         text: its content, unpacked.
-        identity_source: meta table or corpus; verification lists need it to turn names into voice ids (or, as the
-            corpus may have it, into its folders of clips).
+        identity_source: meta table or corpus; verification lists need it to turn names into voice ids (or, as
+            the corpus may have it, into its folders of clips).
 
     Raises:
-        ListError: names file and line of what is wrong.
+        TrialListError: names file and line of what is wrong.
     """
     lines = text.splitlines()
     first = lines[0]
@@ -72,7 +81,7 @@ def resolve_voice(entry: str, folder: str, suffix: str = ".wav") -> str:
     """Turn `<name>/<video: 11 characters>_<7 digits>.wav` into `<folder>/<video>/<5 digits>.wav`.
 
     Raises:
-        ListError: the entry has another form.
+        TrialListError: the entry has another form.
     """
     found = re.fullmatch(r"[^/]+/(.{11})_00(\d{5})\.\w+", entry)
     if not found:
@@ -84,7 +93,7 @@ def resolve_face(entry: str) -> str:
     """Turn `<name>/<video>/<frame>.jpg` into `<name>/1.6/<video>/<frame>.jpg`.
 
     Raises:
-        ListError: the entry has another form.
+        TrialListError: the entry has another form.
     """
     name, _, rest = entry.partition("/")
     if not name or not rest:
@@ -93,7 +102,7 @@ def resolve_face(entry: str) -> str:
 
 
 def _parse_matching(source: Path, name: str, lines: list[str]) -> TrialList:
-    """Probe, right candidate, wrong candidates, separated by one blank."""
+    """Probe, right candidate, impostors, separated by one blank."""
     rows = [line.split(" ") for line in lines]
     width = len(rows[0])
     if width < 3:

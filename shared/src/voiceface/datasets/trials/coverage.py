@@ -1,4 +1,4 @@
-"""Lists against a corpus: which files are absent, and what wrong candidates share with their anchors."""
+"""Lists against a corpus: which files are missing, and what impostors share with their probes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -10,11 +10,18 @@ from voiceface.datasets.corpus import Corpus
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.trials.trial_list import TrialList, TrialListError, identity_indices
 
+__all__ = [
+    "attribute_groups",
+    "check_trial_items",
+    "find_missing_items",
+    "shared_attribute_rates",
+]
+
 
 def find_missing_items(
     trial_list: TrialList, corpus: Corpus | Collection[str] | Mapping[str, int]
 ) -> list[str]:
-    """Give the items of a list that a corpus (or a set of items) lacks, in order of appearance."""
+    """Return the items of a list that a corpus (or a set of items) lacks, in order of appearance."""
     present = corpus.item_to_identity if isinstance(corpus, Corpus) else corpus
     if not isinstance(present, (Mapping, set, frozenset)):
         present = set(present)
@@ -26,20 +33,20 @@ def check_trial_items(
     corpus: Corpus | Collection[str] | Mapping[str, int],
     on_missing: str = "error",
 ) -> TrialList:
-    """Check that every listed file is there, and that right candidates are of their anchor's identity.
+    """Check that every listed file is there, and that right candidates are of their probe's identity.
 
     Args:
         trial_list: the list.
         corpus: a corpus, or the items that exist (a set, or a dict with items as keys).
-        on_missing: "error" ends with one message on all absent items; "skip" leaves out every line that names
+        on_missing: "error" ends with one message on all missing items; "skip" skips every line that names
             one (for retrieval: the item itself).
 
     Returns:
-        The list; `skipped` counts the lines (items) left out. The SHA-256 stays that of the whole list.
+        The list; `skipped` counts the lines (items) skipped. The SHA-256 stays that of the whole list.
 
     Raises:
-        ListError: items are absent and `on_missing` is "error"; no line is left; a matching line whose first
-            candidate is not of the anchor's identity.
+        TrialListError: items are missing and `on_missing` is "error"; no line is left; a matching line whose
+            first candidate is not of the probe's identity.
     """
     if on_missing not in ("error", "skip"):
         raise ValueError(f"on_absent is {on_missing!r}, expected 'error' or 'skip'")
@@ -61,11 +68,11 @@ def check_trial_items(
 def shared_attribute_rates(
     trial_list: TrialList, identity_source: Corpus | Sequence[Identity]
 ) -> dict[str, float]:
-    """Measure how often a wrong candidate shares an attribute with its anchor.
+    """Measure how often an impostor shares an attribute with its probe.
 
     Returns:
         For each of "gender", "nationality" and "age group" that the table knows: share in [0, 1] among the
-        wrong candidates of a match list or the negative pairs of a verify list. Empty for retrieval.
+        impostors of a match list or the negative pairs of a verify list. Empty for retrieval.
     """
     if trial_list.probe_index is None or trial_list.gallery_index is None:
         return {}
@@ -89,7 +96,7 @@ def shared_attribute_rates(
 
 
 def attribute_groups(identities: Sequence[Identity], attribute: str) -> npt.NDArray[np.int64]:
-    """Number people by "gender", "nationality" or "age group" (decades), shape (people,); -1: not known."""
+    """Group numbers of identities by "gender", "nationality" or "age group" (decades), (N,); -1: unknown."""
     values: list[str]
     if attribute == "age group":
         values = ["" if person.age is None else str(int(person.age // 10)) for person in identities]
@@ -129,7 +136,7 @@ def _renumber_used(items: list[str], index: npt.NDArray[np.int64]) -> tuple[list
 
 
 def _check_targets(trial_list: TrialList, corpus: Corpus) -> None:
-    """The first candidate of a matching line must be of the anchor's class."""
+    """The first candidate of a matching line must be of the probe's class."""
     if trial_list.kind != "match" or trial_list.probe_index is None or trial_list.gallery_index is None:
         return
     labels = np.array(corpus.labels, np.int64)
@@ -141,7 +148,7 @@ def _check_targets(trial_list: TrialList, corpus: Corpus) -> None:
     if len(bad):
         line = int(bad[0])
         raise TrialListError(
-            f"{trial_list.name}: on {len(bad)} lines the first candidate is not the anchor's identity, first "
+            f"{trial_list.name}: on {len(bad)} lines the first candidate is not the probe's identity, first "
             f"{trial_list.probes[trial_list.probe_index[line]]} with "
             f"{trial_list.gallery[trial_list.gallery_index[line, 0]]}"
         )

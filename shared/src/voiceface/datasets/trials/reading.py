@@ -1,4 +1,4 @@
-"""Evaluation lists: matching, verification and retrieval, read from and written to their published forms."""
+"""Trial lists: matching, verification and retrieval, read from and written to their published forms."""
 
 import csv
 import gzip
@@ -70,24 +70,25 @@ _NAME_PATTERN = re.compile(
 def read_trial_list(
     path: str | Path, identity_source: Corpus | Sequence[Identity] | None = None
 ) -> TrialList:
-    """Read an evaluation list in any of the published forms, packed with gzip or not.
+    """Read a trial list in any of the published forms, packed with gzip or not.
 
-    Text lists hold one trial per line, items separated by one blank (quoted where they hold blanks): `match` anchor, right candidate,
-    wrong candidates; `verify` anchor, candidate; `reterival` two lines, queries and gallery. Kind, direction
-    and stratum come from the name (`verify_g_f2v_test`), or from the content where the name does not say.
-    The tables of CMPC (`.csv`, `veriflist_*.txt`) are handled by `voiceface.datasets.trials.cmpc`.
+    Text lists hold one trial per line, items separated by one blank (quoted where they hold blanks): `match`
+    probe, right candidate, impostors; `verify` probe, candidate; `reterival` two lines, queries and gallery.
+    Kind, direction and stratum come from the name (`verify_g_f2v_test`), or from the content where the name
+    does not say. The tables of CMPC (`.csv`, `veriflist_*.txt`) are handled by
+    `voiceface.datasets.trials.cmpc`.
 
     Args:
         path: the list.
-        identity_source: who is who, a corpus or the rows of an identity table; needed for the labels of `verify` lists
-            that do not hold them, and for the names in CMPC's verification lists.
+        identity_source: who is who, a corpus or the rows of an identity table; needed for the labels of
+            `verify` lists that do not hold them, and for the names in CMPC's verification lists.
 
     Returns:
         The list; `labels` is None for a `verify` list without `identity_source`.
 
     Raises:
-        ListError: names file and line of what is wrong: another number of items than the first line has, an
-            empty item, a path that leaves the root, a name that contradicts the content.
+        TrialListError: names file and line of what is wrong: another number of items than the first line has,
+            an empty item, a path that leaves the root, a name that contradicts the content.
         FileNotFoundError: there is no such file.
     """
     source = Path(path)
@@ -110,10 +111,10 @@ def read_trial_list(
 
 
 def with_identities(trial_list: TrialList, identity_source: Corpus | Sequence[Identity]) -> TrialList:
-    """Add what only people tell: labels of a verification list, and the stratum where no name says it.
+    """Add what only identities tell: labels of a verification list, and the stratum where no name says it.
 
     Raises:
-        ListError: items that belong to nobody.
+        TrialListError: items that belong to nobody.
     """
     found = with_labels(trial_list, identity_source)
     if _NAME_PATTERN.fullmatch(found.name):
@@ -125,7 +126,7 @@ def with_identities(trial_list: TrialList, identity_source: Corpus | Sequence[Id
 def write_trial_list(path: str | Path, trial_list: TrialList) -> str:
     """Write a list in the published text form, atomically; a path that ends in .gz is packed.
 
-    Labels are not part of that form: they follow from the identity table. A list that was drawn here is
+    Labels are not part of that form: they follow from the identity table. A list that was generated here is
     first recorded in the `lists.json` beside it, so that it never passes for a published one.
 
     Returns:
@@ -161,14 +162,15 @@ def write_trial_lists(
 
 
 def to_published_bytes(trial_list: TrialList) -> bytes:
-    """Give the published text form of a list: items separated by one blank, LF after every line.
+    """Return the published text form of a list: items separated by one blank, LF after every line.
 
     An item that holds a blank is quoted, as the csv module does; no published list has such items.
     """
     for item in (*trial_list.probes, *trial_list.gallery):
         if not is_inside_root(item) or any(sign.isspace() and sign != " " for sign in item):
             raise TrialListError(
-                f"{trial_list.name}: {item!r} is not a path below the root without tabs and line ends; rename it"
+                f"{trial_list.name}: {item!r} is not a path below the root without tabs and line "
+                "ends; rename it"
             )
     probes, gallery = ([_quote(item) for item in items] for items in (trial_list.probes, trial_list.gallery))
     if trial_list.probe_index is None or trial_list.gallery_index is None:
@@ -224,7 +226,7 @@ def _parse_lines(source: Path, name: str, lines: list[str]) -> TrialList:
         return TrialList(name, kind, direction, stratum, rows[0], rows[1])
     width = len(rows[0])
     if (kind == "verify" and width != 2) or width < 2 or (kind == "match" and width < 3):
-        expected = "2 items" if kind == "verify" else "an anchor and at least 2 candidates"
+        expected = "2 items" if kind == "verify" else "a probe and at least 2 candidates"
         raise TrialListError(f"{source}, line 1: {width} items, expected {expected}")
     for number, row in enumerate(rows, 1):
         if len(row) != width:
@@ -238,9 +240,9 @@ def _parse_lines(source: Path, name: str, lines: list[str]) -> TrialList:
 
 
 def _check_modalities(source: Path, probes: list[str], gallery: list[str], direction: str) -> None:
-    """Check that anchors and candidates are of the modalities that the direction says."""
+    """Check that probes and candidates are of the modalities that the direction says."""
     for items, side in ((probes, direction[0]), (gallery, direction[-1])):
-        other, what = (is_face_file, "a clip") if side == "v" else (is_voice_file, "a picture")
+        other, what = (is_face_file, "a clip") if side == "v" else (is_voice_file, "an image")
         stray = next((item for item in items if other(item)), None)
         if stray is not None:
             raise TrialListError(f"{source}: {stray} stands where {what} is expected ({direction})")
@@ -292,7 +294,7 @@ def _read_sidecar(sidecar: Path) -> tuple[dict[str, dict[str, Any]], set[str]]:
 
 
 def _find_provenance(source: Path, found: TrialList) -> dict[str, Any] | None:
-    """Look the list up in the `lists.json` beside it; None unless its bytes were drawn here."""
+    """Look the list up in the `lists.json` beside it; None unless its bytes were generated here."""
     records, earlier = _read_sidecar(source.parent / SIDECAR_FILE)
     entry = records.get(found.name)
     if entry and entry["sha256"] == found.sha256:

@@ -1,8 +1,8 @@
-"""Seeded drawing of evaluation lists by the rule of the published ones.
+"""Seeded drawing of trial lists by the rule of the published ones.
 
-For every file of the anchor modality, some consecutive lines, all draws independent and with replacement. A
-candidate is a drawn clip (`f2v`), or the picture that a fixed pairing gives to a drawn clip (`v2f`); hence
-wrong identities come in proportion to their clips. Right: any clip of the anchor's identity. Wrong: any clip
+For every file of the probe modality, some consecutive lines, all draws independent and with replacement. A
+candidate is a drawn clip (`f2v`), or the image that a fixed pairing gives to a drawn clip (`v2f`); hence
+wrong identities come in proportion to their clips. Right: any clip of the probe's identity. Wrong: any clip
 of an eligible other identity; with more than two candidates, the wrong identities of a line differ.
 
 Numbers come from numpy's PCG64, seeded with SeedSequence([seed, w0, w1, w2, w3]), where w0..w3 are the first
@@ -24,6 +24,17 @@ from voiceface.datasets.trials.coverage import attribute_groups
 from voiceface.datasets.trials.reading import to_published_bytes
 from voiceface.datasets.trials.trial_list import TrialList, TrialListError, factorize
 
+__all__ = [
+    "DIRECTIONS",
+    "RULE_VERSION",
+    "STRATUM_ATTRIBUTES",
+    "TRIALS_PER_PROBE",
+    "IndexArray",
+    "generate_trial_list",
+    "generate_trial_lists",
+    "published_list_name",
+]
+
 log = logging.getLogger(__name__)
 
 RULE_VERSION = "1"
@@ -34,7 +45,7 @@ IndexArray = npt.NDArray[np.int64]
 
 
 def published_list_name(kind: str, direction: str, stratum: str, num_candidates: int, split: str) -> str:
-    """Give a list its published name, such as `match_g_v2f_2_test` or `reterival_f2v_test`.
+    """Return the published name of a list, such as `match_g_v2f_2_test` or `reterival_f2v_test`.
 
     The published lists are called `match` and `verify` for the stratum U, `match_g` and `verify_g` for G; the
     other strata follow suit.
@@ -57,26 +68,27 @@ def generate_trial_list(
     split: str = "test",
     name: str | None = None,
 ) -> TrialList:
-    """Draw one evaluation list over everybody in a corpus.
+    """Draw one trial list over everybody in a corpus.
 
     Args:
-        corpus: people of one split. Files of people who lack the other modality are no anchors; anchors with
-            fewer than `num_candidates - 1` eligible other identities are left out. Both are counted.
+        corpus: identities of one split. Files of identities that lack the other modality are no probes;
+            probes with fewer than `num_candidates - 1` eligible other identities are skipped. Both are
+            counted.
         kind: "match", "verify" or "retrieval".
-        direction: "v2f" (every clip is an anchor) or "f2v" (every picture is).
+        direction: "v2f" (every clip is a probe) or "f2v" (every image is).
         num_candidates: N of a match list, at least 2.
-        stratum: what wrong candidates share with the anchor: "U" nothing, or letters of "GNA".
-        trials_per_probe: consecutive lines for each anchor.
+        stratum: what impostors share with the probe: "U" nothing, or letters of "GNA".
+        trials_per_probe: consecutive lines for each probe.
         seed: not negative; with the name it decides every draw.
         split: last word of the name.
         name: instead of the published name.
 
     Returns:
-        The list with `labels` (verify) and `provenance`: seed, rule version, counts of what was left out.
+        The list with `labels` (verify) and `provenance`: seed, rule version, counts of what was skipped.
 
     Raises:
-        ListError: an unknown kind, direction or stratum, metadata that the stratum needs are not known, or no
-            anchor has an eligible partner.
+        TrialListError: an unknown kind, direction or stratum, metadata that the stratum needs are not known,
+            or no probe has an eligible partner.
     """
     if (
         kind not in ("match", "verify", "retrieval")
@@ -89,7 +101,7 @@ def generate_trial_list(
         )
     if seed < 0 or trials_per_probe < 1 or num_candidates < 2:
         raise TrialListError(
-            "a list needs a seed >= 0, at least one line per anchor and at least two candidates"
+            "a list needs a seed >= 0, at least one line per probe and at least two candidates"
         )
     name = name or published_list_name(kind, direction, stratum, num_candidates, split)
     pool = _CandidatePool.from_corpus(corpus, "U" if kind == "retrieval" else stratum)
@@ -118,10 +130,10 @@ def generate_trial_lists(
 
     For "test" ten: match and verify, U and G, both directions, and retrieval in both directions. For other
     splits the two validation lists, match and match_g from voice to face. A list for which nobody has an
-    eligible partner (a handful of people, all of one gender but one) is left out with a warning.
+    eligible partner (a handful of identities, all of one gender but one) is skipped with a warning.
 
     Args:
-        corpus: people of that split.
+        corpus: identities of that split.
         seed: see `generate_trial_list`.
         split: last word of the names.
         num_candidates: N of the match lists.
@@ -147,9 +159,11 @@ def generate_trial_lists(
                 )
             )
         except TrialListError as error:
-            log.warning("left out: %s", error)
+            log.warning("skipped: %s", error)
     if not lists:
-        raise TrialListError(f"no list could be drawn from the {len(corpus)} people of the split {split!r}")
+        raise TrialListError(
+            f"no list could be drawn from the {len(corpus)} identities of the split {split!r}"
+        )
     return lists
 
 
@@ -158,32 +172,32 @@ DIRECTIONS = ("v2f", "f2v")
 
 @dataclass(frozen=True)
 class _CandidatePool:
-    """Clips and pictures of the people who have both, grouped by what the stratum asks for.
+    """Clips and images of the identities that have both, grouped by what the stratum asks for.
 
-    P people, C clips, F pictures. People are renumbered 0..P-1 so that groups are contiguous; clips and
-    pictures are sorted by person.
+    P identities, C clips, F images. Identities are renumbered 0..P-1 so that groups are contiguous; clips and
+    images are sorted by identity.
     """
 
     clips: list[str]
     faces: list[str]
-    identity_order: IndexArray  # (P,) the people's places in the table
+    identity_order: IndexArray  # (P,) the identities' places in the table
     clip_counts: IndexArray  # (P,)
     face_counts: IndexArray  # (P,)
     clip_start: IndexArray  # (P,)
     face_start: IndexArray  # (P,)
-    group_start: IndexArray  # (P,) first clip of the person's group
+    group_start: IndexArray  # (P,) first clip of the identity's group
     group_size: IndexArray  # (P,) clips in the group
-    group_first_identity: IndexArray  # (P,) first person of the group
+    group_first_identity: IndexArray  # (P,) first identity of the group
     group_num_identities: IndexArray  # (P,)
     unpaired_counts: dict[str, int]
 
     @property
     def num_impostors(self) -> IndexArray:
-        """Eligible other identities of every person, shape (P,)."""
+        """Eligible other identities of every identity, shape (P,)."""
         return self.group_num_identities - 1
 
     def count_unpaired(self, direction: str) -> dict[str, int]:
-        """Count the anchors whose person lacks the other modality or an attribute."""
+        """Count the probes whose identity lacks the other modality or an attribute."""
         return {key[2:]: count for key, count in self.unpaired_counts.items() if key[0] == direction[0]}
 
     @staticmethod
@@ -199,14 +213,15 @@ class _CandidatePool:
             faces[index] = [item for item in person.faces if owners[item] == index]
         both = np.array([bool(mine and theirs) for mine, theirs in zip(clips, faces)], bool)
         if not both.any():
-            raise TrialListError("nobody in this corpus has both clips and pictures")
+            raise TrialListError("nobody in this corpus has both clips and images")
         group = np.zeros(len(clips), np.int64)
         known = np.ones(len(clips), bool)
         for letter in stratum if stratum != "U" else "":
             values = attribute_groups(corpus.identities, STRATUM_ATTRIBUTES[letter])
             if not (values[both] >= 0).any():
                 raise TrialListError(
-                    f"the stratum {stratum} needs everybody's {STRATUM_ATTRIBUTES[letter]}, and the identity table "
+                    f"the stratum {stratum} needs everybody's {STRATUM_ATTRIBUTES[letter]}, and the "
+                    "identity table "
                     "tells nobody's"
                 )
             known &= values >= 0
@@ -259,17 +274,18 @@ def _sample_trials(
     trials_per_probe: int,
     rng: np.random.Generator,
 ) -> TrialList:
-    """Draw a match or verify list; `is_eligible` (P,) says whose files are anchors."""
+    """Draw a match or verify list; `is_eligible` (P,) says whose files are probes."""
     if not is_eligible.any():
         raise TrialListError(
-            f"{name}: nobody has {num_impostors} other {'identity' if num_impostors == 1 else 'identities'} to draw"
+            f"{name}: nobody has {num_impostors} other "
+            f"{'identity' if num_impostors == 1 else 'identities'} to draw"
         )
     owner_of_clip = np.repeat(np.arange(len(pool.identity_order)), pool.clip_counts)
     counts, start = (
         (pool.clip_counts, pool.clip_start) if direction == "v2f" else (pool.face_counts, pool.face_start)
     )
     table_order = np.argsort(pool.identity_order)
-    people = table_order[is_eligible[table_order]]  # anchors in the order of the identity table
+    people = table_order[is_eligible[table_order]]  # probes in the order of the identity table
     anchor_owner = np.repeat(people, counts[people])
     offset = np.arange(len(anchor_owner)) - np.repeat(
         np.cumsum(counts[people]) - counts[people], counts[people]
@@ -333,7 +349,7 @@ def _sample_impostor_clips(
 
 
 def _build_retrieval(corpus: Corpus, pool: _CandidatePool, name: str, direction: str) -> TrialList:
-    """Files of people who have both modalities are the queries, all files of the other one the gallery."""
+    """Queries are the files of identities with both modalities, the gallery all files of the other one."""
     has_both = set(pool.identity_order.tolist())
     owners = corpus.item_to_identity
     voices, faces = corpus.voices, corpus.faces

@@ -1,4 +1,4 @@
-"""Evaluation lists in memory: every item once, the lines as indices."""
+"""Trial lists in memory: every item once, the lines as indices."""
 
 import gzip
 from collections.abc import Sequence
@@ -12,26 +12,38 @@ import numpy.typing as npt
 from voiceface.datasets.corpus import Corpus
 from voiceface.datasets.identities import Identity
 
+__all__ = [
+    "Item",
+    "TrialList",
+    "TrialListError",
+    "factorize",
+    "identity_indices",
+    "read_list_bytes",
+    "trial_list_from_columns",
+    "trial_list_name",
+    "with_labels",
+]
+
 Item = TypeVar("Item", str, int)
 
 
 class TrialListError(ValueError):
-    """An evaluation list that cannot be used; the message names file and line."""
+    """A trial list that cannot be used; the message names file and line."""
 
 
 @dataclass(frozen=True)
 class TrialList:
-    """An evaluation list as arrays: every item once, the lines as indices.
+    """A trial list as arrays: every item once, the lines as indices.
 
     L lines with N candidates each.
 
     Attributes:
         name: name without folder and endings, such as `match_g_v2f_2_test`.
         kind: "match", "verify" or "retrieval".
-        direction: "v2f" (anchors are clips) or "f2v" (anchors are pictures).
-        stratum: what wrong candidates share with the anchor: "U" nothing, letters of "GNA" for gender,
+        direction: "v2f" (probes are clips) or "f2v" (probes are images).
+        stratum: what impostors share with the probe: "U" nothing, letters of "GNA" for gender,
             nationality, age group.
-        probes: the different anchors, or the queries.
+        probes: the different probes, or the queries.
         gallery: the different candidates, or the gallery.
         probe_index: (L,) int64 into `probes`; None for retrieval.
         gallery_index: (L, N) int64 into `gallery`, for matching the right one first, for verification
@@ -40,8 +52,9 @@ class TrialList:
             the other kinds.
         sha256: of the list's bytes, uncompressed.
         source: the file it was read from.
-        skipped: lines (for retrieval: items) that `check_trial_items` left out.
-        provenance: for lists drawn here, how (see `voiceface.datasets.trials.sampling`); None for all others.
+        skipped: lines (for retrieval: items) that `check_trial_items` skipped.
+        provenance: for lists generated here, how (see `voiceface.datasets.trials.sampling`); None for all
+            others.
     """
 
     name: str
@@ -79,22 +92,22 @@ class TrialList:
 
     @property
     def faces(self) -> list[str]:
-        """The different pictures."""
+        """The different images."""
         return self.gallery if self.direction == "v2f" else self.probes
 
     @property
     def is_generated(self) -> bool:
-        """Whether the list was drawn here: its figures must not pass for those of a published list."""
+        """Whether the list was generated here: its metrics must not pass for those of a published list."""
         return self.provenance is not None
 
 
 def with_labels(trial_list: TrialList, identity_source: Corpus | Sequence[Identity]) -> TrialList:
-    """Give a verification list its labels: 1 where anchor and candidate belong to the same row of the table.
+    """Add the labels of a verification list: 1 where probe and candidate belong to the same row of the table.
 
     Of several rows with one voice id or face name the last counts.
 
     Raises:
-        ListError: items whose folder no row names (how many, and the first).
+        TrialListError: items whose folder no row names (how many, and the first).
     """
     if trial_list.kind != "verify" or trial_list.probe_index is None or trial_list.gallery_index is None:
         return trial_list
@@ -108,12 +121,12 @@ def with_labels(trial_list: TrialList, identity_source: Corpus | Sequence[Identi
 def identity_indices(
     items: Sequence[str], identity_source: Corpus | Sequence[Identity], list_name: str = "list"
 ) -> npt.NDArray[np.int64]:
-    """Give the index of whoever owns each item, shape (len(items),).
+    """Return the index of whoever owns each item, shape (len(items),).
 
     A corpus knows its files; otherwise the first part of the path tells, a voice id or a face name.
 
     Raises:
-        ListError: items whose folder no row names (how many, and the first).
+        TrialListError: items whose folder no row names (how many, and the first).
     """
     identities = identity_source.identities if isinstance(identity_source, Corpus) else identity_source
     known = identity_source.item_to_identity if isinstance(identity_source, Corpus) else {}
@@ -133,7 +146,7 @@ def identity_indices(
 def trial_list_from_columns(
     name: str, kind: str, direction: str, stratum: str, columns: Sequence[Sequence[str]]
 ) -> TrialList:
-    """Build a match or verify list from its columns: anchors, then candidates, each of length L."""
+    """Build a match or verify list from its columns: probes, then candidates, each of length L."""
     anchors, anchor_index = factorize(columns[0])
     count = len(columns[0])
     candidates, flat = factorize([item for column in columns[1:] for item in column])
@@ -142,13 +155,13 @@ def trial_list_from_columns(
 
 
 def factorize(items: Sequence[Item]) -> tuple[list[Item], npt.NDArray[np.int64]]:
-    """Give the different items in order of appearance, and for every item its index among them."""
+    """Return the different items in order of appearance, and for every item its index among them."""
     places = {item: index for index, item in enumerate(dict.fromkeys(items))}
     return list(places), np.fromiter(map(places.__getitem__, items), np.int64, len(items))
 
 
 def trial_list_name(path: Path) -> str:
-    """Give the name of a list: the file name without .gz and .txt or .csv."""
+    """Return the name of a list: the file name without .gz and .txt or .csv."""
     name = path.name.removesuffix(".gz")
     return name.removesuffix(".txt") if name.endswith(".txt") else name.removesuffix(".csv")
 
@@ -157,7 +170,7 @@ def read_list_bytes(path: Path) -> bytes:
     """Read a list's bytes, unpacked.
 
     Raises:
-        ListError: the packing is damaged.
+        TrialListError: the packing is corrupt.
         FileNotFoundError: there is no such file.
     """
     if not path.is_file():
@@ -168,4 +181,4 @@ def read_list_bytes(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (OSError, EOFError) as error:
-        raise TrialListError(f"{path}: damaged gzip file ({error})") from error
+        raise TrialListError(f"{path}: corrupt gzip file ({error})") from error

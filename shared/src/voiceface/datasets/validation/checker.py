@@ -18,6 +18,13 @@ from voiceface.datasets.validation.report import (
     find_duplicates,
 )
 
+__all__ = [
+    "CACHE_FOLDER",
+    "LIST_FOLDERS",
+    "check_corpus",
+    "find_cache_directory",
+]
+
 LIST_FOLDERS = ("list_wav", "matching", "veriflist", "retrieval")
 
 CACHE_FOLDER = ".voiceface"
@@ -42,9 +49,9 @@ def check_corpus(
 
     Args:
         root: data folder of any layout that `open_corpus` knows.
-        decode: decode every file instead of reading its header (finds silence, constant pictures, damage).
-        cache_dir: folder of the journal; None takes ROOT/.voiceface or, where that cannot be written, a folder
-            for temporary files.
+        decode: decode every file instead of reading its header (finds silence, constant images, damage).
+        cache_dir: folder of the journal; None takes ROOT/.voiceface or, where that cannot be written, a
+            folder for temporary files.
         workers: processes; None takes every core.
         voice_root: see `open_corpus`.
         face_root: see `open_corpus`.
@@ -104,7 +111,7 @@ def check_corpus(
 
 
 def find_cache_directory(root: Path) -> Path:
-    """Give ROOT/.voiceface, or a folder for temporary files that belongs to this user and this root.
+    """Return ROOT/.voiceface, or a folder for temporary files that belongs to this user and this root.
 
     Raises:
         OSError: neither can be written.

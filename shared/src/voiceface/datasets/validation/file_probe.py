@@ -12,6 +12,18 @@ from tqdm import tqdm
 
 from voiceface.runtime.process_pool import map_unordered
 
+__all__ = [
+    "CHUNK_SIZE",
+    "JOURNAL_FILE",
+    "JOURNAL_VERSION",
+    "MIN_FILES_FOR_PROCESSES",
+    "FileRecord",
+    "probe_face_file",
+    "probe_file",
+    "probe_files",
+    "probe_voice_file",
+]
+
 log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "check.jsonl"
@@ -27,16 +39,18 @@ class FileRecord:
     Attributes:
         error: why it cannot be read; "" where it can.
         size: bytes.
-        digest: of a sample of the bytes, or of all of them in a deep check; equal files have equal digests.
+        digest: of a sample of the bytes, or of all of them in a check with decoding; equal files have equal
+            digests.
         format: WAV PCM_16, JPEG RGB and the like.
-        sample_rate: Hz; 0 for pictures and feature files.
-        num_channels: of sound or picture.
+        sample_rate: Hz; 0 for images and feature files.
+        num_channels: of sound or image.
         duration: of sound; 0 where not stated.
         width: pixels.
         height: pixels.
-        peak: loudest sample, 0..1 (deep check of sound); -1 where not looked at.
-        pixel_std: standard deviation of the pixels, 0..128 (deep check of pictures); -1 where not looked at.
-        is_grey: a picture without colour.
+        peak: loudest sample, 0..1 (check with decoding of sound); -1 where not looked at.
+        pixel_std: standard deviation of the pixels, 0..128 (check with decoding of images); -1 where not
+            looked at.
+        is_grey: an image without colour.
     """
 
     error: str = ""
@@ -86,7 +100,7 @@ def probe_voice_file(path: Path, decode: bool) -> FileRecord:
 
 
 def probe_face_file(path: Path, decode: bool) -> FileRecord:
-    """Read a picture's header, or decode it.
+    """Read an image's header, or decode it.
 
     Raises:
         ValueError, OSError: it cannot be read.
@@ -138,7 +152,7 @@ def probe_files(
     Args:
         jobs: (modality "voice" or "face", path) of each file.
         decode: decode everything instead of reading headers.
-        cache_dir: folder of the journal; made when absent.
+        cache_dir: folder of the journal; made when missing.
         workers: processes; None takes every core, or one process for few files.
         progress: show a bar on standard error.
 

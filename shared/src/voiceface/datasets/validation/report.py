@@ -14,6 +14,23 @@ from voiceface.io.atomic import compute_sha256
 if TYPE_CHECKING:
     from voiceface.datasets.validation.file_probe import FileRecord
 
+__all__ = [
+    "CONSTANT_PIXEL_STD",
+    "DURATION_EDGES",
+    "MIN_DURATION",
+    "SAMPLE_RATE",
+    "SILENCE_PEAK",
+    "DatasetReport",
+    "SplitCount",
+    "TrialListCoverage",
+    "assess",
+    "check_trial_lists",
+    "compare_with_tables",
+    "count_files",
+    "count_identities",
+    "find_duplicates",
+]
+
 SAMPLE_RATE = 16000
 MIN_DURATION = 0.5
 SILENCE_PEAK = 8 / 32768
@@ -131,9 +148,9 @@ def count_files(report: DatasetReport, records: dict[tuple[str, str], "FileRecor
         f"shorter than {MIN_DURATION} s": lambda r: r.sample_rate and 0 < r.duration < MIN_DURATION,
         "silent": lambda r: 0 <= r.peak <= SILENCE_PEAK,
         "feature files (.npy), not sound": lambda r: r.format.startswith("NPY"),
-        "constant pictures": lambda r: 0 <= r.pixel_std < CONSTANT_PIXEL_STD,
-        "grey pictures": lambda r: r.is_grey,
-        "pictures that are not square": lambda r: r.width != r.height,
+        "constant images": lambda r: 0 <= r.pixel_std < CONSTANT_PIXEL_STD,
+        "grey images": lambda r: r.is_grey,
+        "images that are not square": lambda r: r.width != r.height,
     }
     for what, holds in tests.items():
         if items := sorted(item for (_, item), record in whole.items() if holds(record)):
@@ -191,7 +208,7 @@ def check_trial_lists(
         report: is filled in.
         corpus: everybody, all splits.
         paths: the lists.
-        scaled_face_root: root of the pictures whose paths hold a crop scale (`Name/1.6/...`).
+        scaled_face_root: root of the images whose paths hold a crop scale (`Name/1.6/...`).
     """
     from voiceface.datasets.trials.coverage import find_missing_items
     from voiceface.datasets.trials.reading import read_trial_list
@@ -224,13 +241,17 @@ def assess(report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str],
     needed = [p for p in corpus.records if p.identity.split in ("train", "val") or not has_splits]
     able = [p for p in training if p.voices and p.faces]
     if len({p.label for p in able}) < 2:
-        block(f"training needs at least 2 people with clips and pictures, found {len(able)}")
+        block(f"training needs at least 2 identities with clips and images, found {len(able)}")
     if report.missing_folders:
-        block(f"{len(report.missing_folders)} folders that the tables name are absent (or skip their people)")
+        block(
+            f"{len(report.missing_folders)} folders that the tables name are missing (or skip their "
+            "identities)"
+        )
     lacking = [p.identity.name for p in needed if not (p.voices and p.faces)]
     if lacking:
         block(
-            f"{len(lacking)} people of training or validation lack clips or pictures: {_abbreviate(lacking)}"
+            f"{len(lacking)} identities of training or validation lack clips or images: "
+            f"{_abbreviate(lacking)}"
         )
     mine = _all_items(needed)
     bad = [item for item in report.unreadable if item in mine]
@@ -248,18 +269,20 @@ def assess(report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str],
     elif other:
         warn(f"{len(other)} clips of the test split are not at {SAMPLE_RATE} Hz")
     for cover in report.trial_lists:
-        text = cover.error or f"{cover.name}: {cover.missing} of {cover.items} listed files are absent"
+        text = cover.error or f"{cover.name}: {cover.missing} of {cover.items} listed files are missing"
         if cover.error or cover.missing:
             (block if "_val." in cover.name else warn)(text)
     if has_splits and not any(p.identity.split == "val" for p in corpus.records):
         warn("nobody is in the validation split")
     if report.in_several_splits:
         warn(
-            f"{len(report.in_several_splits)} identities are in several splits: {_abbreviate(report.in_several_splits)}"
+            f"{len(report.in_several_splits)} identities are in several splits: "
+            f"{_abbreviate(report.in_several_splits)}"
         )
     if report.unreferenced_folders:
         warn(
-            f"{len(report.unreferenced_folders)} folders belong to nobody: {_abbreviate(report.unreferenced_folders)}"
+            f"{len(report.unreferenced_folders)} folders are not referenced by the identity table: "
+            f"{_abbreviate(report.unreferenced_folders)}"
         )
     if report.ignored_suffixes:
         endings = ", ".join(f"{count} {ending}" for ending, count in report.ignored_suffixes.items())
@@ -269,13 +292,16 @@ def assess(report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str],
     if several := sum(count for channels, count in report.channels.items() if channels != "1"):
         warn(f"{several} clips have more than one channel; the first is used")
     if report.duplicates:
-        across = f"{report.duplicates_across_identities} across people, {report.duplicates_across_splits} across splits"
+        across = (
+            f"{report.duplicates_across_identities} across identities, "
+            f"{report.duplicates_across_splits} across splits"
+        )
         first = " = ".join(report.duplicates[0][:3])
         warn(f"{len(report.duplicates)} groups of identical files, {across}; first: {first}")
 
 
 def _all_items(identity_records: Sequence[IdentityRecord]) -> set[str]:
-    """Every file of some people."""
+    """Every file of some identities."""
     return {item for person in identity_records for item in (*person.voices, *person.faces)}
 
 
