@@ -156,7 +156,7 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
 def test_no_modules_import_each_other_in_a_circle():
     for name, root in SOURCE_ROOTS.items():
         graph = import_graph(name, root)
-        # Packages only give access to their modules' public names; `from package import module` needs no more.
+        # Packages only give access to public names; `from package import module` needs no more.
         packages = {module.rpartition(".")[0] for module in graph}
         modules = graph.keys() - packages
         graph = {module: graph[module] & modules for module in modules}

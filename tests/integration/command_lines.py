@@ -31,7 +31,7 @@ CONFIG_CLASSES = {
     "perceptionist": "perceptionist.config:PerceptionistConfig",
     "cmpc2": "cmpc2.config:Cmpc2Config",
     "voicestyle": "voicestyle.config:VoiceStyleConfig",
-    "voicestyle.train_stylegan": "voicestyle.stylegan2.config:StyleGan2Config",
+    "voicestyle.train_stylegan": "voicestyle.stylegan2.config:StyleGAN2Config",
 }
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^    .*\n(?:[ \t]*\n(?=    ))?)+", re.MULTILINE)

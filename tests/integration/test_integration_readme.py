@@ -1,4 +1,4 @@
-"""What the pages say can be typed: command lines are understood, snippets run, programs do their job."""
+"""Pages are correct: command lines are understood, snippets run, commands work together."""
 
 import ast
 import importlib
@@ -27,7 +27,7 @@ from command_lines import (
 from PIL import Image
 
 PAGES = [
-    *(REPO / "README.md", REPO / "shared" / "README.md", REPO / "third_party" / "README.md"),
+    *(REPO / "README.md", REPO / "CONTRIBUTING.md", REPO / "shared" / "README.md", REPO / "third_party" / "README.md"),
     *sorted((REPO / "docs").glob("*.md")),
     *sorted((REPO / "packages").glob("*/README.md")),
     REPO / "tests" / "parity" / "README.md",
@@ -45,7 +45,7 @@ SHORT_TRAINING = {  # what makes the training of a bundled configuration a matte
     "archetype_agnostic": (
         *(
             "schedule.warm_up=0",
-            "regauging.start=1",
+            "regauging.start_step=1",
             "equilibrium.warm_up=1",
             "equilibrium.update_interval=1",
         ),
@@ -71,14 +71,14 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The people that a newcomer invents first."""
+    """A tiny population."""
     root = tmp_path_factory.mktemp("people") / "data"
     run(root.parent, "voiceface", "population", "data", "--preset", "tiny", "--workers", "1")
     return root
 
 
 def run(folder: Path, *words: str | Path) -> str:
-    """Start a program in a folder as a user does; gives what it says."""
+    """Run a program in a folder as a user does; return its output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         [str(word) for word in words],
@@ -176,8 +176,8 @@ def check_ranking(found: dict[str, Any], folder: Path) -> None:
 
 
 def check_image(found: dict[str, Any], folder: Path) -> None:
-    picture = found["picture"]
-    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.std() > 5
+    image = found["image"]
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.std() > 5
 
 
 def check_mesh(found: dict[str, Any], folder: Path) -> None:
@@ -187,7 +187,7 @@ def check_mesh(found: dict[str, Any], folder: Path) -> None:
 
 def check_guided_image(found: dict[str, Any], folder: Path) -> None:
     written = np.asarray(Image.open(folder / "face.png"))
-    assert np.array_equal(written, found["result"].picture) and written.std() > 5
+    assert np.array_equal(written, found["result"].image) and written.std() > 5
 
 
 def check_scores(found: dict[str, Any], folder: Path) -> None:
@@ -235,11 +235,11 @@ def test_snippets_of_a_readme_run(
     body = snippets(REPO / page)[number]
     assert f"import {name}" in body
     body = re.sub(r'load\("runs/[^"]*"\)', "load()", body)  # a run that the reader has made before
-    clips, pictures = (
+    utterances, images = (
         sorted((people / kind).rglob(f"*.{end}")) for kind, end in (("wav", "wav"), ("faces", "jpg"))
     )
     for number, file in enumerate(re.findall(r'"([\w.]+\.(?:wav|jpg))"', body)):
-        source = (clips if file.endswith(".wav") else pictures)[3 * number]
+        source = (utterances if file.endswith(".wav") else images)[3 * number]
         (tmp_path / file).write_bytes(source.read_bytes())
     if name == "voicestyle":
         fewer_steps(monkeypatch)
@@ -344,8 +344,8 @@ def test_sf2f_is_trained_tested_and_asked(people: Path, tmp_path: Path, ask: Cal
     assert json.loads((tmp_path / "test" / "results.json").read_text())
     voice = next((people / "wav").rglob("*.wav"))
     ask("sf2f", "infer", voice, "--weights", model, "--out", tmp_path / "faces")
-    (picture,) = (tmp_path / "faces" / "faces").iterdir()
-    assert Image.open(picture).size == (64, 64) and (tmp_path / "faces" / "index.html").is_file()
+    (image,) = (tmp_path / "faces" / "faces").iterdir()
+    assert Image.open(image).size == (64, 64) and (tmp_path / "faces" / "index.html").is_file()
 
 
 def test_perceptionist_is_trained_tested_and_asked(
@@ -359,12 +359,12 @@ def test_perceptionist_is_trained_tested_and_asked(
         *COMMON_OVERRIDES,
         *SHORT_TRAINING["perceptionist"],
     )
-    meshes, figures = tmp_path / "meshes", tmp_path / "figures"
+    meshes, evaluation = tmp_path / "meshes", tmp_path / "evaluation"
     ask("perceptionist", "test", "--weights", model, "--data", people, "--out", meshes)
     assert len(list(meshes.rglob("*.obj"))) == 16  # eight people, two clips each
-    words = ["--data", people, "--out", figures, "--bootstrap-samples", "100"]
+    words = ["--data", people, "--out", evaluation, "--bootstrap-samples", "100"]
     ask("perceptionist", "evaluate", "--predictions", meshes, *words)
-    assert json.loads((figures / "results.json").read_text())
+    assert json.loads((evaluation / "results.json").read_text())
     who = next((people / "wav").iterdir())
     ask("perceptionist", "demo", who, "--weights", model, "--out", tmp_path / "demo")
     assert len(list((tmp_path / "demo").rglob("*_mesh.png"))) == 2
@@ -386,12 +386,12 @@ def test_voicestyle_is_trained_tested_and_asked(
         "training.stylegan2_overrides=[training.max_steps=2]",
     )
     words = ["--weights", model, *FEW_STEPS]
-    ask("voicestyle", "test", "--data", people, "--people", "2", "--out", tmp_path / "test", *words)
+    ask("voicestyle", "test", "--data", people, "--num-identities", "2", "--out", tmp_path / "test", *words)
     assert json.loads((tmp_path / "test" / "results.json").read_text())
     voice, face = next((people / "wav").rglob("*.wav")), next((people / "faces").rglob("*.jpg"))
-    made, codes = tmp_path / "made", tmp_path / "codes"
-    ask("voicestyle", "generate", voice, "--bank", people / "faces", "--out", made, *words)
-    (picture,) = (made / "faces").iterdir()
-    assert Image.open(picture).size == (32, 32) and (made / "index.html").is_file()
+    generated, codes = tmp_path / "generated", tmp_path / "codes"
+    ask("voicestyle", "generate", voice, "--bank", people / "faces", "--out", generated, *words)
+    (image,) = (generated / "faces").iterdir()
+    assert Image.open(image).size == (32, 32) and (generated / "index.html").is_file()
     ask("voicestyle", "invert", face, "--out", codes, *words)
     assert list((codes / "inversions").glob("*.safetensors"))

@@ -152,7 +152,7 @@ def test_its_showcase_is_found_by_the_entry_point(trained: Path, tmp_path: Path)
     (system,) = find_systems(entries).found
     assert isinstance(system, AssociationSystem) and system.name == NAME and system.train is not None
     model = system.load(trained / "run")
-    assert "invented people" in model.disclaimer
+    assert "synthetic" in model.disclaimer
     (tmp_path / "main").symlink_to(trained / "run")  # a finished run is not trained again
     assert system.train(trained / "people", tmp_path) == tmp_path / "main"
 
