@@ -8,7 +8,7 @@ GRID = 2048
 
 
 def render(vertices, triangles, depth, rule, *, colors=None, image=None, alpha=1.0, reverse=False):
-    """Draw into `image` (or nothing) and `depth`; triangle numbers and weights of what is seen come back."""
+    """Draw into `image` (or nothing) and `depth`; return visible triangles and their weights."""
     height, width = depth.shape
     ids, weights = np.full(depth.shape, -1, np.int32), np.zeros((*depth.shape, 3), np.float32)
     alpha = np.float32(alpha)
@@ -23,14 +23,14 @@ def render(vertices, triangles, depth, rule, *, colors=None, image=None, alpha=1
                 points, columns, rows, rule
             )
             z = shares[0] * points[0, 2] + shares[1] * points[1, 2] + shares[2] * points[2, 2]
-            seen = inside & (z > depth[rows, columns])
-            y, x = rows[seen], columns[seen]
-            depth[y, x], ids[y, x] = z[seen], number
-            weights[y, x] = np.stack([share[seen] for share in shares], -1)
+            visible = inside & (z > depth[rows, columns])
+            y, x = rows[visible], columns[visible]
+            depth[y, x], ids[y, x] = z[visible], number
+            weights[y, x] = np.stack([share[visible] for share in shares], -1)
             if image is not None:
                 target = height - 1 - y if reverse else y
                 for channel in range(image.shape[2]):
-                    hue = [share[seen] * colors[corner, channel] for share, corner in zip(shares, corners)]
+                    hue = [share[visible] * colors[corner, channel] for share, corner in zip(shares, corners)]
                     hue = hue[0] + hue[1] + hue[2]
                     old = image[target, x, channel].astype(np.float32)
                     value = (np.float32(1) - alpha) * old + alpha * np.float32(255) * hue

@@ -58,10 +58,10 @@ def run(cascade: Cascade, batches: int = 3) -> tuple[dict[str, Tensor], dict[str
     torch.manual_seed(2)
     voices = [torch.randn(4, 5, 20) for _ in range(batches)]
     labels = torch.tensor([0, 1, 2, 0])
-    pictures = cascade.generate_images(voices, 0.05 * torch.randn(4, 4))
-    first = compute_discriminator_losses(cascade, torch.randn(4, 3, 16, 16), pictures[0], labels)
+    images = cascade.generate_images(voices, 0.05 * torch.randn(4, 4))
+    first = compute_discriminator_losses(cascade, torch.randn(4, 3, 16, 16), images[0], labels)
     second = compute_generator_losses(
-        cascade, pictures[0], run_expert_and_student(cascade, pictures, mesh), labels
+        cascade, images[0], run_expert_and_student(cascade, images, mesh), labels
     )
     return first, second
 
@@ -90,9 +90,9 @@ def test_names_of_the_terms() -> None:
 
 def test_the_expert_passes_a_gradient_on_to_the_generator() -> None:
     cascade = small().train()
-    picture = cascade.generate_images([torch.randn(4, 5, 20)])[0]
-    seen = run_expert_and_student(cascade, [picture], mesh)
-    seen.expert_vertices.sum().backward()
+    image = cascade.generate_images([torch.randn(4, 5, 20)])[0]
+    visible = run_expert_and_student(cascade, [image], mesh)
+    visible.expert_vertices.sum().backward()
     assert True in touched(cascade.g) and touched(cascade.student) == {False}
 
 
@@ -124,8 +124,8 @@ def test_noise_is_shared_and_embeddings_have_unit_length() -> None:
 
 def test_the_cascade_predicts_parameters_from_the_generated_image() -> None:
     cascade, voice = small().eval(), torch.randn(2, 5, 20)
-    picture = cascade.g(cascade.embed(voice))
-    large = torch.nn.functional.interpolate(picture, size=24, mode="bilinear", align_corners=True)
+    image = cascade.g(cascade.embed(voice))
+    large = torch.nn.functional.interpolate(image, size=24, mode="bilinear", align_corners=True)
     torch.testing.assert_close(cascade(voice).parameters, cascade.student(large).parameters)
 
 

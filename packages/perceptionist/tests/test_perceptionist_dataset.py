@@ -21,42 +21,42 @@ from tiny_perceptionist_runs import TINY_SIZES, tiny_config
 
 def test_positives_are_of_the_same_and_negatives_of_other_identities() -> None:
     labels = np.repeat(np.arange(4), [3, 1, 2, 4])
-    bands = [np.full((1000, 64), i, np.float32) for i in range(10)]
-    triplets = TripletDataset(Utterances(labels, bands), 800)
-    seen: dict[int, set[int]] = {}
+    features = [np.full((1000, 64), i, np.float32) for i in range(10)]
+    triplets = TripletDataset(Utterances(labels, features), 800)
+    visible: dict[int, set[int]] = {}
     for seed in range(60):
         for index in range(10):
             positive, negative = triplets.sample_partners(index, np.random.default_rng(seed))
             assert labels[positive] == labels[index] != labels[negative]
             assert (positive == index) == (index == 3), "another file wherever there is one"
-            seen.setdefault(index, set()).add(negative)
-    assert seen[0] == set(range(3, 10)), "every file of the others is drawn"
+            visible.setdefault(index, set()).add(negative)
+    assert visible[0] == set(range(3, 10)), "every file of the others is drawn"
 
 
 def test_published_triplets_take_the_next_file_and_any() -> None:
     labels = np.repeat(np.arange(2), 3)
     triplets = TripletDataset(Utterances(labels, [np.zeros((1000, 64), np.float32)] * 6), 800, "published")
-    drawn = [[triplets.sample_partners(i, np.random.default_rng(s)) for i in range(6)] for s in range(80)]
-    assert [positive for positive, _ in drawn[0]] == [1, 2, 3, 4, 5, 4]
-    assert {negative for row in drawn for negative in [row[0][1]]} == set(range(6))
+    sampled = [[triplets.sample_partners(i, np.random.default_rng(s)) for i in range(6)] for s in range(80)]
+    assert [positive for positive, _ in sampled[0]] == [1, 2, 3, 4, 5, 4]
+    assert {negative for row in sampled for negative in [row[0][1]]} == set(range(6))
 
 
 def test_the_shared_crop_spans_its_range_and_depends_on_the_step_alone() -> None:
     frames = tiny_config("supervised", "data.frames.min_crop=300", "data.frames.max_crop=302").data.frames
-    found = [sample_batch_crop(frames, 1, step) for step in range(400)]
-    assert {piece.stop - piece.start for piece in found} == {300, 301, 302}
-    assert min(p.start for p in found) < 20 and max(p.stop for p in found) > 780
-    assert found == [sample_batch_crop(frames, 1, step) for step in range(400)]
+    result = [sample_batch_crop(frames, 1, step) for step in range(400)]
+    assert {piece.stop - piece.start for piece in result} == {300, 301, 302}
+    assert min(p.start for p in result) < 20 and max(p.stop for p in result) > 780
+    assert result == [sample_batch_crop(frames, 1, step) for step in range(400)]
 
 
 def test_images_are_normalised_as_the_networks_expect() -> None:
-    picture = np.zeros((2, 2, 3), np.uint8)
-    picture[0, 0] = 255, 0, 51
-    assert image_to_chw(picture, 2)[:, 0, 0].tolist() == pytest.approx([1, -1, -0.6])
-    assert image_to_chw(picture, 2, mirrored=True)[:, 0, 1].tolist() == pytest.approx([1, -1, -0.6])
-    one = FaceImages(np.zeros(1, np.int64), [picture])
-    drawn = ImageRegressionDataset(one, np.zeros((1, 62), np.float32), 2, published_preprocessing=True)
-    blue, green, red = drawn.sample(0, np.random.default_rng(0))["face"][:, 0, 0]
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[0, 0] = 255, 0, 51
+    assert image_to_chw(image, 2)[:, 0, 0].tolist() == pytest.approx([1, -1, -0.6])
+    assert image_to_chw(image, 2, mirrored=True)[:, 0, 1].tolist() == pytest.approx([1, -1, -0.6])
+    one = FaceImages(np.zeros(1, np.int64), [image])
+    sampled = ImageRegressionDataset(one, np.zeros((1, 62), np.float32), 2, published_preprocessing=True)
+    blue, green, red = sampled.sample(0, np.random.default_rng(0))["face"][:, 0, 0]
     assert (red, green, blue) == pytest.approx((127.5 / 128, -127.5 / 128, (51 - 127.5) / 128))
     mirrored = [
         FaceDataset(one, 2).sample(0, np.random.default_rng(s))["face"][0, 0, 1] == 1 for s in range(100)
@@ -70,16 +70,16 @@ def test_ground_truth_parameters_project_to_the_rendered_landmarks(train_dataset
     from voiceface.synthetic.layout import build_settings
 
     settings = build_settings("tiny", **TINY_SIZES)
-    drawn = sample_identities(np.array(settings.ids("train")), seed=settings.seed, rho=settings.rho)
+    sampled = sample_identities(np.array(settings.ids("train")), seed=settings.seed, rho=settings.rho)
     assert train_dataset.ground_truth is not None and train_dataset.ground_truth.image_parameters is not None
-    found = project_landmarks(
+    result = project_landmarks(
         resolve_face_model(), torch.from_numpy(train_dataset.ground_truth.image_parameters)
     ).numpy()
     for row in (0, 5, 9):
-        person, picture = divmod(row, settings.pictures)
-        place = list(drawn.face_names).index(train_dataset.identities[person])
-        view = sample_render_params(drawn, place, picture, nuisance=settings.nuisance)
-        gap = np.linalg.norm(found[row, :2].T - 120 * view.landmarks, axis=1)
+        person, image = divmod(row, settings.pictures)
+        place = list(sampled.face_names).index(train_dataset.identities[person])
+        view = sample_render_params(sampled, place, image, nuisance=settings.nuisance)
+        gap = np.linalg.norm(result[row, :2].T - 120 * view.landmarks, axis=1)
         assert gap.mean() < 2 and gap.max() < 6, "a camera with perspective is a few pixels off"
 
 
@@ -103,10 +103,10 @@ def test_a_written_population_reads_as_the_one_in_memory(
         for label, name in enumerate(one.identities):
             same = other.identities.index(name)
             assert np.allclose(one.ratios[label], other.ratios[same], atol=1e-5)
-            rows, theirs = one.images.labels == label, other.images.labels == same
+            rows, expected = one.images.labels == label, other.images.labels == same
             assert np.allclose(
                 one.ground_truth.image_parameters[rows],
-                other.ground_truth.image_parameters[theirs],
+                other.ground_truth.image_parameters[expected],
                 atol=2e-3,
             )
             mine, yours = (
@@ -144,10 +144,10 @@ def test_the_published_layout_is_loaded_with_ground_truth_and_held_out_set(
         np.savetxt(tmp_path / "AtoE_sub" / name / "1.xyz", model.references["male"])
         np.save(tmp_path / "fitted" / name / "1.npy", np.full(228, number, np.float32))
     (tmp_path / "vox1_meta.csv").write_text(meta)
-    found = load_dataset(tmp_path, "train", model, truth=tmp_path / "fitted", in_memory=True)
-    assert found.identities == ("Fay_One", "Gus_Two") and found.utterances.labels.tolist() == [0, 1]
-    assert found.ground_truth is not None and found.ground_truth.shape[:, 0].tolist() == [0, 1]
-    assert found.ground_truth.shape.shape == (2, 40) and found.images.read(1).shape == (64, 64, 3)
+    result = load_dataset(tmp_path, "train", model, truth=tmp_path / "fitted", in_memory=True)
+    assert result.identities == ("Fay_One", "Gus_Two") and result.utterances.labels.tolist() == [0, 1]
+    assert result.ground_truth is not None and result.ground_truth.shape[:, 0].tolist() == [0, 1]
+    assert result.ground_truth.shape.shape == (2, 40) and result.images.read(1).shape == (64, 64, 3)
     small = load_dataset(tmp_path, "val", model)
     assert small.identities == ("Ann_Three",) and small.ratios is not None
     with pytest.raises(FileNotFoundError, match="neither a population"):

@@ -70,13 +70,13 @@ def test_address_sanitizer_finds_nothing(tmp_path):
     flags = ["-O1", "-g", "-ffp-contract=off", "-fsanitize=address"]
     kernel = compiled(tmp_path, flags)
     environment = {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
-    wild = (
+    wild_call = (
         "import conftest, numpy as np, sys; normals = sys.modules[conftest.NAME].triangle_normals; "
         "normals(np.zeros((2, 3), 'f4'), np.full((1, 3), 20, 'i4'), np.zeros((1, 3), 'f4'), False)"
     )
     surroundings = {**os.environ, "SIM3DR_KERNEL": str(kernel), **environment}
     caught = subprocess.run(
-        [sys.executable, "-c", wild], cwd=HERE, env=surroundings, capture_output=True, text=True
+        [sys.executable, "-c", wild_call], cwd=HERE, env=surroundings, capture_output=True, text=True
     )
     assert caught.returncode != 0 and "AddressSanitizer" in caught.stderr, caught.stderr[-2000:]  # it watches
     done = run_tests(kernel, environment)

@@ -24,9 +24,13 @@ def test_a_flat_triangle_by_hand():
 
 
 def test_the_defaults_are_the_published_constants():
-    ours = sim3dr.Lighting()
-    assert (ours.intensity_ambient, ours.intensity_directional, ours.intensity_specular) == (0.3, 0.6, 0.1)
-    assert (ours.specular_exp, ours.light_pos, ours.view_pos) == (5, (0, 0, 5), (0, 0, 5))
+    actual = sim3dr.Lighting()
+    assert (actual.intensity_ambient, actual.intensity_directional, actual.intensity_specular) == (
+        0.3,
+        0.6,
+        0.1,
+    )
+    assert (actual.specular_exp, actual.light_pos, actual.view_pos) == (5, (0, 0, 5), (0, 0, 5))
     other = sim3dr.SYNERGYNET
     assert (other.intensity_ambient, other.intensity_directional, other.intensity_specular) == (
         0.75,
@@ -99,29 +103,29 @@ def test_non_finite_vertices_do_not_affect_the_others():
 
 
 def test_texture_is_multiplied_and_not_modified():
-    picture, texture = np.zeros((3, 3, 3), np.uint8), np.tile(np.float32([1, 0.5, 0]), (3, 1))
+    image, texture = np.zeros((3, 3, 3), np.uint8), np.tile(np.float32([1, 0.5, 0]), (3, 1))
     before = texture.copy()
     lit = sim3dr.Lighting()
-    drawn = lit(RIGHT, ONE, picture, texture)
-    assert drawn is picture and (texture == before).all()
+    rendered = lit(RIGHT, ONE, image, texture)
+    assert rendered is image and (texture == before).all()
     light = lit.light(RIGHT, ONE)[0, 0]
-    assert drawn[0, 0].tolist() == [int(255 * light), int(255 * np.float32(light * 0.5)), 0]
+    assert rendered[0, 0].tolist() == [int(255 * light), int(255 * np.float32(light * 0.5)), 0]
 
 
 def test_moving_the_light_returns_a_copy():
     lit = sim3dr.Lighting()
-    moved = lit.moved((9, 0, 1))
-    assert moved.light_pos == (9, 0, 1) and lit.light_pos == (0, 0, 5)
-    assert moved.light(RIGHT, ONE)[1, 0] > moved.light(RIGHT, ONE)[0, 0]
+    displaced = lit.moved((9, 0, 1))
+    assert displaced.light_pos == (9, 0, 1) and lit.light_pos == (0, 0, 5)
+    assert displaced.light(RIGHT, ONE)[1, 0] > displaced.light(RIGHT, ONE)[0, 0]
 
 
 def test_overlay_blends_with_a_copy():
-    picture = np.full((4, 4, 3), 50, np.uint8)
-    full, half = (sim3dr.overlay(picture, RIGHT, ONE, alpha=alpha) for alpha in (1.0, 0.5))
-    assert (picture == 50).all()
-    assert (full == sim3dr.Lighting()(RIGHT, ONE, picture.copy())).all() and full[0, 0, 0] > 200
-    assert (half == np.rint((picture + full.astype(float)) / 2)).all()
-    assert (sim3dr.overlay(picture, RIGHT, ONE, alpha=0.0) == picture).all()
+    image = np.full((4, 4, 3), 50, np.uint8)
+    full, half = (sim3dr.overlay(image, RIGHT, ONE, alpha=alpha) for alpha in (1.0, 0.5))
+    assert (image == 50).all()
+    assert (full == sim3dr.Lighting()(RIGHT, ONE, image.copy())).all() and full[0, 0, 0] > 200
+    assert (half == np.rint((image + full.astype(float)) / 2)).all()
+    assert (sim3dr.overlay(image, RIGHT, ONE, alpha=0.0) == image).all()
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ def cosine(a: Tensor, b: Tensor) -> float:
 def slow_transfer(learner: Tensor, target: Tensor) -> float:
     count, tables = len(learner), []
     for features in (learner, target):
-        alike = [[(cosine(a, b) + 1) / 2 for b in features] for a in features]
-        tables.append([[value / sum(row) for value in row] for row in alike])
-    ours, theirs = tables
+        affinities = [[(cosine(a, b) + 1) / 2 for b in features] for a in features]
+        tables.append([[value / sum(row) for value in row] for row in affinities])
+    actual, theirs = tables
     terms = [
-        theirs[i][j] * math.log((theirs[i][j] + 1e-7) / (ours[i][j] + 1e-7))
+        theirs[i][j] * math.log((theirs[i][j] + 1e-7) / (actual[i][j] + 1e-7))
         for i in range(count)
         for j in range(count)
     ]
@@ -70,17 +70,17 @@ def test_a_zero_row_has_a_finite_loss_and_gradient() -> None:
 
 
 def test_adversarial_terms_by_hand() -> None:
-    real, made = torch.tensor([[2.0], [-1]]), torch.tensor([[0.5], [0]])
+    real, generated = torch.tensor([[2.0], [-1]]), torch.tensor([[0.5], [0]])
     classes = torch.tensor([[1.0, 0, 0], [0, 0, 2]])
-    terms = losses.discriminator_terms(real, made, classes, torch.tensor([0, 1]))
+    terms = losses.discriminator_terms(real, generated, classes, torch.tensor([0, 1]))
     sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
     assert terms["D_real"].item() == pytest.approx(-(math.log(sigmoid(2)) + math.log(sigmoid(-1))) / 2)
     assert terms["D_fake"].item() == pytest.approx(-(math.log(1 - sigmoid(0.5)) + math.log(0.5)) / 2)
     surprise = math.log(math.e + 2) - 1, math.log(math.e**2 + 2)
     assert terms["C_real"].item() == pytest.approx(sum(surprise) / 2)
-    ours = losses.generator_terms(made, classes, torch.tensor([0, 1]))
-    assert ours["G_D_fake"].item() == pytest.approx(-(math.log(sigmoid(0.5)) + math.log(0.5)) / 2)
-    assert ours["G_C_fake"].item() == pytest.approx(sum(surprise) / 2)
+    actual = losses.generator_terms(generated, classes, torch.tensor([0, 1]))
+    assert actual["G_D_fake"].item() == pytest.approx(-(math.log(sigmoid(0.5)) + math.log(0.5)) / 2)
+    assert actual["G_C_fake"].item() == pytest.approx(sum(surprise) / 2)
     torch.testing.assert_close(losses.sum_terms(terms), sum(terms.values()))
     assert losses.generator_terms(torch.full((2, 1), -1e4), classes, torch.tensor([0, 1]))["G_D_fake"] == 1e4
 
@@ -91,26 +91,26 @@ def test_distillation_is_the_weighted_sum_in_either_order() -> None:
     meshes = torch.randn(2, 5, 3, 9, dtype=torch.float64)
     for order, pairs in (("student_first", (0, 1)), ("teacher_first", (1, 0))):
         terms = losses.distillation_terms(student, expert, *meshes, DistillationConfig(pkt_order=order))
-        moved = (meshes[0] - meshes[1]).square().mean()
-        torch.testing.assert_close(terms["Distill_vertices"], 0.5 * moved)
+        vertex_error = (meshes[0] - meshes[1]).square().mean()
+        torch.testing.assert_close(terms["Distill_vertices"], 0.5 * vertex_error)
         for name, features in (("pooled", (A, B)), ("inter", (student.inter, expert.inter))):
             expected = 1e4 * losses.probabilistic_transfer(*(features[i] for i in pairs))
             torch.testing.assert_close(terms[f"Distill_{name}"], expected)
 
 
 def slow_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, form: str) -> float:
-    found = []
+    result = []
     for a, p, n in zip(anchor, positive, negative):
         if form == "axis":
             for axis in range(3):
                 near, far = ((a[axis] - x[axis] + 1e-6).norm() for x in (p, n))
-                found.append(max(0.0, float(near - far) + 1))
+                result.append(max(0.0, float(near - far) + 1))
         else:
             near, far = (
                 sum((a[:, k] - x[:, k] + 1e-6).norm() for k in range(a.shape[1])) / a.shape[1] for x in (p, n)
             )
-            found.append(max(0.0, float(near - far) + 1))
-    return 1.5 * sum(found) / len(found)
+            result.append(max(0.0, float(near - far) + 1))
+    return 1.5 * sum(result) / len(result)
 
 
 @pytest.mark.parametrize("form", ["axis", "vertex"])
@@ -145,23 +145,25 @@ def test_wing_is_continuous_and_has_the_stated_parts() -> None:
 
 
 def test_parameter_errors_by_loops() -> None:
-    found, truth = torch.randn(2, 3, 20, dtype=torch.float64)
+    result, ground_truth = torch.randn(2, 3, 20, dtype=torch.float64)
     slow = [
         math.sqrt(
-            sum(float(found[i, k] - truth[i, k]) ** 2 for k in range(12)) / 12
-            + sum(float(found[i, k] - truth[i, k]) ** 2 for k in range(12, 20)) / 8
+            sum(float(result[i, k] - ground_truth[i, k]) ** 2 for k in range(12)) / 12
+            + sum(float(result[i, k] - ground_truth[i, k]) ** 2 for k in range(12, 20)) / 8
         )
         for i in range(3)
     ]
-    assert expert_losses.parameter_error(found, truth).item() == pytest.approx(sum(slow) / 3)
+    assert expert_losses.parameter_error(result, ground_truth).item() == pytest.approx(sum(slow) / 3)
     for columns, shift in (("matching", 12), ("first", 0)):
         rows = [
-            math.sqrt(sum(float(found[i, k + shift] - truth[i, k + 12]) ** 2 for k in range(8)) / 8)
+            math.sqrt(sum(float(result[i, k + shift] - ground_truth[i, k + 12]) ** 2 for k in range(8)) / 8)
             for i in range(3)
         ]
-        assert expert_losses.coefficient_error(found, truth, columns).item() == pytest.approx(sum(rows) / 3)
+        assert expert_losses.coefficient_error(result, ground_truth, columns).item() == pytest.approx(
+            sum(rows) / 3
+        )
     with pytest.raises(ValueError, match="columns"):
-        expert_losses.coefficient_error(found, truth, "last")
+        expert_losses.coefficient_error(result, ground_truth, "last")
 
 
 def test_a_perfect_expert_has_no_loss_and_a_finite_gradient() -> None:
@@ -180,16 +182,16 @@ def test_a_perfect_expert_has_no_loss_and_a_finite_gradient() -> None:
 
 def test_expert_terms_carry_their_weights() -> None:
     config = expert_losses.ExpertLossConfig()
-    landmarks, truth, residual = torch.randn(3, 2, 3, 6)
-    found, true, reverse = torch.randn(3, 2, 20)
-    terms = expert_losses.expert_terms(landmarks, truth, found, true, residual, reverse, config)
+    landmarks, ground_truth, residual = torch.randn(3, 2, 3, 6)
+    result, true, reverse = torch.randn(3, 2, 20)
+    terms = expert_losses.expert_terms(landmarks, ground_truth, result, true, residual, reverse, config)
     wing, code = expert_losses.wing_loss, expert_losses.coefficient_error
     expected = {
-        "landmarks": 0.05 * wing(landmarks, truth),
-        "parameters": 0.02 * expert_losses.parameter_error(found, true),
-        "refined": 0.05 * wing(landmarks + 0.05 * residual, truth),
+        "landmarks": 0.05 * wing(landmarks, ground_truth),
+        "parameters": 0.02 * expert_losses.parameter_error(result, true),
+        "refined": 0.05 * wing(landmarks + 0.05 * residual, ground_truth),
         "reverse": 0.02 * code(reverse, true),
-        "consistency": 0.001 * code(reverse, found),
+        "consistency": 0.001 * code(reverse, result),
     }
     for name, value in expected.items():
         torch.testing.assert_close(terms[name], value)

@@ -46,9 +46,9 @@ def same(first: Mesh, second: Mesh) -> bool:
 @pytest.mark.parametrize("spelling", ["shortest", "published"])
 def test_obj_round_trips_every_float32(tmp_path: Path, mesh: Mesh, spelling: str) -> None:
     write_obj(tmp_path / "a.obj", mesh.vertices, mesh.triangles, mesh.colors, number_format=spelling)  # type: ignore[arg-type]
-    back = read_obj(tmp_path / "a.obj", np.float32)
-    assert same(back, mesh)
-    assert np.array_equal(np.signbit(back.vertices), np.signbit(mesh.vertices))
+    loaded = read_obj(tmp_path / "a.obj", np.float32)
+    assert same(loaded, mesh)
+    assert np.array_equal(np.signbit(loaded.vertices), np.signbit(mesh.vertices))
 
 
 @QUIET
@@ -201,10 +201,10 @@ def test_order_is_kept_in_every_format(tmp_path: Path, suffix: str) -> None:
     vertices = rng.integers(0, 3, (30, 3)).astype(np.float32)  # many places twice: nothing may be merged
     triangles = rng.permutation(30).reshape(-1, 3).astype(np.int32)
     write_mesh(tmp_path / f"a{suffix}", Mesh(vertices, triangles))
-    back = read_mesh(tmp_path / f"a{suffix}", np.float32)
-    assert np.array_equal(back.vertices, vertices)
-    assert np.array_equal(back.triangles, triangles)
-    assert back.vertices.dtype == np.float32
+    loaded = read_mesh(tmp_path / f"a{suffix}", np.float32)
+    assert np.array_equal(loaded.vertices, vertices)
+    assert np.array_equal(loaded.triangles, triangles)
+    assert loaded.vertices.dtype == np.float32
 
 
 def test_trimesh_reads_written_files(tmp_path: Path) -> None:

@@ -134,21 +134,21 @@ def test_face_network_accepts_its_image_size_only() -> None:
 def test_supervised_head_returns_scale_shape_expression_in_this_order() -> None:
     head = SupervisedHead(SupervisedHeadConfig(embedding_dim=6, shape=4, expression=2)).eval()
     z = l2_normalize(torch.randn(3, 6))
-    found = head(z)
-    assert found.shape == (3, 7)
-    torch.testing.assert_close(found[:, :1], head.classifier_scale[1](z))
-    torch.testing.assert_close(found[:, 1:5], head.classifier_shape[1](z))
-    torch.testing.assert_close(found[:, 5:], head.classifier_exp[1](z))
+    result = head(z)
+    assert result.shape == (3, 7)
+    torch.testing.assert_close(result[:, :1], head.classifier_scale[1](z))
+    torch.testing.assert_close(result[:, 1:5], head.classifier_shape[1](z))
+    torch.testing.assert_close(result[:, 5:], head.classifier_exp[1](z))
     assert SupervisedHeadConfig().num_parameters == 51
 
 
 def test_image_to_3d_returns_parameters_pooled_and_inner_features() -> None:
     network, x = settled(ImageTo3D(SMALL)), torch.randn(2, 3, 32, 32)
-    found = network(x)
-    assert found.parameters.shape == (2, SMALL.num_parameters) == (2, 12 + 7 + 3)
-    torch.testing.assert_close(found.inter, network.features[:3](x))
-    torch.testing.assert_close(found.pooled, network.features(x).mean((2, 3)))
-    torch.testing.assert_close(found.parameters[:, 12:19], network.classifier_shape[1](found.pooled))
+    result = network(x)
+    assert result.parameters.shape == (2, SMALL.num_parameters) == (2, 12 + 7 + 3)
+    torch.testing.assert_close(result.inter, network.features[:3](x))
+    torch.testing.assert_close(result.pooled, network.features(x).mean((2, 3)))
+    torch.testing.assert_close(result.parameters[:, 12:19], network.classifier_shape[1](result.pooled))
     assert not hasattr(network, "classifier_texture")
 
 
@@ -176,12 +176,12 @@ def test_refiners_are_invariant_to_the_order_of_points() -> None:
     landmarks = torch.randn(2, 3, 9, dtype=torch.float64)
     codes = [torch.randn(2, n, dtype=torch.float64) for n in (10, 7, 3)]
     order = torch.randperm(9)
-    moved = forward(landmarks, *codes)
-    assert moved.shape == (2, 3, 9) and moved.min() >= 0
-    torch.testing.assert_close(forward(landmarks[:, :, order], *codes), moved[:, :, order])
-    found = reverse(landmarks)
-    assert found.shape == (2, 22) and found.min() >= 0
-    torch.testing.assert_close(reverse(landmarks[:, :, order]), found)
+    refined = forward(landmarks, *codes)
+    assert refined.shape == (2, 3, 9) and refined.min() >= 0
+    torch.testing.assert_close(forward(landmarks[:, :, order], *codes), refined[:, :, order])
+    result = reverse(landmarks)
+    assert result.shape == (2, 22) and result.min() >= 0
+    torch.testing.assert_close(reverse(landmarks[:, :, order]), result)
 
 
 def test_refinement_takes_its_inputs_in_the_published_order() -> None:

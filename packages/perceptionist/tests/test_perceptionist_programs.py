@@ -249,15 +249,15 @@ def test_the_level_meter_ranges_from_empty_to_full():
 
 
 def test_stored_meshes_are_evaluated_like_new_predictions(population, weights, tmp_path, capsys):
-    given = ["--data", str(population), "--weights", str(weights["supervised"])]
+    arguments = ["--data", str(population), "--weights", str(weights["supervised"])]
     meshes = tmp_path / "meshes"
-    assert main(["test", *given, "--out", str(meshes), "--utterances", "2"]) == 0
+    assert main(["test", *arguments, "--out", str(meshes), "--utterances", "2"]) == 0
     assert len(list(meshes.glob("*/*.obj"))) == 8
     newest = max(path.stat().st_mtime_ns for path in meshes.glob("*/*.obj"))
-    assert main(["test", *given, "--out", str(meshes), "--utterances", "2"]) == 0
+    assert main(["test", *arguments, "--out", str(meshes), "--utterances", "2"]) == 0
     assert max(path.stat().st_mtime_ns for path in meshes.glob("*/*.obj")) == newest
     rule = ["--bootstrap-samples", "50", "--utterances", "2"]
-    assert main(["evaluate", *given, *rule, "--out", str(tmp_path / "a")]) == 0
+    assert main(["evaluate", *arguments, *rule, "--out", str(tmp_path / "a")]) == 0
     stored = ["--predictions", str(meshes), "--data", str(population)]
     assert main(["evaluate", *stored, *rule, "--out", str(tmp_path / "b")]) == 0
     truth = ["--predictions", str(meshes), "--truth", str(population / "mesh")]

@@ -26,9 +26,9 @@ def published_scripts(predicted: np.ndarray, true: np.ndarray) -> tuple[list[flo
     scaled = predicted * (distance(true, PAIRS["oicd"]) / distance(predicted, PAIRS["oicd"]))
     are = []
     for name in ("forehead", "cheek", "ear", "midline"):
-        ours = distance(scaled, PAIRS[name]) / distance(scaled, PAIRS["oicd"])
-        theirs = distance(true, PAIRS[name]) / distance(true, PAIRS["oicd"])
-        are.append(abs(ours - theirs))
+        actual = distance(scaled, PAIRS[name]) / distance(scaled, PAIRS["oicd"])
+        expected = distance(true, PAIRS[name]) / distance(true, PAIRS["oicd"])
+        are.append(abs(actual - expected))
     total = 0.0
     for mark in LANDMARKS:
         for axis in range(3):
@@ -50,8 +50,8 @@ def test_error_table_equals_the_published_scripts() -> None:
 def test_ratios_are_invariant_to_scale_translation_and_rotation() -> None:
     mesh = meshes(1)[0]
     turn, _ = np.linalg.qr(RNG.normal(size=(3, 3)))
-    moved = 0.013 * mesh @ turn + [5, -9, 2]
-    np.testing.assert_allclose(proportions.ratios(moved, PAIRS), proportions.ratios(mesh, PAIRS))
+    displaced = 0.013 * mesh @ turn + [5, -9, 2]
+    np.testing.assert_allclose(proportions.ratios(displaced, PAIRS), proportions.ratios(mesh, PAIRS))
     other = meshes(1)[0]
     kept = proportions.error_table(mesh[None], other[None], PAIRS, LANDMARKS)
     scaled = proportions.error_table(7 * mesh[None], 0.1 * other[None], PAIRS, LANDMARKS)
@@ -81,20 +81,20 @@ def test_comparison_with_baselines_names_every_error() -> None:
     true = np.repeat(meshes(40), 2, axis=0)
     near = true + RNG.normal(size=true.shape)
     tables = {"mean face": proportions.error_table(true.mean(axis=0), true, PAIRS, LANDMARKS)}
-    ours = proportions.error_table(near, true, PAIRS, LANDMARKS)
-    found = proportions.compare_with_baselines(
-        ours, tables, np.repeat(np.arange(40), 2), bootstrap_samples=300
+    actual = proportions.error_table(near, true, PAIRS, LANDMARKS)
+    result = proportions.compare_with_baselines(
+        actual, tables, np.repeat(np.arange(40), 2), bootstrap_samples=300
     )
-    assert list(found) == list(proportions.ERRORS)
-    for comparison in found.values():
+    assert list(result) == list(proportions.ERRORS)
+    for comparison in result.values():
         assert comparison.differences["mean face"].high < 0
         assert comparison.differences["mean face"].p_value < 0.02
 
 
 def test_mean_faces_of_all_and_of_each_gender() -> None:
     vertices = np.stack([np.full((4, 3), value) for value in (0.0, 2, 7)])
-    found = proportions.mean_faces(vertices, ["male", "male", "female"])
-    assert [found[name][0, 0] for name in ("all", "male", "female")] == [3, 1, 7]
+    result = proportions.mean_faces(vertices, ["male", "male", "female"])
+    assert [result[name][0, 0] for name in ("all", "male", "female")] == [3, 1, 7]
     with pytest.raises(ValueError, match="female"):
         proportions.mean_faces(vertices, ["male"] * 3)
 
@@ -103,19 +103,19 @@ def test_description_by_hand() -> None:
     base = meshes(1)[0]
     sizes = {"male": 1.1, "female": 0.9, "wide": 1.3, "skinny": 0.7, "regular": 1.0, "slim": 0.8}
     references = {name: size * base for name, size in sizes.items()}
-    told = proportions.describe_face(1.04 * base, references, PAIRS)
-    assert told.gender == "male"
-    assert told.face_type == "regular"
-    assert told.differences["cheek"] == pytest.approx(1.04 / 1.1 - 1)
-    assert told.errors["wide"] == pytest.approx(0.26 * np.linalg.norm(base) / 90)
+    reported = proportions.describe_face(1.04 * base, references, PAIRS)
+    assert reported.gender == "male"
+    assert reported.face_type == "regular"
+    assert reported.differences["cheek"] == pytest.approx(1.04 / 1.1 - 1)
+    assert reported.errors["wide"] == pytest.approx(0.26 * np.linalg.norm(base) / 90)
     assert proportions.describe_face(0.72 * base, references, PAIRS).face_type == "skinny"
 
 
 def test_ties_go_to_female_and_to_the_first_type() -> None:
     base = meshes(1)[0]
     references = dict.fromkeys((*proportions.GENDERS, *proportions.FACE_TYPES), base)
-    told = proportions.describe_face(2 * base, references, PAIRS)
-    assert (told.gender, told.face_type) == ("female", "wide")
+    reported = proportions.describe_face(2 * base, references, PAIRS)
+    assert (reported.gender, reported.face_type) == ("female", "wide")
 
 
 def test_references_of_the_population_describe_themselves() -> None:
@@ -125,9 +125,9 @@ def test_references_of_the_population_describe_themselves() -> None:
             proportions.describe_face(model.references[name], model.references, model.pairs).face_type == name
         )
     for sex in proportions.GENDERS:
-        told = proportions.describe_face(model.references[sex], model.references, model.pairs)
-        assert told.gender == sex
-        assert max(map(abs, told.differences.values())) < 1e-6
+        reported = proportions.describe_face(model.references[sex], model.references, model.pairs)
+        assert reported.gender == sex
+        assert max(map(abs, reported.differences.values())) < 1e-6
     wide = frontal_vertices(build_head_model(), np.zeros(40))
     assert proportions.describe_face(wide, model.references, model.pairs).face_type == "regular"
 

@@ -60,10 +60,10 @@ def expert() -> ExpertArchive:
 def test_every_network_round_trips_with_its_sizes(name: str, tmp_path: Path) -> None:
     network, path = NETWORKS[name], tmp_path / "x.pth"
     published.save_network(path, network)
-    found = getattr(published, f"load_{name}")(path)
-    assert type(found) is type(network) and same(found, network) and not found.training
+    result = getattr(published, f"load_{name}")(path)
+    assert type(result) is type(network) and same(result, network) and not result.training
     if hasattr(network, "config"):
-        assert found.config == network.config
+        assert result.config == network.config
 
 
 @pytest.mark.parametrize("copies", [False, True])
@@ -75,8 +75,8 @@ def test_students_round_trip_with_and_without_duplicates(copies: bool, tmp_path:
     assert ("backbone.features_first.8.conv.3.weight" in keys) is copies
     assert ("backbone.features_second.9.conv.3.weight" in keys) is copies
     assert "backbone.features_first.9.conv.3.weight" not in keys
-    found = published.load_student(path)
-    assert same(found, student) and found.config == STUDENT
+    result = published.load_student(path)
+    assert same(result, student) and result.config == STUDENT
 
 
 def test_published_sizes_are_read_off_the_shapes() -> None:
@@ -112,12 +112,12 @@ def test_the_expert_archive_round_trips(copies: bool, tmp_path: Path) -> None:
     assert list(content) == ["state_dict"]
     assert all(key.startswith("module.") for key in content["state_dict"])
     assert "module.IGM.backbone.features.0.0.weight" in content["state_dict"]
-    found = published.load_expert(path)
-    assert same(found.network, whole.network) and found.network.config == STUDENT
-    assert found.arrays.keys() == whole.arrays.keys()
-    assert all(np.array_equal(found.arrays[key], whole.arrays[key]) for key in found.arrays)
-    assert same(found.forward_direction, whole.forward_direction)
-    assert same(found.reverse_direction, whole.reverse_direction)
+    result = published.load_expert(path)
+    assert same(result.network, whole.network) and result.network.config == STUDENT
+    assert result.arrays.keys() == whole.arrays.keys()
+    assert all(np.array_equal(result.arrays[key], whole.arrays[key]) for key in result.arrays)
+    assert same(result.forward_direction, whole.forward_direction)
+    assert same(result.reverse_direction, whole.reverse_direction)
 
 
 def test_an_archive_without_extras_and_with_mixed_prefixes(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_an_archive_without_extras_and_with_mixed_prefixes(tmp_path: Path) -> No
     published.save_expert(tmp_path / "a.tar", ExpertArchive(network, {}, None, None))
     state = torch.load(tmp_path / "a.tar", weights_only=True)["state_dict"]
     torch.save({"state_dict": state | {"epoch": torch.zeros(1)}}, tmp_path / "a.tar")
-    found = published.load_expert(tmp_path / "a.tar")
-    assert same(found.network, network) and found.arrays == {} and found.forward_direction is None
+    result = published.load_expert(tmp_path / "a.tar")
+    assert same(result.network, network) and result.arrays == {} and result.forward_direction is None
 
 
 def test_errors_for_files_of_another_kind_name_the_likely_kind(tmp_path: Path) -> None:

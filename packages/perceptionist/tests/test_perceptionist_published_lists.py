@@ -48,9 +48,9 @@ def root(tmp_path: Path) -> Path:
 def test_identities_with_both_modalities_in_alphabetical_order(root: Path) -> None:
     names = read_identity_names(root / "vox1_meta.csv")
     assert names["id3"] == "Gus_Three"  # every row counts, whatever its set
-    found = build_training_lists(root / "fbank", root / "faces", names)
-    assert found.identities == ("Fay_One", "Gus_Three", "Hal_Five", "Zoe")
-    voices = [(item.path, item.identity, item.label) for item in found.voices]
+    result = build_training_lists(root / "fbank", root / "faces", names)
+    assert result.identities == ("Fay_One", "Gus_Three", "Hal_Five", "Zoe")
+    voices = [(item.path, item.identity, item.label) for item in result.voices]
     assert voices == [
         ("Hal_Five/v/1.npy", "Hal_Five", 2),
         ("id1/a/2.npy", "Fay_One", 0),
@@ -58,7 +58,7 @@ def test_identities_with_both_modalities_in_alphabetical_order(root: Path) -> No
         ("id3/y/1.npy", "Gus_Three", 1),
         ("id4/z/1.npy", "Zoe", 3),
     ]
-    faces = [(item.path, item.label) for item in found.faces]
+    faces = [(item.path, item.label) for item in result.faces]
     assert ("id4/1.jpg", 3) in faces  # a face folder may be named by id, too
     assert ("Fay_One/1.jpg", 0) in faces
     assert len(faces) == 5
@@ -75,8 +75,8 @@ def test_initials_separate_the_splits(root: Path) -> None:
         False,
     ]
     assert not set(TRAINING_INITIALS) & set(HELD_OUT_INITIALS)
-    pictures = build_training_lists(root / "fbank", root / "faces", names, face_suffixes=(".png",))
-    assert pictures.identities == ("Zoe",)
+    images = build_training_lists(root / "fbank", root / "faces", names, face_suffixes=(".png",))
+    assert images.identities == ("Zoe",)
 
 
 def test_missing_folders_and_empty_splits_are_reported(root: Path) -> None:

@@ -89,8 +89,8 @@ def test_the_order_of_corners_does_not_matter(rule):
     for _ in range(40):
         vertices = np.round(rng.uniform(-3, 15, (3, 3)) * 4).astype(np.float32) / 4
         orders = [[0, 1, 2], [1, 2, 0], [2, 1, 0], [0, 2, 1]]
-        found = [covered(vertices, [order], 12, 12, rule) for order in orders]
-        assert all((found[0] == other).all() for other in found)
+        result = [covered(vertices, [order], 12, 12, rule) for order in orders]
+        assert all((result[0] == other).all() for other in result)
 
 
 @pytest.mark.parametrize(("rule", "pixels"), [("top_left", 10), ("inclusive", 10), ("strict", 3)])
@@ -112,10 +112,10 @@ def test_only_the_inclusive_rule_draws_a_triangle_without_area():
     vertices = np.array([[1, 1, 3], [2, 2, 3], [4, 4, 3]], np.float32)
     colors = np.array([[1], [0], [0]], np.float32)
     for rule in RULES:
-        picture = sim3dr.rasterize(vertices, ONE, colors, height=6, width=6, coverage=rule)[:, :, 0]
+        image = sim3dr.rasterize(vertices, ONE, colors, height=6, width=6, coverage=rule)[:, :, 0]
         expected = np.zeros((6, 6))
         expected[1:5, 1:5] = 255 * (rule == "inclusive")  # the whole box in the first corner's colour
-        assert (picture == expected).all()
+        assert (image == expected).all()
     assert not (sim3dr.rasterize_triangles(vertices, ONE, 6, 6).triangles + 1).any()
 
 
@@ -126,9 +126,9 @@ def test_triangles_with_a_non_finite_corner_are_skipped(rule, value, axis):
     vertices = np.concatenate([RIGHT, RIGHT + np.float32([0, 0, 5])])
     vertices[4, axis] = value
     both = [[3, 4, 5], [0, 1, 2]]
-    seen = sim3dr.rasterize_triangles(vertices, both, 6, 6, coverage=rule)
+    visible = sim3dr.rasterize_triangles(vertices, both, 6, 6, coverage=rule)
     alone = sim3dr.rasterize_triangles(RIGHT, ONE, 6, 6, coverage=rule)
-    assert set(np.unique(seen.triangles)) == {-1, 1} and (seen.depth == alone.depth).all()
+    assert set(np.unique(visible.triangles)) == {-1, 1} and (visible.depth == alone.depth).all()
 
 
 # Depth, colour, blending
@@ -137,29 +137,32 @@ def test_triangles_with_a_non_finite_corner_are_skipped(rule, value, axis):
 @pytest.mark.parametrize("rule", RULES)
 def test_weights_and_depth_are_linear(rule):
     vertices = np.array([[-3.3, -2.1, 4.0], [30.2, 5.6, -7.0], [4.4, 28.7, 11.0]], np.float32)
-    seen = sim3dr.rasterize_triangles(vertices, ONE, 20, 24, coverage=rule)
-    y, x = np.nonzero(seen.triangles == 0)
+    visible = sim3dr.rasterize_triangles(vertices, ONE, 20, 24, coverage=rule)
+    y, x = np.nonzero(visible.triangles == 0)
     assert len(y) > 200
-    points = seen.weights[y, x] @ vertices
-    np.testing.assert_allclose(points, np.stack([x, y, seen.depth[y, x]], -1), atol=3e-3)
-    assert not seen.weights[seen.triangles < 0].any() and (seen.depth[seen.triangles < 0] == sim3dr.FAR).all()
+    points = visible.weights[y, x] @ vertices
+    np.testing.assert_allclose(points, np.stack([x, y, visible.depth[y, x]], -1), atol=3e-3)
+    assert (
+        not visible.weights[visible.triangles < 0].any()
+        and (visible.depth[visible.triangles < 0] == sim3dr.FAR).all()
+    )
 
 
 def test_the_nearest_triangle_is_visible_and_of_equal_ones_the_first():
     vertices = np.concatenate([RIGHT, RIGHT, RIGHT + np.float32([0, 0, 1])])
     for order, winner in [([0, 1], 0), ([1, 0], 1), ([2, 0, 1], 2), ([0, 2, 1], 2)]:
         triangles = np.arange(9).reshape(3, 3)[order]
-        seen = sim3dr.rasterize_triangles(vertices, triangles, 6, 6).triangles[1, 1]
-        assert order[seen] == winner
+        visible = sim3dr.rasterize_triangles(vertices, triangles, 6, 6).triangles[1, 1]
+        assert order[visible] == winner
 
 
 def test_alpha_blends_each_accepted_triangle_over_the_last():
     vertices = np.concatenate([RIGHT, RIGHT + np.float32([0, 0, 1]), RIGHT])
     triangles, colors = np.arange(9).reshape(3, 3), np.ones((9, 1))
-    picture = np.full((6, 6, 1), 100, np.uint8)
-    assert sim3dr.rasterize(vertices, triangles[:1], colors, picture.copy(), alpha=0.5)[1, 1, 0] == 177
-    assert sim3dr.rasterize(vertices, triangles, colors, picture.copy(), alpha=0.5)[1, 1, 0] == 216
-    assert (sim3dr.rasterize(vertices, triangles, colors, picture.copy(), alpha=0.0) == picture).all()
+    image = np.full((6, 6, 1), 100, np.uint8)
+    assert sim3dr.rasterize(vertices, triangles[:1], colors, image.copy(), alpha=0.5)[1, 1, 0] == 177
+    assert sim3dr.rasterize(vertices, triangles, colors, image.copy(), alpha=0.5)[1, 1, 0] == 216
+    assert (sim3dr.rasterize(vertices, triangles, colors, image.copy(), alpha=0.0) == image).all()
 
 
 def test_colours_beyond_the_range_are_clipped():
@@ -180,8 +183,8 @@ def test_reverse_flips_the_image_and_not_the_depth():
 def test_initial_depths_hide_triangles_behind_them():
     depth = np.full((6, 6), sim3dr.FAR, np.float32)
     depth[1] = 1.0  # ties keep what is there
-    picture = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), height=6, width=6, depth=depth)[:, :, 0]
-    assert picture[0, 0] == 255 and not picture[1].any() and depth[0, 0] == 1 and depth[5, 5] == sim3dr.FAR
+    image = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), height=6, width=6, depth=depth)[:, :, 0]
+    assert image[0, 0] == 255 and not image[1].any() and depth[0, 0] == 1 and depth[5, 5] == sim3dr.FAR
 
 
 # Threads
@@ -194,13 +197,13 @@ def test_a_large_mesh_renders_identically_on_any_number_of_threads(rule):
     vertices[::97] = np.random.default_rng(1).uniform(-400, 400, vertices[::97].shape)
     colors = np.random.default_rng(2).random((len(vertices), 3))
     assert len(triangles) > 2 * parallel.MIN_TRIANGLES_PER_THREAD
-    pictures = [
+    images = [
         sim3dr.rasterize(
             vertices, triangles, colors, height=91, width=141, alpha=0.6, coverage=rule, threads=threads
         )
         for threads in (1, 2, 3, 7, 64)
     ]
-    assert pictures[0].std() > 20 and all((picture == pictures[0]).all() for picture in pictures)
+    assert images[0].std() > 20 and all((image == images[0]).all() for image in images)
 
 
 def test_ranges_cover_all_rows():
@@ -247,8 +250,8 @@ def test_several_callers_and_forked_processes_may_draw_at_once():
         assert all((a == b).all() for a, b in zip(pool.map(drawing, range(6)), expected))
     if hasattr(os, "fork"):
         with multiprocessing.get_context("fork").Pool(2) as pool:
-            drawn = pool.map_async(drawing, range(6)).get(60)
-        assert all((a == b).all() for a, b in zip(drawn, expected))
+            rendered = pool.map_async(drawing, range(6)).get(60)
+        assert all((a == b).all() for a, b in zip(rendered, expected))
 
 
 # Arrays of any kind
@@ -257,10 +260,10 @@ def test_several_callers_and_forked_processes_may_draw_at_once():
 def test_images_and_depths_are_updated_in_place_in_any_layout():
     expected = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), height=6, width=5)
     strided, turned = np.zeros((6, 10, 3), np.uint8)[:, ::2], np.zeros((3, 6, 5), np.uint8).transpose(1, 2, 0)
-    for picture in (np.zeros((6, 5, 3), np.uint8), strided, turned):
+    for image in (np.zeros((6, 5, 3), np.uint8), strided, turned):
         depth = np.full((5, 6), sim3dr.FAR, np.float64).T
-        assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), picture, depth=depth) is picture
-        assert (picture == expected).all() and (depth[:4, :4] == 1).sum() == 10
+        assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), image, depth=depth) is image
+        assert (image == expected).all() and (depth[:4, :4] == 1).sum() == 10
     grey = np.zeros((6, 5), np.uint8)
     assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), grey) is grey and (grey == expected[:, :, 0]).all()
 
@@ -268,10 +271,10 @@ def test_images_and_depths_are_updated_in_place_in_any_layout():
 def test_unsuitable_images_are_unchanged_and_a_new_one_is_returned():
     fixed, rough = np.zeros((6, 5, 1), np.uint8), np.full((6, 5, 1), 99.7)
     fixed.flags.writeable = False
-    drawn = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), fixed)
-    assert drawn.sum() == 2550 and not fixed.any()
-    drawn = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), rough)
-    assert drawn.dtype == np.uint8 and drawn[5, 4, 0] == 100 and (rough == 99.7).all()
+    rendered = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), fixed)
+    assert rendered.sum() == 2550 and not fixed.any()
+    rendered = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), rough)
+    assert rendered.dtype == np.uint8 and rendered[5, 4, 0] == 100 and (rough == 99.7).all()
 
 
 def test_vertices_triangles_and_colours_of_other_types_are_converted():
@@ -288,17 +291,17 @@ def test_vertices_triangles_and_colours_of_other_types_are_converted():
 @pytest.mark.parametrize("vertices", [[], np.zeros((0, 3)), RIGHT])
 @pytest.mark.parametrize("triangles", [[], np.zeros((0, 3)), np.zeros((0, 3), np.int32)])
 def test_empty_meshes_draw_nothing(vertices, triangles):
-    picture = np.full((4, 5, 3), 7, np.uint8)
-    assert (sim3dr.rasterize(vertices, triangles, np.zeros((len(vertices), 3)), picture) == 7).all()
+    image = np.full((4, 5, 3), 7, np.uint8)
+    assert (sim3dr.rasterize(vertices, triangles, np.zeros((len(vertices), 3)), image) == 7).all()
     assert (sim3dr.rasterize_triangles(vertices, triangles, 4, 5).triangles == -1).all()
     assert sim3dr.get_normals(vertices, triangles).tolist() == [[0, 0, 0]] * len(vertices)
     assert sim3dr.get_triangle_normals(vertices, triangles).shape == (0, 3)
-    assert (sim3dr.Lighting()(vertices, triangles, picture) == 7).all()
+    assert (sim3dr.Lighting()(vertices, triangles, image) == 7).all()
 
 
 def test_an_image_without_pixels_is_returned_unchanged():
-    picture = np.zeros((0, 5, 3), np.uint8)
-    assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), picture) is picture
+    image = np.zeros((0, 5, 3), np.uint8)
+    assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), image) is image
 
 
 SIZE = {"height": 6, "width": 6}

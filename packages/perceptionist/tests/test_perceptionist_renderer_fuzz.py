@@ -9,11 +9,11 @@ from perceptionist import sim3dr
 from perceptionist.sim3dr import parallel
 
 SIDE = 20
-wild = st.floats(width=32)  # NaN, infinities, 1e-40, 1e38
+extreme = st.floats(width=32)  # NaN, infinities, 1e-40, 1e38
 near = st.floats(-4, SIDE + 4, width=32)
 ties = st.integers(-8, 4 * SIDE).map(lambda quarter: quarter / 4)
 far = st.sampled_from([-3e9, -1e6, -20000.25, 16384, 16385, 2**31, 1e12])
-coordinates = st.one_of(near, ties, ties, near, far, wild)
+coordinates = st.one_of(near, ties, ties, near, far, extreme)
 numbers = st.one_of(st.floats(-0.5, 1.5, width=32), st.floats(width=32))
 
 
@@ -57,45 +57,45 @@ def test_images_and_depths_equal_the_reference(mesh, picture, rule, count, alpha
     colors[rng.random(colors.shape) < 0.05] = rng.choice([np.nan, np.inf, -np.inf, 1e30])
     image = rng.integers(0, 256, (height, width, channels), np.uint8)
     depth = rng.normal(8, 9, (height, width)) if preset else np.full((height, width), sim3dr.FAR)
-    ours, theirs = (image.copy(), depth.astype(np.float32)), (image.copy(), depth.astype(np.float32))
+    actual, expected = (image.copy(), depth.astype(np.float32)), (image.copy(), depth.astype(np.float32))
     sim3dr.rasterize(
         vertices,
         triangles,
         colors,
-        ours[0],
-        depth=ours[1],
+        actual[0],
+        depth=actual[1],
         alpha=alpha,
         reverse=reverse,
         coverage=rule,
         threads=count,
     )
     reference_renderer.render(
-        vertices, triangles, theirs[1], rule, colors=colors, image=theirs[0], alpha=alpha, reverse=reverse
+        vertices, triangles, expected[1], rule, colors=colors, image=expected[0], alpha=alpha, reverse=reverse
     )
-    np.testing.assert_array_equal(ours[1], theirs[1])
-    np.testing.assert_array_equal(ours[0], theirs[0])
+    np.testing.assert_array_equal(actual[1], expected[1])
+    np.testing.assert_array_equal(actual[0], expected[0])
 
 
 @settings(max_examples=200, deadline=None)
 @given(meshes(), pictures(), rules, threads)
 def test_triangles_and_weights_equal_the_reference(mesh, picture, rule, count):
-    seen = sim3dr.rasterize_triangles(*mesh, *picture[:2], coverage=rule, threads=count)
+    visible = sim3dr.rasterize_triangles(*mesh, *picture[:2], coverage=rule, threads=count)
     depth = np.full(picture[:2], sim3dr.FAR, np.float32)
     ids, weights = reference_renderer.render(*mesh, depth, "within" if rule == "inclusive" else rule)
-    np.testing.assert_array_equal(seen.depth, depth)
-    np.testing.assert_array_equal(seen.triangles, ids)
-    np.testing.assert_array_equal(seen.weights, weights)
+    np.testing.assert_array_equal(visible.depth, depth)
+    np.testing.assert_array_equal(visible.triangles, ids)
+    np.testing.assert_array_equal(visible.weights, weights)
 
 
 @settings(max_examples=200, deadline=None)
 @given(meshes())
 def test_normals_equal_the_reference_and_are_finite(mesh):
-    ours = sim3dr.get_normals(*mesh)
-    assert np.isfinite(ours).all()
-    theirs = reference_renderer.vertex_normals(*mesh)
-    usable = np.isfinite(theirs).all(1)  # sums beyond float32 are ours to guard
-    np.testing.assert_allclose(ours[usable], theirs[usable], atol=1e-6)
-    lengths = np.linalg.norm(ours.astype(np.float64), axis=1)
+    actual = sim3dr.get_normals(*mesh)
+    assert np.isfinite(actual).all()
+    expected = reference_renderer.vertex_normals(*mesh)
+    usable = np.isfinite(expected).all(1)  # sums beyond float32 are ours to guard
+    np.testing.assert_allclose(actual[usable], expected[usable], atol=1e-6)
+    lengths = np.linalg.norm(actual.astype(np.float64), axis=1)
     assert np.logical_or(abs(lengths - 1) < 1e-6, lengths == 0).all()
 
 

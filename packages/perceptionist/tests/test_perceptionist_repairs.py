@@ -93,12 +93,14 @@ def test_images_of_the_same_identity() -> None:
     triplets = TripletDataset(
         voices, 800, anchors_only=True, faces=FaceDataset(shades, 4, flip_probability=0)
     )
-    seen: dict[int, set[int]] = {}
+    visible: dict[int, set[int]] = {}
     for seed in range(40):
         for index in range(6):
-            drawn = triplets.sample(index, np.random.default_rng(seed))
-            seen.setdefault(drawn["label"], set()).add(round(float(drawn["face"].mean() * 127.5 + 127.5)))
-    assert seen == {0: {20}, 1: {10, 30}, 2: {0}}
+            sampled = triplets.sample(index, np.random.default_rng(seed))
+            visible.setdefault(sampled["label"], set()).add(
+                round(float(sampled["face"].mean() * 127.5 + 127.5))
+            )
+    assert visible == {0: {20}, 1: {10, 30}, 2: {0}}
     with pytest.raises(ValueError, match="1 identities with utterances have no image"):
         TripletDataset(
             voices,
@@ -110,8 +112,8 @@ def test_images_of_the_same_identity() -> None:
 
 def test_blur_keeps_the_mean_and_reduces_the_contrast() -> None:
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 255, (32, 32, 3), np.uint8)
-    one = FaceImages(np.zeros(1, np.int64), [picture])
+    image = rng.integers(0, 255, (32, 32, 3), np.uint8)
+    one = FaceImages(np.zeros(1, np.int64), [image])
     sharp, soft = (
         ImageRegressionDataset(one, np.zeros((1, 62), np.float32), 32, max_blur_sigma=blur).sample(
             0, np.random.default_rng(1)
@@ -128,9 +130,9 @@ def test_blur_keeps_the_mean_and_reduces_the_contrast() -> None:
 
 def objective(cascade: Cascade, **options: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(3)
-    made = cascade.generate_images([torch.randn(4, 5, 20)])
-    seen = run_expert_and_student(cascade, made, mesh) if options.pop("look", True) else None
-    return compute_generator_losses(cascade, made[0], seen, torch.tensor([0, 1, 2, 0]), **options)
+    generated = cascade.generate_images([torch.randn(4, 5, 20)])
+    visible = run_expert_and_student(cascade, generated, mesh) if options.pop("look", True) else None
+    return compute_generator_losses(cascade, generated[0], visible, torch.tensor([0, 1, 2, 0]), **options)
 
 
 def test_weights_of_the_generator_terms() -> None:
@@ -145,8 +147,8 @@ def test_weights_of_the_generator_terms() -> None:
     assert weighed["G_D_fake"].item() == pytest.approx(0.5 * plain["G_D_fake"].item())
     assert weighed["G_C_fake"].item() == pytest.approx(2 * plain["G_C_fake"].item())
     torch.manual_seed(3)
-    made = cascade.generate_images([torch.randn(4, 5, 20)])[0]
-    assert weighed["G_pixels"].item() == pytest.approx(3 * made.abs().mean().item())
+    generated = cascade.generate_images([torch.randn(4, 5, 20)])[0]
+    assert weighed["G_pixels"].item() == pytest.approx(3 * generated.abs().mean().item())
     with pytest.raises(ValueError, match="real images"):
         objective(cascade, generator_loss=GeneratorLossConfig(pixel_weight=1))
 
@@ -160,8 +162,10 @@ def test_face_pretraining_has_gradients_in_classifier_and_face_network_only() ->
     compute_classifier_losses(cascade, torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 0]))[
         "C_real"
     ].backward()
-    moved = {name: any(p.grad is not None for p in getattr(cascade, name).parameters()) for name in "efdcg"}
-    assert moved == {"e": False, "f": True, "d": False, "c": True, "g": False}
+    with_gradients = {
+        name: any(p.grad is not None for p in getattr(cascade, name).parameters()) for name in "efdcg"
+    }
+    assert with_gradients == {"e": False, "f": True, "d": False, "c": True, "g": False}
 
 
 # runs
@@ -201,7 +205,7 @@ def test_distillation_need_not_update_the_generator(
         "losses.generator.identity_weight=0",
         "training.max_steps=2",
     )
-    moved = {}
+    updated = {}
     for word in ("true", "false"):
         run = tmp_path / word
         cascade_run(train_dataset, given, run, *silent, f"losses.distillation.update_generator={word}")
@@ -209,8 +213,8 @@ def test_distillation_need_not_update_the_generator(
             load_checkpoint(run / "checkpoints" / f"step_00000{n}.safetensors").state["g.model.2.weight"]
             for n in (1, 2)
         )
-        moved[word] = not torch.equal(first, last)
-    assert moved == {"true": True, "false": False}
+        updated[word] = not torch.equal(first, last)
+    assert updated == {"true": True, "false": False}
 
 
 def test_a_student_of_other_sizes_cannot_copy_the_expert(
@@ -248,7 +252,7 @@ def test_the_published_cascade_uses_none_of_the_additions() -> None:
     assert DistillationConfig().update_generator
 
 
-# sex
+# gender
 
 
 def test_the_fisher_direction_classifies_gender_better_than_vertex_distance() -> None:
@@ -262,8 +266,8 @@ def test_the_fisher_direction_classifies_gender_better_than_vertex_distance() ->
     from voiceface.synthetic.face.head import build_head_model
     from voiceface.synthetic.identities import sample_identities
 
-    drawn = sample_identities(np.arange(309, 509))
-    numbers, male = orthonormal_shape(drawn), np.asarray(drawn.face_sex) == 1
+    sampled = sample_identities(np.arange(309, 509))
+    numbers, male = orthonormal_shape(sampled), np.asarray(sampled.face_sex) == 1
     meshes, means = (
         frontal_vertices(build_head_model(1.0), semantic_coefficients(numbers)),
         resolve_face_model().references,
@@ -281,6 +285,6 @@ def test_a_given_gender_selects_the_reference() -> None:
 
     model = resolve_face_model()
     mesh = model.references["male"]
-    own, told = (describe_face(mesh, model.references, model.pairs, sex) for sex in (None, "female"))
-    assert (own.gender, told.gender) == ("male", "female") and own.errors == told.errors
-    assert max(map(abs, own.differences.values())) < 1e-9 < max(map(abs, told.differences.values()))
+    own, reported = (describe_face(mesh, model.references, model.pairs, sex) for sex in (None, "female"))
+    assert (own.gender, reported.gender) == ("male", "female") and own.errors == reported.errors
+    assert max(map(abs, own.differences.values())) < 1e-9 < max(map(abs, reported.differences.values()))

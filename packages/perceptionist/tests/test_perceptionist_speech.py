@@ -61,12 +61,12 @@ def plain_collect(count, voiced, ring, share):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 4), st.sampled_from([0.4, 0.6, 0.9]))
 def test_the_collector_equals_a_plain_one_and_queries_in_the_same_order(decisions, ring, share) -> None:
-    ours, theirs = [], []
-    number = collect(len(decisions), lambda i: (ours.append(i), decisions[i])[1], ring, share)
+    actual, theirs = [], []
+    number = collect(len(decisions), lambda i: (actual.append(i), decisions[i])[1], ring, share)
     expected = plain_collect(len(decisions), lambda i: (theirs.append(i), decisions[i])[1], ring, share)
-    assert ours == theirs
-    found = [np.flatnonzero(number == k).tolist() for k in range(number.max(initial=-1) + 1)]
-    assert found == expected
+    assert actual == theirs
+    result = [np.flatnonzero(number == k).tolist() for k in range(number.max(initial=-1) + 1)]
+    assert result == expected
 
 
 def test_hand_worked_collection() -> None:
@@ -135,11 +135,11 @@ def test_invalid_samples_are_refused() -> None:
 def test_recordings_of_any_rate_are_resampled_and_published_ones_are_not(tmp_path: Path) -> None:
     for rate in (8000, 22050, 44100):
         write_wav(tmp_path / f"{rate}.wav", speech(1.5, rate), rate)
-        samples, found = read_recording(tmp_path / f"{rate}.wav")
-        assert found == 16000 and abs(len(samples) - 24000) <= 1 and samples.dtype == np.int16
+        samples, result = read_recording(tmp_path / f"{rate}.wav")
+        assert result == 16000 and abs(len(samples) - 24000) <= 1 and samples.dtype == np.int16
     published = SpeechConfig(sample_rates="published")
-    samples, found = read_recording(tmp_path / "8000.wav", published)
-    assert found == 8000
+    samples, result = read_recording(tmp_path / "8000.wav", published)
+    assert result == 8000
     np.testing.assert_array_equal(samples, speech(1.5, 8000))
     assert extract_file_features(tmp_path / "8000.wav", published).shape == (1000, 64)
     with pytest.raises(SpeechError, match=r"44100\.wav.*8000, 16000 or 32000"):
@@ -165,9 +165,9 @@ def test_stored_features_are_read_unchanged(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", values)
     np.save(tmp_path / "turned.npy", np.asfortranarray(values.astype(np.float64)))
     for name in ("a.npy", "turned.npy"):
-        found = read_features(tmp_path / name)
-        np.testing.assert_array_equal(found, values)
-        assert found.dtype == np.float32 and found.flags.c_contiguous
+        result = read_features(tmp_path / name)
+        np.testing.assert_array_equal(result, values)
+        assert result.dtype == np.float32 and result.flags.c_contiguous
 
 
 @pytest.mark.parametrize(
@@ -208,19 +208,19 @@ def test_corrupt_feature_files_are_refused_or_still_valid(data) -> None:
         path = Path(folder) / "x.npy"
         path.write_bytes(bytes(content))
         try:
-            found = read_features(path)
+            result = read_features(path)
         except SpeechError as error:
             assert "x.npy" in str(error)
         else:
-            assert found.shape[1] == 64 and np.isfinite(found).all()
+            assert result.shape[1] == 64 and np.isfinite(result).all()
 
 
 def test_feature_files_are_sorted_and_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     for name in ("b/v/2.npy", "b/v/1.npy", "a/w/9.npy"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_feature_files(tmp_path)]
-    assert found == ["a/w/9.npy", "b/v/1.npy", "b/v/2.npy"]
+    result = [path.relative_to(tmp_path).as_posix() for path in find_feature_files(tmp_path)]
+    assert result == ["a/w/9.npy", "b/v/1.npy", "b/v/2.npy"]
     with pytest.raises(FileNotFoundError, match="SPEAKER/VIDEO"):
         find_feature_files(tmp_path / "none")
 

@@ -189,8 +189,8 @@ def test_trained_models_predict_meshes_images_and_poses(runs: dict[str, Path]) -
         supervised.face_model.vertices_from_supervised(numbers),
         atol=1e-3,
     )
-    found = cascade.predict_expert_parameters(cascade.generate_images(features))
-    assert found.shape == (2, 62) and cascade.face_model.frontal_vertices(found).shape[0] == 2
+    result = cascade.predict_expert_parameters(cascade.generate_images(features))
+    assert result.shape == (2, 62) and cascade.face_model.frontal_vertices(result).shape[0] == 2
     with pytest.raises(ValueError, match="generates no images"):
         supervised.generate_images(features)
     with pytest.raises(CheckpointError, match="takes no voice"):

@@ -30,9 +30,9 @@ def test_quantisation_of_both_rules_by_hand() -> None:
 
 def test_channels_keep_their_order() -> None:
     faces = torch.tensor([-1.0, 0, 1]).reshape(1, 3, 1, 1).expand(2, 3, 4, 5)
-    found = images_to_uint8(faces)
-    assert found.shape == (2, 4, 5, 3)
-    assert found[1, 2, 3].tolist() == [0, 128, 255]
+    result = images_to_uint8(faces)
+    assert result.shape == (2, 4, 5, 3)
+    assert result[1, 2, 3].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("side", [120, 60])
@@ -50,12 +50,12 @@ def test_true_parameters_overlay_the_mesh_on_the_face(side: int) -> None:
         vector = model.whiten(known)
         placed, _ = pose_mesh(model, model.frontal_vertices(vector), vector)
         before = picture.image.copy()
-        shown = overlay_mesh(picture.image, placed[0], model)
+        displayed = overlay_mesh(picture.image, placed[0], model)
         assert np.array_equal(picture.image, before)
-        covered = (shown != before).any(axis=2)
+        covered = (displayed != before).any(axis=2)
         x, y = np.rint(picture.landmarks[17:]).astype(int).T  # brows, nose, eyes, mouth
         assert covered[y, x].all()
         assert 0.25 < covered.mean() < 0.75
         assert not covered[:, [0, -1]].any()  # the head is narrower than the picture
         half = overlay_mesh(picture.image, placed[0], model, 0.5).astype(float)
-        np.testing.assert_allclose(half, (before + shown.astype(float)) / 2, atol=0.51)
+        np.testing.assert_allclose(half, (before + displayed.astype(float)) / 2, atol=0.51)

@@ -1,13 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True
 # cython: freethreading_compatible=True
-"""Loops of the renderer; private, arrays are checked by the modules around it.
+"""Kernel of the renderer (private; the modules around it validate the arrays).
 
-A picture is drawn in two steps. `Scene.find` takes a range of triangles, leaves out what cannot be seen and notes
-the pixel boxes of the others in order. `Scene.draw` takes a range of rows and draws the noted triangles in order.
-Ranges of either kind touch nothing of one another, so that they may run at the same time; no value depends on them.
+An image is drawn in two steps. `Scene.find` takes a range of triangles, skips those that cannot be visible and stores
+the bounding boxes of the others in order. `Scene.draw` takes a range of rows and draws the stored triangles in order.
+Ranges of either kind are independent and may run in parallel; no value depends on the ranges.
 
-float32 values are computed as the specification writes them (section 10.2), operation by operation: the compiler
-must neither fuse nor reorder them.
+float32 values are computed operation by operation as in the published program: the compiler must neither fuse nor
+reorder them.
 """
 
 import cython
@@ -18,13 +18,13 @@ cdef enum:  # as in arrays.COVERAGE
     TOP_LEFT = 0  # positions on a grid of 1 / 2048 pixel, exact
     INCLUSIVE = 1
     STRICT = 2
-    INCLUSIVE_WITHIN = 3  # the inclusive test in the box of the strict one
+    INCLUSIVE_WITHIN = 3  # the inclusive test within the bounding box of the strict one
 
 cdef extern from *:
     """
     static const double GRID = 2048.0;
-    static const double EXACT = 2048.0 * 16384.0; /* up to here edge functions are whole numbers below 2^53 */
-    static const double ROUND = 6755399441055744.0; /* 1.5 * 2^52: added and taken away it rounds to a whole one */
+    static const double EXACT = 2048.0 * 16384.0; /* up to here edge functions are integers below 2^53 */
+    static const double ROUND = 6755399441055744.0; /* 1.5 * 2^52: adding and subtracting it rounds to an integer */
     static const double INT_LIMIT = 2147483648.0;
     static const float ONE = 1.0f;
     static const float ZERO = 0.0f;
@@ -40,9 +40,9 @@ cdef class Scene:
 
     Args:
         vertices: (V, 3) pixels; triangles: (T, 3), every number in 0..V-1.
-        colors: (V, C) and image: (H, W, C); empty where no picture is wanted.
+        colors: (V, C) and image: (H, W, C); empty if no image is drawn.
         depth: (H, W).
-        ids: (H, W) and weights: (H, W, 3); empty where a picture is wanted.
+        ids: (H, W) and weights: (H, W, 3); empty if an image is drawn.
         found: (T, 5), filled by `find`: triangle (t, or -1 - t where `top_left` is not exact), first and last
             column, first and last row.
     """
@@ -206,7 +206,7 @@ cdef inline int fill_top_left(Scene s, Py_ssize_t at, int first, int last) excep
     cdef bint entered
     if area == 0:
         return 0
-    side = 1 if area > 0 else -1  # the other way round: everything changes sign
+    side = 1 if area > 0 else -1  # opposite orientation: every sign changes
     inverse = side / area
     across0, down0 = side * (y1 - y2), side * (x2 - x1)
     across1, down1 = side * (y2 - y0), side * (x0 - x2)
@@ -349,7 +349,7 @@ def vertex_normals(const float[:, ::1] vertices, const int[:, ::1] triangles, fl
         for t in range(triangles.shape[0]):
             cross(vertices, triangles, t, &x, &y, &z)
             if not ZERO * x + ZERO * y + ZERO * z == 0:
-                continue  # a corner at infinity or unknown
+                continue  # a corner at infinity or NaN
             for corner in range(3):
                 i = triangles[t, corner]
                 out[i, 0] += x
@@ -373,7 +373,7 @@ cdef inline int cross(
 cdef inline int to_unit(float[:, ::1] rows, Py_ssize_t i) except -1 nogil:
     cdef double x = rows[i, 0], y = rows[i, 1], z = rows[i, 2]
     cdef double length = sqrt(x * x + y * y + z * z)
-    if length - length != 0:  # infinite or unknown
+    if length - length != 0:  # infinite or NaN
         rows[i, 0] = rows[i, 1] = rows[i, 2] = 0
     elif length > 0:
         rows[i, 0], rows[i, 1], rows[i, 2] = <float>(x / length), <float>(y / length), <float>(z / length)
@@ -416,7 +416,7 @@ def shade(
     Py_ssize_t first,
     Py_ssize_t last,
 ):
-    """Light of vertices first..last-1 into `out` (V, 3), in [0, 1] (specification, section 10.5).
+    """Light of vertices first..last-1 into `out` (V, 3), in [0, 1].
 
     Args:
         colours: (3, 3), intensity times colour: ambient, directional, specular.
