@@ -40,6 +40,10 @@ TRIALS = {  # what an installed wheel must be able to do besides
     "drawn = sim3dr.rasterize([[0, 0, 0], [4, 0, 0], [0, 4, 0]], [[0, 1, 2]], [[1], [1], [1]], None, 6, 6); "
     "assert (drawn == 255).sum() == 10, drawn"
 }
+if TORCH_INDEX := os.environ.get("VOICEFACE_TORCH_INDEX"):  # such as an index of wheels for the CPU only
+    os.environ["PIP_EXTRA_INDEX_URL"] = " ".join(
+        [TORCH_INDEX, os.environ.get("PIP_EXTRA_INDEX_URL", "")]
+    ).strip()
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
 SOURCES = [
     *("noxfile.py", "docs/conf.py", "docs/site", "shared", "packages", "tests", "benchmarks", "third_party"),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 from voiceface.checkpoints.native import load_model, load_state
 from voiceface.checkpoints.published import CheckpointError
@@ -258,6 +259,40 @@ def test_other_configuration_is_refused_and_keys_named(tmp_path):
         train(early, resume=True, lr=0.2)
 
 
+def train_steps(out, max_steps, resume=False, **changes):
+    """A tiny run whose configuration has `training.max_steps`."""
+    config = {"training": {"max_steps": max_steps, **changes}}
+    options = {"seed": 3, "config": config, "system": "demo", "device": "cpu", "threads": 1}
+    with Run(out, **options, resume=resume) as run:
+        model = run.prepare(nn.Linear(4, 3))
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        run.track(model=model, optimiser=optimiser)
+        data = run.batches(Points(), 4, max_steps=max_steps)
+        for step in run.steps(max_steps):
+            loss = nn.functional.cross_entropy(model(next(data)["x"]), torch.tensor([0, 1, 2, 0]))
+            run.backward_and_step(loss, optimiser)
+            run.log(step, {"loss": loss})
+        return model.weight.detach().clone()
+
+
+def test_resuming_with_more_steps_trains_longer_and_equals_a_run_of_that_length(tmp_path):
+    expected = train_steps(tmp_path / "long", 9)
+    train_steps(tmp_path / "run", 4)
+    assert torch.equal(train_steps(tmp_path / "run", 9, resume=True), expected)
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text())["training"]["max_steps"] == 9
+    numbers = [json.loads(line)["step"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert numbers == list(range(9))
+
+
+def test_resuming_with_fewer_steps_or_another_key_is_refused(tmp_path):
+    train_steps(tmp_path / "run", 4)
+    with pytest.raises(RunError, match=r"training\.max_steps: 4 there, 3 now"):
+        train_steps(tmp_path / "run", 3, resume=True)
+    with pytest.raises(RunError, match=r"(?s)training\.lr: 'absent' there, 1 now\nUse the same") as caught:
+        train_steps(tmp_path / "run", 9, resume=True, lr=1)
+    assert "max_steps: 4" not in str(caught.value)
+
+
 def test_other_names_and_damaged_state_are_refused(tmp_path):
     out = tmp_path / "run"
     in_child(die_at_step, out, False, 3)
@@ -302,7 +337,7 @@ def test_full_disk_is_told_and_harmless(whole, tmp_path, monkeypatch):
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("voiceface.training.metrics_log.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("voiceface.training.metrics_log.LOCK_TIMEOUT", 0.1)
     options = {"seed": 1, "config": {}, "system": "demo", "device": "cpu"}
     first = Run(tmp_path / "run", **options)
     with pytest.raises(ValueError, match="another process writes to"):
@@ -359,7 +394,7 @@ class Plain:
 
 
 def drawn(**options):
-    options = {"seed": 3, "steps": 9, **options}
+    options = {"seed": 3, "max_steps": 9, **options}
     return [(b["index"].tolist(), b["noise"].tolist()) for b in batches(Plain(11), 4, **options)]
 
 
@@ -367,7 +402,7 @@ def test_batch_is_a_function_of_seed_and_step():
     whole = drawn()
     assert len(whole) == 9
     assert drawn(start_step=5) == whole[5:] and drawn(start_step=9) == [] == drawn(start_step=12)
-    assert drawn(workers=2) == whole and drawn(workers=1, start_step=4) == whole[4:]
+    assert drawn(num_workers=2) == whole and drawn(num_workers=1, start_step=4) == whole[4:]
     assert drawn(seed=4) != whole
     for epoch in range(4):  # two full batches of four of eleven items
         seen = {*whole[2 * epoch][0], *whole[2 * epoch + 1][0]}
@@ -390,7 +425,7 @@ def test_last_batch_may_be_kept():
 def test_drawing_leaves_global_random_states_alone():
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    drawn(workers=1)
+    drawn(num_workers=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -1,4 +1,4 @@
-"""Errors in configurations and paths are reported before any network library is imported, in all six systems."""
+"""Configuration and path errors are reported before any network library is imported, in all six systems."""
 
 import json
 import subprocess

@@ -46,11 +46,13 @@ def check_run_directory(out: Path, resume: bool) -> None:
 
 
 def prepare_run_directory(out: Path, config: dict[str, Any]) -> None:
-    """Remove half-written files of a killed run and note the configuration."""
+    """Remove incomplete files of a killed run and write the configuration, which may now train longer."""
     for leftover in out.rglob(".*.part*"):
         leftover.unlink(missing_ok=True)
-    if not ((out / CONFIG_FILE).exists() and (out / STATE_FILE).exists()):
-        write_text(out / CONFIG_FILE, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    path = out / CONFIG_FILE
+    if not (out / STATE_FILE).exists() or not path.exists() or path.read_text("utf-8") != text:
+        write_text(path, text)
 
 
 def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | None:
@@ -64,7 +66,8 @@ def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | No
         The state, or None when the run was stopped before its first save (it begins anew then).
 
     Raises:
-        RunError: configuration, system or seed differ; all differing keys are named.
+        RunError: configuration (other than a larger `training.max_steps`), system or seed differ; all
+            differing keys are named.
         CheckpointError: the state file is damaged.
     """
     from voiceface.checkpoints.native import load_state
@@ -77,11 +80,15 @@ def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | No
         if not (out / CONFIG_FILE).exists():
             return None
         before = {**run_key, "config": yaml.safe_load((out / CONFIG_FILE).read_text("utf-8")) or {}}
-    if differing := config_differences({key: before[key] for key in run_key}, run_key):
+    stored = {key: before[key] for key in run_key}
+    if longer := _longer_training(stored["config"], run_key["config"]):
+        logger.info("%s: training continues to %s steps", out, longer["training"]["max_steps"])
+        stored["config"] = longer
+    if differing := config_differences(stored, run_key):
         raise RunError(
-            f"{out} was made with another configuration and cannot be resumed with this one:\n  "
+            f"Cannot resume {out}: its configuration differs from the one given:\n  "
             + "\n  ".join(differing)
-            + "\nGive the same configuration, or another --out folder"
+            + "\nUse the same configuration (training.max_steps may be larger), or choose a new --out folder."
         )
     return state
 
@@ -137,6 +144,17 @@ def _has_no_steps(out: Path, names: list[str]) -> bool:
         and FILES_BEFORE_FIRST_STEP.issuperset(names)
         and not (log.exists() and log.stat().st_size)
     )
+
+
+def _longer_training(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The stored configuration with the new `training.max_steps` if that is larger; None otherwise."""
+    old, new = before.get("training"), now.get("training")
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return None
+    steps, wanted = old.get("max_steps"), new.get("max_steps")
+    if not (isinstance(steps, int) and isinstance(wanted, int) and wanted > steps):
+        return None
+    return {**before, "training": {**old, "max_steps": wanted}}
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
