@@ -14,10 +14,10 @@ TINY = [
     "model.face.image_size=32",
     "model.face.widths=[4,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
-    "model.face.features=16",
+    "model.face.num_features=16",
     "model.voice.widths=[4,4,8,8]",
     "model.voice.blocks=[1,1,1,1]",
-    "model.voice.features=16",
+    "model.voice.num_features=16",
     "model.embedding_dim=16",
     "data.clip_samples=8000",
     "data.crop_samples=[4000,8000]",
@@ -28,7 +28,7 @@ TINY = [
     "training.max_steps=4",
     "optimiser.lr=0.001",
     "weights.warm_up=2",
-    "weights.update_every=2",
+    "weights.update_interval=2",
 ]
 
 

@@ -83,7 +83,7 @@ class ScriptedValidation:
     validated_steps: list[int] = field(default_factory=list)
 
     @property
-    def list(self) -> TrialList:
+    def trial_list(self) -> TrialList:
         """The list for this iteration."""
         if not self.validated_steps or self.validated_steps[-1] != self.step:
             self.validated_steps.append(self.step)

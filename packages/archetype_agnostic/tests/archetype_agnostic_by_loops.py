@@ -13,37 +13,41 @@ from torch import Tensor
 PAIRS = {"cross": ("face", "voice"), "face": ("face", "face_second"), "voice": ("voice", "voice_second")}
 
 
-def unit(row: Tensor) -> Tensor:
+def l2_normalize(vector: Tensor) -> Tensor:
     """Of length one; zero stays zero."""
-    return row / row.norm().clamp_min(1e-12)
+    return vector / vector.norm().clamp_min(1e-12)
 
 
-def negatives(labels: Sequence[int], i: int) -> list[int]:
+def negative_rows(labels: Sequence[int], i: int) -> list[int]:
     """Rows that are another person than row i."""
     return [j for j in range(len(labels)) if labels[j] != labels[i]]
 
 
-def aasm_row(
-    candidates: Tensor, anchors: Tensor, labels: Sequence[int], i: int, tau: float, c: float
+def aasm_row_loss(
+    candidates: Tensor, anchors: Tensor, labels: Sequence[int], i: int, temperature: float, constant: float
 ) -> Tensor:
     """Section 5, one row, one direction."""
-    right = unit(candidates[i]) @ anchors[i]
-    total = torch.tensor(c, dtype=anchors.dtype)
-    for j in negatives(labels, i):
-        total = total + torch.exp((unit(candidates[j]) @ anchors[i] - right) / tau)
+    right = l2_normalize(candidates[i]) @ anchors[i]
+    total = torch.tensor(constant, dtype=anchors.dtype)
+    for j in negative_rows(labels, i):
+        total = total + torch.exp((l2_normalize(candidates[j]) @ anchors[i] - right) / temperature)
     return torch.log(total)
 
 
-def aasm(
-    sets: dict[str, Tensor], labels: Sequence[int], tau: float = 0.5, cross: float = 5.4, intra: float = 6.0
+def aasm_terms(
+    embeddings: dict[str, Tensor],
+    labels: Sequence[int],
+    temperature: float = 0.5,
+    cross_constant: float = 5.4,
+    intra_constant: float = 6.0,
 ) -> dict[str, Tensor]:
     """Section 5: both terms."""
     means = {}
     for name, (a, b) in PAIRS.items():
-        c = cross if name == "cross" else intra
+        c = cross_constant if name == "cross" else intra_constant
         rows = [
-            aasm_row(sets[a], sets[b], labels, i, tau, c) / 2
-            + aasm_row(sets[b], sets[a], labels, i, tau, c) / 2
+            aasm_row_loss(embeddings[a], embeddings[b], labels, i, temperature, c) / 2
+            + aasm_row_loss(embeddings[b], embeddings[a], labels, i, temperature, c) / 2
             for i in range(len(labels))
         ]
         means[name] = torch.stack(rows).mean()
@@ -62,11 +66,11 @@ def row_score(
 ) -> Tensor:
     """Section 6.1 to 6.3, one row, one direction: r_i."""
     zero = torch.zeros((), dtype=anchors.dtype)
-    p = unit(candidates[i]) @ unit(anchors[i])
+    p = l2_normalize(candidates[i]) @ l2_normalize(anchors[i])
     total, count = zero, 0
-    for j in negatives(labels, i):
-        s = unit(candidates[j]) @ unit(anchors[i])
-        q = unit(candidates[j]) @ unit(candidates[i])
+    for j in negative_rows(labels, i):
+        s = l2_normalize(candidates[j]) @ l2_normalize(anchors[i])
+        q = l2_normalize(candidates[j]) @ l2_normalize(candidates[i])
         if form == "hinge":
             t = s - p + m_l
         else:
@@ -79,45 +83,49 @@ def row_score(
     return total / count if count and float(p.detach()) > m_u else zero
 
 
-def regauged(sets: dict[str, Tensor], labels: Sequence[int], form: str = "hinge") -> dict[str, list[Tensor]]:
+def bilateral_scores(
+    embeddings: dict[str, Tensor], labels: Sequence[int], form: str = "hinge"
+) -> dict[str, list[Tensor]]:
     """Section 6.3: R_i of every pairing."""
     found = {}
     for name, (a, b) in PAIRS.items():
         rows = []
         for i in range(len(labels)):
-            one = row_score(sets[a], sets[b], labels, i, form)
-            other = row_score(sets[b], sets[a], labels, i, form)
+            one = row_score(embeddings[a], embeddings[b], labels, i, form)
+            other = row_score(embeddings[b], embeddings[a], labels, i, form)
             present = int(one.detach() != 0) + int(other.detach() != 0)
             rows.append((one + other) / present if present else one + other)
         found[name] = rows
     return found
 
 
-def regauging(
-    sets: dict[str, Tensor], labels: Sequence[int], weights: Sequence[float], form: str = "hinge"
+def regauging_terms(
+    embeddings: dict[str, Tensor], labels: Sequence[int], weights: Sequence[float], form: str = "hinge"
 ) -> dict[str, Tensor]:
     """Section 6.4: the three terms, each weight on its own row."""
     terms = {}
     names = {"cross": "trip_cross", "face": "trip_intra_v", "voice": "trip_intra_a"}
-    for name, rows in regauged(sets, labels, form).items():
+    for name, rows in bilateral_scores(embeddings, labels, form).items():
         products = [10 * row * weight for row, weight in zip(rows, weights)]
         present = [product for product in products if product.detach() != 0]
         terms[names[name]] = torch.stack(present).mean() if present else torch.stack(rows).sum()
     return terms
 
 
-def hits(sets: dict[str, Tensor], labels: Sequence[int]) -> list[tuple[int, int]]:
+def count_hits(embeddings: dict[str, Tensor], labels: Sequence[int]) -> list[tuple[int, int]]:
     """Section 7: (ranked right, comparisons) of every row, faces asked by voices."""
     found = []
     for i in range(len(labels)):
-        asked = unit(sets["voice"][i])
-        right = unit(sets["face"][i]) @ asked
-        others = negatives(labels, i)
-        found.append((sum(bool(unit(sets["face"][j]) @ asked < right) for j in others), len(others)))
+        asked = l2_normalize(embeddings["voice"][i])
+        right = l2_normalize(embeddings["face"][i]) @ asked
+        others = negative_rows(labels, i)
+        found.append(
+            (sum(bool(l2_normalize(embeddings["face"][j]) @ asked < right) for j in others), len(others))
+        )
     return found
 
 
-def density(rates: Sequence[float]) -> list[float]:
+def normal_density(rates: Sequence[float]) -> list[float]:
     """Section 7: normal law around one deviation below the mean, at every rate."""
     mean = math.fsum(rates) / len(rates)
     spread = math.sqrt(math.fsum((rate - mean) ** 2 for rate in rates) / (len(rates) - 1))

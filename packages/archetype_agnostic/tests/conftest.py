@@ -10,19 +10,19 @@ from archetype_agnostic.__main__ import COMMANDS
 from voiceface.testing import fault_injection, runs
 from voiceface.testing.commands import CommandRunner, command_runner
 
-TINY = (
+TINY_OVERRIDES = (
     "model.face.image_size=32",
     "model.face.widths=[4,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
-    "model.face.hidden=16",
+    "model.face.hidden_dim=16",
     "model.voice.widths=[4,4,8,8]",
     "model.voice.blocks=[1,1,1,1]",
-    "model.voice.hidden=16",
+    "model.voice.hidden_dim=16",
     "model.embedding_dim=16",
     "data.clip_samples=16000",
     "data.crop_samples=[8000,12000]",
     "data.in_memory=true",
-    "regauging.start=2",
+    "regauging.start_step=2",
     "equilibrium.warm_up=2",
     "equilibrium.update_interval=2",
     "training.batch_size=8",
@@ -41,7 +41,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Overrides that make any bundled configuration a matter of a second; all three components act."""
-    return TINY
+    return TINY_OVERRIDES
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +59,7 @@ def call() -> CommandRunner:
 @pytest.fixture(scope="session")
 def train(call: CommandRunner, people: Path) -> CommandRunner:
     """`archetype_agnostic train` on the people with tiny networks; words come last and win."""
-    return runs.training_runner(call, people, TINY, "main")
+    return runs.training_runner(call, people, TINY_OVERRIDES, "main")
 
 
 @pytest.fixture(scope="session")

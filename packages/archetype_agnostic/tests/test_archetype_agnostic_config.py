@@ -49,7 +49,7 @@ def test_main_has_the_published_numbers() -> None:
         "loss.temperature": 0.5,
         "loss.cross_constant": 5.4,
         "loss.intra_constant": 6.0,
-        "regauging.start": 6888,
+        "regauging.start_step": 6888,
         "regauging.trust_threshold": 0.15,
         "regauging.margin": 0.2,
         "regauging.inner_margin": 0.15,
@@ -73,10 +73,10 @@ def test_main_has_the_published_numbers() -> None:
 def test_all_three_components_act_before_the_end(name: str) -> None:
     config = read(name)
     assert config.regauging.enabled and config.regauging.differentiable
-    assert config.regauging.start < config.training.max_steps
+    assert config.regauging.start_step < config.training.max_steps
     assert config.equilibrium.enabled and config.equilibrium.hit_counting != "never"
     assert config.equilibrium.warm_up % config.equilibrium.update_interval == 0
-    assert config.equilibrium.warm_up <= config.regauging.start
+    assert config.equilibrium.warm_up <= config.regauging.start_step
 
 
 def test_small_sets_change_the_size_of_things_and_not_the_method() -> None:
@@ -89,7 +89,7 @@ def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path:
     words = ["--cfg", "main", "--data", people, "--out", tmp_path / "run", "regauging.strat=3"]
     assert call("train", *words) == 1
     message = capsys.readouterr().err
-    assert "regauging.strat" in message and "regauging.start" in message
+    assert "regauging.strat" in message and "regauging.start_step" in message
     assert not (tmp_path / "run").exists()
 
 
@@ -108,7 +108,7 @@ def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path:
         (["stopping.patience=1"], ["stopping.patience", "2"]),
         (
             ["stopping.rule=patience", "training.validation_interval=null"],
-            ["stopping.rule", "validate_every"],
+            ["stopping.rule", "training.validation_interval"],
         ),
         (["model.face.arch=ir34"], ["model.face.arch", "ir50"]),
     ],

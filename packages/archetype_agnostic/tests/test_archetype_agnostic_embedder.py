@@ -96,7 +96,7 @@ def test_bundled_weights_are_half_as_large_and_nearly_the_same(
 
 def test_without_a_name_the_bundled_weights_are_read_or_missed_clearly() -> None:
     if (resources.files("archetype_agnostic") / "weights" / "population.safetensors").is_file():
-        assert "invented people" in archetype_agnostic.load().disclaimer
+        assert "(the synthetic population)" in archetype_agnostic.load().disclaimer
     else:
         with pytest.raises(CheckpointError, match="brings no weights: name a weights file"):
             archetype_agnostic.load()

@@ -56,13 +56,13 @@ def test_similarities_are_cosines_of_the_named_sets(labels: list[int], seed: int
     found = compute_similarities(**sets, labels=torch.tensor(labels))
     for place, (anchors, candidates) in enumerate(DIRECTIONS):
         for i in range(len(labels)):
-            assert found.length[place, i] == pytest.approx(float(sets[anchors][i].norm()))
+            assert found.anchor_norm[place, i] == pytest.approx(float(sets[anchors][i].norm()))
             for j in range(len(labels)):
-                cosine = slow.unit(sets[candidates][j]) @ slow.unit(sets[anchors][i])
-                within = slow.unit(sets[candidates][j]) @ slow.unit(sets[candidates][i])
+                cosine = slow.l2_normalize(sets[candidates][j]) @ slow.l2_normalize(sets[anchors][i])
+                within = slow.l2_normalize(sets[candidates][j]) @ slow.l2_normalize(sets[candidates][i])
                 assert float(found.cross[place, i, j]) == pytest.approx(float(cosine), abs=1e-12)
-                assert float(found.within[place, i, j]) == pytest.approx(float(within), abs=1e-12)
-                assert bool(found.same[i, j]) == (labels[i] == labels[j])
+                assert float(found.intra_candidate[place, i, j]) == pytest.approx(float(within), abs=1e-12)
+                assert bool(found.same_identity[i, j]) == (labels[i] == labels[j])
 
 
 @settings(max_examples=25, deadline=None)
@@ -70,7 +70,7 @@ def test_similarities_are_cosines_of_the_named_sets(labels: list[int], seed: int
 def test_both_terms_and_their_gradients_are_the_formula_with_any_labels(labels: list[int], seed: int) -> None:
     sets = draw(len(labels), seed=seed)
     ours = mean_terms(aasm_losses(compute_similarities(**sets, labels=torch.tensor(labels)), 0.3, 4.0, 7.0))
-    theirs = slow.aasm(sets, labels, 0.3, 4.0, 7.0)
+    theirs = slow.aasm_terms(sets, labels, 0.3, 4.0, 7.0)
     assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-12)
     mine, other = (gradients(terms["crosssp_loss"] + 2 * terms["sim_loss"], sets) for terms in (ours, theirs))
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(mine, other))
@@ -86,7 +86,7 @@ def test_the_whole_objective_and_its_gradient_are_the_formulas(
     found = compute_similarities(**sets, labels=torch.tensor(labels))
     scores = bilateral_scores(compute_row_scores(found, form))  # type: ignore[arg-type]
     ours = mean_terms(aasm_losses(found)) | regauging_terms(scores, weights)
-    theirs = slow.aasm(sets, labels) | slow.regauging(sets, labels, weights.tolist(), form)
+    theirs = slow.aasm_terms(sets, labels) | slow.regauging_terms(sets, labels, weights.tolist(), form)
     assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-10, abs=1e-12)
     mine, other = (gradients(torch.stack(list(terms.values())).sum(), sets) for terms in (ours, theirs))
     assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-11) for a, b in zip(mine, other))
@@ -132,7 +132,9 @@ def test_anchors_a_thousand_long_stay_finite_where_the_plain_sum_overflows() -> 
     found = compute_similarities(**sets)
     plain = torch.log(
         5.4
-        + torch.exp((found.cross[0] - found.positives[0][:, None]) * found.length[0][:, None] / 0.5).sum(1)
+        + torch.exp((found.cross[0] - found.positives[0][:, None]) * found.anchor_norm[0][:, None] / 0.5).sum(
+            1
+        )
     )
     assert torch.isinf(plain).any()
     losses = aasm_losses(found)
@@ -141,7 +143,7 @@ def test_anchors_a_thousand_long_stay_finite_where_the_plain_sum_overflows() -> 
     double = compute_similarities(**{name: rows.detach().double() for name, rows in sets.items()})
     assert torch.allclose(losses.double(), aasm_losses(double), rtol=1e-4)
     worst = int(plain.argmax())  # far from zero the loss is the largest gap
-    gap = (double.cross[0, worst].max() - double.positives[0, worst]) * double.length[0, worst] / 0.5
+    gap = (double.cross[0, worst].max() - double.positives[0, worst]) * double.anchor_norm[0, worst] / 0.5
     assert losses[0, worst].item() == pytest.approx(float(gap), rel=1e-3)
 
 
@@ -223,7 +225,7 @@ def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
 def test_two_people_are_enough() -> None:
     sets = draw(2, seed=5)
     found = compute_similarities(**sets)
-    theirs = slow.aasm(sets, [0, 1]) | slow.regauging(sets, [0, 1], [1, 1])
+    theirs = slow.aasm_terms(sets, [0, 1]) | slow.regauging_terms(sets, [0, 1], [1, 1])
     ours = mean_terms(aasm_losses(found)) | regauging_terms(bilateral_scores(compute_row_scores(found)))
     assert numbers(ours) == pytest.approx(numbers(theirs))
 
@@ -233,7 +235,7 @@ def test_two_people_are_enough() -> None:
 def test_hits_are_counted_by_comparing(labels: list[int], seed: int) -> None:
     sets = draw(len(labels), seed=seed)
     right, compared = count_hits(compute_similarities(**sets, labels=torch.tensor(labels)))
-    assert list(zip(right.tolist(), compared.tolist())) == slow.hits(sets, labels)
+    assert list(zip(right.tolist(), compared.tolist())) == slow.count_hits(sets, labels)
 
 
 def test_a_tie_is_no_hit_and_hits_carry_no_gradient() -> None:

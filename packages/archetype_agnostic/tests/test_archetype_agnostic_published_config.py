@@ -155,10 +155,10 @@ def test_the_published_run_is_our_bundled_published() -> None:
     found = translate(TRAINING)
     assert to_dict(found.config) == bundled()
     assert found.voice_folder == "voxceleb1_id"
-    assert found.places["face backbone"] == "weights/ir152.pth"
-    assert found.places["voice backbone"] == "weights/baseline_lite_ap.model"
-    assert found.places["weights of the test"].endswith("model_best_epoch_xx.pth.tar")
-    assert found.places["pictures"] == "data/VGG_ALL_FRONTAL"
+    assert found.paths["face backbone"] == "weights/ir152.pth"
+    assert found.paths["voice backbone"] == "weights/baseline_lite_ap.model"
+    assert found.paths["weights of the test"].endswith("model_best_epoch_xx.pth.tar")
+    assert found.paths["pictures"] == "data/VGG_ALL_FRONTAL"
 
 
 def test_the_evaluation_only_dialect_takes_the_published_defaults() -> None:
@@ -168,11 +168,11 @@ def test_the_evaluation_only_dialect_takes_the_published_defaults() -> None:
     assert theirs["evaluation"].pop("validation_list") == "match_v2f_2_test"
     for key in ("lists", "validation_list"):
         del ours["evaluation"][key]
-    ours["training"]["validate_from"] = 15_000  # as the code has it where the key is absent
+    ours["training"]["validation_start"] = 15_000  # as the code has it where the key is absent
     assert theirs == ours
     assert found.voice_folder == "vggface1_id"
-    assert found.places["weights of the evaluation"] == "./save/checkpoint_best.pth.tar"
-    assert found.places["recordings of the evaluation"] == "data/voices_test"
+    assert found.paths["weights of the evaluation"] == "./save/checkpoint_best.pth.tar"
+    assert found.paths["recordings of the evaluation"] == "data/voices_test"
 
 
 @pytest.mark.parametrize(
@@ -182,16 +182,16 @@ def test_the_evaluation_only_dialect_takes_the_published_defaults() -> None:
         ("models.Arch.eqm.m_u", 0.3, "regauging.trust_threshold", 0.3),
         ("models.Arch.eqm.m_l", 0.4, "regauging.margin", 0.4),
         ("models.Arch.eqm.H", False, "regauging.form", "circle"),
-        ("models.regauge_iter", 7, "regauging.start", 7),
+        ("models.regauge_iter", 7, "regauging.start_step", 7),
         ("models.weighted_enabled", False, "equilibrium.enabled", False),
         ("models.Arch.vNet.freeze", True, "training.freeze", ["face"]),
         ("models.Arch.vNet.pretrained.model", "IR_50", "model.face.arch", "ir50"),
         ("models.Arch.vNet.pretrained.model", "IR_SE_101", "model.face.squeeze_excitation", True),
-        ("training.weight_update_iter", -1, "equilibrium.update_interval", -1),
+        ("training.weight_update_iter", -1, "equilibrium.update_interval", None),
         ("training.warm_up", 5, "equilibrium.warm_up", 5),
         ("training.optimizer.weight_decay", "5e-4", "optimiser.weight_decay", 5e-4),
         ("training.optimizer.lr_decay_iter", [3], "schedule.milestones", [3]),
-        ("validation.val_iter", -1, "stopping.rule", "max_iter"),
+        ("validation.val_iter", -1, "stopping.rule", "max_steps"),
         ("testing.test_lists", ["match_v2f_2_test"], "evaluation.lists", ["match_v2f_2_test"]),
     ],
 )
@@ -213,7 +213,7 @@ def test_values_arrive(path: str, value: object, ours: str, expected: object) ->
         ("dataset.modal", "image", "only 'both'"),
         ("dataset.input_size", [224, 224], r"only \[112, 112\]"),
         ("models.Arch.aNet.output_channel", 64, "one output_channel"),
-        ("training.max_steps", "many", "max_iter"),
+        ("training.max_iter", "many", "max_steps"),
     ],
 )
 def test_what_cannot_be_translated_is_named(path: str, value: object, words: str) -> None:

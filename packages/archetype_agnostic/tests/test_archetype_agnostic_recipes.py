@@ -43,7 +43,12 @@ def test_every_key_is_written_out_and_named_after_its_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_made_tiny_it_trains_two_steps(name: str, train: Callable[..., int], tmp_path: Path) -> None:
-    words = ["training.max_steps=2", "regauging.start=1", "schedule.warm_up=0", "stopping.rule=max_iter"]
+    words = [
+        "training.max_steps=2",
+        "regauging.start_step=1",
+        "schedule.warm_up=0",
+        "stopping.rule=max_steps",
+    ]
     assert train(tmp_path / "run", *words, cfg=name) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1]
@@ -74,7 +79,7 @@ def test_main_has_the_published_numbers() -> None:
             "loss.temperature": 0.5,
             "loss.cross_constant": 5.4,
             "loss.intra_constant": 6.0,
-            "regauging.start": 6888,
+            "regauging.start_step": 6888,
             "regauging.form": "hinge",
             "regauging.trust_threshold": 0.15,
             "regauging.margin": 0.2,
@@ -87,8 +92,8 @@ def test_main_has_the_published_numbers() -> None:
             "training.batch_size": 20,
             "training.max_steps": 27_000,
             "model.face.arch": "ir152",
-            "model.face.hidden": 256,
-            "model.voice.hidden": 128,
+            "model.face.hidden_dim": 256,
+            "model.voice.hidden_dim": 128,
         }.items()
     )
     assert load("main").schedule.milestones == (6888, 9888)
@@ -102,9 +107,9 @@ def test_small_recipes_use_all_three_components(preset: str) -> None:
     )
     length = config.training.max_steps
     assert config.regauging.enabled and config.regauging.differentiable
-    assert config.regauging.start <= 0.8 * length
+    assert config.regauging.start_step <= 0.8 * length
     refreshes = [step for step in range(length) if eqm.is_due(step)]
-    assert len(refreshes) >= 2 and refreshes[0] <= config.regauging.start
+    assert len(refreshes) >= 2 and refreshes[0] <= config.regauging.start_step
     per_epoch = SMALL[preset] // config.training.batch_size
     assert refreshes[0] >= per_epoch  # everybody has been compared by then
     assert config.training.batch_size <= SMALL[preset]

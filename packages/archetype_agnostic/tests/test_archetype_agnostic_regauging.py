@@ -89,7 +89,7 @@ def test_row_scores_are_the_formula_with_any_labels(labels: list[int], seed: int
     ours = bilateral_scores(
         compute_row_scores(compute_similarities(**sets, labels=torch.tensor(labels)), form)
     )  # type: ignore[arg-type]
-    theirs = slow.regauged(sets, labels, form)
+    theirs = slow.bilateral_scores(sets, labels, form)
     for place, name in enumerate(PAIRINGS):
         assert torch.allclose(ours[place], torch.stack(theirs[name]), atol=1e-12), name
 

@@ -22,7 +22,7 @@ WORDS = (
     "training.checkpoint_interval=3",
     "training.validation_interval=4",
     "training.validation_start=4",
-    "regauging.start=3",
+    "regauging.start_step=3",
     "regauging.trust_threshold=-1.0",  # a fresh network has loose pairs, too
     "equilibrium.warm_up=2",
     "equilibrium.update_interval=5",  # a refresh before step 5: counters are full at every save before
@@ -127,7 +127,7 @@ def test_loader_processes_change_nothing(trial: InterruptibleRun, tmp_path: Path
             "equilibrium.hit_counting=last_window",
             "equilibrium.hit_counting: 'always' there, 'last_window' now",
         ),
-        ("regauging.start=4", "regauging.start: 3 there, 4 now"),
+        ("regauging.start_step=4", "regauging.start_step: 3 there, 4 now"),
     ],
 )
 def test_another_configuration_is_no_resumption(
@@ -176,14 +176,14 @@ def keep_counters(words: list[str], errors: str, environment: dict[str, str]) ->
     """The training command; each process leaves its identity weights and counters beside the errors."""
     from archetype_agnostic.equilibrium import Equilibrium
 
-    plain = Equilibrium.observe
+    plain = Equilibrium.add_counts
 
     def observe(eqm: Equilibrium, *counts: torch.Tensor) -> None:
         plain(eqm, *counts)
         kept = {name: value.tolist() for name, value in eqm.state_dict().items()}
         Path(f"{errors}.{environment['RANK']}").write_text(json.dumps(kept))
 
-    Equilibrium.observe = observe  # type: ignore[method-assign,assignment]
+    Equilibrium.add_counts = observe  # type: ignore[method-assign,assignment]
     fault_injection.run_as_program("archetype_agnostic.train", words, errors, environment)
 
 
@@ -191,7 +191,7 @@ def test_processes_that_compare_their_own_rows_share_their_counts(
     trial: InterruptibleRun, start: Call, tmp_path: Path
 ) -> None:
     out, errors = tmp_path / "run", tmp_path / "errors"
-    words = trial.build_arguments(out, SLOW, "loss.negatives=own")
+    words = trial.build_arguments(out, SLOW, "loss.negatives=local")
     fault_injection.run_in_two_processes(start, keep_counters, words, errors)
     mine, other = (json.loads(Path(f"{errors}.{rank}").read_text()) for rank in "01")
     assert mine == other

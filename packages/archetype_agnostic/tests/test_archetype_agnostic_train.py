@@ -80,7 +80,7 @@ def step(tiny: tuple[str, ...], tmp_path: Path) -> Iterator[Step]:
 # a run
 
 
-def test_a_run_stops_exactly_at_max_iter(trained: Path) -> None:
+def test_a_run_stops_exactly_at_max_steps(trained: Path) -> None:
     assert [row["step"] for row in lines(trained, "total_loss")] == [0, 1, 2, 3, 4, 5]
     model = load_model(trained / "model.safetensors")
     assert model.extra["step"] == 6
@@ -147,7 +147,7 @@ def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
     extra = load_model(trained / "model.safetensors").extra
     corpus = load_split(people, "train")
     assert extra["names"] == [person.identity.face_id for person in corpus.records]
-    assert "invented people" in extra["disclaimer"]
+    assert "(the synthetic population)" in extra["disclaimer"]
 
 
 def test_a_start_gives_its_networks_but_not_its_identity_weights(
@@ -166,8 +166,8 @@ def test_a_start_gives_its_networks_but_not_its_identity_weights(
 
 
 def test_terms_of_a_step_begin_with_the_regauging(step: Step) -> None:
-    before, _, _ = step("regauging.start=6", at=5)
-    from_then_on, _, _ = step("regauging.start=6", at=6)
+    before, _, _ = step("regauging.start_step=6", at=5)
+    from_then_on, _, _ = step("regauging.start_step=6", at=6)
     never, _, _ = step("regauging.enabled=false", at=5)
     assert set(before) == set(never) == AASM | {"total_loss", "negative_hit_rate"}
     assert set(from_then_on) == set(before) | TRIPS
@@ -274,7 +274,7 @@ def test_both_clips_have_crops_of_their_own(tiny: tuple[str, ...], step: Step) -
         def autocast(self) -> Any:
             return torch.no_grad()
 
-        def backward(self, *_: Any, **__: Any) -> None: ...
+        def backward_and_step(self, *_: Any, **__: Any) -> None: ...
 
     train_step(config, Here(), model, batch(), None, 5)  # type: ignore[arg-type]
     expected = [end - first for first, end in (sample_crop(data, 1, 5, which) for which in (0, 1))]
@@ -311,7 +311,7 @@ def test_both_branches_frozen_leave_nothing_to_learn(train: Call, tmp_path: Path
 
 
 def test_the_published_variant_runs_and_learns_by_the_contrast_alone(train: Call, tmp_path: Path) -> None:
-    plain = ["training.max_steps=4", "stopping.rule=max_iter"]
+    plain = ["training.max_steps=4", "stopping.rule=max_steps"]
     assert train(tmp_path / "published", *plain, cfg="published") == 0
     words = [*plain, "regauging.enabled=false"]
     assert train(tmp_path / "contrast", *words, cfg="published") == 0
@@ -352,7 +352,7 @@ def test_patience_ends_a_run_once_accuracies_no_longer_rise(
     assert saved == ["step_000001", "step_000005", "step_000009"]
 
 
-def test_patience_finishes_the_epoch_and_waits_for_max_iter(
+def test_patience_finishes_the_epoch_and_waits_for_max_steps(
     train: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(monkeypatch, *[0.5] * 9)
@@ -363,7 +363,7 @@ def test_patience_finishes_the_epoch_and_waits_for_max_iter(
 def test_patience_without_validations_is_refused(train: Call, tmp_path: Path, capsys: Any) -> None:
     assert train(tmp_path / "run", "stopping.rule=patience") == 1
     message = capsys.readouterr().err
-    assert "training.validation_interval -1" in message and "stopping.rule=max_iter" in message
+    assert "training.validation_interval is null" in message and "stopping.rule=max_steps" in message
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_people_invented_in_memory_can_be_trained_on(
     tiny: tuple[str, ...], call: Call, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "voiceface.runtime.process_pool.default_workers", lambda: 1
+        "voiceface.runtime.process_pool.available_cpu_count", lambda: 1
     )  # processes take longer to start
     words = ["--cfg", "quick", "--device", "cpu", *tiny, "training.max_steps=3", "schedule.warm_up=0"]
     bad = call("train", "--population", "none", "--out", tmp_path / "n", *words)
@@ -409,5 +409,5 @@ def test_people_invented_in_memory_can_be_trained_on(
     out = tmp_path / "memory"
     assert call("train", "--population", "tiny", "--out", out, *words) == 0
     loaded = load_model(out / "model.safetensors")
-    assert len(loaded.extra["names"]) == 16 and "invented people" in loaded.extra["disclaimer"]
+    assert len(loaded.extra["names"]) == 16 and "(the synthetic population)" in loaded.extra["disclaimer"]
     assert set(lines(out, "total_loss")[-1]) >= TRIPS

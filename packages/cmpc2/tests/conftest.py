@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from voiceface.testing import fault_injection, runs
 from voiceface.testing.commands import CommandRunner, command_runner
 
-TINY = (
+TINY_OVERRIDES = (
     "model.face.image_size=32",
     "model.face.widths=[4,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
@@ -40,7 +40,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Overrides that make any bundled configuration a matter of a second; all terms act."""
-    return TINY
+    return TINY_OVERRIDES
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def call() -> CommandRunner:
 @pytest.fixture(scope="session")
 def train(call: CommandRunner, people: Path) -> CommandRunner:
     """`cmpc2 train` on the people with tiny networks; words come last and win."""
-    return runs.training_runner(call, people, TINY, "main")
+    return runs.training_runner(call, people, TINY_OVERRIDES, "main")
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def trained(train: CommandRunner, tmp_path_factory: pytest.TempPathFactory) -> P
 def processes() -> ForkServerContext:
     """Processes that start with everything imported and no state of this one."""
     return fault_injection.preloaded_processes(
-        *(f"cmpc2.{module}" for module in ("train", "embedder", "sources", "memory"))
+        *(f"cmpc2.{module}" for module in ("train", "embedder", "training_data", "memory"))
     )
 
 

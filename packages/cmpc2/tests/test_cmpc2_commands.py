@@ -76,7 +76,7 @@ def test_nearest_prints_videos_of_near_prototypes(
 def test_nearest_works_with_the_bundled_model(call: Call, voice: Path, capsys: Any) -> None:
     assert call("nearest", voice) == 0
     said = capsys.readouterr()
-    assert "nearest prototypes" in said.out and "invented people" in said.err
+    assert "nearest prototypes" in said.out and "(the synthetic population)" in said.err
     memory, table = load_prototype_memory(None, None, None)
     assert len(memory.assignment[0]) == len(table) and len(memory.centroids) == 3
 

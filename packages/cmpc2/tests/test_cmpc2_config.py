@@ -4,7 +4,7 @@ import math
 
 import pytest
 from cmpc2.config import ClusteringConfig, Cmpc2Config
-from cmpc2.schedule import warm_cosine_cycles
+from cmpc2.schedule import cosine_warmup_cycles
 from voiceface.runtime.config import ConfigError, load_config, to_dict
 from voiceface.testing.configurations import assert_complete, changed_values, load_bundled_values
 
@@ -30,11 +30,11 @@ def test_published_differs_from_main_by_the_published_slips_alone() -> None:
         "clustering.lifetime": "one_step",
         "clustering.init": "first",
         "clustering.empty_clusters": "nan",
-        "clustering.final": "published",
+        "clustering.final_assignment": "published",
         "training.sampling": "replacement",
-        "training.best": "lowest_loss",
+        "training.best_checkpoint": "lowest_loss",
         "evaluation.tie_breaking": "first",
-        "evaluation.error_rate": "corner",
+        "evaluation.eer_method": "corner",
     }
 
 
@@ -51,10 +51,10 @@ def test_the_first_clustering_comes_when_published() -> None:
         ("optimiser.warm_up=25000", "does not fit into a cycle of 25000"),
         ("clustering.num_clusters=[5,5]", "expected different numbers"),
         ("clustering.num_clusters=[]", "expected different numbers"),
-        ("training.best=validation", "set training.validation_interval"),
+        ("training.best_checkpoint=validation", "set training.validation_interval"),
         ("loss.temperature=0", "loss.temperature"),
         ("memory.momentum=1.5", "memory.momentum"),
-        ("loss.contrst=all", "did you mean loss.prototype_negatives"),
+        ("loss.prototype_negative=all", "loss.prototype_negatives"),
         ("data.voice.frontend=mel", "data.voice.frontend"),
         ("model.face.arch=resnet20", "model.face.arch"),
     ],
@@ -69,7 +69,7 @@ def test_a_pair_of_momenta_can_be_given() -> None:
 
 
 def test_the_rate_rises_falls_and_begins_again() -> None:
-    rate = warm_cosine_cycles(5e-3, 1e-4, 25000, 2500)
+    rate = cosine_warmup_cycles(5e-3, 1e-4, 25000, 2500)
     assert rate(0) == 1e-4 and rate(2500) == 5e-3 and rate(25000) == 1e-4
     assert rate(1250) == pytest.approx((5e-3 + 1e-4) / 2) == pytest.approx(rate(2500 + 11250))
     assert rate(24999) == pytest.approx(1e-4, rel=1e-4)
@@ -79,4 +79,4 @@ def test_the_rate_rises_falls_and_begins_again() -> None:
         rate(s) > rate(s + 1) for s in range(2500, 24999)
     )
     with pytest.raises(ValueError, match="does not fit"):
-        warm_cosine_cycles(1.0, 0.0, 5, 5)
+        cosine_warmup_cycles(1.0, 0.0, 5, 5)

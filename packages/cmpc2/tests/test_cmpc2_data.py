@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cmpc2.audio_frontend import load_log_mel
 from cmpc2.config import Cmpc2Config, DataConfig
-from cmpc2.data import PairDataset, SamplingWithReplacement, synthetic_pairs
-from cmpc2.lookup import read_training_table, write_training_table
-from cmpc2.pictures import visual_preprocess
-from cmpc2.sources import load_training_data
+from cmpc2.data import PairDataset, SamplingWithReplacement, synthetic_training_set
+from cmpc2.image_frontend import visual_preprocess
+from cmpc2.prototype_retrieval import read_training_table, write_training_table
+from cmpc2.training_data import load_training_data
 from cmpc2.videos import Video, VideoError, VideoSet, exchange_images, videos_from_corpus, videos_from_table
-from cmpc2.voices import load_log_mel
 from voiceface.association.data import load_split
 from voiceface.runtime.config import load_config
 
@@ -28,19 +28,19 @@ def videos(people: Path) -> VideoSet:
 
 
 def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSet) -> None:
-    assert len(videos) > len(videos.identities) == 8
+    assert len(videos) > len(videos.identity_names) == 8
     for video in videos.videos:
         assert video.voices and video.faces
-        assert all(path.startswith(f"{video.voice_id}/{video.video}/") for path in video.voices)
-        assert all(path.startswith(f"{video.identity}/1.6/{video.video}/") for path in video.faces)
-    assert len({video.video for video in videos.videos}) == len(videos)
-    names = [(video.identity, video.video) for video in videos.videos]
+        assert all(path.startswith(f"{video.voice_id}/{video.video_id}/") for path in video.voices)
+        assert all(path.startswith(f"{video.identity}/1.6/{video.video_id}/") for path in video.faces)
+    assert len({video.video_id for video in videos.videos}) == len(videos)
+    names = [(video.identity, video.video_id) for video in videos.videos]
     assert names == sorted(names), "people in table order, videos sorted"
 
 
 def test_a_populations_numbered_pictures_belong_to_the_same_videos(people: Path, videos: VideoSet) -> None:
     numbered = videos_from_corpus(load_split(people, "train"), people)
-    assert [v.video for v in numbered.videos] == [v.video for v in videos.videos]
+    assert [v.video_id for v in numbered.videos] == [v.video_id for v in videos.videos]
     for mine, other in zip(numbered.videos, videos.videos):
         ours = sorted((people / "faces" / path).read_bytes() for path in mine.faces)
         theirs = sorted((people / "unzippedFaces" / path).read_bytes() for path in other.faces)
@@ -56,17 +56,17 @@ def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, people: Path, ca
     corpus = load_split(people, "train", face_root=people / "unzippedFaces")
     first = corpus.records[0]
     strange = replace(first, voices=(*first.voices, f"{first.identity.voice_id}/lonely_vid_/00001.wav"))
-    found = videos_from_corpus(replace(corpus, people=(strange, *corpus.records[1:])))
-    assert "lonely_vid_" not in [video.video for video in found.videos]
+    found = videos_from_corpus(replace(corpus, records=(strange, *corpus.records[1:])))
+    assert "lonely_vid_" not in [video.video_id for video in found.videos]
     assert "left out 1 videos that have clips or pictures only: lonely_vid_" in caplog.text
 
 
 def test_memory_and_files_give_the_same_videos_and_draws(people: Path, tiny: tuple[str, ...]) -> None:
     config = config_of(tiny)
     sizes = {"train": 8, "val": 4, "test": 6, "picture_side": 32, "clip_seconds": 1.0}
-    memory = synthetic_pairs("tiny", config, progress=False, workers=1, **sizes)
-    files = load_training_data(config, data=people, splits=["train"], progress=False).pairs
-    assert memory.videos.table == files.videos.table
+    memory = synthetic_training_set("tiny", config, progress=False, workers=1, **sizes)
+    files = load_training_data(config, data=people, splits=["train"], progress=False).dataset
+    assert memory.videos.table_rows == files.videos.table_rows
     for index in (0, len(files) - 1):
         ours, theirs = (pairs.sample(index, np.random.default_rng(3)) for pairs in (memory, files))
         assert np.array_equal(ours["voice"], theirs["voice"]) and ours["index"] == theirs["index"] == index
@@ -74,7 +74,7 @@ def test_memory_and_files_give_the_same_videos_and_draws(people: Path, tiny: tup
 
 
 def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, people: Path) -> None:
-    data = DataConfig().model_copy(update={"voice": DataConfig().voice.model_copy(update={"frames": 40})})
+    data = DataConfig().model_copy(update={"voice": DataConfig().voice.model_copy(update={"num_frames": 40})})
     pairs = PairDataset(videos, data, 24, progress=False)
     seen = set()
     for seed in range(12):
@@ -142,14 +142,14 @@ def test_exchanged_pictures_are_those_of_other_videos(share: float) -> None:
 def test_a_training_table_names_videos_and_their_order(
     people: Path, videos: VideoSet, tmp_path: Path
 ) -> None:
-    rows = videos.table[::-1]
+    rows = videos.table_rows[::-1]
     write_training_table(tmp_path / "training.csv", rows)
     read = read_training_table(tmp_path / "training.csv")
     assert read == rows
     found = videos_from_table(read, people / "wav", people / "unzippedFaces")
-    assert [v.video for v in found.videos] == [v.video for v in videos.videos[::-1]]
+    assert [v.video_id for v in found.videos] == [v.video_id for v in videos.videos[::-1]]
     assert found.videos[0].faces == videos.videos[-1].faces
-    absent = rows[0]._replace(video="aaaaaaaaaaa")
+    absent = rows[0]._replace(video_id="aaaaaaaaaaa")
     with pytest.raises(VideoError, match=r"1 of 2 videos of the table.*aaaaaaaaaaa.*--missing skip"):
         videos_from_table([absent, rows[1]], people / "wav", people / "unzippedFaces")
     kept = videos_from_table([absent, rows[1]], people / "wav", people / "unzippedFaces", skip_missing=True)
@@ -160,7 +160,7 @@ def test_wrong_pairs_are_stated_in_the_notice(tiny: tuple[str, ...], people: Pat
     config = config_of(tiny, "data.mismatched_fraction=0.5")
     found = load_training_data(config, data=people, splits=["train"], progress=False)
     assert "50% of the training videos had the pictures of another video, on purpose" in found.disclaimer
-    assert "invented people" in found.disclaimer
+    assert "(the synthetic population)" in found.disclaimer
 
 
 def test_no_videos_and_no_source_are_told(tiny: tuple[str, ...]) -> None:

@@ -188,7 +188,10 @@ def test_people_of_the_bank_are_marked(
     )
     assert marked.leaked == tuple(bank)
     assert training_overlap_warning(marked).startswith(f"2 of the {len(corpus)} evaluated people have videos")
-    assert "2 identities are in the training data" in marked.table() and "are in the training data" in caplog.text
+    assert (
+        "2 identities are in the training data" in marked.table()
+        and "are in the training data" in caplog.text
+    )
     assert marked.lists[0].main_metric.value == clean.lists[0].main_metric.value
 
 
@@ -255,7 +258,9 @@ def test_the_command_measures_every_published_list(
         ("retrieval", "v2f"),
         ("retrieval", "f2v"),
     ]
-    assert found["leaked_identities"] == [] and "invented people" in (out / "report.html").read_text()
+    assert (
+        found["leaked_identities"] == [] and "(the synthetic population)" in (out / "report.html").read_text()
+    )
 
 
 def test_the_command_takes_a_bank_and_warns(

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from cmpc2.memory import Memory
+from cmpc2.memory import MemoryBank
 from torch.nn.functional import normalize
 
 
-def memory(size: int = 12, momentum: float | tuple[float, float] = 0.5, seed: int = 0) -> Memory:
-    return Memory(size, 6, momentum, generator=torch.Generator().manual_seed(seed))
+def memory(size: int = 12, momentum: float | tuple[float, float] = 0.5, seed: int = 0) -> MemoryBank:
+    return MemoryBank(size, 6, momentum, generator=torch.Generator().manual_seed(seed))
 
 
 def test_banks_begin_with_different_unit_vectors() -> None:
@@ -58,9 +58,9 @@ def test_everything_is_saved_and_restored() -> None:
         assert torch.equal(one.banks[side], other.banks[side])
         assert one.clusterings is not None and other.clusterings is not None
         for mine, theirs in zip(getattr(one.clusterings, side), getattr(other.clusterings, side)):
-            for name, value in mine.tensors().items():
-                assert torch.equal(value, theirs.tensors()[name])
-    one.forget_clusterings()
+            for name, value in mine.to_dict().items():
+                assert torch.equal(value, theirs.to_dict()[name])
+    one.clear_clusterings()
     other.load_state_dict(one.state_dict())
     assert other.clusterings is None
 
@@ -72,7 +72,7 @@ def test_banks_of_another_size_are_refused() -> None:
 
 def test_a_memory_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="training set is empty"):
-        Memory(0, 6)
+        MemoryBank(0, 6)
 
 
 def test_clusterings_follow_from_their_seed() -> None:

@@ -10,7 +10,7 @@ from cmpc2.prototypes import assign_to_centres, cluster, concentration, kmeans
 from sklearn.cluster import KMeans
 from torch.nn.functional import normalize
 
-PUBLISHED: dict[str, Any] = {"start": "first", "empty": "nan", "final": "published"}
+PUBLISHED: dict[str, Any] = {"init": "first", "empty_clusters": "nan", "final_assignment": "published"}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -23,38 +23,38 @@ def test_the_same_start_leads_where_scikit_learn_ends(clusters: int) -> None:
     theirs = KMeans(clusters, init=points[:clusters].numpy(), n_init=1, max_iter=300, tol=0).fit(
         points.numpy()
     )
-    ours = kmeans(points, clusters, iterations=300, start="first")
+    ours = kmeans(points, clusters, num_iterations=300, init="first")
     assert torch.equal(ours.assignment, torch.from_numpy(theirs.labels_).long())
     assert torch.allclose(ours.centroids, torch.from_numpy(theirs.cluster_centers_))
     assert float(ours.distance.sum()) == pytest.approx(theirs.inertia_)
 
 
-@pytest.mark.parametrize("start", ["random", "plusplus"])
+@pytest.mark.parametrize("start", ["random", "k-means++"])
 def test_seeded_starts_are_about_as_good_as_scikit_learns(start: Any) -> None:
     centres = 4 * torch.randn(12, 5, generator=seeded(1))
     points = centres.repeat(20, 1) + torch.randn(240, 5, generator=seeded(2))
     best = KMeans(12, n_init=10, random_state=0).fit(points.numpy()).inertia_
     ours = min(
-        float(kmeans(points, 12, start=start, generator=seeded(seed)).distance.sum()) for seed in range(5)
+        float(kmeans(points, 12, init=start, generator=seeded(seed)).distance.sum()) for seed in range(5)
     )
     assert ours < 1.3 * best
 
 
-@pytest.mark.parametrize("start", ["random", "plusplus", "first"])
+@pytest.mark.parametrize("start", ["random", "k-means++", "first"])
 def test_a_seed_gives_the_same_clusters_whatever_the_blocks(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = torch.randn(150, 6, generator=seeded())
-    whole = kmeans(points, 8, start=start, generator=seeded(5))
-    monkeypatch.setattr(cmpc2.prototypes, "BLOCK", 64)
-    pieces = kmeans(points, 8, start=start, generator=seeded(5))
+    whole = kmeans(points, 8, init=start, generator=seeded(5))
+    monkeypatch.setattr(cmpc2.prototypes, "MAX_DISTANCES", 64)
+    pieces = kmeans(points, 8, init=start, generator=seeded(5))
     assert torch.equal(whole.assignment, pieces.assignment)
     assert torch.allclose(whole.centroids, pieces.centroids)
 
 
 def test_every_point_is_assigned_to_its_nearest_returned_centre() -> None:
     points = torch.randn(100, 4, generator=seeded(3))
-    found = kmeans(points, 7, iterations=2, generator=seeded())
+    found = kmeans(points, 7, num_iterations=2, generator=seeded())
     table = torch.cdist(points.double(), found.centroids.double()) ** 2
     assert torch.equal(found.assignment, table.argmin(1))
     assert torch.allclose(found.distance.double(), table.min(1).values, atol=1e-5)
@@ -62,7 +62,7 @@ def test_every_point_is_assigned_to_its_nearest_returned_centre() -> None:
 
 def test_published_assignments_belong_to_the_centres_before_the_last_update() -> None:
     points = torch.randn(60, 3, generator=seeded(4))
-    found = kmeans(points, 5, iterations=1, **PUBLISHED)
+    found = kmeans(points, 5, num_iterations=1, **PUBLISHED)
     assert torch.equal(found.assignment, torch.cdist(points, points[:5]).argmin(1))
     for k in range(5):
         assert torch.allclose(found.centroids[k], points[found.assignment == k].mean(0), atol=1e-6)
@@ -83,14 +83,14 @@ def test_empty_clusters_are_filled_or_as_published_nan_for_good() -> None:
     assert int(broken.sum()) == 3
     assert not torch.isin(published.assignment, broken.nonzero().flatten()).any()
     assert published.distance.isfinite().all()
-    ours = kmeans(points, 8, start="first")
+    ours = kmeans(points, 8, init="first")
     assert ours.centroids.isfinite().all() and len(ours.assignment.unique()) == 8
 
 
 def test_copies_of_one_point_are_no_end() -> None:
     points = torch.ones(10, 3)
-    for start in ("first", "random", "plusplus"):
-        found = cluster(points, 4, start=start, generator=seeded())  # type: ignore[arg-type]
+    for start in ("first", "random", "k-means++"):
+        found = cluster(points, 4, init=start, generator=seeded())  # type: ignore[arg-type]
         assert (found.centroids == 1).all() and (found.distance == 0).all() and found.density.isfinite().all()
 
 
@@ -108,7 +108,12 @@ def test_more_clusters_than_points_are_told(clusters: int) -> None:
 
 
 def test_unknown_options_are_told() -> None:
-    for wrong in ({"start": "last"}, {"empty": "drop"}, {"final": "none"}, {"backend": "gpu"}):
+    for wrong in (
+        {"init": "last"},
+        {"empty_clusters": "drop"},
+        {"final_assignment": "none"},
+        {"backend": "gpu"},
+    ):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be one of"):
             kmeans(torch.randn(5, 2), 2, **wrong)  # type: ignore[arg-type]
 

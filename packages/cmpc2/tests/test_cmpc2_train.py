@@ -10,8 +10,8 @@ from typing import Any
 import cmpc2
 import pytest
 import torch
-from cmpc2.lookup import read_training_table
-from cmpc2.published import read_memory
+from cmpc2.prototype_retrieval import read_training_table
+from cmpc2.published import read_prototype_memory
 from voiceface.checkpoints.native import load_model, load_state
 from voiceface.testing import fault_injection, runs
 from voiceface.testing.fault_injection import InterruptibleRun
@@ -27,12 +27,15 @@ FILES = ("model.safetensors", "memory.safetensors")
 
 def test_a_run_leaves_model_memory_and_table(trained: Path) -> None:
     model = cmpc2.load_embedder(trained)
-    table, memory = read_training_table(trained / "training.csv"), read_memory(trained / "memory.safetensors")
+    table, memory = (
+        read_training_table(trained / "training.csv"),
+        read_prototype_memory(trained / "memory.safetensors"),
+    )
     assert (
         set(model.identity_names or ()) == {row.identity for row in table}
         and len(model.identity_names or ()) == 8
     )
-    assert "invented people" in model.disclaimer
+    assert "(the synthetic population)" in model.disclaimer
     assert [len(c) for c in memory.centroids] == [2, 3] and len(memory.assignment[0]) == len(table)
     stored = load_model(trained / "memory.safetensors", system="cmpc2", kind="memory")
     bank = stored.state["bank/face"]
@@ -58,7 +61,7 @@ def test_published_clusterings_serve_one_iteration(train: Call, tmp_path: Path) 
 
 
 def test_a_validation_list_judges_the_model(train: Call, tmp_path: Path) -> None:
-    words = ["training.max_steps=4", "training.validation_interval=2", "training.best=validation"]
+    words = ["training.max_steps=4", "training.validation_interval=2", "training.best_checkpoint=validation"]
     assert train(tmp_path / "run", *words) == 0
     judged = [row for row in read_log_without_clock(tmp_path / "run") if "val/matching_accuracy" in row]
     assert [row["step"] for row in judged] == [2, 4]

@@ -10,14 +10,14 @@ from seeking_shape.__main__ import COMMANDS
 from voiceface.testing import fault_injection, runs
 from voiceface.testing.commands import CommandRunner, command_runner
 
-TINY = (
+TINY_OVERRIDES = (
     "model.face.image_size=32",
     "model.face.widths=[4,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
-    "model.face.features=16",
+    "model.face.num_features=16",
     "model.voice.widths=[4,4,8,8]",
     "model.voice.blocks=[1,1,1,1]",
-    "model.voice.features=16",
+    "model.voice.num_features=16",
     "model.embedding_dim=16",
     "data.clip_samples=16000",
     "data.crop_samples=[8000,12000]",
@@ -38,7 +38,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def tiny() -> tuple[str, ...]:
     """Overrides that make any bundled configuration a matter of a second."""
-    return TINY
+    return TINY_OVERRIDES
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def call() -> CommandRunner:
 @pytest.fixture(scope="session")
 def train(call: CommandRunner, people: Path) -> CommandRunner:
     """`seeking_shape train` on the people with tiny networks; words come last and win."""
-    return runs.training_runner(call, people, TINY, "reweight")
+    return runs.training_runner(call, people, TINY_OVERRIDES, "reweight")
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,8 @@ def test_published_and_meant_differ_in_the_quirks_only() -> None:
 def test_the_two_steps_have_the_published_lengths() -> None:
     first, main = read("reweight"), read("main")
     assert (first.training.max_steps, main.training.max_steps) == (2400, 10_000)
-    assert (first.weights.update_interval, main.weights.update_interval) == (100, -1)
-    assert first.training.validation_interval == -1 and main.training.validation_interval == 2000
+    assert (first.weights.update_interval, main.weights.update_interval) == (100, None)
+    assert first.training.validation_interval is None and main.training.validation_interval == 2000
 
 
 def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path: Path, capsys: Any) -> None:
@@ -64,7 +64,7 @@ def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path:
         (["model.face.widths=[1,2]"], ["model.face.widths"]),
         (["training.freeze=[ear]"], ["training.freeze", "face"]),
         (["loss.loss_weight=[1,1]"], ["loss.loss_weight"]),
-        (["weights.initial_loss=deaf"], ["weights.initial_loss", "blind"]),
+        (["weights.initial_loss=deaf"], ["weights.initial_loss", "chance"]),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_expected(words: list[str], expected: list[str]) -> None:
@@ -89,5 +89,5 @@ def test_published_powers_of_ten_are_numbers(tmp_path: Path) -> None:
 
 
 def test_a_warm_up_longer_than_the_run_names_its_key():
-    with pytest.raises(ConfigError, match=r"schedule\.warm_up \d+ does not fit into training\.max_iter 3"):
+    with pytest.raises(ConfigError, match=r"schedule\.warm_up \d+ does not fit into training\.max_steps 3"):
         load_config("quick", SeekingShapeConfig, "seeking_shape", ["training.max_steps=3"])

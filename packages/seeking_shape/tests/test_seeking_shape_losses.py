@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seeking_shape.losses import (
     TERMS,
-    SampleLosses,
+    PerSampleLosses,
     apply_identity_weights,
     compute_sample_losses,
-    explicit_alignment_logits,
+    directional_alignment_loss,
     explicit_alignment_loss,
     implicit_alignment_loss,
 )
@@ -79,10 +79,10 @@ def test_only_the_anchor_keeps_its_length() -> None:
     face, voice = torch.randn(2, 4, 8, dtype=torch.float64)
     same = torch.eye(4, dtype=torch.bool)
     assert torch.allclose(
-        explicit_alignment_logits(voice, 7 * face, same), explicit_alignment_logits(voice, face, same)
+        directional_alignment_loss(voice, 7 * face, same), directional_alignment_loss(voice, face, same)
     )
     assert not torch.allclose(
-        explicit_alignment_logits(7 * voice, face, same), explicit_alignment_logits(voice, face, same)
+        directional_alignment_loss(7 * voice, face, same), directional_alignment_loss(voice, face, same)
     )
 
 
@@ -106,8 +106,8 @@ def test_a_margin_lowers_the_right_logit_only() -> None:
     )
 
 
-def random_losses() -> SampleLosses:
-    return SampleLosses(*(torch.rand(5) for _ in range(3)))
+def random_losses() -> PerSampleLosses:
+    return PerSampleLosses(*(torch.rand(5) for _ in range(3)))
 
 
 def test_equal_weights_make_both_weightings_the_plain_mean() -> None:
@@ -119,13 +119,13 @@ def test_equal_weights_make_both_weightings_the_plain_mean() -> None:
 
 
 def test_weightings_by_hand() -> None:
-    losses = SampleLosses(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 4.0]), torch.tensor([5.0, 7.0]))
+    losses = PerSampleLosses(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 4.0]), torch.tensor([5.0, 7.0]))
     weights = torch.tensor([0.0, 2.0])
     meant = apply_identity_weights(losses, weights)
     assert [float(meant[name]) for name in TERMS] == [3.0, 4.0, 7.0]
     published = apply_identity_weights(losses, weights, weighting="batch_mean")
     assert [float(published[name]) for name in TERMS] == [2.0, 3.0, 7.0]
-    scaled = apply_identity_weights(losses, weights, factors=(2, 0, 0.5))
+    scaled = apply_identity_weights(losses, weights, loss_weights=(2, 0, 0.5))
     assert [float(scaled[name]) for name in TERMS] == [6.0, 0.0, 3.5]
 
 
@@ -164,7 +164,7 @@ def test_half_precision_is_computed_in_single() -> None:
             "positive constant",
         ),
         (lambda: apply_identity_weights(random_losses(), weighting="mean"), "per_sample"),  # type: ignore[arg-type]
-        (lambda: apply_identity_weights(random_losses(), factors=(1, 1)), "three loss factors"),
+        (lambda: apply_identity_weights(random_losses(), loss_weights=(1, 1)), "three loss factors"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(call: object, words: str) -> None:

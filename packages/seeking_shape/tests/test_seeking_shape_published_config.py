@@ -84,11 +84,11 @@ def test_the_main_run_is_our_bundled_published_main() -> None:
     theirs["model"]["num_classes"] = ours["model"]["num_classes"]  # ours follows the data
     for section in ("model", "loss", "weights", "optimiser", "schedule", "data"):
         assert theirs[section] == ours[section], section
-    for key in ("max_iter", "batch_size", "save_every", "validate_every", "validate_from"):
+    for key in ("max_steps", "batch_size", "checkpoint_interval", "validation_interval", "validation_start"):
         assert theirs["training"][key] == ours["training"][key]
-    assert found.places["start weights"].endswith("id_weight.pth")
-    assert found.places["pictures"] == "./data/VGG_ALL_FRONTAL"
-    assert found.fresh
+    assert found.paths["start weights"].endswith("id_weight.pth")
+    assert found.paths["pictures"] == "./data/VGG_ALL_FRONTAL"
+    assert found.fine_tune
 
 
 def test_switches_arrive() -> None:
@@ -97,7 +97,7 @@ def test_switches_arrive() -> None:
     assert translate(changed("models.conponents.F.freeze", True)).config.training.freeze == ("face",)
     without_face = changed("training.optimizer.match.train_params", ["V", "center"])
     assert translate(without_face).config.training.freeze == ("face",)
-    assert "start weights" not in translate(changed("training.resume_train", "none")).places
+    assert "start weights" not in translate(changed("training.resume_train", "none")).paths
     assert translate(changed("training.weight_update_iter", 100)).config.weights.update_interval == 100
 
 
@@ -113,7 +113,7 @@ def test_text_numbers_are_numbers() -> None:
         ("models.conponents.F.model", "ResNet18", "only 'SEResNet50IR'"),
         ("dataset.modal", "image", "only 'both'"),
         ("models.conponents.V.output_channel", 64, "one output_channel"),
-        ("training.max_steps", "many", "max_iter"),
+        ("training.max_iter", "many", "max_steps"),
     ],
 )
 def test_what_cannot_be_translated_is_named(path: str, value: object, words: str) -> None:

@@ -51,7 +51,7 @@ def test_reweighting_run_reaches_the_stop_share(preset: str) -> None:
 def test_both_steps_see_the_same_data_and_the_second_keeps_the_weights(preset: str) -> None:
     first, second = load(f"{preset}_reweight"), load(preset)
     assert first.data == second.data
-    assert second.weights.update_interval == -1
+    assert second.weights.update_interval is None
     assert second.training.batch_size <= SMALL[preset]
 
 

@@ -79,7 +79,7 @@ def test_resumed_without_its_start_weights_it_knows_where_it_came_from(
     trial: InterruptibleRun, id_weights: Path, tmp_path: Path, capsys: Any
 ) -> None:
     out = tmp_path / "run"
-    fixed = ["weights.update_interval=-1"]
+    fixed = ["weights.update_interval=null"]
     assert trial.train(out, "--id-weights", str(id_weights), *fixed) == 0
     before = run_outcome(out)
     assert trial.train(out, "--resume", *fixed) == 0

@@ -10,7 +10,7 @@ from seeking_shape.reweighting import IdentityWeights
 
 
 def weights(hardness: list[float], **options: float) -> IdentityWeights:
-    center = IdentityWeights(len(hardness), **{"update_every": 100, **options})  # type: ignore[arg-type]
+    center = IdentityWeights(len(hardness), **{"update_interval": 100, **options})  # type: ignore[arg-type]
     center.loss_mean.copy_(torch.tensor(hardness))
     return center
 
@@ -24,14 +24,14 @@ def test_the_first_update_admits_the_easier_half() -> None:
 
 
 def test_later_updates_admit_the_next_easiest_and_decay_the_rest() -> None:
-    center = weights([5, 1, 4, 2, 3, 6], added_share=0.34, decay=0.9)
+    center = weights([5, 1, 4, 2, 3, 6], fraction_step=0.34, decay=0.9)
     center.update(500)
     center.update(600)
     assert torch.allclose(center.weight, torch.tensor([1, 0.9, 1, 0.9, 0.9, 0]))
 
 
 def test_nothing_changes_from_the_stop_share_on() -> None:
-    center = weights(list(range(10)), stop_share=0.6)
+    center = weights(list(range(10)), final_fraction=0.6)
     for step in range(500, 2000, 100):
         center.update(step)
     assert center.active_fraction == 0.6
@@ -46,7 +46,7 @@ def test_other_iterations_are_not_due(step: int) -> None:
 
 
 def test_fixed_weights_never_change() -> None:
-    center = weights([1, 2, 3, 4], update_every=-1)
+    center = weights([1, 2, 3, 4], update_interval=None)
     assert not any(center.update(step) for step in range(0, 3000, 100))
 
 
@@ -64,7 +64,7 @@ def test_every_run_reaches_its_stop_share(
     identities: int, initial: float, added: float, stop: float, seed: int
 ) -> None:
     hardness = torch.rand(identities, generator=torch.Generator().manual_seed(seed)).tolist()
-    options = {"initial_share": initial, "added_share": added, "stop_share": stop, "decay": 0.99}
+    options = {"initial_fraction": initial, "fraction_step": added, "final_fraction": stop, "decay": 0.99}
     center = weights(hardness, **options)
     before = 0.0
     for step in range(500, 500 + 100 * (identities + 3), 100):
@@ -80,13 +80,13 @@ def test_every_run_reaches_its_stop_share(
 
 def test_hardness_moves_a_tenth_of_the_way_for_the_batch_only() -> None:
     center = weights([14, 14, 14])
-    center.observe(torch.tensor([2, 0]), torch.tensor([4.0, 24.0]))
+    center.update_hardness(torch.tensor([2, 0]), torch.tensor([4.0, 24.0]))
     assert torch.allclose(center.loss_mean, torch.tensor([15.0, 14.0, 13.0]))
 
 
 def test_an_identity_that_comes_twice_counts_by_its_mean() -> None:
     center = weights([10, 10])
-    center.observe(torch.tensor([1, 1]), torch.tensor([0.0, 10.0]))
+    center.update_hardness(torch.tensor([1, 1]), torch.tensor([0.0, 10.0]))
     assert torch.allclose(center.loss_mean, torch.tensor([10.0, 9.5]))
 
 
@@ -131,16 +131,16 @@ def test_state_has_the_published_keys_and_starts() -> None:
         "weight": (924,),
     }
     assert center.loss_mean.unique().tolist() == [14.0] and center.weight.unique().tolist() == [1.0]
-    assert IdentityWeights(924, initial_loss="blind").loss_mean[0].item() == pytest.approx(2 * math.log(924))
+    assert IdentityWeights(924, initial_loss="chance").loss_mean[0].item() == pytest.approx(2 * math.log(924))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"identities": 1}, "at least 2"),
-        ({"identities": 3, "names": ["a", "b"]}, "2 names for 3"),
-        ({"identities": 3, "decay": 0.0}, "decay"),
-        ({"identities": 3, "momentum": 1.0}, "momentum"),
+        ({"num_identities": 1}, "at least 2"),
+        ({"num_identities": 3, "identity_names": ["a", "b"]}, "2 names for 3"),
+        ({"num_identities": 3, "decay": 0.0}, "decay"),
+        ({"num_identities": 3, "momentum": 1.0}, "momentum"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(options: dict[str, object], words: str) -> None:

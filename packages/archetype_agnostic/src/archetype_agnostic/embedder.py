@@ -17,7 +17,9 @@ COMPUTED_KEYS = ("aNet.model.torchfb.*",)  # constants, computed with the model
 
 
 def build_model_for_checkpoint(
-    config: ArchetypeAgnosticConfig, state: Mapping[str, Tensor], names: tuple[str, ...] | None = None
+    config: ArchetypeAgnosticConfig,
+    state: Mapping[str, Tensor],
+    identity_names: tuple[str, ...] | None = None,
 ) -> Aasm:
     """A model that these weights fit, still without them.
 
@@ -33,7 +35,7 @@ def build_model_for_checkpoint(
         raise CheckpointError(
             "the file holds no identity weights eqm.weight: it is no full archetype_agnostic model"
         )
-    return Aasm(config.model, len(state["eqm.weight"]), names=names)
+    return Aasm(config.model, len(state["eqm.weight"]), identity_names=identity_names)
 
 
 def read_published(path: Path) -> tuple[Mapping[str, Tensor], ArchetypeAgnosticConfig]:
@@ -48,7 +50,7 @@ def read_published(path: Path) -> tuple[Mapping[str, Tensor], ArchetypeAgnosticC
     from archetype_agnostic.published import read_checkpoint
 
     checkpoint = read_checkpoint(path)
-    found = checkpoint.architecture.face
+    found = checkpoint.config.face
     config = load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic")
     face = config.model.face.model_copy(
         update={"arch": found.arch, "squeeze_excitation": found.squeeze_excitation}

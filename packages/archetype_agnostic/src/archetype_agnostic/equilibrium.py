@@ -24,14 +24,14 @@ class Equilibrium(nn.Module):
 
     Args:
         num_identities: number of classes C, at least 1.
-        update_interval: iterations between refreshes; 0 or below: never.
+        update_interval: iterations between refreshes; None: never.
         warm_up: no refresh before this iteration.
         hit_counting: "always" counts from the first iteration on, so that the first refresh sees everything before
-            it; "last_window" only the `every` iterations before each refresh; "never" is the published code,
+            it; "last_window" only the `update_interval` iterations before each refresh; "never" is the published code,
             which never called its counting (its weights stay one, where it does not end with an error).
         normalise: "none" leaves the density as it is (as published; its height grows as the spread of the
             rates falls); "mean_one" scales the refreshed weights to a mean of one.
-        names: identity of every class, in class order.
+        identity_names: identity of every class, in class order.
 
     Raises:
         ValueError: no identity, unknown options, or not one name a class.
@@ -45,40 +45,50 @@ class Equilibrium(nn.Module):
         self,
         num_identities: int,
         *,
-        update_interval: int = 920,
+        update_interval: int | None = 920,
         warm_up: int = 6440,
         hit_counting: HitCounting = "always",
         normalise: Normalisation = "none",
-        names: Sequence[str] | None = None,
+        identity_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if num_identities < 1:
             raise ValueError(f"at least one training identity is needed, found {num_identities}")
         if hit_counting not in ("always", "last_window", "never"):
-            raise ValueError(f"hit_counting must be 'always', 'last_window' or 'never', found {hit_counting!r}")
+            raise ValueError(
+                f"hit_counting must be 'always', 'last_window' or 'never', found {hit_counting!r}"
+            )
         if normalise not in ("none", "mean_one"):
             raise ValueError(f"normalise must be 'none' or 'mean_one', found {normalise!r}")
-        if names is not None and len(names) != num_identities:
-            raise ValueError(f"one name per identity: found {len(names)} names for {num_identities} identities")
-        self.update_interval, self.warm_up, self.hit_counting, self.normalise = update_interval, warm_up, hit_counting, normalise
-        self.names = None if names is None else tuple(names)
+        if identity_names is not None and len(identity_names) != num_identities:
+            raise ValueError(
+                f"one name per identity: found {len(identity_names)} names for {num_identities} identities"
+            )
+        self.update_interval, self.warm_up, self.hit_counting, self.normalise = (
+            update_interval,
+            warm_up,
+            hit_counting,
+            normalise,
+        )
+        self.identity_names = None if identity_names is None else tuple(identity_names)
         self.register_buffer("corr_num", torch.zeros(num_identities))
         self.register_buffer("compare_sum", torch.zeros(num_identities))
         self.register_buffer("weight", torch.ones(num_identities))
 
     def is_due(self, step: int) -> bool:
         """Whether a refresh belongs before the forward pass of 0-based iteration `step`."""
-        return self.update_interval > 0 and step >= self.warm_up and step % self.update_interval == 0
+        period = self.update_interval
+        return period is not None and step >= self.warm_up and step % period == 0
 
     def is_counting(self, step: int) -> bool:
         """Whether iteration `step` is counted."""
-        if self.hit_counting != "last_window" or self.update_interval <= 0:
+        if self.hit_counting != "last_window" or self.update_interval is None:
             return self.hit_counting != "never"
         first = -(-self.warm_up // self.update_interval) * self.update_interval  # of all refreshes
         return step >= first - self.update_interval
 
     @torch.no_grad()
-    def observe(self, labels: Tensor, hits: Tensor, comparisons: Tensor) -> None:
+    def add_counts(self, labels: Tensor, hits: Tensor, comparisons: Tensor) -> None:
         """Add a batch's counts; an identity that occurs repeatedly is counted every time.
 
         Args:

@@ -37,10 +37,10 @@ class Similarities(NamedTuple):
     """
 
     cross: Tensor
-    within: Tensor
-    length: Tensor
-    same: Tensor
-    repeats: Tensor | None
+    intra_candidate: Tensor
+    anchor_norm: Tensor
+    same_identity: Tensor
+    repeated_identity: Tensor | None
 
     @property
     def positives(self) -> Tensor:
@@ -92,7 +92,7 @@ def compute_similarities(
 
 
 def aasm_losses(
-    found: Similarities,
+    similarities: Similarities,
     temperature: float = 0.5,
     cross_constant: float = CROSS_CONSTANT,
     intra_constant: float = INTRA_CONSTANT,
@@ -119,13 +119,15 @@ def aasm_losses(
             f"temperature and constants must be above 0, found {temperature:g}, {cross_constant:g}, "
             f"{intra_constant:g}"
         )
-    gaps = (found.cross - found.positives[..., None]) * (found.length / temperature)[..., None]
+    gaps = (similarities.cross - similarities.positives[..., None]) * (
+        similarities.anchor_norm / temperature
+    )[..., None]
     floor = gaps.new_full((6, 1, 1), math.log(intra_constant))
     floor[0::3] = math.log(cross_constant)
     diagonal = torch.eye(gaps.shape[1], dtype=torch.bool, device=gaps.device)
     gaps = torch.where(diagonal, floor, gaps)  # the diagonal's place carries the constant
-    if found.repeats is not None:
-        gaps = gaps.masked_fill(found.repeats, -torch.inf)
+    if similarities.repeated_identity is not None:
+        gaps = gaps.masked_fill(similarities.repeated_identity, -torch.inf)
     return torch.logsumexp(gaps, dim=2)
 
 
@@ -143,7 +145,7 @@ def mean_terms(losses: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def count_hits(found: Similarities) -> tuple[Tensor, Tensor]:
+def count_hits(similarities: Similarities) -> tuple[Tensor, Tensor]:
     """How many negatives each voice ranks below its own face, strictly (specification, section 7).
 
     Args:
@@ -152,5 +154,5 @@ def count_hits(found: Similarities) -> tuple[Tensor, Tensor]:
     Returns:
         (hits, comparisons), each of shape (B,), float32; comparisons are B - 1 where all identities differ.
     """
-    cross, own, others = found.cross[0], found.positives[0], ~found.same
+    cross, own, others = similarities.cross[0], similarities.positives[0], ~similarities.same_identity
     return ((cross < own[:, None]) & others).sum(1).float(), others.sum(1).float()

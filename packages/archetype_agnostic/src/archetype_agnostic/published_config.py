@@ -14,36 +14,37 @@ from voiceface.association.published_config import (
     PublishedKeys,
     command,
     iter_leaves,
+    positive_or_none,
     read_yaml,
 )
 
 if TYPE_CHECKING:
     from archetype_agnostic.config import ArchetypeAgnosticConfig
 
-FACE, VOICE, WEIGHTS = (f"models.Arch.{name}" for name in ["vNet", "aNet", "eqm"])
-SOLVER, JUDGED = "training.optimizer", "evaluation.dataset"
+FACE_KEY, VOICE_KEY, WEIGHTS_KEY = (f"models.Arch.{name}" for name in ["vNet", "aNet", "eqm"])
+SOLVER_KEY, EVALUATION_KEY = "training.optimizer", "evaluation.dataset"
 FACE_NETWORKS = {  # published name: ours; the published code builds IR_50 and IR_152 only
-    f"IR_{squeeze}{depth}": {"arch": f"ir{depth}", "squeeze": bool(squeeze)}
+    f"IR_{squeeze}{depth}": {"arch": f"ir{depth}", "squeeze_excitation": bool(squeeze)}
     for squeeze in ("", "SE_")
     for depth in (50, 101, 152)
 }
 SUPPORTED_VALUES = {  # what the published code allows in these places, as far as this package repeats it
     "models.model_wrapper": ("Aasm",),
-    f"{FACE}.model_wrapper": ("vSubNet",),
-    f"{FACE}.pretrained.model": tuple(FACE_NETWORKS),
-    f"{VOICE}.model_wrapper": ("aSubNet",),
-    f"{VOICE}.pretrained.model": ("ResNetSE34",),
-    f"{WEIGHTS}.model_wrapper": ("eqm",),
+    f"{FACE_KEY}.model_wrapper": ("vSubNet",),
+    f"{FACE_KEY}.pretrained.model": tuple(FACE_NETWORKS),
+    f"{VOICE_KEY}.model_wrapper": ("aSubNet",),
+    f"{VOICE_KEY}.pretrained.model": ("ResNetSE34",),
+    f"{WEIGHTS_KEY}.model_wrapper": ("eqm",),
     "models.normal_layer": (True,),
     "models.normal_mean": ([127.5] * 3,),
     "models.normal_std": ([127.5] * 3,),
     "dataset.modal": ("both",),
     "dataset.input_size": ([112, 112],),
-    f"{JUDGED}.input_size": ([112, 112],),
+    f"{EVALUATION_KEY}.input_size": ([112, 112],),
 }
 IGNORED_KEYS = {  # no effect in the published code, or on what is learnt and measured
-    *(f"{branch}.num_classes" for branch in (FACE, VOICE)),
-    f"{WEIGHTS}.output_channel",
+    *(f"{branch}.num_classes" for branch in (FACE_KEY, VOICE_KEY)),
+    f"{WEIGHTS_KEY}.output_channel",
     "logging.level",
     "logging.log_dir",
     "training.no_cuda",
@@ -54,10 +55,10 @@ IGNORED_KEYS = {  # no effect in the published code, or on what is learnt and me
     "dataset.resize",
     "dataset.v2f_triplet_test",
     "dataset.eval_triplet_test",
-    f"{JUDGED}.resize",
-    f"{JUDGED}.dataset_val",
+    f"{EVALUATION_KEY}.resize",
+    f"{EVALUATION_KEY}.dataset_val",
 }
-PATH_KEYS = {  # published key: name in `Translation.places`
+PATH_KEYS = {  # published key: name in `Translation.paths`
     "dataset.image_data_dir": "pictures",
     "dataset.audio_data_dir": "recordings",
     "dataset.list_dir": "lists",
@@ -67,12 +68,12 @@ PATH_KEYS = {  # published key: name in `Translation.places`
     "dataset.dataset_train": "training people (dataset_train)",
     "dataset.dataset_val": "validation people (dataset_val)",
     "dataset.dataset_test": "test people (dataset_test)",
-    f"{JUDGED}.image_data_dir": "pictures of the evaluation",
-    f"{JUDGED}.audio_data_dir": "recordings of the evaluation",
-    f"{JUDGED}.list_dir": "lists of the evaluation",
-    f"{JUDGED}.dataset_test": "people of the evaluation",
-    f"{FACE}.pretrained.weight": "face backbone",
-    f"{VOICE}.pretrained.weight": "voice backbone",
+    f"{EVALUATION_KEY}.image_data_dir": "pictures of the evaluation",
+    f"{EVALUATION_KEY}.audio_data_dir": "recordings of the evaluation",
+    f"{EVALUATION_KEY}.list_dir": "lists of the evaluation",
+    f"{EVALUATION_KEY}.dataset_test": "people of the evaluation",
+    f"{FACE_KEY}.pretrained.weight": "face backbone",
+    f"{VOICE_KEY}.pretrained.weight": "voice backbone",
     "training.save_dir": "runs",
     "training.ckp_dir": "checkpoints, below the runs",
     "testing.trained_model_path": "weights of the test",
@@ -83,20 +84,23 @@ PATH_KEYS = {  # published key: name in `Translation.places`
     "evaluation.save_result": "results of the evaluation",
 }
 TRANSLATED_KEYS = {  # keys that become values of ours
-    *(f"{branch}.{key}" for branch in (FACE, VOICE) for key in ("freeze", "output_channel")),
-    *(f"{WEIGHTS}.{key}" for key in ("num_classes", "temp", "m_u", "m_l", "H")),
+    *(f"{branch}.{key}" for branch in (FACE_KEY, VOICE_KEY) for key in ("freeze", "output_channel")),
+    *(f"{WEIGHTS_KEY}.{key}" for key in ("num_classes", "temp", "m_u", "m_l", "H")),
     "models.weighted_enabled",
     "models.regauge_iter",
     *(f"training.{key}" for key in ("batch_size", "num_workers", "max_iter", "warm_up")),
     *(f"training.{key}" for key in ("weight_update_iter", "save_iter")),
-    *(f"{SOLVER}.{key}" for key in ("optim_method", "lr", "momentum", "nesterov", "betas", "weight_decay")),
-    *(f"{SOLVER}.{key}" for key in ("lr_decay_iter", "lr_decay")),
+    *(
+        f"{SOLVER_KEY}.{key}"
+        for key in ("optim_method", "lr", "momentum", "nesterov", "betas", "weight_decay")
+    ),
+    *(f"{SOLVER_KEY}.{key}" for key in ("lr_decay_iter", "lr_decay")),
     "validation.val_iter",
     "validation.start_val_iter",
     "testing.test_lists",
     "dataset.v2f_triplet_val",
     "dataset.eval_triplet_val",
-    f"{JUDGED}.eval_lists",
+    f"{EVALUATION_KEY}.eval_lists",
 }
 PUBLISHED_KEYS = PublishedKeys(
     SUPPORTED_VALUES, frozenset(IGNORED_KEYS), PATH_KEYS, frozenset(TRANSLATED_KEYS)
@@ -109,13 +113,13 @@ class Translation:
 
     Attributes:
         config: the experiment, with the published behaviour switched on.
-        places: paths and names that are flags of our commands, by what they are; "none" is left out.
+        paths: paths and names that are flags of our commands, by what they are; "none" is left out.
         voice_folder: what the folders of recordings are called, "voxceleb1_id", or "vggface1_id" in the
             evaluation-only repository.
     """
 
     config: "ArchetypeAgnosticConfig"
-    places: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
     voice_folder: str = "voxceleb1_id"
 
 
@@ -166,45 +170,44 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
     from voiceface.runtime.config import ConfigError
 
     get = values.get
-    sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}
+    sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE_KEY, VOICE_KEY)}
     if len(sizes) > 1:
         raise ConfigError(f"both branches need one output_channel, found {sorted(sizes)}")
-    validate_every = get("validation.val_iter", 6888)
-    validates = isinstance(validate_every, int) and validate_every > 0
+    validation_interval = positive_or_none(get("validation.val_iter", 6888))
     return {
         "name": "published",
         "model": {
-            "face": FACE_NETWORKS[get(f"{FACE}.pretrained.model", "IR_152")],
-            "embedding": sizes.pop(),
-            "num_classes": get(f"{WEIGHTS}.num_classes"),
+            "face": FACE_NETWORKS[get(f"{FACE_KEY}.pretrained.model", "IR_152")],
+            "embedding_dim": sizes.pop(),
+            "num_classes": get(f"{WEIGHTS_KEY}.num_classes"),
         },
-        "loss": {"temperature": get(f"{WEIGHTS}.temp", 0.5)},
+        "loss": {"temperature": get(f"{WEIGHTS_KEY}.temp", 0.5)},
         "regauging": {
-            "start": get("models.regauge_iter", 6888),
-            "form": "hinge" if get(f"{WEIGHTS}.H", True) else "circle",
-            "trusted": get(f"{WEIGHTS}.m_u", 0.15),
-            "loose": get(f"{WEIGHTS}.m_l", 0.2),
+            "start_step": get("models.regauge_iter", 6888),
+            "form": "hinge" if get(f"{WEIGHTS_KEY}.H", True) else "circle",
+            "trust_threshold": get(f"{WEIGHTS_KEY}.m_u", 0.15),
+            "margin": get(f"{WEIGHTS_KEY}.m_l", 0.2),
             "differentiable": False,
             "weighting": "outer_product",
             "unweighted_mean": "all",
         },
         "equilibrium": {
             "enabled": get("models.weighted_enabled", True),
-            "update_every": get("training.weight_update_iter", 920),
+            "update_interval": positive_or_none(get("training.weight_update_iter", 920)),
             "warm_up": get("training.warm_up", 6440),
-            "count": "never",
+            "hit_counting": "never",
         },
         "optimiser": {
-            "method": get(f"{SOLVER}.optim_method", "sgd"),
-            "lr": get(f"{SOLVER}.lr", 0.01),
-            "momentum": get(f"{SOLVER}.momentum", 0.9),
-            "nesterov": get(f"{SOLVER}.nesterov", False),
-            "betas": get(f"{SOLVER}.betas", [0.9, 0.999]),
-            "weight_decay": get(f"{SOLVER}.weight_decay", 1e-4),
+            "method": get(f"{SOLVER_KEY}.optim_method", "sgd"),
+            "lr": get(f"{SOLVER_KEY}.lr", 0.01),
+            "momentum": get(f"{SOLVER_KEY}.momentum", 0.9),
+            "nesterov": get(f"{SOLVER_KEY}.nesterov", False),
+            "betas": get(f"{SOLVER_KEY}.betas", [0.9, 0.999]),
+            "weight_decay": get(f"{SOLVER_KEY}.weight_decay", 1e-4),
         },
         "schedule": {
-            "milestones": get(f"{SOLVER}.lr_decay_iter", [6888, 9888]),
-            "factor": get(f"{SOLVER}.lr_decay", 0.1),
+            "milestones": get(f"{SOLVER_KEY}.lr_decay_iter", [6888, 9888]),
+            "factor": get(f"{SOLVER_KEY}.lr_decay", 0.1),
         },
         "data": {
             "rotation": "published",
@@ -214,22 +217,24 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
             "pair_augmentation": "shared",
         },
         "training": {
-            "max_iter": get("training.max_steps", 27_000),
+            "max_steps": get("training.max_iter", 27_000),
             "batch_size": get("training.batch_size", 20),
-            "workers": get("training.num_workers", 4),
+            "num_workers": get("training.num_workers", 4),
             "freeze": [
-                word for word, branch in (("face", FACE), ("voice", VOICE)) if get(f"{branch}.freeze", False)
+                word
+                for word, branch in (("face", FACE_KEY), ("voice", VOICE_KEY))
+                if get(f"{branch}.freeze", False)
             ],
-            "save_every": get("training.save_iter", 6888),
-            "validate_every": validate_every,
-            "validate_from": get("validation.start_val_iter", 15_000),
+            "checkpoint_interval": get("training.save_iter", 6888),
+            "validation_interval": validation_interval,
+            "validation_start": get("validation.start_val_iter", 15_000),
         },
-        "stopping": {"rule": "patience" if validates else "max_iter"},
+        "stopping": {"rule": "max_steps" if validation_interval is None else "patience"},
         "evaluation": {
             "validation_list": get(
                 "dataset.v2f_triplet_val", get("dataset.eval_triplet_val", "match_v2f_2_val")
             ),
-            "lists": get("testing.test_lists", get(f"{JUDGED}.eval_lists", list(TEST_LISTS))),
+            "lists": get("testing.test_lists", get(f"{EVALUATION_KEY}.eval_lists", list(TEST_LISTS))),
             "tie_breaking": "first",
         },
     }
@@ -244,7 +249,7 @@ def _translate_for_printing(path: Path) -> PrintedTranslation:
     """What the command prints of a file."""
     found = read_published_config(path)
     note = f"folders of recordings are named by {found.voice_folder}"
-    return PrintedTranslation(found.config, found.places, [note])
+    return PrintedTranslation(found.config, found.paths, [note])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from archetype_agnostic.losses import Similarities
 
-Form = Literal["hinge", "circle"]
+ViolationForm = Literal["hinge", "circle"]
 Weighting = Literal["per_row", "outer_product"]
 MeanOver = Literal["loose", "all"]
 TERMS = ("trip_cross", "trip_intra_v", "trip_intra_a")
@@ -31,7 +31,9 @@ class Margins(NamedTuple):
     inner_margin: float = 0.15
 
 
-def compute_row_scores(found: Similarities, form: Form = "hinge", margins: Margins | None = None) -> Tensor:
+def compute_row_scores(
+    similarities: Similarities, form: ViolationForm = "hinge", margins: Margins | None = None
+) -> Tensor:
     """How far each anchor's negatives violate its margin, refined by what the candidates are to each other.
 
     Which negatives violate, how many they are, and the adaptive factors of the circle form are constants to
@@ -51,7 +53,7 @@ def compute_row_scores(found: Similarities, form: Form = "hinge", margins: Margi
     if form not in ("hinge", "circle"):
         raise ValueError(f"form must be 'hinge' or 'circle', found {form!r}")
     trusted, loose, inner = margins or Margins()
-    cross, within, own = found.cross, found.within, found.positives[..., None]
+    cross, within, own = similarities.cross, similarities.intra_candidate, similarities.positives[..., None]
     if form == "hinge":
         violation = cross - (own - loose)
     else:
@@ -59,7 +61,7 @@ def compute_row_scores(found: Similarities, form: Form = "hinge", margins: Margi
         push = (cross + loose).clamp_min(0).detach()
         violation = push * (cross - loose) - pull * (own - (1 - loose))
     with torch.no_grad():
-        chosen = ((violation > 0) & ~found.same).to(cross.dtype)
+        chosen = ((violation > 0) & ~similarities.same_identity).to(cross.dtype)
         count = chosen.sum(2)
         share = torch.where(own[..., 0] > trusted, 1 / count.clamp_min(1), 0.0)
     refined = (within - (own - inner)).relu() + (cross - within + inner).relu()

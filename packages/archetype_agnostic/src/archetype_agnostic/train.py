@@ -71,9 +71,9 @@ def train(
     from voiceface.training.run import open_run, unwrap
     from voiceface.training.sampling import batches_per_epoch
 
-    from archetype_agnostic.config import sampling_options
+    from archetype_agnostic.config import sample_options
+    from archetype_agnostic.early_stopping import EarlyStopping
     from archetype_agnostic.model import parameter_groups
-    from archetype_agnostic.stopping import EarlyStopping
 
     names = identity_names(dataset)
     plan = config.training
@@ -96,7 +96,7 @@ def train(
         optimiser = build_optimiser(config.optimiser, parameter_groups(model))
         rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
         run.track(model=model, optimiser=optimiser)
-        pairs = training_dataset(dataset, config, progress=run.is_main, **sampling_options(config.data))
+        pairs = training_dataset(dataset, config, progress=run.is_main, **sample_options(config.data))
         patience = None
         if config.stopping.rule == "patience":
             per_epoch = batches_per_epoch(len(pairs), plan.batch_size)
@@ -155,13 +155,13 @@ def train_step(
             batch["face_second"],
             batch["voice_second"][:, first_second:end_second],
         )
-    terms, hit_rate = objective(config, model, output, batch["label"], step)
+    terms, hit_rate = compute_losses(config, model, output, batch["label"], step)
     total = cast("Tensor", sum(terms.values()))
     run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
     return {"total_loss": total, **terms, "negative_hit_rate": hit_rate}
 
 
-def objective(
+def compute_losses(
     config: "ArchetypeAgnosticConfig", model: "Aasm", output: "ModelOutput", labels: "Tensor", step: int
 ) -> tuple[dict[str, "Tensor"], "Tensor"]:
     """All terms of the loss at an iteration; hits are counted on the way.
@@ -174,7 +174,7 @@ def objective(
         step: iteration, from 0.
 
     Returns:
-        (named scalars, unit coefficients: `sim_loss` and `crosssp_loss`, from `regauging.start` on also
+        (named scalars, unit coefficients: `sim_loss` and `crosssp_loss`, from `regauging.start_step` on also
         `trip_cross`, `trip_intra_v` and `trip_intra_a`; share of negatives that the voices rank right).
     """
     from voiceface.runtime.distributed import all_gather_with_gradient
@@ -190,11 +190,11 @@ def objective(
     right, compared = count_hits(found)
     if config.equilibrium.enabled and model.eqm.is_counting(step):
         counted = (own, right, compared)
-        if loss.negatives == "own":
+        if loss.negatives == "local":
             counted = tuple(map(all_gather_with_gradient, counted))  # type: ignore[assignment]
-        model.eqm.observe(*counted)
+        model.eqm.add_counts(*counted)
     terms = mean_terms(aasm_losses(found, loss.temperature, loss.cross_constant, loss.intra_constant))
-    if tight.enabled and step >= tight.start:
+    if tight.enabled and step >= tight.start_step:
         margins = Margins(tight.trust_threshold, tight.margin, tight.inner_margin)
         weights = model.eqm.batch_weights(own) if config.equilibrium.enabled else None
         terms |= regauging_terms(
@@ -230,7 +230,7 @@ def build_model(
         warm_up=chosen.warm_up,
         hit_counting=chosen.hit_counting,
         normalise=chosen.normalise,
-        names=identity_names,
+        identity_names=identity_names,
     )
     model = Aasm(config.model, len(identity_names), eqm)
     if initial_weights.checkpoint:
@@ -254,7 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`archetype_agnostic train`."""
     parser = argparse.ArgumentParser(
         prog="archetype_agnostic train",
-        description="Train a model: contrast inside the batch, from `regauging.start` on with loose pairs "
+        description="Train a model: contrast inside the batch, from `regauging.start_step` on with loose pairs "
         "re-gauged and identities weighted. A run goes on with --resume.",
     )
     add_training_arguments(parser, configurations="main, quick, standard, published", face_network="IR-152")
@@ -263,12 +263,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
-    from archetype_agnostic.config import ArchetypeAgnosticConfig, sampling_options
+    from archetype_agnostic.config import ArchetypeAgnosticConfig, sample_options
 
     keep_freed_memory()
     config = load_config(args.cfg, ArchetypeAgnosticConfig, "archetype_agnostic", args.override)
     start = initial_weights_from_args(args, InitialWeights)
-    found = load_training_data(args, config, **sampling_options(config.data))
+    found = load_training_data(args, config, **sample_options(config.data))
     weights = train(
         config,
         found.dataset,

@@ -15,29 +15,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cmpc2.audio_frontend import audio_preprocess, load_voice
     from cmpc2.embedder import Embedder, available_models, load, load_embedder
     from cmpc2.embedder import load_model_file as load_model
-    from cmpc2.lookup import getKNearestSamples, nearest_videos
+    from cmpc2.image_frontend import visual_preprocess
     from cmpc2.model import FV_Wrapper
-    from cmpc2.pictures import visual_preprocess
+    from cmpc2.prototype_retrieval import getKNearestSamples, nearest_videos
     from cmpc2.sphinx import MFCC, get_fbank
-    from cmpc2.voices import audio_preprocess, load_voice
 
 __version__ = "0.2.0"
-_PLACES = {
+_LAZY_IMPORTS = {
     "Embedder": ("embedder", "Embedder"),
     "FV_Wrapper": ("model", "FV_Wrapper"),
     "MFCC": ("sphinx", "MFCC"),
-    "audio_preprocess": ("voices", "audio_preprocess"),
+    "audio_preprocess": ("audio_frontend", "audio_preprocess"),
     "available_models": ("embedder", "available_models"),
-    "getKNearestSamples": ("lookup", "getKNearestSamples"),
+    "getKNearestSamples": ("prototype_retrieval", "getKNearestSamples"),
     "get_fbank": ("sphinx", "get_fbank"),
     "load": ("embedder", "load"),
     "load_embedder": ("embedder", "load_embedder"),
     "load_model": ("embedder", "load_model_file"),
-    "load_voice": ("voices", "load_voice"),
-    "nearest_videos": ("lookup", "nearest_videos"),
-    "visual_preprocess": ("pictures", "visual_preprocess"),
+    "load_voice": ("audio_frontend", "load_voice"),
+    "nearest_videos": ("prototype_retrieval", "nearest_videos"),
+    "visual_preprocess": ("image_frontend", "visual_preprocess"),
 }
 __all__ = [
     "MFCC",
@@ -59,7 +59,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import what needs PyTorch only when it is asked for."""
-    if name in _PLACES:
-        module, inner = _PLACES[name]
+    if name in _LAZY_IMPORTS:
+        module, inner = _LAZY_IMPORTS[name]
         return getattr(import_module(f"cmpc2.{module}"), inner)
     raise AttributeError(f"module 'cmpc2' has no attribute {name!r}")

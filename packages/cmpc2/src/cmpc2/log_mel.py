@@ -12,11 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-RATE = 16000
+SAMPLE_RATE = 16000
 
 
-def slaney_mel_bank(
-    n_fft: int = 1600, n_mels: int = 64, low: float = 0.0, high: float = 8000.0, rate: int = RATE
+def slaney_mel_filterbank(
+    n_fft: int = 1600,
+    n_mels: int = 64,
+    f_min: float = 0.0,
+    f_max: float = 8000.0,
+    sample_rate: int = SAMPLE_RATE,
 ) -> Tensor:
     """Triangles on Slaney's mel scale with area normalisation, as librosa's default.
 
@@ -36,16 +40,18 @@ def slaney_mel_bank(
     Raises:
         ValueError: the range is empty or leaves the spectrum.
     """
-    if not 0 <= low < high <= rate / 2:
-        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {high:g}")
-    ends = torch.tensor([low, high], dtype=torch.float64)
+    if not 0 <= f_min < f_max <= sample_rate / 2:
+        raise ValueError(
+            f"mel bands need 0 <= low < high <= {sample_rate / 2:g} Hz, found {f_min:g} and {f_max:g}"
+        )
+    ends = torch.tensor([f_min, f_max], dtype=torch.float64)
     step, knee, factor = 200 / 3, 1000.0, np.log(6.4) / 27
     mels = torch.where(ends < knee, ends / step, knee / step + (ends.clamp_min(1) / knee).log() / factor)
     marks = torch.linspace(float(mels[0]), float(mels[1]), n_mels + 2, dtype=torch.float64)
     corner = torch.where(
         marks < knee / step, marks * step, knee * (factor * (marks - knee / step).clamp_min(0)).exp()
     )
-    frequency = torch.linspace(0, rate / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    frequency = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
     width = corner.diff()
     rising = (frequency - corner[:-2]) / width[:-1]
     falling = (corner[2:] - frequency) / width[1:]
@@ -53,23 +59,25 @@ def slaney_mel_bank(
 
 
 @lru_cache(maxsize=8)
-def _mel_constants(n_fft: int, n_mels: int, low: float, high: float, rate: int) -> tuple[Tensor, Tensor]:
+def _mel_constants(
+    n_fft: int, n_mels: int, f_min: float, f_max: float, sample_rate: int
+) -> tuple[Tensor, Tensor]:
     """Periodic Hann window and mel bank in single precision."""
     window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).float()
-    return window, slaney_mel_bank(n_fft, n_mels, low, high, rate).float()
+    return window, slaney_mel_filterbank(n_fft, n_mels, f_min, f_max, sample_rate).float()
 
 
 @torch.no_grad()
-def decibel_log_mel(
-    samples: Tensor,
+def compute_decibel_log_mel(
+    waveform: Tensor,
     *,
     n_fft: int = 1600,
-    hop: int = 160,
+    hop_length: int = 160,
     n_mels: int = 64,
-    low: float = 0.0,
-    high: float = 8000.0,
-    rate: int = RATE,
-    reach: float | None = 80.0,
+    f_min: float = 0.0,
+    f_max: float = 8000.0,
+    sample_rate: int = SAMPLE_RATE,
+    top_db: float | None = 80.0,
 ) -> Tensor:
     """Log-mel in decibels, cut off `reach` below the loudest value of the recording.
 
@@ -89,24 +97,26 @@ def decibel_log_mel(
     Raises:
         ValueError: no wave, or one too short to be reflected at its ends.
     """
-    if samples.ndim != 1 or len(samples) <= n_fft // 2:
+    if waveform.ndim != 1 or len(waveform) <= n_fft // 2:
         raise ValueError(
             f"a recording must be (samples,) with more than {n_fft // 2} samples (50 ms), found shape "
-            f"{tuple(samples.shape)}; leave it out"
+            f"{tuple(waveform.shape)}; leave it out"
         )
-    window, bank = (item.to(samples.device) for item in _mel_constants(n_fft, n_mels, low, high, rate))
+    window, bank = (
+        item.to(waveform.device) for item in _mel_constants(n_fft, n_mels, f_min, f_max, sample_rate)
+    )
     half = n_fft // 2
-    padded = torch.nn.functional.pad(samples.float()[None, None], (half, half), mode="reflect")[0, 0]
-    spectrum = torch.fft.rfft(padded.unfold(0, n_fft, hop) * window)
+    padded = torch.nn.functional.pad(waveform.float()[None, None], (half, half), mode="reflect")[0, 0]
+    spectrum = torch.fft.rfft(padded.unfold(0, n_fft, hop_length) * window)
     power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag) @ bank
     decibels = power.clamp_min_(1e-10).log10_().mul_(10)
-    if reach is not None:
-        decibels.clamp_min_(float(decibels.max()) - reach)
+    if top_db is not None:
+        decibels.clamp_min_(float(decibels.max()) - top_db)
     return decibels.T.contiguous()
 
 
 def crop_or_pad(
-    bands: NDArray[np.float32], frames: int, start: Callable[[int], int] | None = None
+    log_mel: NDArray[np.float32], num_frames: int, choose_start: Callable[[int], int] | None = None
 ) -> NDArray[np.float32]:
     """A part of exactly `frames` frames (specification, section 4.2).
 
@@ -124,12 +134,14 @@ def crop_or_pad(
     Raises:
         ValueError: no frames at all.
     """
-    if bands.ndim != 2 or not bands.shape[1] or frames < 1:
-        raise ValueError(f"expected bands (M, T) with T > 0, found shape {bands.shape}, {frames} wanted")
-    missing = frames - bands.shape[1]
+    if log_mel.ndim != 2 or not log_mel.shape[1] or num_frames < 1:
+        raise ValueError(
+            f"expected bands (M, T) with T > 0, found shape {log_mel.shape}, {num_frames} wanted"
+        )
+    missing = num_frames - log_mel.shape[1]
     if missing > 0:
         side = (missing + 1) // 2
-        bands = np.pad(bands, ((0, 0), (side, side)))
-    places = bands.shape[1] - frames + 1
-    first = (places - 1) // 2 if start is None else start(places)
-    return np.ascontiguousarray(bands[:, first : first + frames])
+        log_mel = np.pad(log_mel, ((0, 0), (side, side)))
+    places = log_mel.shape[1] - num_frames + 1
+    first = (places - 1) // 2 if choose_start is None else choose_start(places)
+    return np.ascontiguousarray(log_mel[:, first : first + num_frames])

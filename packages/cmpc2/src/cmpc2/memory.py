@@ -16,7 +16,7 @@ from cmpc2.losses import Clusterings
 from cmpc2.prototypes import Clustering, cluster
 
 
-class Memory:
+class MemoryBank:
     """Voice and face bank and their latest clusterings; restored with a run.
 
     Args:
@@ -32,19 +32,19 @@ class Memory:
 
     def __init__(
         self,
-        size: int,
-        dimension: int,
+        num_videos: int,
+        embedding_dim: int,
         momentum: float | tuple[float, float] = 0.5,
         *,
         generator: torch.Generator | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
-        if size < 1:
+        if num_videos < 1:
             raise ValueError("a memory needs at least one training video; the training set is empty")
         face, voice = momentum if isinstance(momentum, tuple) else (momentum, momentum)
         self.momentum = {"voice": voice, "face": face}
         self.banks = {
-            side: normalize(torch.randn(size, dimension, generator=generator), dim=1).to(device)
+            side: normalize(torch.randn(num_videos, embedding_dim, generator=generator), dim=1).to(device)
             for side in ("voice", "face")
         }
         self.clusterings: Clusterings | None = None
@@ -69,7 +69,9 @@ class Memory:
             fresh = normalize(vectors.detach().to(bank.dtype), dim=1)[last]
             bank[rows] = normalize(share * bank[rows] + (1 - share) * fresh, dim=1)
 
-    def recluster(self, counts: Sequence[int], *, seed: Sequence[int] = (0,), **options: Any) -> Clusterings:
+    def recluster(
+        self, num_clusters: Sequence[int], *, seed: Sequence[int] = (0,), **options: Any
+    ) -> Clusterings:
         """Cluster both banks anew.
 
         Args:
@@ -80,14 +82,14 @@ class Memory:
         made: dict[str, list[Clustering]] = {}
         for place, (side, bank) in enumerate(self.banks.items()):
             made[side] = []
-            for count in counts:
+            for count in num_clusters:
                 generator = torch.Generator().manual_seed(_mix_seeds([*seed, place, count]))
                 found = cluster(bank, count, generator=generator, **options)
-                made[side].append(Clustering(**_broadcast_from_main(found.tensors())))
+                made[side].append(Clustering(**_broadcast_from_main(found.to_dict())))
         self.clusterings = Clusterings(made["voice"], made["face"])
         return self.clusterings
 
-    def forget_clusterings(self) -> None:
+    def clear_clusterings(self) -> None:
         """Drop the clusterings: what follows is instance contrast alone, until the next ones."""
         self.clusterings = None
 
@@ -96,7 +98,7 @@ class Memory:
         found = self.clusterings
         packed = None
         if found is not None:
-            packed = {side: [each.tensors() for each in getattr(found, side)] for side in ("voice", "face")}
+            packed = {side: [each.to_dict() for each in getattr(found, side)] for side in ("voice", "face")}
         return {"banks": dict(self.banks), "clusterings": packed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

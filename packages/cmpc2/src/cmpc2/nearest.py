@@ -17,7 +17,7 @@ import cmpc2
 if TYPE_CHECKING:
     from voiceface.report import RetrievalExamples
 
-    from cmpc2.lookup import RetrievedVideo, TrainingVideo
+    from cmpc2.prototype_retrieval import RetrievedVideo, TrainingVideo
     from cmpc2.published import PrototypeMemory
 
 RETRIEVAL_NOTE = (
@@ -26,7 +26,7 @@ RETRIEVAL_NOTE = (
 )
 
 
-def open_memory(
+def load_prototype_memory(
     weights: Path | None, memory: Path | None, table: Path | None
 ) -> "tuple[PrototypeMemory, list[TrainingVideo]]":
     """Prototype memory and training table: as named, else beside the weights, else the bundled ones.
@@ -40,8 +40,8 @@ def open_memory(
         FileNotFoundError, CheckpointError: one of them is absent or cannot be read.
     """
     from cmpc2.embedder import BUNDLED_MEMORY, BUNDLED_TABLE
-    from cmpc2.lookup import read_training_table
-    from cmpc2.published import read_memory
+    from cmpc2.prototype_retrieval import read_training_table
+    from cmpc2.published import read_prototype_memory
 
     if weights is None and memory is None and table is None:
         inside = resources.files("cmpc2")
@@ -49,7 +49,7 @@ def open_memory(
             resources.as_file(inside / BUNDLED_MEMORY) as memory_file,
             resources.as_file(inside / BUNDLED_TABLE) as table_file,
         ):
-            return read_memory(memory_file), read_training_table(table_file)
+            return read_prototype_memory(memory_file), read_training_table(table_file)
     beside = weights if weights is None or weights.is_dir() else weights.parent
     if memory is None or table is None:
         if beside is None:
@@ -60,7 +60,7 @@ def open_memory(
     for path, flag in ((memory, "--memory"), (table, "--table")):
         if not path.is_file():
             raise FileNotFoundError(f"no file at {path}: name it with {flag}")
-    return read_memory(memory), read_training_table(table)
+    return read_prototype_memory(memory), read_training_table(table)
 
 
 def build_retrieval_examples(
@@ -69,14 +69,14 @@ def build_retrieval_examples(
     """A voice and the pictures of the videos found, for a report."""
     from voiceface.report import AudioSource, ProbeRanking, RankedCandidate, RetrievalExamples
 
-    from cmpc2.videos import FACE_ENDINGS
+    from cmpc2.videos import FACE_SUFFIXES
 
     candidates = []
     for place, hit in enumerate(hits[:top], 1):
-        folder = faces / hit.video.path if faces else None
+        folder = faces / hit.video.image_folder if faces else None
         pictures = sorted(folder.iterdir()) if folder and folder.is_dir() else []
-        first = next((str(path) for path in pictures if path.suffix.lower() in FACE_ENDINGS), None)
-        label = f"{hit.video.path}, prototype {hit.cluster}"
+        first = next((str(path) for path in pictures if path.suffix.lower() in FACE_SUFFIXES), None)
+        label = f"{hit.video.image_folder}, prototype {hit.cluster}"
         candidates.append(RankedCandidate(label, place, False, 1 - hit.distance / 2, image=first))
     query = ProbeRanking(
         voice.name, candidates, gallery_size=len(hits), labels_known=False, audio=AudioSource(str(voice))
@@ -117,9 +117,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.voice.is_file():
         raise FileNotFoundError(f"no recording at {args.voice}")
 
-    from cmpc2.lookup import nearest_videos
+    from cmpc2.prototype_retrieval import nearest_videos
 
-    memory, table = open_memory(args.weights, args.memory, args.table)
+    memory, table = load_prototype_memory(args.weights, args.memory, args.table)
     model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.on_corrupt)
     print_disclaimers(model.disclaimer)
     middle = len(memory.centroids[(len(memory.centroids) - 1) // 2])
@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model.embed_voices([args.voice]),
         memory,
         table,
-        clusters=args.clusters or middle,
+        num_clusters=args.clusters or middle,
         k=args.k,
         order=args.order,
         exclude=args.exclude,
@@ -135,12 +135,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = min(args.top, len(hits))
     print(f"{args.voice}: {shown} of {len(hits)} videos of the {args.k} nearest prototypes")
     for place, hit in enumerate(hits[: args.top], 1):
-        print(f"{place:4d}  prototype {hit.cluster:5d}  distance {hit.distance:.4f}  {hit.video.path}")
+        print(
+            f"{place:4d}  prototype {hit.cluster:5d}  distance {hit.distance:.4f}  {hit.video.image_folder}"
+        )
     if args.json:
         from voiceface.io.atomic import write_json
 
         found = [
-            {"path": hit.video.path, "row": hit.row, "prototype": hit.cluster, "distance": hit.distance}
+            {
+                "path": hit.video.image_folder,
+                "row": hit.row,
+                "prototype": hit.cluster,
+                "distance": hit.distance,
+            }
             for hit in hits
         ]
         write_json(args.json, {"disclaimer": model.disclaimer, "weights": model.source, "videos": found})

@@ -4,7 +4,9 @@ import math
 from collections.abc import Callable
 
 
-def warm_cosine_cycles(highest: float, lowest: float, cycle: int, warm_up: int) -> Callable[[int], float]:
+def cosine_warmup_cycles(
+    max_lr: float, min_lr: float, cycle_steps: int, warmup_steps: int
+) -> Callable[[int], float]:
     """Rate that rises from `lowest` to `highest` over `warm_up` steps and falls back until the cycle ends.
 
     Step `cycle` is step 0 of the next, identical cycle.
@@ -21,14 +23,14 @@ def warm_cosine_cycles(highest: float, lowest: float, cycle: int, warm_up: int) 
     Raises:
         ValueError: the rise does not end before the cycle.
     """
-    if not 0 <= warm_up < cycle:
-        raise ValueError(f"a warm-up of {warm_up} steps does not fit into a cycle of {cycle}")
+    if not 0 <= warmup_steps < cycle_steps:
+        raise ValueError(f"a warm-up of {warmup_steps} steps does not fit into a cycle of {cycle_steps}")
 
     def rate(step: int) -> float:
-        place = step % cycle
-        if place < warm_up:
-            return lowest + (highest - lowest) * place / warm_up
-        done = (place - warm_up) / (cycle - warm_up)
-        return lowest + (highest - lowest) * (1 + math.cos(math.pi * done)) / 2
+        place = step % cycle_steps
+        if place < warmup_steps:
+            return min_lr + (max_lr - min_lr) * place / warmup_steps
+        done = (place - warmup_steps) / (cycle_steps - warmup_steps)
+        return min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2
 
     return rate

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cmpc2.embedder import Embedder
 
 SUBTITLE = "Cross-modal prototype contrast: matching, verification and retrieval on unseen people."
-CMPC_LISTS = ("matching_", "veriflist_", "wav_", "jpg_")
+CMPC_LIST_PREFIXES = ("matching_", "veriflist_", "wav_", "jpg_")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
 
-    from cmpc2.lookup import read_training_table
+    from cmpc2.prototype_retrieval import read_training_table
 
     model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.on_corrupt)
     print_disclaimers(model.disclaimer)
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     corpus, found = (
         _evaluate_published_lists(model, lists, args, bank)
         if lists
-        else _evaluate_generated_lists(model, args, bank)
+        else _evaluate_corpus_lists(model, args, bank)
     )
     report = _write_results(model, corpus, found, args, lists)
     print(found.results.table())
@@ -93,11 +93,11 @@ def _find_cmpc_lists(args: argparse.Namespace) -> list[Path]:
         if args.lists and args.names:
             raise
         return []
-    return [path for path in paths if path.name.startswith(CMPC_LISTS)]
+    return [path for path in paths if path.name.startswith(CMPC_LIST_PREFIXES)]
 
 
 def _evaluate_published_lists(
-    model: "Embedder", paths: Sequence[Path], args: argparse.Namespace, bank: set[str]
+    model: "Embedder", paths: Sequence[Path], args: argparse.Namespace, training_identities: set[str]
 ) -> "tuple[Corpus, Evaluation]":
     """Figures on CMPC's lists, whose people may belong to any split."""
     from voiceface.association.evaluation import Evaluation
@@ -106,7 +106,7 @@ def _evaluate_published_lists(
     from voiceface.datasets.trials.reading import read_trial_list
 
     from cmpc2.evaluation import MediaPaths, evaluate_trial_lists, training_overlap_warning
-    from cmpc2.published import identify_published_model, training_identities
+    from cmpc2.published import get_training_identities, identify_published_model
 
     try:
         people = read_identities(args.data, args.split)
@@ -116,7 +116,9 @@ def _evaluate_published_lists(
         args.voice_root or find_voice_root(args.data), args.face_root or args.data / "unzippedFaces"
     )
     if args.weights:
-        bank = bank | set(training_identities(identify_published_model(args.weights), people))
+        training_identities = training_identities | set(
+            get_training_identities(identify_published_model(args.weights), people)
+        )
     lists = [read_trial_list(path, people) for path in paths]
     results, voices, faces = evaluate_trial_lists(
         model,
@@ -127,7 +129,7 @@ def _evaluate_published_lists(
         cache=args.cache or args.out / "cache",
         workers=args.workers,
         on_error=args.missing,
-        trained_on=bank,
+        training_identities=training_identities,
         replicates=args.bootstrap_samples,
     )
     if told := training_overlap_warning(results):
@@ -135,12 +137,12 @@ def _evaluate_published_lists(
     from voiceface.datasets.corpus import IdentityRecord
 
     listed = tuple(IdentityRecord(person, row, (), ()) for row, person in enumerate(people))
-    corpus = Corpus(listed, places.voices, places.faces)
+    corpus = Corpus(listed, places.voice_root, places.face_root)
     return corpus, Evaluation(results, voices, faces)
 
 
-def _evaluate_generated_lists(
-    model: "Embedder", args: argparse.Namespace, bank: set[str]
+def _evaluate_corpus_lists(
+    model: "Embedder", args: argparse.Namespace, training_identities: set[str]
 ) -> "tuple[Corpus, Evaluation]":
     """Figures on a corpus's lists, as the other systems are measured; ceilings on the population."""
     from voiceface.association.data import load_split, load_trial_lists, rename_for_split
@@ -164,7 +166,7 @@ def _evaluate_generated_lists(
         on_missing=absent,
         skip_ungeneratable=not args.names,
     )
-    model.identity_names = tuple(dict.fromkeys([*(model.identity_names or ()), *sorted(bank)]))
+    model.identity_names = tuple(dict.fromkeys([*(model.identity_names or ()), *sorted(training_identities)]))
     return corpus, evaluate(
         model,
         corpus,
@@ -179,7 +181,11 @@ def _evaluate_generated_lists(
 
 
 def _write_results(
-    model: "Embedder", corpus: "Corpus", found: "Evaluation", args: argparse.Namespace, lists: Sequence[Path]
+    model: "Embedder",
+    corpus: "Corpus",
+    evaluation: "Evaluation",
+    args: argparse.Namespace,
+    lists: Sequence[Path],
 ) -> Path:
     """Results, tables and report; gives the report's path."""
     from voiceface.association.evaluation import write_evaluation
@@ -194,13 +200,13 @@ def _write_results(
         args.out,
         model,
         corpus,
-        found,
+        evaluation,
         system="cmpc2",
         title=f"cmpc2 on {args.data.name}" + (" (CMPC lists)" if lists else ""),
         subtitle=SUBTITLE,
         runs=runs,
         commands=[" ".join(words)],
-        disclaimers=[training_overlap_warning(found.results)],
+        disclaimers=[training_overlap_warning(evaluation.results)],
     )
 
 

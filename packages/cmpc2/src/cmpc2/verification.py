@@ -19,7 +19,7 @@ def mean_view_scores(voices: Tensor, faces: Tensor) -> Tensor:
     return (l2_normalize(voices.mean(1), "voices") * l2_normalize(faces.mean(1), "faces")).sum(1)
 
 
-def corner_error_rate(scores: Tensor, labels: Tensor) -> Tensor:
+def corner_eer(scores: Tensor, labels: Tensor) -> Tensor:
     """False-alarm rate at the corner of the ROC where misses and false alarms differ least, no interpolation.
 
     Corners on a straight line are left out first, as scikit-learn's `roc_curve` does, and of several equally
@@ -49,5 +49,5 @@ def verification_metrics(scores: Tensor, labels: Tensor) -> dict[str, float]:
     """Area under the ROC and equal error rate, both as published."""
     return {
         "auc": float(verification_auc(scores, labels)),
-        "eer": float(corner_error_rate(scores, labels)),
+        "eer": float(corner_eer(scores, labels)),
     }

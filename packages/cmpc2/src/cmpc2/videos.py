@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmpc2.lookup import TrainingVideo
+from cmpc2.prototype_retrieval import TrainingVideo
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
     from voiceface.synthetic.layout import PopulationSettings
 
 log = logging.getLogger(__name__)
-VOICE_ENDINGS = frozenset({".wav", ".flac", ".m4a", ".mp3", ".ogg", ".pkl", ".npy"})
-FACE_ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
-SCALE = "1.6"
+VOICE_SUFFIXES = frozenset({".wav", ".flac", ".m4a", ".mp3", ".ogg", ".pkl", ".npy"})
+FACE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+FACE_SCALE_FOLDER = "1.6"
 
 
 class VideoError(ValueError):
@@ -46,17 +46,17 @@ class Video:
 
     identity: str
     voice_id: str
-    video: str
+    video_id: str
     voices: tuple[str, ...]
     faces: tuple[str, ...]
     gender: str = ""
     nationality: str = ""
 
     @property
-    def row(self) -> TrainingVideo:
+    def table_row(self) -> TrainingVideo:
         """Its row of a training table."""
         return TrainingVideo(
-            self.identity, "1", self.voice_id, self.gender, self.nationality, "dev", self.video
+            self.identity, "1", self.voice_id, self.gender, self.nationality, "dev", self.video_id
         )
 
 
@@ -78,14 +78,14 @@ class VideoSet:
         return len(self.videos)
 
     @property
-    def identities(self) -> list[str]:
+    def identity_names(self) -> list[str]:
         """Everybody's name once, in order."""
         return list(dict.fromkeys(video.identity for video in self.videos))
 
     @property
-    def table(self) -> list[TrainingVideo]:
+    def table_rows(self) -> list[TrainingVideo]:
         """The training table."""
-        return [video.row for video in self.videos]
+        return [video.table_row for video in self.videos]
 
 
 def videos_from_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
@@ -100,7 +100,7 @@ def videos_from_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
     Raises:
         VideoError: nobody has a video with both.
     """
-    settings = population_settings(root) if root else None
+    settings = read_population_settings(root) if root else None
     found: list[Video] = []
     lonely: list[str] = []
     for person in corpus.records:
@@ -132,7 +132,7 @@ def videos_from_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
     if not found:
         raise VideoError(
             f"no video has clips and pictures: expected {corpus.voice_root}/<id>/<video>/<clip> and "
-            f"{corpus.face_root}/<name>/{SCALE}/<video>/<frame> (a population: `voiceface population "
+            f"{corpus.face_root}/<name>/{FACE_SCALE_FOLDER}/<video>/<frame> (a population: `voiceface population "
             "--second-view`, or its own folder)"
         )
     return VideoSet(tuple(found), corpus.voice_root, corpus.face_root)
@@ -154,14 +154,14 @@ def videos_from_table(
     """
     found, absent = [], []
     for row in rows:
-        voices = _list_files(voice_root, f"{row.voice_id}/{row.video}", VOICE_ENDINGS)
-        faces = _list_files(face_root, row.path, FACE_ENDINGS)
+        voices = _list_files(voice_root, f"{row.voice_id}/{row.video_id}", VOICE_SUFFIXES)
+        faces = _list_files(face_root, row.image_folder, FACE_SUFFIXES)
         if voices and faces:
             found.append(
-                Video(row.identity, row.voice_id, row.video, voices, faces, row.gender, row.nationality)
+                Video(row.identity, row.voice_id, row.video_id, voices, faces, row.gender, row.nationality)
             )
         else:
-            absent.append(f"{row.identity}/{row.video}")
+            absent.append(f"{row.identity}/{row.video_id}")
     if absent and (not skip_missing or not found):
         raise VideoError(
             f"{len(absent)} of {len(rows)} videos of the table have no clips below {voice_root} or no "
@@ -173,7 +173,7 @@ def videos_from_table(
     return VideoSet(tuple(found), voice_root, face_root)
 
 
-def exchange_images(videos: VideoSet, share: float, seed: int) -> VideoSet:
+def exchange_images(videos: VideoSet, fraction: float, seed: int) -> VideoSet:
     """The same videos, a share of which has the pictures of another: wrong pairs, for experiments.
 
     Args:
@@ -181,7 +181,7 @@ def exchange_images(videos: VideoSet, share: float, seed: int) -> VideoSet:
         share: 0...1; of so many videos, drawn at random, the pictures move round by one.
         seed: of the draw.
     """
-    count = round(share * len(videos))
+    count = round(fraction * len(videos))
     if count < 2:
         return videos
     rng = np.random.default_rng([seed, 77])
@@ -192,7 +192,7 @@ def exchange_images(videos: VideoSet, share: float, seed: int) -> VideoSet:
     return replace(videos, videos=tuple(changed))
 
 
-def population_settings(root: Path) -> "PopulationSettings | None":
+def read_population_settings(root: Path) -> "PopulationSettings | None":
     """Settings of the population in a folder; None where it is none."""
     from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings
 
@@ -222,26 +222,26 @@ def _group_synthetic(
     return _group_by_video(faces, video_of)
 
 
-def _group_by_video(paths: Iterable[str], video_of: Callable[[str], str]) -> dict[str, list[str]]:
+def _group_by_video(paths: Iterable[str], get_video_id: Callable[[str], str]) -> dict[str, list[str]]:
     """Paths by video, sorted inside."""
     groups: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        groups[video_of(path)].append(path)
+        groups[get_video_id(path)].append(path)
     return {video: sorted(found) for video, found in groups.items()}
 
 
-def _list_files(root: Path, folder: str, endings: Collection[str]) -> tuple[str, ...]:
+def _list_files(root: Path, folder: str, suffixes: Collection[str]) -> tuple[str, ...]:
     """Files of a folder below a root, sorted, relative to the root."""
     place = root / folder
     if not place.is_dir():
         return ()
     return tuple(
-        f"{folder}/{path.name}" for path in sorted(place.iterdir()) if path.suffix.lower() in endings
+        f"{folder}/{path.name}" for path in sorted(place.iterdir()) if path.suffix.lower() in suffixes
     )
 
 
-def _warn_unpaired(lonely: Sequence[str]) -> None:
+def _warn_unpaired(one_sided: Sequence[str]) -> None:
     """Tell of videos that have one side only."""
-    if lonely:
-        shown = ", ".join(lonely[:3]) + (" ..." if len(lonely) > 3 else "")
-        log.warning("left out %d videos that have clips or pictures only: %s", len(lonely), shown)
+    if one_sided:
+        shown = ", ".join(one_sided[:3]) + (" ..." if len(one_sided) > 3 else "")
+        log.warning("left out %d videos that have clips or pictures only: %s", len(one_sided), shown)

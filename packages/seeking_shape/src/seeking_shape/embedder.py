@@ -17,7 +17,7 @@ COMPUTED_KEYS = ("V.model.torchfb.*",)  # constants, computed with the model
 
 
 def build_model_for_checkpoint(
-    config: SeekingShapeConfig, state: Mapping[str, Tensor], names: tuple[str, ...] | None = None
+    config: SeekingShapeConfig, state: Mapping[str, Tensor], identity_names: tuple[str, ...] | None = None
 ) -> Voice2Face:
     """A model that these weights fit, still without them.
 
@@ -31,7 +31,7 @@ def build_model_for_checkpoint(
     """
     if "F.cls.weight" not in state:
         raise CheckpointError("the file holds no classifier F.cls.weight: it is no full seeking_shape model")
-    return Voice2Face(config.model, len(state["F.cls.weight"]), names=names)
+    return Voice2Face(config.model, len(state["F.cls.weight"]), identity_names=identity_names)
 
 
 def read_published(path: Path) -> tuple[Mapping[str, Tensor], SeekingShapeConfig]:

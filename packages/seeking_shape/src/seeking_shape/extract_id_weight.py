@@ -42,7 +42,7 @@ def extract_identity_weights(run: str | Path, out: str | Path, step: int | None 
     return out
 
 
-def read_identity_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
+def read_identity_weights(path: str | Path, identity_names: Sequence[str]) -> "Tensor":
     """Identity weights from a file, for these people in this order.
 
     Args:
@@ -66,16 +66,16 @@ def read_identity_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
         weight, stored = loaded.state["center.weight"], loaded.extra.get("names")
     else:
         weight, stored = published.read_id_weight(path), None
-    if len(weight) != len(names):
+    if len(weight) != len(identity_names):
         raise CheckpointError(
-            f"{path} holds weights of {len(weight)} people, the training set has {len(names)}: use the "
+            f"{path} holds weights of {len(weight)} people, the training set has {len(identity_names)}: use the "
             "weights of a re-weighting run on the same people"
         )
-    if stored is not None and list(stored) != list(names):
-        differing = next(i for i, pair in enumerate(zip(stored, names)) if pair[0] != pair[1])
+    if stored is not None and list(stored) != list(identity_names):
+        differing = next(i for i, pair in enumerate(zip(stored, identity_names)) if pair[0] != pair[1])
         raise CheckpointError(
             f"{path} belongs to other people or another order of them: person {differing} is "
-            f"{stored[differing]} there and {names[differing]} here"
+            f"{stored[differing]} there and {identity_names[differing]} here"
         )
     return weight
 

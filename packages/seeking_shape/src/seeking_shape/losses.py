@@ -15,7 +15,7 @@ EXPLICIT_CONSTANT = 5.4
 TERMS = ("face_ce_loss", "voice_ce_loss", "crosssp_loss")
 
 
-class SampleLosses(NamedTuple):
+class PerSampleLosses(NamedTuple):
     """Unweighted losses of every sample, each of shape (N,); `explicit` is None when switched off."""
 
     face: Tensor
@@ -29,7 +29,7 @@ class SampleLosses(NamedTuple):
 
 
 def implicit_alignment_loss(
-    logits: Tensor, labels: Tensor, margin: float = 0.0, smoothing: float = 0.0
+    logits: Tensor, labels: Tensor, margin: float = 0.0, label_smoothing: float = 0.0
 ) -> Tensor:
     """Cross entropy of every sample against the shared class vectors.
 
@@ -45,11 +45,11 @@ def implicit_alignment_loss(
     logits = _to_float32(logits)
     if margin:
         logits = logits - margin * nnf.one_hot(labels, logits.shape[1]).to(logits.dtype)
-    return nnf.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    return nnf.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
 
 
-def explicit_alignment_logits(
-    anchors: Tensor, candidates: Tensor, same: Tensor, constant: float = EXPLICIT_CONSTANT
+def directional_alignment_loss(
+    anchors: Tensor, candidates: Tensor, same_identity: Tensor, constant: float = EXPLICIT_CONSTANT
 ) -> Tensor:
     """ln(constant + sum over j of another identity of exp(a_i . c^_j - a_i . c^_i)), c^ of unit length.
 
@@ -64,7 +64,7 @@ def explicit_alignment_logits(
     """
     with torch.autocast(anchors.device.type, enabled=False):
         scores = _to_float32(anchors) @ nnf.normalize(_to_float32(candidates), dim=1, eps=1e-12).T
-        gaps = (scores - scores.diagonal()[:, None]).masked_fill(same, -torch.inf)
+        gaps = (scores - scores.diagonal()[:, None]).masked_fill(same_identity, -torch.inf)
         floor = gaps.new_tensor(constant).log().expand(len(gaps), 1)
         return torch.logsumexp(torch.cat([floor, gaps], dim=1), dim=1)
 
@@ -96,8 +96,8 @@ def explicit_alignment_loss(
     else:
         same = labels[:, None] == labels
     return (
-        explicit_alignment_logits(voice, face, same, constant)
-        + explicit_alignment_logits(face, voice, same, constant)
+        directional_alignment_loss(voice, face, same, constant)
+        + directional_alignment_loss(face, voice, same, constant)
     ) / 2
 
 
@@ -110,8 +110,8 @@ def compute_sample_losses(
     *,
     explicit: bool = True,
     constant: float = EXPLICIT_CONSTANT,
-    smoothing: float = 0.0,
-) -> SampleLosses:
+    label_smoothing: float = 0.0,
+) -> PerSampleLosses:
     """All unweighted losses of a batch (one process's, or gathered from all).
 
     Args:
@@ -124,19 +124,19 @@ def compute_sample_losses(
         constant: of the explicit loss.
         smoothing: of the targets of the implicit loss.
     """
-    return SampleLosses(
-        implicit_alignment_loss(face_logits, labels, smoothing=smoothing),
-        implicit_alignment_loss(voice_logits, labels, smoothing=smoothing),
+    return PerSampleLosses(
+        implicit_alignment_loss(face_logits, labels, label_smoothing=label_smoothing),
+        implicit_alignment_loss(voice_logits, labels, label_smoothing=label_smoothing),
         explicit_alignment_loss(face, voice, labels, constant) if explicit else None,
     )
 
 
 def apply_identity_weights(
-    losses: SampleLosses,
+    losses: PerSampleLosses,
     weights: Tensor | None = None,
     *,
     weighting: Weighting = "per_sample",
-    factors: Sequence[float] = (1.0, 1.0, 1.0),
+    loss_weights: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> dict[str, Tensor]:
     """Named scalar terms; their sum is the total loss.
 
@@ -155,10 +155,10 @@ def apply_identity_weights(
     """
     if weighting not in ("per_sample", "batch_mean"):
         raise ValueError(f"weighting must be 'per_sample' or 'batch_mean', found {weighting!r}")
-    if len(factors) != 3:
-        raise ValueError(f"three loss factors (face, voice, explicit) are needed, found {list(factors)}")
+    if len(loss_weights) != 3:
+        raise ValueError(f"three loss factors (face, voice, explicit) are needed, found {list(loss_weights)}")
     terms = {}
-    for name, loss, factor in zip(TERMS, losses, factors):
+    for name, loss, factor in zip(TERMS, losses, loss_weights):
         if loss is None:
             continue
         if weights is None:

@@ -14,19 +14,20 @@ from voiceface.association.published_config import (
     PublishedKeys,
     command,
     iter_leaves,
+    positive_or_none,
     read_yaml,
 )
 
 if TYPE_CHECKING:
     from seeking_shape.config import SeekingShapeConfig
 
-FACE, VOICE, CENTER = (f"models.conponents.{name}" for name in ["F", "V", "center"])
+FACE_KEY, VOICE_KEY, CENTER_KEY = (f"models.conponents.{name}" for name in ["F", "V", "center"])
 SOLVER_KEY = "training.optimizer.match"
 SUPPORTED_VALUES = {  # what the published code allows in these places, as far as this package repeats it
     "models.model_warpper": ("Voice2Face",),
-    f"{FACE}.model": ("SEResNet50IR",),
-    f"{VOICE}.model": ("ThinResNet34",),
-    f"{CENTER}.model": ("center",),
+    f"{FACE_KEY}.model": ("SEResNet50IR",),
+    f"{VOICE_KEY}.model": ("ThinResNet34",),
+    f"{CENTER_KEY}.model": ("center",),
     "models.normal_layer": (True,),
     "models.normal_mean": ([127.5] * 3,),
     "models.normal_std": ([127.5] * 3,),
@@ -34,16 +35,16 @@ SUPPORTED_VALUES = {  # what the published code allows in these places, as far a
     "dataset.input_size": ([112, 112],),
 }
 IGNORED_KEYS = {  # no effect in the published code either
-    *(f"{FACE}.{key}" for key in ("bn", "act", "vote")),
-    *(f"{VOICE}.{key}" for key in ("bn", "act", "num_classes")),
-    *(f"{CENTER}.{key}" for key in ("output_channel", "num_classes")),
+    *(f"{FACE_KEY}.{key}" for key in ("bn", "act", "vote")),
+    *(f"{VOICE_KEY}.{key}" for key in ("bn", "act", "num_classes")),
+    *(f"{CENTER_KEY}.{key}" for key in ("output_channel", "num_classes")),
     *(f"dataset.{key}" for key in ("pair", "triple", "resize", "eval_triplet_test")),
     *(f"evaluation.dataset.{key}" for key in ("pair", "triple", "resize", "modal", "input_size")),
     *(f"evaluation.dataset.{key}" for key in ("dataset_train", "dataset_val")),
     *(f"evaluation.dataset.{key}" for key in ("eval_triplet_val", "eval_triplet_test")),
     "training.no_cuda",
 }
-PATH_KEYS = {  # published key: name in `Translation.places`
+PATH_KEYS = {  # published key: name in `Translation.paths`
     "dataset.image_data_dir": "pictures",
     "dataset.audio_data_dir": "recordings",
     "dataset.list_dir": "lists",
@@ -61,11 +62,11 @@ PATH_KEYS = {  # published key: name in `Translation.places`
     "evaluation.save_result": "results",
 }
 TRANSLATED_KEYS = {  # keys that become values of ours
-    f"{FACE}.freeze",
-    f"{FACE}.output_channel",
-    f"{FACE}.num_classes",
-    f"{VOICE}.freeze",
-    f"{VOICE}.output_channel",
+    f"{FACE_KEY}.freeze",
+    f"{FACE_KEY}.output_channel",
+    f"{FACE_KEY}.num_classes",
+    f"{VOICE_KEY}.freeze",
+    f"{VOICE_KEY}.output_channel",
     "models.with_cross",
     "models.weight",
     "dataset.eval_triplet_val",
@@ -94,13 +95,13 @@ class Translation:
 
     Attributes:
         config: the experiment, with the published behaviour switched on.
-        places: paths and names that are flags of our commands, by what they are; "none" is left out.
-        fresh: whether iteration and optimiser start anew where start weights are given (published `ft`).
+        paths: paths and names that are flags of our commands, by what they are; "none" is left out.
+        fine_tune: whether iteration and optimiser start anew where start weights are given (published `ft`).
     """
 
     config: "SeekingShapeConfig"
-    places: dict[str, str] = field(default_factory=dict)
-    fresh: bool = True
+    paths: dict[str, str] = field(default_factory=dict)
+    fine_tune: bool = True
 
 
 def read_published_config(path: str | Path) -> Translation:
@@ -148,20 +149,20 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
     from voiceface.runtime.config import ConfigError
 
     get = values.get
-    sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}
+    sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE_KEY, VOICE_KEY)}
     if len(sizes) > 1:
         raise ConfigError(f"both branches need one output_channel, found {sorted(sizes)}")
     trained = get(f"{SOLVER_KEY}.train_params", ["F", "V", "center"])
     frozen = [
         word
-        for word, letter, branch in (("face", "F", FACE), ("voice", "V", VOICE))
+        for word, letter, branch in (("face", "F", FACE_KEY), ("voice", "V", VOICE_KEY))
         if get(f"{branch}.freeze", False) or letter not in trained
     ]
     lists = get("evaluation.dataset.eval_triplet_test_all")
-    most = get("training.max_steps", 10_000)
+    most = get("training.max_iter", 10_000)
     return {
         "name": str(get("training.experiment_id", "published")),
-        "model": {"embedding": sizes.pop(), "num_classes": get(f"{FACE}.num_classes")},
+        "model": {"embedding_dim": sizes.pop(), "num_classes": get(f"{FACE_KEY}.num_classes")},
         "loss": {
             "explicit": get("models.with_cross", True),
             "identity_loss_weighting": "batch_mean",
@@ -169,7 +170,7 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
         },
         "weights": {
             "enabled": get("models.weight", True),
-            "update_interval": get("training.weight_update_iter", -1),
+            "update_interval": positive_or_none(get("training.weight_update_iter", -1)),
         },
         "optimiser": {
             "method": get(f"{SOLVER_KEY}.optim_method", "sgd"),
@@ -185,13 +186,13 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
         },
         "data": {"rotation": "published"},
         "training": {
-            "max_iter": most,
+            "max_steps": most,
             "batch_size": get("training.batchsize", 64),
-            "workers": get("training.num_workers", 4),
+            "num_workers": get("training.num_workers", 4),
             "freeze": frozen,
-            "save_every": get("training.save_iter", most),
-            "validate_every": get("training.val_iter", -1),
-            "validate_from": get("training.start_eval_it", 15_000),
+            "checkpoint_interval": get("training.save_iter", most),
+            "validation_interval": positive_or_none(get("training.val_iter", -1)),
+            "validation_start": get("training.start_eval_it", 15_000),
         },
         "evaluation": {
             "validation_list": get("dataset.eval_triplet_val", "match_v2f_2_val"),
@@ -209,8 +210,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _translate_for_printing(path: Path) -> PrintedTranslation:
     """What the command prints of a file."""
     found = read_published_config(path)
-    notes = [] if found.fresh else ["ft: False: the published run went on with iteration and optimiser"]
-    return PrintedTranslation(found.config, found.places, notes)
+    notes = [] if found.fine_tune else ["ft: False: the published run went on with iteration and optimiser"]
+    return PrintedTranslation(found.config, found.paths, notes)
 
 
 if __name__ == "__main__":

@@ -20,15 +20,15 @@ class IdentityWeights(nn.Module):
 
     Args:
         num_identities: number of classes C, at least 2.
-        update_interval: iterations between updates; -1 keeps the weights fixed.
+        update_interval: iterations between updates; None keeps the weights fixed.
         warm_up: iterations before the first update.
         initial_fraction: share of identities that the first update admits, above 0 to 1.
         fraction_step: share of identities that each later update admits, above 0 to 1.
         final_fraction: from this active share on nothing changes.
         decay: factor on all weights at each later update, above 0 to 1.
         momentum: share of the old hardness that is kept, 0 to below 1.
-        initial_loss: hardness before any loss was seen, nats; "blind": that of a blind classifier, 2 ln C.
-        names: identity of every class, in class order; kept to check weight files against.
+        initial_loss: hardness before any loss was seen, nats; "chance": that of a classifier at chance level, 2 ln C.
+        identity_names: identity of every class, in class order; kept to check weight files against.
 
     Raises:
         ValueError: fewer than two identities, a number out of its range, or not one name per class.
@@ -41,21 +41,23 @@ class IdentityWeights(nn.Module):
         self,
         num_identities: int,
         *,
-        update_interval: int = -1,
+        update_interval: int | None = None,
         warm_up: int = 500,
         initial_fraction: float = 0.5,
         fraction_step: float = 0.024,
         final_fraction: float = 0.9,
         decay: float = 0.99,
         momentum: float = 0.9,
-        initial_loss: float | Literal["blind"] = 14.0,
-        names: Sequence[str] | None = None,
+        initial_loss: float | Literal["chance"] = 14.0,
+        identity_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         if num_identities < 2:
             raise ValueError(f"identity weights need at least 2 identities, found {num_identities}")
-        if names is not None and len(names) != num_identities:
-            raise ValueError(f"one name per identity: found {len(names)} names for {num_identities} identities")
+        if identity_names is not None and len(identity_names) != num_identities:
+            raise ValueError(
+                f"one name per identity: found {len(identity_names)} names for {num_identities} identities"
+            )
         for name, share in (
             ("initial_fraction", initial_fraction),
             ("fraction_step", fraction_step),
@@ -67,10 +69,14 @@ class IdentityWeights(nn.Module):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, found {momentum:g}")
         self.update_interval, self.warm_up = update_interval, warm_up
-        self.initial_fraction, self.fraction_step, self.final_fraction = initial_fraction, fraction_step, final_fraction
+        self.initial_fraction, self.fraction_step, self.final_fraction = (
+            initial_fraction,
+            fraction_step,
+            final_fraction,
+        )
         self.decay, self.momentum = decay, momentum
-        self.names = None if names is None else tuple(names)
-        start = 2 * math.log(num_identities) if initial_loss == "blind" else initial_loss
+        self.identity_names = None if identity_names is None else tuple(identity_names)
+        start = 2 * math.log(num_identities) if initial_loss == "chance" else initial_loss
         self.register_buffer("loss_mean", torch.full((num_identities,), float(start)))
         self.register_buffer("weight", torch.ones(num_identities))
 
@@ -82,10 +88,10 @@ class IdentityWeights(nn.Module):
     def is_due(self, step: int) -> bool:
         """Whether an update belongs before the forward pass of 0-based iteration `step`."""
         period = self.update_interval
-        return period > 0 and step >= self.warm_up and step % period == 0
+        return period is not None and step >= self.warm_up and step % period == 0
 
     @torch.no_grad()
-    def observe(self, labels: Tensor, losses: Tensor) -> None:
+    def update_hardness(self, labels: Tensor, losses: Tensor) -> None:
         """Move the hardness of the batch's identities towards their present loss.
 
         Args:
@@ -110,7 +116,7 @@ class IdentityWeights(nn.Module):
         """
         if not self.is_due(step):
             return False
-        if self._is_unchanged(step):
+        if self._is_first_update(step):
             self.weight.zero_()
             self.weight[self._select_easiest(self.initial_fraction)] = 1
         elif self.active_fraction < self.final_fraction:
@@ -131,18 +137,19 @@ class IdentityWeights(nn.Module):
         chosen = self.weight[labels] * (len(self.weight) / self.weight.sum())
         return chosen + (chosen.sum() < 1e-3)
 
-    def _is_unchanged(self, step: int) -> bool:
+    def _is_first_update(self, step: int) -> bool:
         """Whether this is the first update: by the iteration, or all weights still being one.
 
         Without decay all ones may also mean that everybody was admitted, so only the iteration tells.
         """
         period = self.update_interval
+        assert period is not None  # an update was due
         first = -(-self.warm_up // period) * period
         return step <= first or (self.decay < 1 and bool((self.weight == 1).all()))
 
-    def _select_easiest(self, share: float) -> Tensor:
+    def _select_easiest(self, fraction: float) -> Tensor:
         """Classes of least hardness among those of weight zero (at first, all), at least one of them."""
         identities = len(self.weight)
         candidates = (self.weight == 0).nonzero().flatten()
         order = torch.argsort(self.loss_mean[candidates], stable=True)
-        return candidates[order[: max(1, int(share * identities))]]
+        return candidates[order[: max(1, int(fraction * identities))]]

@@ -162,17 +162,17 @@ def train_step(
         labels,
         explicit=config.loss.explicit,
         constant=config.loss.explicit_constant,
-        smoothing=config.loss.label_smoothing,
+        label_smoothing=config.loss.label_smoothing,
     )
     weights = None
     if config.weights.enabled:
-        center.observe(labels, losses.hardness)
+        center.update_hardness(labels, losses.hardness)
         weights = center.batch_weights(labels)
     terms = apply_identity_weights(
         losses,
         weights,
         weighting=config.loss.identity_loss_weighting,
-        factors=config.loss.loss_weight,
+        loss_weights=config.loss.loss_weight,
     )
     total = cast("Tensor", sum(terms.values()))
     run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
@@ -194,7 +194,7 @@ def build_model(
     model = Voice2Face(
         config.model,
         len(identity_names),
-        IdentityWeights(len(identity_names), names=identity_names, **weights),
+        IdentityWeights(len(identity_names), identity_names=identity_names, **weights),
     )
     if initial_weights.checkpoint:
         load_initial_weights(

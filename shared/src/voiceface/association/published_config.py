@@ -104,6 +104,11 @@ def iter_leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", value
 
 
+def positive_or_none(interval: Any) -> Any:
+    """An interval in steps, or None where the published file says never (0 or below)."""
+    return None if isinstance(interval, int) and interval <= 0 else interval
+
+
 def command(program: str, translate: Callable[[Path], PrintedTranslation], argv: Sequence[str] | None) -> int:
     """`python -m PROGRAM.published_config`: print our experiment file for a published one.
 

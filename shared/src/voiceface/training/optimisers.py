@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from voiceface.training.lr_schedules import cosine_warmup, step_decay
-from voiceface.training.settings import OptimiserConfig, ScheduleConfig
 
 if TYPE_CHECKING:
     import torch
 
+    from voiceface.training.settings import OptimiserConfig, ScheduleConfig
+
 
 def build_optimiser(
-    config: OptimiserConfig, groups: "Iterable[Mapping[str, Any]]"
+    config: "OptimiserConfig", groups: "Iterable[Mapping[str, Any]]"
 ) -> "torch.optim.Optimizer":
     """Build the configured optimiser; weight decay applies to every parameter, as published.
 
@@ -31,7 +32,7 @@ def build_optimiser(
     return kind(given, betas=config.betas, **common)
 
 
-def build_lr_schedule(schedule: ScheduleConfig, lr: float, steps: int) -> Callable[[int], float]:
+def build_lr_schedule(schedule: "ScheduleConfig", lr: float, steps: int) -> Callable[[int], float]:
     """Build the learning-rate schedule: iteration (from 0) -> learning rate of its step.
 
     Args:

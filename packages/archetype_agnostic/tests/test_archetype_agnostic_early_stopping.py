@@ -1,7 +1,7 @@
 """The rule that ends a run by its validations."""
 
 import pytest
-from archetype_agnostic.stopping import EarlyStopping, has_stopped_rising
+from archetype_agnostic.early_stopping import EarlyStopping, has_stopped_rising
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,11 +26,11 @@ def test_it_is_the_published_rule(accuracies: list[int]) -> None:
     assert has_stopped_rising(accuracies) == (never_rises and accuracies[0] == max(accuracies))
 
 
-def simulate(accuracies: list[float], max_iter: int, every: int, per_epoch: int, window: int = 5) -> int:
+def simulate(accuracies: list[float], max_steps: int, every: int, per_epoch: int, window: int = 5) -> int:
     """Completed steps of a run that validates before its steps `every`, 2 `every`, ..."""
-    patience = EarlyStopping({}, max_iter, per_epoch, window)
+    patience = EarlyStopping({}, max_steps, per_epoch, window)
     judgements, step = iter(accuracies), 0
-    while step < max_iter or patience.should_continue(step):
+    while step < max_steps or patience.should_continue(step):
         if step and step % every == 0:
             patience.record(step, next(judgements))
         step += 1
@@ -44,7 +44,7 @@ def test_the_published_numbers_stop_with_the_fifth_validation_at_the_earliest() 
     assert simulate(rising_once, 27000, 6888, 46) == -(-6 * 6888 // 46) * 46
 
 
-def test_no_validation_up_to_max_iter_ends_a_run() -> None:
+def test_no_validation_up_to_max_steps_ends_a_run() -> None:
     falling = [0.9 - 0.01 * k for k in range(30)]
     assert simulate(falling, 100, 10, 1) == 111  # judged before step 110, the first beyond 100
     assert simulate(falling, 100, 10, 7) == 112  # and the epoch is finished

@@ -16,16 +16,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from voiceface.datasets.trials.trial_list import read_list_bytes
 
-from cmpc2.published import PrototypeMemory, read_memory
+from cmpc2.published import PrototypeMemory, read_prototype_memory
 
 TABLE_HEADER = ("VGGFace1 ID", "split", "VoxCeleb1 ID", "Gender", "Nationality", "Set", "video_id")
 PUBLISHED_CLUSTER_STEP = (
     500  # published memories hold 500, 1000 and 1500 clusters, found by number // 500 - 1
 )
-Order = Literal["nearest", "round_robin", "table"]
+VideoOrder = Literal["nearest", "round_robin", "table"]
 
 
-class PrototypeError(ValueError):
+class PrototypeRetrievalError(ValueError):
     """Memory, table and question do not fit together; the message says how."""
 
 
@@ -38,12 +38,12 @@ class TrainingVideo(NamedTuple):
     gender: str
     nationality: str
     subset: str
-    video: str
+    video_id: str
 
     @property
-    def path(self) -> str:
+    def image_folder(self) -> str:
         """Folder of its pictures, `<VGGFace1 name>/1.6/<video>`."""
-        return f"{self.identity}/1.6/{self.video}"
+        return f"{self.identity}/1.6/{self.video_id}"
 
 
 class Prototype(NamedTuple):
@@ -68,7 +68,7 @@ class RetrievedVideo:
     row: int
     video: TrainingVideo
     cluster: int
-    rank: int
+    prototype_rank: int
     distance: float
 
 
@@ -83,18 +83,18 @@ def read_training_table(path: str | os.PathLike[str]) -> list[TrainingVideo]:
     reader = csv.reader(lines)
     header = next(reader, [])
     if tuple(header) != TABLE_HEADER:
-        raise PrototypeError(
+        raise PrototypeRetrievalError(
             f"{path}, line 1: header {','.join(header)[:120]!r}, expected {','.join(TABLE_HEADER)}"
         )
     rows = []
     for row in reader:
         if len(row) != len(TABLE_HEADER):
-            raise PrototypeError(
+            raise PrototypeRetrievalError(
                 f"{path}, line {reader.line_num}: {len(row)} cells, expected {len(TABLE_HEADER)}"
             )
         rows.append(TrainingVideo(*row))
     if not rows:
-        raise PrototypeError(f"{path}: no row below the header")
+        raise PrototypeRetrievalError(f"{path}: no row below the header")
     return rows
 
 
@@ -108,20 +108,20 @@ def write_training_table(path: str | os.PathLike[str], rows: Sequence[TrainingVi
     write_text(path, text.getvalue())
 
 
-def clustering_index(memory: PrototypeMemory, clusters: int) -> int:
+def find_clustering(memory: PrototypeMemory, num_clusters: int) -> int:
     """Which clustering of a memory has so many clusters; 500, 1000, 1500 also mean the first, second, third.
 
     Raises:
         PrototypeError: none has.
     """
     sizes = [len(centres) for centres in memory.centroids]
-    if clusters in sizes:
-        return sizes.index(clusters)
-    index, rest = divmod(clusters, PUBLISHED_CLUSTER_STEP)
+    if num_clusters in sizes:
+        return sizes.index(num_clusters)
+    index, rest = divmod(num_clusters, PUBLISHED_CLUSTER_STEP)
     if rest == 0 and 1 <= index <= len(sizes):
         return index - 1
-    raise PrototypeError(
-        f"this memory has clusterings of {', '.join(map(str, sizes))} clusters, not of {clusters}"
+    raise PrototypeRetrievalError(
+        f"this memory has clusterings of {', '.join(map(str, sizes))} clusters, not of {num_clusters}"
     )
 
 
@@ -133,7 +133,7 @@ def prototype_distances(query: Tensor, centroids: Tensor) -> Tensor:
     """
     row = query.reshape(-1, query.shape[-1]) if query.ndim else query
     if query.ndim not in (1, 2) or len(row) != 1 or row.shape[1] != centroids.shape[1]:
-        raise PrototypeError(
+        raise PrototypeRetrievalError(
             f"expected one query of length {centroids.shape[1]}, found shape {tuple(query.shape)}: "
             "do memory and model belong together?"
         )
@@ -148,22 +148,24 @@ def nearest_prototypes(query: Tensor, centroids: Tensor, k: int) -> list[Prototy
         PrototypeError: another length, not one query, or K is out of range.
     """
     if not 1 <= k <= len(centroids):
-        raise PrototypeError(f"K = {k} prototypes of {len(centroids)}: expected 1 to {len(centroids)}")
+        raise PrototypeRetrievalError(
+            f"K = {k} prototypes of {len(centroids)}: expected 1 to {len(centroids)}"
+        )
     distance = prototype_distances(query, centroids.to(query.device)).cpu()
     nearest = distance.nan_to_num(nan=torch.inf).argsort(stable=True)[:k]  # NaN: an empty published cluster
     return [Prototype(int(each), float(distance[each])) for each in nearest]
 
 
 def cluster_members(
-    near: Sequence[Prototype], assignment: Tensor, table: Sequence[TrainingVideo], exclude: Collection[str]
+    nearest: Sequence[Prototype], assignment: Tensor, table: Sequence[TrainingVideo], exclude: Collection[str]
 ) -> list[list[int]]:
     """Rows of the videos of each prototype, in table order, without those of excluded names or voice ids."""
     out = set(exclude)
     kept = torch.tensor([video.identity not in out and video.voice_id not in out for video in table])
-    return [((assignment.cpu() == each.cluster) & kept).nonzero()[:, 0].tolist() for each in near]
+    return [((assignment.cpu() == each.cluster) & kept).nonzero()[:, 0].tolist() for each in nearest]
 
 
-def order_members(members: Sequence[Sequence[int]], order: Order) -> list[int]:
+def order_members(members: Sequence[Sequence[int]], order: VideoOrder) -> list[int]:
     """One list of the rows of several prototypes, nearest first; see `nearest_videos`."""
     if order == "table":
         return sorted(row for rows in members for row in rows)
@@ -178,9 +180,9 @@ def nearest_videos(
     memory: PrototypeMemory,
     table: Sequence[TrainingVideo],
     *,
-    clusters: int = 1000,
+    num_clusters: int = 1000,
     k: int = 3,
-    order: Order = "nearest",
+    order: VideoOrder = "nearest",
     exclude: Collection[str] = (),
 ) -> list[RetrievedVideo]:
     """All training videos of the K nearest prototypes.
@@ -198,10 +200,10 @@ def nearest_videos(
     Raises:
         PrototypeError: sizes do not fit, or K is out of range.
     """
-    index = clustering_index(memory, clusters)
+    index = find_clustering(memory, num_clusters)
     centroids, assignment = memory.centroids[index], memory.assignment[index]
     if len(assignment) != len(table):
-        raise PrototypeError(
+        raise PrototypeRetrievalError(
             f"the memory has {len(assignment)} training videos, the table {len(table)}: give those that "
             "belong together"
         )
@@ -238,10 +240,10 @@ def getKNearestSamples(
     query = torch.as_tensor(audio_feature).detach().float()
     found = nearest_videos(
         query,
-        read_memory(Path(memory_path)),
+        read_prototype_memory(Path(memory_path)),
         read_training_table(df_path),
-        clusters=cluster,
+        num_clusters=cluster,
         k=K,
         order="table",
     )
-    return [hit.video.path for hit in found]
+    return [hit.video.image_folder for hit in found]

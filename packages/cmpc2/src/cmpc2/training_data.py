@@ -9,15 +9,15 @@ from voiceface.association.validation import Validation
 from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER, get_disclaimer
 
 from cmpc2.config import Cmpc2Config
-from cmpc2.data import PairDataset, synthetic_pairs
-from cmpc2.lookup import read_training_table
+from cmpc2.data import PairDataset, synthetic_training_set
+from cmpc2.prototype_retrieval import read_training_table
 from cmpc2.videos import VideoSet, exchange_images, videos_from_corpus, videos_from_table
 
 
-class TrainingVideos(NamedTuple):
+class TrainingData(NamedTuple):
     """Training pairs, what judges the model meanwhile, and what readers of it must be told."""
 
-    pairs: PairDataset
+    dataset: PairDataset
     validation: Validation | None
     disclaimer: str
 
@@ -31,10 +31,10 @@ def load_training_data(
     splits: Sequence[str] = ("train", "val"),
     voice_root: Path | None = None,
     face_root: Path | None = None,
-    lists: Path | None = None,
+    list_folder: Path | None = None,
     skip_missing: bool = False,
     progress: bool = True,
-) -> TrainingVideos:
+) -> TrainingData:
     """The videos that the flags of `train` name.
 
     Args:
@@ -61,9 +61,9 @@ def load_training_data(
             raise ValueError(
                 "--population has no validation files: add training.validation_interval=null, or use --data"
             )
-        pairs = synthetic_pairs(population, config, progress=progress)
+        pairs = synthetic_training_set(population, config, progress=progress)
         pairs.videos = exchange_images(pairs.videos, share, seed)
-        return TrainingVideos(pairs, None, _build_disclaimer(SYNTHETIC_DATA_DISCLAIMER, share))
+        return TrainingData(pairs, None, _build_disclaimer(SYNTHETIC_DATA_DISCLAIMER, share))
     if data is None:
         raise ValueError("give a corpus folder (--data) or a preset to invent (--population)")
     where: dict[str, Any] = {"voice_root": voice_root, "face_root": face_root or _find_video_faces(data)}
@@ -91,7 +91,7 @@ def load_training_data(
             data,
             [config.evaluation.validation_list],
             corpus,
-            list_folder=lists,
+            list_folder=list_folder,
             generation_seed=seed,
             on_missing="skip" if skip_missing else "error",
         )
@@ -99,7 +99,7 @@ def load_training_data(
     pairs = PairDataset(
         exchange_images(videos, share, seed), config.data, config.model.face.image_size, progress=progress
     )
-    return TrainingVideos(pairs, validation, _build_disclaimer(get_disclaimer(data), share))
+    return TrainingData(pairs, validation, _build_disclaimer(get_disclaimer(data), share))
 
 
 def _find_video_faces(data: Path) -> Path | None:
@@ -108,10 +108,8 @@ def _find_video_faces(data: Path) -> Path | None:
     return place if place.is_dir() else None
 
 
-def _build_disclaimer(notice: str, share: float) -> str:
+def _build_disclaimer(disclaimer: str, fraction: float) -> str:
     """Add that pairs were made wrong on purpose."""
-    if not share:
-        return notice
-    return (
-        f"{notice} {share:.0%} of the training videos had the pictures of another video, on purpose.".strip()
-    )
+    if not fraction:
+        return disclaimer
+    return f"{disclaimer} {fraction:.0%} of the training videos had the pictures of another video, on purpose.".strip()

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from cmpc2.lookup import (
-    PrototypeError,
+from cmpc2.prototype_retrieval import (
+    PrototypeRetrievalError,
     TrainingVideo,
-    clustering_index,
+    find_clustering,
     getKNearestSamples,
     nearest_videos,
     prototype_distances,
     read_training_table,
     write_training_table,
 )
-from cmpc2.published import PrototypeMemory, read_memory
+from cmpc2.published import PrototypeMemory, read_prototype_memory
 from torch import Tensor
 from voiceface.checkpoints.published import CheckpointError
 
@@ -50,21 +50,21 @@ def test_distances_are_those_of_unit_vectors() -> None:
 
 def test_all_videos_of_the_nearest_prototypes_and_no_others() -> None:
     known, asked = memory(), query()
-    hits = nearest_videos(asked, known, table(), clusters=7, k=2)
+    hits = nearest_videos(asked, known, table(), num_clusters=7, k=2)
     nearest = prototype_distances(asked, known.centroids[1]).argsort()[:2].tolist()
     wanted = [i for cluster in nearest for i in range(ROWS) if i % 7 == cluster]
     assert [hit.row for hit in hits] == wanted
-    assert [hit.rank for hit in hits] == sorted(hit.rank for hit in hits)
+    assert [hit.prototype_rank for hit in hits] == sorted(hit.prototype_rank for hit in hits)
     assert (
         hits[0].distance <= hits[-1].distance
-        and hits[0].video.path == f"{table()[wanted[0]].identity}/1.6/{table()[wanted[0]].video}"
+        and hits[0].video.image_folder == f"{table()[wanted[0]].identity}/1.6/{table()[wanted[0]].video_id}"
     )
 
 
 def test_three_orders_of_one_set() -> None:
     known, asked = memory(), query()
     found = {
-        order: [hit.row for hit in nearest_videos(asked, known, table(), clusters=5, k=3, order=order)]
+        order: [hit.row for hit in nearest_videos(asked, known, table(), num_clusters=5, k=3, order=order)]
         for order in ("nearest", "round_robin", "table")
     }
     assert sorted(found["nearest"]) == sorted(found["round_robin"]) == found["table"]
@@ -74,36 +74,36 @@ def test_three_orders_of_one_set() -> None:
 
 
 def test_the_querys_own_identity_can_be_left_out() -> None:
-    everybody = nearest_videos(query(), memory(), table(), clusters=5, k=5)
+    everybody = nearest_videos(query(), memory(), table(), num_clusters=5, k=5)
     assert len(everybody) == ROWS
     for name in ("Name_03", "id3"):
-        found = nearest_videos(query(), memory(), table(), clusters=5, k=5, exclude=[name])
+        found = nearest_videos(query(), memory(), table(), num_clusters=5, k=5, exclude=[name])
         assert len(found) == ROWS - 3 and "Name_03" not in {hit.video.identity for hit in found}
 
 
 def test_nan_prototypes_of_the_published_clustering_are_never_near() -> None:
     known = memory()
     known.centroids[0][2] = torch.nan
-    found = nearest_videos(query(), known, table(), clusters=5, k=4)
+    found = nearest_videos(query(), known, table(), num_clusters=5, k=4)
     assert 2 not in {hit.cluster for hit in found} and len({hit.cluster for hit in found}) == 4
 
 
 def test_clusterings_are_found_by_size_or_by_the_published_number() -> None:
     known = memory((5, 7, 9))
-    assert [clustering_index(known, n) for n in (5, 7, 9, 500, 1000, 1500)] == [0, 1, 2, 0, 1, 2]
-    with pytest.raises(PrototypeError, match="5, 7, 9 clusters, not of 2000"):
-        clustering_index(known, 2000)
+    assert [find_clustering(known, n) for n in (5, 7, 9, 500, 1000, 1500)] == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(PrototypeRetrievalError, match="5, 7, 9 clusters, not of 2000"):
+        find_clustering(known, 2000)
 
 
 def test_what_does_not_fit_together_is_told() -> None:
-    with pytest.raises(PrototypeError, match="30 training videos, the table 29"):
-        nearest_videos(query(), memory(), table()[1:], clusters=5)
-    with pytest.raises(PrototypeError, match="K = 6 prototypes of 5"):
-        nearest_videos(query(), memory(), table(), clusters=5, k=6)
-    with pytest.raises(PrototypeError, match=r"length 4, found shape \(1, 5\)"):
-        nearest_videos(torch.zeros(1, 5), memory(), table(), clusters=5)
-    with pytest.raises(PrototypeError, match=r"found shape \(2, 4\)"):
-        nearest_videos(torch.zeros(2, 4), memory(), table(), clusters=5)
+    with pytest.raises(PrototypeRetrievalError, match="30 training videos, the table 29"):
+        nearest_videos(query(), memory(), table()[1:], num_clusters=5)
+    with pytest.raises(PrototypeRetrievalError, match="K = 6 prototypes of 5"):
+        nearest_videos(query(), memory(), table(), num_clusters=5, k=6)
+    with pytest.raises(PrototypeRetrievalError, match=r"length 4, found shape \(1, 5\)"):
+        nearest_videos(torch.zeros(1, 5), memory(), table(), num_clusters=5)
+    with pytest.raises(PrototypeRetrievalError, match=r"found shape \(2, 4\)"):
+        nearest_videos(torch.zeros(2, 4), memory(), table(), num_clusters=5)
 
 
 def test_the_published_function_reads_the_published_files(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_the_published_function_reads_the_published_files(tmp_path: Path) -> Non
         cluster=500,
         K=2,
     )
-    hits = nearest_videos(query(), known, table(), clusters=5, k=2, order="table")
-    assert found == [hit.video.path for hit in hits] and found[0].count("/1.6/") == 1
+    hits = nearest_videos(query(), known, table(), num_clusters=5, k=2, order="table")
+    assert found == [hit.video.image_folder for hit in hits] and found[0].count("/1.6/") == 1
 
 
 def test_tables_may_be_packed_and_damage_is_named(tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_tables_may_be_packed_and_damage_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
     assert read_training_table(tmp_path / "a.csv.gz") == table()
     (tmp_path / "b.csv").write_text("name,video\nx,y\n")
-    with pytest.raises(PrototypeError, match=r"b\.csv, line 1: header 'name,video'"):
+    with pytest.raises(PrototypeRetrievalError, match=r"b\.csv, line 1: header 'name,video'"):
         read_training_table(tmp_path / "b.csv")
     (tmp_path / "c.csv").write_text((tmp_path / "a.csv").read_text() + "short,row\n")
-    with pytest.raises(PrototypeError, match="line 32: 2 cells, expected 7"):
+    with pytest.raises(PrototypeRetrievalError, match="line 32: 2 cells, expected 7"):
         read_training_table(tmp_path / "c.csv")
     with pytest.raises(FileNotFoundError):
         read_training_table(tmp_path / "d.csv")
@@ -146,4 +146,4 @@ def test_memories_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ):
         torch.save(content, tmp_path / "m.pth.tar")
         with pytest.raises(CheckpointError, match=said):
-            read_memory(tmp_path / "m.pth.tar")
+            read_prototype_memory(tmp_path / "m.pth.tar")

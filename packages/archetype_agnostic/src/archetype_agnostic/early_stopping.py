@@ -21,22 +21,22 @@ class EarlyStopping:
     """
 
     def __init__(
-        self, values: MutableMapping[str, Any], max_steps: int, steps_per_epoch: int, patience: int = 5
+        self, state: MutableMapping[str, Any], min_steps: int, steps_per_epoch: int, patience: int = 5
     ) -> None:
-        self.values, self.max_steps, self.steps_per_epoch, self.patience = (
-            values,
-            max_steps,
+        self.state, self.min_steps, self.steps_per_epoch, self.patience = (
+            state,
+            min_steps,
             steps_per_epoch,
             patience,
         )
 
     def record(self, step: int, accuracy: float) -> None:
         """Take note of a validation before iteration `step`."""
-        last = [*self.values.get("last_accuracies", []), accuracy][-self.patience :]
-        self.values["last_accuracies"] = last
-        if step > self.max_steps and len(last) == self.patience and has_stopped_rising(last):
-            self.values["out_of_patience"] = True
+        last = [*self.state.get("last_accuracies", []), accuracy][-self.patience :]
+        self.state["last_accuracies"] = last
+        if step > self.min_steps and len(last) == self.patience and has_stopped_rising(last):
+            self.state["out_of_patience"] = True
 
     def should_continue(self, step: int) -> bool:
         """Whether another iteration follows `step` completed ones."""
-        return not (self.values.get("out_of_patience", False) and step % self.steps_per_epoch == 0)
+        return not (self.state.get("out_of_patience", False) and step % self.steps_per_epoch == 0)
