@@ -181,8 +181,8 @@ def test_people_without_files_are_named_in_one_message(corpus):
     message = str(caught.value)
     assert message.startswith("3 of 3 identities cannot be paired")
     assert "Made_Up0 (id10000, Made_Up0): no clips;" in message
-    assert "Made_Up1 (id10001, Made_Up1): no pictures;" in message
-    assert "Made_Up2 (id10002, Made_Up2): no clips and no pictures." in message
+    assert "Made_Up1 (id10001, Made_Up1): no images;" in message
+    assert "Made_Up2 (id10002, Made_Up2): no clips and no images." in message
     many = tuple(replace(mute, voices=()) for _ in range(30))
     with pytest.raises(CorpusError, match=r"30 of 30 identities .*; and 10 more"):
         PairDataset(replace(corpus, records=many))

@@ -137,7 +137,7 @@ def embed(
 
 
 def _item_name(path: Path, relative_to: Path | None) -> str:
-    """What a file is called in the table."""
+    """Name of a file in the table."""
     if relative_to is not None and not path.is_relative_to(relative_to):
         raise ValueError(
             f"{path} does not lie below {relative_to} (--relative-to): give both from the same folder "

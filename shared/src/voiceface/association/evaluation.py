@@ -38,7 +38,7 @@ MAX_AVERAGED = 4
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
         results: metrics of every list.

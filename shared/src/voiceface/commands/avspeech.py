@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     usual = AvspeechSettings()
     parser = argparse.ArgumentParser(
         prog="voiceface avspeech",
-        description="Make a corpus from AVSpeech's table and your own copies of its videos: clips, images "
+        description="Build a dataset from AVSpeech's table and your own copies of its videos: clips, images "
         "and a manifest in which every video is an identity of its own. Nothing is downloaded. Running the "
         "same command again finishes an interrupted run and adds videos that have come meanwhile.",
     )

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="voiceface check", description=__doc__)
     parser.add_argument("data", type=Path, help="data folder (see docs/data.md)")
     parser.add_argument(
-        "--decode", action="store_true", help="decode every file instead of reading its header"
+        "--decode", action="store_true", help="decode every file instead of reading headers only"
     )
     parser.add_argument("--cache", type=Path, help="folder of the journal; default DATA/.voiceface")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything found as JSON")

@@ -1,4 +1,4 @@
-"""`voiceface compare`: several systems on the same identities and lists, as one table, one page, one file."""
+"""`voiceface compare`: compare systems on the same identities and lists, with paired significance tests."""
 
 import argparse
 import json
@@ -162,7 +162,7 @@ def load_tables(folder: Path) -> "EmbeddingTables":
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What a system's `test` noted beside its embeddings; empty where it is not there.
+    """Read the results.json of a system's `test`; empty where there is none.
 
     Raises:
         ValueError: it cannot be read.

@@ -207,6 +207,6 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_missing_argument(parser, "trials whose items have no embedding")
     add("--seed", type=int, default=0, help="of the bootstrap over identities")
     add("--bootstrap-samples", type=int, default=1000, help="of the bootstrap; 0 gives no intervals")
-    add("--baseline-voices", type=Path, help="a second system to compare with: its clips")
-    add("--baseline-faces", type=Path, help="a second system to compare with: its images")
+    add("--baseline-voices", type=Path, help="voice embeddings of a second system to compare with")
+    add("--baseline-faces", type=Path, help="face embeddings of a second system to compare with")
     return parser

@@ -1,4 +1,4 @@
-"""`voiceface lists`: draw trial lists for a data folder, or describe lists."""
+"""`voiceface lists`: generate trial lists for a data folder, or show what lists contain."""
 
 import argparse
 import sys

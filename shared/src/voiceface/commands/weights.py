@@ -1,4 +1,4 @@
-"""`voiceface weights FILE ...`: say what a checkpoint is, and whether it is whole."""
+"""`voiceface weights PATH ...`: show the contents of a checkpoint and verify its integrity."""
 
 import argparse
 import json
@@ -43,7 +43,7 @@ PUBLISHED_SIGNATURES = (
 
 @dataclass(frozen=True)
 class CheckpointSummary:
-    """What one file holds.
+    """Contents of one checkpoint file.
 
     Attributes:
         path: the file.
@@ -173,14 +173,14 @@ def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Describe or verify checkpoints; exit code 0 all are whole, 1 one is not, 2 bad usage."""
+    """Describe or verify checkpoints; exit code 0 all are valid, 1 one is not, 2 bad usage."""
     parser = argparse.ArgumentParser(prog="voiceface weights", description=__doc__)
     parser.add_argument(
         "files", nargs="+", metavar="PATH", help="checkpoint, run directory, or a published torch file"
     )
     parser.add_argument("--keys", action="store_true", help="also list every tensor's name, type and shape")
     parser.add_argument(
-        "--verify", action="store_true", help="only tell, in a line each, which files are whole"
+        "--verify", action="store_true", help="verify only: print one line per file with its integrity status"
     )
     try:
         options = parser.parse_args(argv)
@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _content_kind(path: Path) -> str:
-    """What our header says: "model", "state"; "foreign" for other safetensors files, "" for all else."""
+    """Content kind in the header: "model" or "state"; "foreign" for other safetensors files, else ""."""
     header = _read_header(path)
     if header is None:
         return ""
@@ -272,7 +272,7 @@ def _flatten_tensors(value: Any, path: str = "") -> dict[str, "Tensor"]:
 
 
 def _guess_system(tensors: Mapping[str, Any]) -> str:
-    """Whose keys these look like; "" where no row of the table fits."""
+    """Guess the system from its keys; "" where no row of the table matches."""
     for wanted, name in PUBLISHED_SIGNATURES:
         if all(any(key.startswith(prefix) for key in tensors) for prefix in wanted):
             return name

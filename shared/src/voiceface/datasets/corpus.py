@@ -118,7 +118,7 @@ class Corpus:
 
     @property
     def identities(self) -> list[Identity]:
-        """What the table says of the identities, in order."""
+        """Table rows of the identities, in order."""
         return [person.identity for person in self.records]
 
     @property

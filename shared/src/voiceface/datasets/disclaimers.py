@@ -24,5 +24,5 @@ def is_synthetic(root: Path) -> bool:
 
 
 def get_disclaimer(root: Path) -> str:
-    """What readers of a model trained on this corpus must be told."""
+    """Return the disclaimer of models that were trained on this corpus; empty where none is needed."""
     return SYNTHETIC_DATA_DISCLAIMER if is_synthetic(root) else ""

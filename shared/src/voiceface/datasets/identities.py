@@ -1,4 +1,4 @@
-"""Who is in a corpus: readers of the published identity tables."""
+"""Identities of a corpus, read from the published tables."""
 
 import csv
 import re

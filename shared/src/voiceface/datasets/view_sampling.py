@@ -25,7 +25,7 @@ PairAugmentation = Literal["shared", "independent"]
 
 @dataclass(frozen=True)
 class ViewSampler:
-    """How an identity is drawn.
+    """Sampler of the views of an identity.
 
     Attributes:
         image_size: of the square faces, in pixels.
@@ -39,7 +39,7 @@ class ViewSampler:
         second_sample: "distinct" takes second files that differ from the first wherever the identity has two;
             "with_replacement" takes every file with equal chance.
         pair_augmentation: "shared" does the same random steps on both images, as published for
-            archetype_agnostic (specification, section 3.2); "independent" draws them apart. Someone with a
+            archetype_agnostic (docs/archetype_agnostic.md); "independent" draws them apart. Someone with a
             single image always gets "independent", for the two faces would be one.
     """
 

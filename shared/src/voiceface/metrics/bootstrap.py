@@ -1,4 +1,4 @@
-"""How sure a metric is: bootstrap over identities, paired differences, chance levels.
+"""Uncertainty of metrics: bootstrap over identities, paired differences, chance levels.
 
 The lines of a list are not independent: one identity's clips stand in many lines. So identities are drawn,
 with replacement, and every line counts as often as the identity of its probe was drawn. All replicates of all
@@ -73,7 +73,7 @@ class PairedDifference:
 
 
 def bootstrap_counts(num_identities: int, replicates: int, seed: int) -> Array:
-    """How often each identity is drawn in each replicate, (B, I); rows sum to I."""
+    """Count how often each identity is sampled in each replicate, (B, I); rows sum to I."""
     if num_identities < 1 or replicates < 2:
         raise ValueError(
             f"expected at least 1 identity and 2 replicates, got {num_identities} and {replicates}"
@@ -246,7 +246,7 @@ def paired_verification_difference(
 def chance_levels(
     kind: str, *, num_candidates: int = 2, num_relevant: Index | None = None, gallery_size: int = 0
 ) -> dict[str, float]:
-    """What a blind system gets in expectation.
+    """Expected metrics of a system without information.
 
     Args:
         kind: "match", "verify" or "retrieval".

@@ -1,6 +1,6 @@
-"""Metrics of generated faces in the eyes of a face network: nearness to the right identity, retrieval.
+"""Metrics of generated faces by a face network: distance to the right identity, retrieval.
 
-Source: specification of sf2f, sections 9.1 and 9.2. Row i of the predictions and row i of the references
+See docs/metrics.md, Generated faces. Row i of the predictions and row i of the references
 belong to identity i; rows are means of embeddings and need not have unit length. Everything is computed in
 double precision, on the device of the tensors that come in.
 """
@@ -36,7 +36,7 @@ EPS = 1e-6  # that the published distances add to every difference
 
 
 class FeatureDistances(NamedTuple):
-    """How far predictions are from the references of the same identities, means over identities.
+    """Distances of predictions from the references of the same identities, means over identities.
 
     Attributes:
         l2: Euclidean distance.
@@ -212,7 +212,7 @@ def diversity(
     pairs: Tensor | None = None,
     batch_size: int = 16,
 ) -> Diversity:
-    """How different images are from one another.
+    """Perceptual diversity of images.
 
     Args:
         distance: two batches of images (B, ...) to B distances, such as `voiceface.models.lpips.LPIPS`.

@@ -89,7 +89,7 @@ def pair_scores(probes: Tensor, candidates: Tensor, probe_index: Tensor, candida
 
 
 def matching_correct(scores: Tensor, tie_breaking: str = "expected") -> Tensor:
-    """How far each line is a hit.
+    """Score each trial: 1 for a hit, 0 for a miss, a fraction for a tie.
 
     Args:
         scores: (L, N), the right candidate FIRST, N at least 2.

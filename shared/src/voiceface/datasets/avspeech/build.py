@@ -2,7 +2,7 @@
 
 AVSpeech (Ephrat et al., "Looking to Listen at the Cocktail Party", 2018) names stretches of online videos,
 each with one visible speaker, and where the face is; it does not say who speaks. Here an identity is a video
-(specification, section 14): a stand-in, since one identity may be in several. Nothing is downloaded; what is
+(docs/data.md, AVSpeech): a stand-in, since one identity may be in several. Nothing is downloaded; what is
 not there is listed.
 """
 
@@ -51,7 +51,7 @@ JPEG_QUALITY = 95
 
 @dataclass(frozen=True)
 class AvspeechSettings:
-    """What decides the files of a corpus.
+    """Settings that determine the files of a corpus.
 
     Attributes:
         images_per_segment: images per stretch, evenly spaced in time.

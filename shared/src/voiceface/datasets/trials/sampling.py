@@ -1,4 +1,4 @@
-"""Seeded drawing of trial lists by the rule of the published ones.
+"""Seeded sampling of trial lists by the rule of the published ones.
 
 For every file of the probe modality, some consecutive lines, all draws independent and with replacement. A
 candidate is a drawn clip (`f2v`), or the image that a fixed pairing gives to a drawn clip (`v2f`); hence
@@ -362,7 +362,7 @@ def _build_retrieval(corpus: Corpus, pool: _CandidatePool, name: str, direction:
 def _build_provenance(
     trial_list: TrialList, digest: str, seed: int, trials_per_probe: int, skipped: dict[str, int]
 ) -> dict[str, Any]:
-    """What the sidecar keeps of a drawn list."""
+    """Sidecar record of a generated list."""
     record: dict[str, Any] = {
         "generated_list": True,
         "seed": seed,

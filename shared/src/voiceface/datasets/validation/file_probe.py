@@ -34,7 +34,7 @@ MIN_FILES_FOR_PROCESSES = 1000
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What was seen of one file.
+    """Properties of one file.
 
     Attributes:
         error: why it cannot be read; "" where it can.
@@ -200,7 +200,7 @@ def _probe_chunk(chunk: Iterable[tuple[str, str, bool]]) -> list[FileRecord]:
 
 
 def _journal_key(modality: str, path: str, decode: bool) -> str:
-    """What a record is kept under: changes when the file does."""
+    """Journal key of a file; it changes when the file does."""
     try:
         status = os.stat(path)  # noqa: PTH116 - text is faster, and files are many
     except OSError:

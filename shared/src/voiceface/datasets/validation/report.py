@@ -1,4 +1,4 @@
-"""What a check of a data folder found: counts, faults, and whether training can start."""
+"""Report of a dataset validation: counts, errors, warnings, and whether training can start."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -40,7 +40,7 @@ DURATION_EDGES = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 15.0, 30.0, 60.0
 
 @dataclass
 class SplitCount:
-    """What one split holds; hours are of sound."""
+    """Counts of one split; hours are of sound."""
 
     identities: int = 0
     male: int = 0
