@@ -366,10 +366,8 @@ def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(q
         globals(), "systems_of", lambda *_: (plugins.ImageSystem("slow", "", load, is_fast=False),)
     )
     page, numbers = run()
-    assert (
-        Slow.made == 4 and numbers["images"]["slow"]["num_identities"] == 4
+    assert Slow.made == 4 and numbers["images"]["slow"]["num_identities"] == 4
     assert numbers["association"] is None
-    )
     assert given and all(
         path.is_file() and path.parent.name[0] in "AB" for path in given
     )  # validation people

@@ -253,16 +253,16 @@ def test_several_made_pictures_are_averaged_and_one_true_picture_gives_no_ceilin
 
 def test_what_cannot_be_compared_is_refused(judge):
     truth = truth_of_equal_sexes(3)
-    with pytest.raises(ValueError, match="same people: got 5, 6 and 6"):
+    with pytest.raises(ValueError, match="same identities: got 5, 6 and 6"):
         agreement_from_predictions(judge, rows_of(reading_of(truth), range(5)), reading_of(truth, 2), truth)
     lonely = replace(truth, sex=np.array([0, 0, 0, 0, 0, 1]))
-    with pytest.raises(ValueError, match="two people of each sex"):
+    with pytest.raises(ValueError, match="two identities of each sex"):
         agreement_from_predictions(judge, reading_of(truth), reading_of(truth), lonely)
     broken = reading_of(truth)
     broken.factors[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         agreement_from_predictions(judge, broken, reading_of(truth), truth)
-    with pytest.raises(ValueError, match="people, pictures, 3, S, S"):
+    with pytest.raises(ValueError, match="identities, images, 3, S, S"):
         predict_identities(judge, torch.rand(4, 3, 64, 64))
 
 
@@ -272,7 +272,7 @@ def test_table_and_json(judge, tmp_path):
         judge, reading_of(truth, noise=0.3), reading_of(truth, 3, noise=0.3), truth
     )
     table = found.format_table()
-    assert table.startswith("synthetic population, 12 people") and "95% interval" in table
+    assert table.startswith("synthetic population, 12 identities") and "95% interval" in table
     assert "voice-determined (follows the voice): gender accuracy, factors" in table
     assert "voice-independent (does not): voice-independent same-gender shape" in table
     found.save(tmp_path / "agreement.json")

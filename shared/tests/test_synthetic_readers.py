@@ -75,7 +75,7 @@ def test_a_plain_picture_reads_the_same_at_every_size(small, side):
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 3, 64, 60), (1, 3, 31, 31)])
 def test_other_shapes_are_refused(small, shape):
-    with pytest.raises(ValueError, match=r"expected pictures \(B, 3, S, S\)"):
+    with pytest.raises(ValueError, match=r"expected images \(B, 3, S, S\)"):
         small(torch.rand(shape))
 
 

@@ -291,7 +291,7 @@ def test_settings_by_number_of_people():
         193,
     ]
     assert len(build_settings("quick", num_identities=30).ids()) == 30
-    with pytest.raises(PopulationError, match="3 people"):
+    with pytest.raises(PopulationError, match="3 identities"):
         build_settings("quick", num_identities=2)
 
 
@@ -326,7 +326,7 @@ def test_command_line(tmp_path, capsys):
     ]
     words += ["--images", "1", "--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]
     assert population.main([str(tmp_path / "out"), *words]) == 0
-    assert "4 people, 4 clips, 4 pictures" in capsys.readouterr().out
+    assert "4 identities, 4 clips, 4 images" in capsys.readouterr().out
     settings = json.loads((tmp_path / "out" / writer.POPULATION_FILE).read_text())["settings"]
     assert settings["rho"] == 0.5 and settings["picture_side"] == 32 and settings["nuisance"] == 0.3
     with pytest.raises(PopulationError, match="streamed"):

@@ -158,7 +158,7 @@ def _shared_y_range(curves: Sequence[Curve]) -> tuple[float, float] | None:
 
 
 def _sort_key(name: str) -> tuple[int, str]:
-    """Losses first, then validation figures, then the rest by name."""
+    """Losses first, then validation metrics, then the rest by name."""
     return next(
         (i for i, word in enumerate(LEADING_SCALARS) if name.lower().startswith(word)), len(LEADING_SCALARS)
     ), name

@@ -1,4 +1,4 @@
-"""The invented people of a demo: those who are judged, and those whose voices are shown."""
+"""The synthetic identities of a demo: test identities and the identities shown on cards."""
 
 import json
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ GENDER_LABELS = {"f": "woman", "m": "man", "": "sex not known"}
 
 @dataclass(frozen=True)
 class DemoData:
-    """The invented people of a demo.
+    """The synthetic identities of a demo.
 
     Attributes:
         root: population folder.
         settings: how it was made.
-        corpus: its test people.
+        corpus: its test identities.
         ids: their identity numbers.
     """
 
@@ -36,7 +36,7 @@ class DemoData:
 def generate_demo_data(
     root: Path, *, pretrained: bool, num_identities: int | None = None, workers: int | None = None
 ) -> DemoData:
-    """The population, or of a quick demo its test and validation people alone; the same files either way."""
+    """The population, or of a quick demo its test and validation identities alone; the same files either way."""
     from voiceface.association.data import load_split
     from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings, build_settings, get_face_name
     from voiceface.synthetic.writer import write_population
@@ -46,7 +46,7 @@ def generate_demo_data(
         settings = replace(settings, test=num_identities)
     if pretrained:
         settings = replace(settings, train=0)
-    if (root / POPULATION_FILE).is_file():  # what is there may hold more people than are needed
+    if (root / POPULATION_FILE).is_file():  # what is there may hold more identities than are needed
         there = PopulationSettings(**read_settings(root))
         counts = {
             word: max(getattr(settings, word), getattr(there, word)) for word in ("train", "val", "test")
@@ -73,7 +73,7 @@ def read_settings(root: Path) -> dict[str, Any]:
 
 
 def choose_card_rows(data: DemoData, training_identities: Sequence[Sequence[str]]) -> list[int]:
-    """Rows of the first women and men of the test people whom nobody was trained on."""
+    """Rows of the first women and men of the test identities whom nobody was trained on."""
     met = {name for names in training_identities for name in names}
     by_sex: dict[str, list[int]] = {"f": [], "m": []}
     for row, person in enumerate(data.corpus.records):
@@ -84,7 +84,7 @@ def choose_card_rows(data: DemoData, training_identities: Sequence[Sequence[str]
 
 
 def build_utterances(data: DemoData) -> "list[Utterance]":
-    """The first clip of every test person."""
+    """The first clip of every test identity."""
     from voiceface.suite.inference import Utterance
 
     corpus = data.corpus
@@ -93,14 +93,14 @@ def build_utterances(data: DemoData) -> "list[Utterance]":
             strip_number(person.identity.face_id),
             corpus.voice_path(person.voices[0]),
             person.identity.face_id,
-            f"{GENDER_LABELS[person.identity.gender]}, test person {k}",
+            f"{GENDER_LABELS[person.identity.gender]}, test identity {k}",
         )
         for person, k in zip(corpus.records, data.ids)
     ]
 
 
 def build_gallery(data: DemoData) -> "list[GalleryEntry]":
-    """The first picture of every test person."""
+    """The first image of every test identity."""
     from voiceface.suite.inference import GalleryEntry
 
     corpus = data.corpus
@@ -115,5 +115,5 @@ def build_gallery(data: DemoData) -> "list[GalleryEntry]":
 
 
 def strip_number(name: str) -> str:
-    """The name of an invented person without its number."""
+    """The name of a synthetic identity without its number."""
     return name.split(".")[0].replace("_", " ")

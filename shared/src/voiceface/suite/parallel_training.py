@@ -1,6 +1,6 @@
 """Several systems trained at the same time, each in a process of its own, by their quick configurations.
 
-A stopped training goes on exactly where it was: each process saves its state when it is told to leave, and
+A stopped training resumes exactly where it was: each process saves its state when it is told to leave, and
 leaves by itself when the one that started it is gone.
 """
 
@@ -26,7 +26,7 @@ SHUTDOWN_TIMEOUT = 60.0  # seconds in which a process may save its state
 
 
 def run_training_steps(population: Path, steps: "Sequence[DemoStep]") -> None:
-    """Take the steps of a training on the training people of a population folder.
+    """Take the steps of a training on the training identities of a population folder.
 
     Args:
         population: folder that `voiceface population` wrote.
@@ -55,7 +55,7 @@ def train_systems(
 
     Args:
         names: systems whose record offers `train`.
-        population: folder of the invented people.
+        population: folder of the synthetic identities.
         out: every system gets the folder of its name in it, and `logs/NAME.txt`.
         jobs: how many are trained at a time.
         device: where the networks run.
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m voiceface.suite.parallel_training", description=main.__doc__
     )
     parser.add_argument("name", help="of the system")
-    parser.add_argument("--population", type=Path, required=True, help="folder of the invented people")
+    parser.add_argument("--population", type=Path, required=True, help="folder of the synthetic identities")
     parser.add_argument("--out", type=Path, required=True, help="folder for its runs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     args = parser.parse_args(argv)
@@ -149,7 +149,7 @@ def _start_training(
 
 
 def single_thread_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that uses one core, so that figures do not depend on their number."""
+    """The environment of a process that uses one core, so that metrics do not depend on their number."""
     return {**environment, "OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "30"}
 
 

@@ -27,12 +27,12 @@ KNOWN_SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "voices
 
 
 class LoadedGenerator(Protocol):
-    """What every loaded maker says of itself.
+    """Attributes of every loaded generator.
 
     Attributes:
         source: where its weights come from, for the page.
         notice: what must be said beside everything it makes, or empty.
-        names: people it was trained on; empty where not known.
+        names: identities it was trained on; empty where not known.
     """
 
     @property
@@ -44,10 +44,10 @@ class LoadedGenerator(Protocol):
 
 
 class ImageGenerator(LoadedGenerator, Protocol):
-    """A trained way from voices to pictures."""
+    """A loaded model that generates images from voices."""
 
     def generate_image(self, utterances: Sequence[Path]) -> "NDArray[np.uint8]":
-        """One picture (H, W, 3) RGB of the person who speaks in these recordings.
+        """One image (H, W, 3) RGB of the identity who speaks in these recordings.
 
         Raises:
             ValueError, OSError: they cannot be used (no speech, unreadable); says which and why.
@@ -56,7 +56,7 @@ class ImageGenerator(LoadedGenerator, Protocol):
 
 
 class MeshGenerator(LoadedGenerator, Protocol):
-    """A trained way from voices to meshes.
+    """A loaded model that generates meshes from voices.
 
     Attributes:
         triangles: (T, 3) vertex numbers from 0, wound outwards; the same for every mesh.
@@ -86,8 +86,8 @@ class AssociationSystem:
         description: what it does, a few words, such as "common space with identity weights".
         load: (weights or None for the bundled ones, device=...) -> `Embedder`. Weights: a file or run folder.
         train: (population folder, folder for runs, device=...) -> run folder of the finished model. Trains by
-            the system's quick configuration on the training people; does nothing where that is done already,
-            and goes on exactly where it was stopped. None: the bundled weights are shown in its place.
+            the system's quick configuration on the training identities; does nothing where that is done already,
+            and resumes exactly where it was stopped. None: the bundled checkpoints are shown in its place.
     """
 
     name: str
@@ -98,15 +98,15 @@ class AssociationSystem:
 
 @dataclass(frozen=True)
 class ImageSystem:
-    """A system that makes a picture of a face from a voice.
+    """A system that makes an image of a face from a voice.
 
     Attributes:
         name: of the package.
         description: what it does, a few words.
         load: (weights or None for the bundled ones, device=..., bank=...) -> `ImageGenerator`. `bank`: files of
-            face pictures that a maker may start from, as far as known not of who is heard; makers that
+            face images that a maker may start from, as far as known not of who is heard; makers that
             need none leave it alone.
-        is_fast: it makes a picture in a fraction of a second, so that a hundred people can be judged.
+        is_fast: it makes an image in a fraction of a second, so that a hundred identities can be evaluated.
     """
 
     name: str
@@ -152,7 +152,7 @@ class SystemSet:
 
     @property
     def image_systems(self) -> list[ImageSystem]:
-        """Systems that make pictures."""
+        """Systems that make images."""
         return [system for system in self.found if isinstance(system, ImageSystem)]
 
     @property

@@ -77,10 +77,10 @@ def run_report(
     for system in chosen.association_systems:
         if media.gallery:
             rank_gallery(outputs, system, models[system.name], media.utterances, media.gallery)
-    for system in chosen.image_systems:
-        generate_images(outputs, system.name, models[system.name], media.utterances, rows)
-    for system in chosen.mesh_systems:
-        generate_meshes(outputs, system.name, models[system.name], media.utterances, rows)
+    for image_system in chosen.image_systems:
+        generate_images(outputs, image_system.name, models[image_system.name], media.utterances, rows)
+    for mesh_system in chosen.mesh_systems:
+        generate_meshes(outputs, mesh_system.name, models[mesh_system.name], media.utterances, rows)
     if not outputs.processed_rows:
         reasons = "; ".join(
             f"{name}: {text}" for each in outputs.failures.values() for name, text in each.items()

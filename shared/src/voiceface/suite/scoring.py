@@ -1,6 +1,6 @@
-"""How right the systems are: on invented people by the truth, on others by the folders' layout.
+"""How right the systems are: on synthetic identities by the truth, on others by the folders' layout.
 
-Letters: N people, V voices, F faces.
+Letters: N identities, V voices, F faces.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ MEAN_FACE, GENDER_MEAN_FACE = "mean face", "mean face of the same gender"
 
 @dataclass(frozen=True)
 class GroundTruthHeads:
-    """True heads of invented people.
+    """True heads of synthetic identities.
 
     Attributes:
         vertices: (N, V, 3) frontal, without expression.
@@ -46,7 +46,7 @@ class MatchingMetrics:
     """How well one system ranks faces for voices whose owner is known.
 
     Attributes:
-        matching_accuracy: chance that the right face scores above a wrong one, mean over people.
+        matching_accuracy: chance that the right face scores above a wrong one, mean over identities.
         rank1_rate: share of voices whose right face comes first.
         rank1_chance: the same of a random order.
         median_rank: median place of the right face.
@@ -103,9 +103,9 @@ def compare_mesh_errors(
     """Mean absolute error of the four proportions beside those of mean faces; None of fewer than two meshes.
 
     Args:
-        meshes: a mesh of each person, or None.
+        meshes: a mesh of each identity, or None.
         landmarks: (68,) vertex numbers of these meshes.
-        heads: the truth of the same people.
+        heads: the truth of the same identities.
         bootstrap_options: of `voiceface.metrics.geometry.compare_errors`.
     """
     rows = [row for row, mesh in enumerate(meshes) if mesh is not None]
@@ -161,11 +161,11 @@ def measure_image_agreement(
 def compute_matching_metrics(
     scores: Array, voice_identities: Sequence[str], face_identities: Sequence[str], **bootstrap_options: Any
 ) -> MatchingMetrics | None:
-    """Figures of one system where folders say who is who; None without a voice with right and wrong faces.
+    """Metrics of one system where folders say who is who; None without a voice with right and wrong faces.
 
     Args:
         scores: (V, F), NaN where a file could not be used.
-        voice_identities, face_identities: person of each, empty where not known.
+        voice_identities, face_identities: identity of each, empty where not known.
         bootstrap_options: `replicates`, `confidence`, `seed` of the intervals.
     """
     found = per_utterance_metrics(scores, voice_identities, face_identities)
@@ -190,7 +190,7 @@ def per_utterance_metrics(
 
     Returns:
         (L, 5): share of wrong faces below the best right one, whether that is first, its place, the chance of
-        being first, number of the person. Ties count half.
+        being first, number of the identity. Ties count half.
     """
     rows = []
     number = {name: at for at, name in enumerate(dict.fromkeys(voice_identities))}
@@ -231,7 +231,7 @@ def compare_matching(
 
 
 def _to_chw_tensor(image: Any) -> Any:
-    """A picture (H, W, 3) as a tensor (3, H, W) uint8."""
+    """An image (H, W, 3) as a tensor (3, H, W) uint8."""
     import torch
 
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)

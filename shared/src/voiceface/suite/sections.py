@@ -21,9 +21,9 @@ RESPONSIBLE_USE = (
     "Do not identify anyone with this report: a face that is ranked first, or generated from a voice, is a "
     "typical face for such a voice and no likeness of the speaker. It is no evidence.",
     "Voices, faces and everything computed from them are personal data. Use recordings and images of real "
-    "people only with their consent and for a purpose they know, and delete them when no longer needed.",
+    "identities only with their consent and for a purpose they know, and delete them when no longer needed.",
     "Do not infer sex, age, origin or health from a voice in order to treat a person differently.",
-    "Share a page with real people only with the consent of everybody in it.",
+    "Share a page with real people only with the consent of all identities in it.",
     "Full text: docs/responsible_use.md of this repository.",
 )
 AGREEMENT_LABELS = {

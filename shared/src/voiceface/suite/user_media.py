@@ -1,4 +1,4 @@
-"""Recordings and pictures of one's own: what lies in folders, who belongs to whom, what can be used."""
+"""User recordings and images: collect files, derive identity labels from folders, check that files are usable."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class MediaSet:
 
     Attributes:
         utterances: every readable recording.
-        gallery: every candidate: a person's folder, or a single picture.
+        gallery: every candidate: an identity's folder, or a single image.
         failures: file -> why it cannot be used by anybody.
         relative_paths: file -> path below the folder that was given.
     """
@@ -33,7 +33,7 @@ class MediaSet:
 
     @property
     def paired_identities(self) -> set[str]:
-        """People who are both heard and seen."""
+        """Identities who are both heard and seen."""
         return {voice.identity for voice in self.utterances if voice.identity} & {
             face.identity for face in self.gallery
         }
@@ -47,13 +47,13 @@ class MediaSet:
 def collect_media(voices: Path, faces: Path | None = None, *, per_image: bool = False) -> MediaSet:
     """Look through two folders to any depth; hidden files and other kinds are passed over.
 
-    The first folder below the one that is given is taken for the person. Pictures of one such folder are one
+    The first folder below the one that is given is taken for the identity. Images of one such folder are one
     candidate, unless there is only one folder, or they are asked for one by one.
 
     Args:
         voices: folder of recordings.
-        faces: folder of pictures; None: nothing is ranked.
-        per_image: every picture is a candidate of its own.
+        faces: folder of images; None: nothing is ranked.
+        per_image: every image is a candidate of its own.
 
     Raises:
         FileNotFoundError: a folder is not there or holds nothing of its kind.
@@ -99,19 +99,19 @@ def check_recording(file: Path) -> None:
 
 
 def check_image(file: Path) -> None:
-    """Decode a picture; errors as `voiceface.images.loading.load_image`."""
+    """Decode an image; errors as `voiceface.images.loading.load_image`."""
     from voiceface.images.loading import load_image
 
     load_image(file)
 
 
 def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:
-    """Rows of at most `max_count` voices: the first recording of every person, evenly spaced of more people."""
+    """Rows of at most `max_count` voices: the first recording of every identity, evenly spaced of more identities."""
     firsts: dict[str, int] = {}
     for row, voice in enumerate(utterances):
         firsts.setdefault(voice.identity or voice.name, row)
     rows = list(firsts.values())
-    if len(rows) < min(max_count, len(utterances)):  # further recordings of the same people
+    if len(rows) < min(max_count, len(utterances)):  # further recordings of the same identities
         rows += [row for row in range(len(utterances)) if row not in set(rows)][: max_count - len(rows)]
     return sorted(
         rows[len(rows) * at // min(max_count, len(rows))] for at in range(min(max_count, len(rows)))
@@ -121,7 +121,7 @@ def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:
 def _list_files(
     root: Path, suffixes: frozenset[str], description: str, flag: str
 ) -> list[tuple[Path, str, str]]:
-    """(file, path below the folder, person) of every file of some kinds, sorted."""
+    """(file, path below the folder, identity) of every file of some kinds, sorted."""
     if not root.is_dir():
         raise FileNotFoundError(f"{flag}: no folder at {root}")
     found = []

@@ -1,5 +1,5 @@
-"""A synthetic population: invented people with voices, faces and the factors that tie the two together.
+"""A synthetic population: synthetic identities with voices, faces and the factors that tie the two together.
 
-people draws identities, presets names the sets, voice and render make clips and pictures,
+identities draws identities, presets names the sets, voice and render make clips and images,
 oracle knows the ceilings.
 """

@@ -13,21 +13,21 @@ SHORT_CLIP_ID, EMPTY_VIDEO_ID, GRAYSCALE_ID, FOREIGN_FILES_ID, NO_IMAGES_ID = 30
 
 
 def is_grayscale(identity: int, image_index: int) -> bool:
-    """Whether this picture is stored in grey."""
+    """Whether this image is stored in greyscale."""
     return identity == GRAYSCALE_ID and image_index == 0
 
 
 def has_no_images(identity: int) -> bool:
-    """Whether this identity's picture folder is empty."""
+    """Whether this identity's image folder is empty."""
     return identity == NO_IMAGES_ID
 
 
 def add_corrupted_files(root: Path, settings: "PopulationSettings", identity: int) -> None:
     """Add the odd files of identity k to the tree.
 
-    A clip of 1/20 s; an empty video folder; files that are neither sound nor picture; an empty picture
+    A clip of 1/20 s; an empty video folder; files that are neither sound nor image; an empty image
     folder.
-    (The grey picture and the odd name are made with the ordinary files.)
+    (The grey image and the odd name are made with the ordinary files.)
     """
     import numpy as np
 

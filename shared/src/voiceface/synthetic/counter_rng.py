@@ -8,7 +8,7 @@ Field layout
     seed    population seed, 0 <= seed < 2**63
     k       identity number
     stream  one of STREAMS; two streams never share a number
-    clip    which clip (stream "clip"), which picture (stream "picture"); in the identity streams "voice" and
+    clip    which clip (stream "clip"), which image (stream "image"); in the identity streams "voice" and
             "face" 0 = the identity itself, 1 + video = what one video shares; 0 in "shared"
     i       running number inside the item; each module lists its own slots
 """
@@ -37,7 +37,7 @@ def integers(
         seed: population seed, 0 <= seed < 2**63.
         identity: identity numbers, any shape, at least 0.
         stream: name or value of STREAMS.
-        item_index: clip, picture or video number; broadcasts against `identity`.
+        item_index: clip, image or video number; broadcasts against `identity`.
         count: how many numbers per item.
         start: first running number.
 

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IdentityGroundTruth:
-    """What is true of one identity.
+    """Ground truth of one identity.
 
     Attributes:
         id: identity number.
         sex: of the voice, 1 = male; face_sex: of the face.
         voice_factors, face_factors: (8,) voice and face factors.
         shape: (40,) shape coefficients of the head.
-        expression: (P, 10) expression coefficients of its pictures.
-        pose: (P, 3) yaw, pitch, roll of its pictures in degrees.
+        expression: (P, 10) expression coefficients of its images.
+        pose: (P, 3) yaw, pitch, roll of its images in degrees.
     """
 
     id: int
@@ -44,13 +44,13 @@ class IdentityGroundTruth:
 
 
 class PopulationDataset:
-    """One entry per identity, all clips and pictures in memory; drawn from like the data set of files.
+    """One entry per identity, all clips and images in memory; drawn from like the data set of files.
 
     Attributes:
         settings: what the population is made of.
         identities: the identities, in the order of the entries.
         clips: (N, clips, T) int16, 16 kHz.
-        images: (N, pictures, side, side, 3) uint8, RGB.
+        images: (N, images, side, side, 3) uint8, RGB.
         view_sampler: how they are drawn.
     """
 
@@ -84,7 +84,7 @@ class PopulationDataset:
                 `voiceface.datasets.view_sampling.ViewSampler`.
             workers: processes that make it; None takes every core.
             progress: show a bar on standard error.
-            changes: fields of `Settings` to change, such as rho, seed or people.
+            changes: fields of `PopulationSettings` to change, such as rho, seed or identities.
         """
         from voiceface.datasets.view_sampling import ViewSampler
 
@@ -128,11 +128,11 @@ class PopulationDataset:
         return self._ground_truth[index]
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One picture and one clip of an identity, each uniform among its own; or two of each.
+        """One image and one clip of an identity, each uniform among its own; or two of each.
 
         Args:
             index: of the entry.
-            rng: source of every draw: picture, clip, then the transform; then the same of the second view.
+            rng: source of every draw: image, clip, then the transform; then the same of the second view.
 
         Returns:
             "face": (3, side, side), float32, 0...255, B G R or as `channels` says. "voice": (length,),
@@ -155,7 +155,7 @@ class PopulationDataset:
 class PopulationStream(IterableDataset[dict[str, Any]]):
     """An endless, seeded stream of freshly made pairs, shared out among workers and processes.
 
-    Item t is a function of (seed, t): a random identity, one of its clips, one of its pictures. Reader r of R
+    Item t is a function of (seed, t): a random identity, one of its clips, one of its images. Reader r of R
     (over all processes and data-loader workers) gives t = first + r, first + r + R, …
     """
 
@@ -185,14 +185,14 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
             world_size: number of processes.
             first_item: number of the first item, to go on where an earlier run stopped.
             num_items: how many items there are in all; None: no end.
-            changes: fields of `Settings` to change.
+            changes: fields of `PopulationSettings` to change.
         """
         self.settings = (
             settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
         )
         self.ids: Sequence[int] = self.settings.ids(split)
         if not self.ids or not self.settings.clips or not self.settings.pictures:
-            raise ValueError(f"the split {split!r} of this population has nobody with clips and pictures")
+            raise ValueError(f"the split {split!r} of this population has nobody with clips and images")
         if not 0 <= rank < world_size or first_item < 0:
             raise ValueError(
                 f"rank must be in 0 ... world_size - 1: got rank {rank} of {world_size}, first {first_item}"
@@ -258,7 +258,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
 def generate_identity(
     job: tuple[PopulationSettings, int],
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8], IdentityGroundTruth]:
-    """All clips (C, T) int16 and pictures (P, side, side, 3) uint8 RGB of one identity, and its truth."""
+    """All clips (C, T) int16 and images (P, side, side, 3) uint8 RGB of one identity, and its truth."""
     from voiceface.synthetic.face.render import prepare_face, render_image
     from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
@@ -306,7 +306,7 @@ def _sample_identities(settings: PopulationSettings, ids: Sequence[int]) -> Iden
 def _transform_image(
     image: NDArray[np.uint8], image_size: int, rng: np.random.Generator | None
 ) -> NDArray[np.float32]:
-    """RGB picture to (3, side, side) float32 B G R, with random steps when there is a generator."""
+    """RGB image to (3, side, side) float32 B G R, with random steps when there is a generator."""
     from voiceface.images import transforms
 
     bgr = np.ascontiguousarray(image[..., ::-1])

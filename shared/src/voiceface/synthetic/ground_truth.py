@@ -1,4 +1,4 @@
-"""The truth behind a written population, and two observers that every figure stands between.
+"""Ground truth of a written population, and two reference observers.
 
 `sex only` knows the sex of voice and face and nothing else; the `oracle` knows the true factors. Both are
 given as embedding tables, so that lists score them by the same code as any model.
@@ -22,12 +22,12 @@ _MAX_COUPLING = 0.999
 
 
 class GroundTruthError(ValueError):
-    """The truth files of a population are damaged or do not fit the corpus."""
+    """The truth files of a population are corrupt or do not fit the corpus."""
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What is true of the people of one population, row by row.
+    """Ground truth of the identities of one population, one row each.
 
     Attributes:
         face_names: face names.
@@ -46,16 +46,16 @@ class GroundTruth:
     settings: dict
 
     def select(self, face_names: Sequence[str]) -> "GroundTruth":
-        """The rows of these people, in this order.
+        """The rows of these identities, in this order.
 
         Raises:
-            TruthError: somebody is not in the population.
+            GroundTruthError: somebody is not in the population.
         """
         place = {name: row for row, name in enumerate(self.face_names)}
         unknown = [name for name in face_names if name not in place]
         if unknown:
             raise GroundTruthError(
-                f"{len(unknown)} people are not in the population's truth, the first is {unknown[0]}"
+                f"{len(unknown)} identities are not in the population's truth, the first is {unknown[0]}"
             )
         rows = [place[name] for name in face_names]
         return GroundTruth(
@@ -85,7 +85,7 @@ def read_ground_truth(root: str | Path) -> GroundTruth:
 
     Raises:
         FileNotFoundError: the folder is no population.
-        TruthError: the files are damaged.
+        GroundTruthError: the files are corrupt.
     """
     folder = Path(root) / "truth"
     marker, table = folder / "population.json", folder / "identities.csv"
@@ -114,11 +114,11 @@ def read_ground_truth(root: str | Path) -> GroundTruth:
 def reference_embeddings(
     truth: GroundTruth, corpus: Corpus
 ) -> dict[str, tuple[EmbeddingTable, EmbeddingTable]]:
-    """Voice and face tables of the two observers, for every clip and picture of a corpus.
+    """Voice and face tables of the two observers, for every clip and image of a corpus.
 
     Args:
         truth: of the population that the corpus belongs to.
-        corpus: people to answer for.
+        corpus: identities to answer for.
 
     Returns:
         "gender-only baseline" and "oracle upper bound" -> (voices, faces); cosines rank pairs exactly as the observer does.

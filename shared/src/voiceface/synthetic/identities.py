@@ -257,7 +257,7 @@ def face_name(identity: int, *, seed: int = 0) -> str:
 
 
 def num_videos(identity: int, *, seed: int = 0) -> int:
-    """How many videos the clips and pictures of identity k come from: 2, 3 or 4."""
+    """How many videos the clips and images of identity k come from: 2, 3 or 4."""
     return 2 + int(integers(seed, _check_identity(identity), "shared", 0, 1, start=11)[0] % np.uint64(3))
 
 
@@ -270,7 +270,7 @@ def get_clip_video(identity: int, clip: int, *, seed: int = 0) -> int:
 
 
 def get_image_video(identity: int, image_index: int, *, seed: int = 0) -> int:
-    """Which video a picture is taken from: 0 ... video_count - 1, in turn.
+    """Which video an image is taken from: 0 ... video_count - 1, in turn.
 
     Light and background are drawn per video: stream "face", clip field 1 + video. Voice and face numbers of
     one video are independent, although it has one id.
@@ -320,7 +320,7 @@ _FAMILY_NAMES = (
 
 @cache
 def _given_names(split: str) -> tuple[str, ...]:
-    """Invented given names of one split, sorted."""
+    """Synthetic given names of one split, sorted."""
     return tuple(
         sorted(
             "".join(parts)

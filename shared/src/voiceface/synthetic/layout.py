@@ -23,11 +23,11 @@ class PopulationSettings:
         train, val, test: identities in each split, the first ones of the split's range.
         clips: clips per identity.
         clip_seconds: their length, s.
-        pictures: pictures per identity.
+        images: images per identity.
         picture_side: their width and height, pixels.
         rho: coupling in [0, 1].
         seed: population seed.
-        nuisance: factor on what differs between pictures.
+        nuisance: factor on what differs between images.
         face_gain: factor on the shape bases.
         share_sex: voice and face have the same sex.
         confound: what nationality does to voice and skin, 0 to 1.
@@ -69,7 +69,7 @@ class PopulationSettings:
         if not self.face_gain > 0:
             wrong.append(f"face_gain must be above 0, got {self.face_gain}")
         if self.val > 116 or self.test > 193:
-            wrong.append(f"val holds at most 116 people and test 193, got {self.val} and {self.test}")
+            wrong.append(f"val holds at most 116 identities and test 193, got {self.val} and {self.test}")
         if wrong:
             raise PopulationError("; ".join(wrong))
 
@@ -84,11 +84,11 @@ class PopulationSettings:
 
 
 def generator_version() -> str:
-    """Version of voices and pictures; goes up when any output changes beyond tolerance."""
+    """Version of voices and images; goes up when any output changes beyond tolerance."""
     from voiceface.synthetic.face.render import IMAGE_VERSION
     from voiceface.synthetic.voice.speech_synthesis import GENERATOR_VERSION
 
-    return f"voice {GENERATOR_VERSION}, picture {IMAGE_VERSION}"
+    return f"voice {GENERATOR_VERSION}, image {IMAGE_VERSION}"
 
 
 def build_settings(
@@ -99,7 +99,7 @@ def build_settings(
     Args:
         preset: a preset or its name.
         num_identities: identities in all, instead of the preset's; split in the standard set's shares.
-        changes: fields of `Settings`; None leaves a field as it is.
+        changes: fields of `PopulationSettings`; None leaves a field as it is.
     """
     from voiceface.synthetic.presets import get_preset
 
@@ -120,7 +120,7 @@ def build_settings(
     settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
     if num_identities is not None:
         if num_identities < 3:
-            raise PopulationError(f"at least 3 people are needed, one per split: got {num_identities}")
+            raise PopulationError(f"at least 3 identities are needed, one per split: got {num_identities}")
         val = min(116, max(1, round(num_identities * 116 / 1251)))
         test = min(193, max(1, round(num_identities * 193 / 1251)))
         settings = replace(settings, train=num_identities - val - test, val=val, test=test)

@@ -1,4 +1,4 @@
-"""The ceiling of every figure: an observer that knows the true factors of voice and face.
+"""The ceiling of every metric: an observer that knows the true factors of voice and face.
 
 Ties count as half everywhere: at coupling 0 all pairs of one sex tie, and the oracle is exactly at chance.
 """
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from voiceface.synthetic.identities import FACTORS, Identities, sample_identities
 
-# Expected figures by coupling: 8 factors of one coupling, half of the random pairs share the sex.
+# Expected metrics by coupling: 8 factors of one coupling, half of the random pairs share the sex.
 COUPLINGS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 EXPECTED_METRICS: dict[str, tuple[float, ...]] = {
     "G": (0.500, 0.572, 0.650, 0.727, 0.794, 0.860, 0.912, 0.956, 0.985, 0.998, 1.0),
@@ -23,13 +23,13 @@ EXPECTED_METRICS: dict[str, tuple[float, ...]] = {
 }
 CHANCE_LEVEL = {"G": 0.5, "G10": 0.1, "AUC_G": 0.5, "U": 0.5, "AUC": 0.5, "mAP": 0.0519}
 GENDER_BASELINE = {name: values[0] for name, values in EXPECTED_METRICS.items()}
-GALLERY_SIZE = 100  # identities in the gallery of the figure "mAP", one item each
+GALLERY_SIZE = 100  # identities in the gallery of the metric "mAP", one item each
 _MAX_COUPLING = 0.999
 
 
 @dataclass(frozen=True)
 class OracleMetric:
-    """One figure with its standard error over identities (jackknife)."""
+    """One metric with its standard error over identities (jackknife)."""
 
     value: float
     standard_error: float
@@ -55,7 +55,7 @@ def log_likelihood_ratio(
         share_sex: whether one identity has one sex; off, sex says nothing.
 
     Returns:
-        Shape (V, F); minus infinity where the sexes differ (the constant for equal sexes is left out).
+        Shape (V, F); minus infinity where the sexes differ (the constant for equal sexes is skipped).
 
     Raises:
         ValueError: shapes that do not fit together, or couplings outside 0 ... 1.
@@ -99,7 +99,7 @@ def oracle_metrics(identities: Identities) -> dict[str, OracleMetric]:
 
 
 def metrics_from_scores(scores: ArrayLike, sex: ArrayLike) -> dict[str, OracleMetric]:
-    """All figures of a square score matrix, one voice (row) and one face (column) per identity.
+    """All metrics of a square score matrix, one voice (row) and one face (column) per identity.
 
     Args:
         scores: shape (N, N); higher means more alike; right answers on the diagonal; minus infinity allowed.
@@ -109,7 +109,7 @@ def metrics_from_scores(scores: ArrayLike, sex: ArrayLike) -> dict[str, OracleMe
         "U", "G": matching among 2, wrong answers of any sex or of the probe's; "G10": the same among 10 of
         one sex; "AUC", "AUC_G": verification; "mAP": mean reciprocal rank in galleries of 100 (or N, if
         smaller).
-        Wrong answers are never sampled: each figure is its expectation over all pairs or galleries.
+        Wrong answers are never sampled: each metric is its expectation over all pairs or galleries.
 
     Raises:
         ValueError: no square matrix, fewer than three identities, NaN, or a sex with fewer than two.
@@ -123,7 +123,7 @@ def metrics_from_scores(scores: ArrayLike, sex: ArrayLike) -> dict[str, OracleMe
     if np.isnan(table).any():
         raise ValueError("scores hold NaN")
     if np.unique(label, return_counts=True)[1].min() < 2:
-        raise ValueError("the figures within one sex need at least two identities of each sex")
+        raise ValueError("the metrics within one sex need at least two identities of each sex")
     other = ~np.eye(count, dtype=bool)
     same = other & (label[:, None] == label)
     right = np.diag(table)[:, None]
@@ -142,7 +142,7 @@ def metrics_from_scores(scores: ArrayLike, sex: ArrayLike) -> dict[str, OracleMe
 
 
 def expected_metric(coupling: float, metric: str = "G") -> float:
-    """Expected figure at coupling c: the table, interpolated by a monotone cubic.
+    """Expected metric at coupling c: the table, interpolated by a monotone cubic.
 
     Args:
         coupling: coupling of all eight factors, or an observer's effective coupling; 0 to 1.
@@ -151,7 +151,7 @@ def expected_metric(coupling: float, metric: str = "G") -> float:
     from scipy.interpolate import PchipInterpolator
 
     if metric not in EXPECTED_METRICS:
-        raise ValueError(f"no expected figure {metric!r}; there are {', '.join(EXPECTED_METRICS)}")
+        raise ValueError(f"no expected metric {metric!r}; there are {', '.join(EXPECTED_METRICS)}")
     if not 0 <= coupling <= 1:
         raise ValueError(f"a coupling lies in 0 ... 1, got {coupling}")
     return float(PchipInterpolator(COUPLINGS, EXPECTED_METRICS[metric])(coupling))
@@ -173,7 +173,7 @@ def effective_coupling(rho: float, r2_voice: ArrayLike, r2_face: ArrayLike) -> f
 
 
 def equivalent_coupling(value: float, metric: str = "G") -> float:
-    """The coupling whose expected figure is `value`: what a measured figure amounts to, 0 to 1."""
+    """The coupling whose expected metric is `value`: what a measured metric amounts to, 0 to 1."""
     from scipy.optimize import brentq
 
     values = EXPECTED_METRICS[metric]
@@ -185,7 +185,7 @@ def equivalent_coupling(value: float, metric: str = "G") -> float:
 
 
 def simulate_oracle(coupling: float, num_identities: int, *, seed: int = 0) -> dict[str, OracleMetric]:
-    """Oracle figures of freshly drawn identities at coupling c."""
+    """Oracle metrics of freshly drawn identities at coupling c."""
     return oracle_metrics(sample_identities(np.arange(num_identities), seed=seed, rho=coupling))
 
 
@@ -297,6 +297,6 @@ def _mean_metric(values: NDArray[np.float64]) -> OracleMetric:
 
 
 def _jackknife_standard_error(leave_one_out: NDArray[np.float64]) -> float:
-    """Standard error from the figure without each of N identities, shape (N,)."""
+    """Standard error from the metric without each of N identities, shape (N,)."""
     count = len(leave_one_out)
     return float(np.sqrt((count - 1) / count * np.square(leave_one_out - leave_one_out.mean()).sum()))

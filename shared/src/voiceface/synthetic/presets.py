@@ -16,14 +16,14 @@ class Preset:
         test: identities in the test split.
         clips: voice clips per identity.
         clip_seconds: length of a clip, s.
-        pictures: pictures per identity.
-        picture_side: side of the square pictures, pixels.
+        images: images per identity.
+        picture_side: side of the square images, pixels.
         rho: coupling of voice and face, 0 to 1.
         nuisance: multiplier of the per-picture nuisance; the voice side stays at 1.
         rhos: every coupling that is compared; more than one in a study (one voice set serves all).
-        quirks: add rare odd files (very short clip, empty folder, grey picture, foreign file, odd name).
+        quirks: add rare odd files (very short clip, empty folder, grey image, foreign file, odd name).
         on_disk: whether writing it as files makes sense; streamed otherwise.
-        description: one line for people.
+        description: one line for identities.
     """
 
     name: str
@@ -97,7 +97,7 @@ def get_split_ids(preset: Preset | str, split: str = "all") -> range | list[int]
         split: "train", "val", "test", or "all" for every identity in ascending order.
 
     Returns:
-        Identity numbers k. Training goes on past the standard set's end when it is larger.
+        Identity numbers k. Training resumes past the standard set's end when it is larger.
     """
     chosen = get_preset(preset) if isinstance(preset, str) else preset
     if split == "all":

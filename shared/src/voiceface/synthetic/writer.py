@@ -1,9 +1,9 @@
-"""Write a synthetic population as files: clips, pictures, tables, lists, and the truth behind them.
+"""Write a synthetic population as files: clips, images, tables, lists, and the truth behind them.
 
 The tree is laid out like VoxCeleb and VGGFace, so that the ordinary loaders read it. The unit of work is one
 identity; its files depend on the settings and the identity alone, so the result is the same for any number of
-workers, after any interruption and for any number of people. A file is either whole or absent, hence an
-interrupted run goes on by making what is missing.
+workers, after any interruption and for any number of identities. A file is either whole or absent, hence an
+interrupted run resumes by making what is missing.
 """
 
 import json
@@ -42,7 +42,7 @@ def write_population(
     """Write a population, or finish one that was interrupted.
 
     Args:
-        out: folder of the tree; new, empty, or written before with the same settings (more people may be
+        out: folder of the tree; new, empty, or written before with the same settings (more identities may be
             asked for than the first time).
         settings: settings, a preset or a preset's name.
         workers: processes; None takes every core. The result does not depend on it.
@@ -51,7 +51,7 @@ def write_population(
             linked instead of made again.
         progress: show bars on standard error.
         force: write even what is meant to be streamed or seems too large for the disk.
-        changes: fields of `Settings` to change.
+        changes: fields of `PopulationSettings` to change.
 
     Returns:
         `out` as a path.
@@ -153,7 +153,7 @@ def _check_disk_space(root: Path, settings: PopulationSettings, voices_linked: b
     if need > free:
         raise PopulationError(
             f"{root} would take about {need / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free; "
-            "ask for fewer people, stream it (voiceface.synthetic.dataset), or use --force"
+            "ask for fewer identities, stream it (voiceface.synthetic.dataset), or use --force"
         )
 
 

@@ -1,6 +1,6 @@
 """Files that no program may trust, and what it has to say of them.
 
-Pickles that run a command, weights with a piece missing or changed, people of whom a test damages a copy.
+Pickles that run a command, weights with a piece missing or changed, identities of whom a test damages a copy.
 """
 
 import os
@@ -34,7 +34,7 @@ def write_bit_flipped(source: Path, target: Path) -> Path:
 
 
 def first_utterance_path(data: Path) -> Path:
-    """The first clip of the first training person."""
+    """The first clip of the first training identity."""
     from voiceface.association.data import load_split
 
     corpus = load_split(data, "train")
@@ -42,7 +42,7 @@ def first_utterance_path(data: Path) -> Path:
 
 
 def first_image_path(data: Path) -> Path:
-    """The first picture of the first training person."""
+    """The first image of the first training identity."""
     from voiceface.association.data import load_split
 
     corpus = load_split(data, "train")
@@ -52,12 +52,12 @@ def first_image_path(data: Path) -> Path:
 def training_failure_checker(
     train: Callable[..., int], out: Path, data: Path, capsys: Any
 ) -> Callable[..., str]:
-    """A function that trains on damaged people, which must fail: it gives the one message.
+    """A function that trains on corrupt identities, which must fail: it gives the one message.
 
     Args:
         train: from `voiceface.testing.runs.training_runner`.
         out: run folder.
-        data: the damaged people.
+        data: the corrupt identities.
         capsys: pytest's fixture.
     """
 

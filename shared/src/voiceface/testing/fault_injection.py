@@ -122,7 +122,7 @@ def check_stopped_by_ctrl_c(run: InterruptibleRun, start_process: ProcessStarter
 
 
 def check_disk_full_during_save(run: InterruptibleRun, out: Path, save_index: int) -> None:
-    """The disk is full at the `save_index`-th checkpoint or state: that is told, and the run goes on later."""
+    """The disk is full at the `save_index`-th checkpoint or state: that is told, and the run resumes later."""
     count, said = iter(range(1000)), io.StringIO()
 
     def full(path: Path, data: bytes) -> int:
@@ -157,7 +157,7 @@ def preloaded_processes(*modules: str) -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED_MODULES, *modules])
-    forkserver.ensure_running()  # it imports while this process goes on
+    forkserver.ensure_running()  # it imports while this process resumes
     return context
 
 

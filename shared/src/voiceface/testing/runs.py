@@ -1,4 +1,4 @@
-"""Small training runs in tests: people, command lines, what a run leaves."""
+"""Small training runs in tests: identities, command lines, what a run leaves."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def use_one_thread() -> None:
 
 
 def write_small_population(out: Path, **settings: Any) -> Path:
-    """Write a population: two clips of a second and two pictures of 32 pixels each, no lists.
+    """Write a population: two clips of a second and two images of 32 pixels each, no lists.
 
     Args:
         out: folder.
@@ -41,7 +41,7 @@ def training_arguments(
     """The words after `train`.
 
     Args:
-        data: folder of the people.
+        data: folder of the identities.
         out: run folder.
         cfg: configuration.
         settings: ``section.key=value`` of every run.
@@ -56,7 +56,7 @@ def training_arguments(
 def training_runner(
     call: CommandRunner, default_data: Path, settings: Sequence[str], cfg: str
 ) -> CommandRunner:
-    """A function that trains on the people: `train(out, *words, cfg=..., data=...)`; gives the exit code."""
+    """A function that trains on the identities: `train(out, *words, cfg=..., data=...)`; gives the exit code."""
 
     def run(out: Path, *words: str | Path, cfg: str = cfg, data: Path | None = None) -> int:
         return call("train", *training_arguments(data or default_data, out, cfg, settings, words))

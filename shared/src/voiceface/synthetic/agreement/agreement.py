@@ -1,8 +1,8 @@
-"""How well pictures made from voices agree with the true faces of invented people, read by a judge.
+"""Agreement of images generated from voices with the true faces, measured by an attribute reader.
 
-Each figure stands between chance (the pictures made for other people of the same sex, every one of them) and
-a ceiling (another true picture of the person in place of the made one, through the same judge), with an
-interval over people. What the population ties to the voice is sex and the eight factors; skin, hair, eyes and
+Each metric stands between chance (the images made for other identities of the same sex, every one of them) and
+a ceiling (another real image of the identity in place of the made one, through the same attribute reader), with an
+interval over identities. What the population ties to the voice is sex and the eight factors; skin, hair, eyes and
 the rest of the shape are free, and no honest maker gets them right (see docs/population.md).
 """
 
@@ -55,21 +55,21 @@ def measure_agreement(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Agreement:
-    """Read made and true pictures and compare them.
+    """Read made and real images and compare them.
 
     Args:
         reader: `reader.load("reader")`; never the network that the maker was trained on.
-        generated: (N, 3, S, S), or (N, M, 3, S, S) for M pictures a person, whose readings are averaged; red,
+        generated: (N, 3, S, S), or (N, M, 3, S, S) for M images an identity, whose readings are averaged; red,
             green, blue, floating in [0, 1] or uint8.
-        real: (N, P, 3, S', S') true pictures of the same people, in the same order. The first one is kept
-            for the ceiling, the others make the gallery; with P = 1 there is no ceiling.
-        truth: of the same people, see `voiceface.synthetic.face.geometry_truth`.
-        replicates: of the bootstrap over people.
+        real: (N, P, 3, S', S') real images of the same identities, in the same order. The first one is kept
+            for the value of another real image, the others make the gallery; with P = 1 there is no ceiling.
+        truth: of the same identities, see `voiceface.synthetic.face.geometry_truth`.
+        replicates: of the bootstrap over identities.
         confidence: of the intervals.
         seed: of the bootstrap.
 
     Raises:
-        ValueError: numbers of people differ, there are too few, or a picture cannot be read.
+        ValueError: numbers of identities differ, there are too few, or an image cannot be read.
     """
     generated = generated[:, None] if generated.ndim == 4 else generated
     rule: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed}
@@ -79,9 +79,9 @@ def measure_agreement(
 
 
 def predict_identities(reader: "AttributeReader", images: Tensor) -> AttributePrediction:
-    """Readings of several pictures a person, (N, M, 3, S, S) -> fields (N, M, ...), without maps."""
+    """Readings of several images an identity, (N, M, 3, S, S) -> fields (N, M, ...), without maps."""
     if images.ndim != 5:
-        raise ValueError(f"expected pictures (people, pictures, 3, S, S), got {tuple(images.shape)}")
+        raise ValueError(f"expected images (identities, images, 3, S, S), got {tuple(images.shape)}")
     found, people = predict_batched(reader, images.flatten(0, 1)), len(images)
 
     def split(value: Tensor) -> Tensor:
@@ -162,16 +162,16 @@ def agreement_from_predictions(
 def _check_inputs(num_generated: int, num_real: int, truth: "FaceGroundTruth") -> None:
     if not num_generated == num_real == len(truth):
         raise ValueError(
-            f"made pictures, true pictures and truth must be of the same people: got {num_generated}, {num_real} and "
+            f"generated images, real images and truth must be of the same identities: got {num_generated}, {num_real} and "
             f"{len(truth)}"
         )
     counts = np.unique(truth.sex, return_counts=True)[1]
     if counts.min() < 2:
-        raise ValueError(f"at least two people of each sex are needed, got {counts.tolist()}")
+        raise ValueError(f"at least two identities of each sex are needed, got {counts.tolist()}")
 
 
 def _correlation_specs(readable: Mask) -> dict[str, tuple[str, Mask, bool]]:
-    """Figure -> (field, columns, within a sex); figures without a readable column are left out."""
+    """Metric -> (field, columns, within a sex); metrics without a readable column are skipped."""
     moved = _factor_driven()
     every = np.ones(len(FACTORS), bool)
     found = {"factors": ("factors", every, True)}
@@ -190,7 +190,7 @@ def _correlation_specs(readable: Mask) -> dict[str, tuple[str, Mask, bool]]:
 def _outcome_tables(
     predictions: list[parts.MeanPrediction], gallery: Array, truth: "FaceGroundTruth", factor_noise: Array
 ) -> dict[str, list[Array]]:
-    """Figure -> outcome table (N, N) of each side."""
+    """Metric -> outcome table (N, N) of each side."""
     sex = truth.sex
     whole = [side.embedding @ gallery.T for side in predictions]
     tied = [parts.attribute_log_likelihood(side, sex, truth.factors, factor_noise) for side in predictions]
@@ -210,7 +210,7 @@ def _outcome_tables(
 
 
 def _voice_dependence(truth: "FaceGroundTruth", readable: Mask) -> dict[str, tuple[str, float | None]]:
-    """Figure -> whether the population ties it to the voice, and the bound of a correlation within a sex."""
+    """Metric -> whether the population ties it to the voice, and the bound of a correlation within a sex."""
     coupled = bool(truth.coupling.max() > 0)
     tied, part = (VOICE_DETERMINED, PARTLY_DETERMINED) if coupled else (VOICE_INDEPENDENT, VOICE_INDEPENDENT)
     either = PARTLY_DETERMINED if truth.share_sex else part

@@ -1,7 +1,7 @@
-"""What the figures of agreement.py are computed from: outcome tables, correlations, chance.
+"""Parts of the agreement metrics: outcome tables, correlations, chance.
 
-An outcome table (N, N) says what comes out when the picture made for person j (row) is held against person i
-(column). The diagonal is the figure, the rest of a sex is its chance.
+An outcome table (N, N) says what comes out when the image made for identity j (row) is held against identity i
+(column). The diagonal is the metric, the rest of a sex is its chance.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _MAX_LOGIT = 6.0  # no reading of the sex counts as surer than 1 in 400
 
 @dataclass(frozen=True)
 class MeanPrediction:
-    """Readings of N people in double precision, one row each."""
+    """Readings of N identities in double precision, one row each."""
 
     embedding: Array
     sex_logit: Array
@@ -31,7 +31,7 @@ class MeanPrediction:
 
 @dataclass(frozen=True)
 class MetricOutcome:
-    """A figure, the same under the bootstrap over people (B,), and its chance."""
+    """A metric, the same under the bootstrap over identities (B,), and its chance."""
 
     value: float
     replicates: Array
@@ -39,7 +39,7 @@ class MetricOutcome:
 
 
 def select_images(prediction: AttributePrediction, selection: slice) -> AttributePrediction:
-    """Some of the pictures of everybody; fields (N, M, ...)."""
+    """Some of the images of all identities; fields (N, M, ...)."""
     return AttributePrediction(
         prediction.embedding[:, selection],
         prediction.sex_logit[:, selection],
@@ -50,12 +50,14 @@ def select_images(prediction: AttributePrediction, selection: slice) -> Attribut
 
 
 def average_images(prediction: AttributePrediction) -> MeanPrediction:
-    """Mean over the pictures of everybody, fields (N, M, ...); the mean embedding gets length 1."""
+    """Mean over the images of all identities, fields (N, M, ...); the mean embedding gets length 1."""
 
     def mean(value: Tensor) -> Array:
         found = value.double().mean(1).numpy()
         if not np.isfinite(found).all():
-            raise ValueError("a judge's readings hold values that are not finite; look at the pictures")
+            raise ValueError(
+                "the predictions of the attribute reader hold values that are not finite; look at the images"
+            )
         return np.asarray(found)
 
     embedding = mean(prediction.embedding)
@@ -73,9 +75,9 @@ def diagonal_mean(table: Array, group: Index, counts: Array) -> MetricOutcome:
     """Mean of the diagonal of an outcome table (N, N).
 
     Args:
-        table: row = whose picture, column = who it is held against.
-        group: (N,); chance is the mean outcome with the pictures of the others of the own group.
-        counts: (B, N), how often each person counts in each replicate.
+        table: row = whose image, column = who it is held against.
+        group: (N,); chance is the mean outcome with the images of the others of the own group.
+        counts: (B, N), how often each identity counts in each replicate.
     """
     others = (group[:, None] == group) & ~np.eye(len(group), dtype=bool)
     own = np.diagonal(table)
@@ -84,7 +86,7 @@ def diagonal_mean(table: Array, group: Index, counts: Array) -> MetricOutcome:
 
 
 def sex_correct(prediction: MeanPrediction, sex: Index) -> Array:
-    """1 where the picture is read as the person's sex."""
+    """1 where the image is read as the identity's sex."""
     return ((prediction.sex_logit[:, None] > 0) == (sex == 1)).astype(np.float64)
 
 
@@ -96,7 +98,7 @@ def skin_distances(prediction: MeanPrediction, skin: Array) -> Array:
 def attribute_log_likelihood(
     prediction: MeanPrediction, sex: Index, factors: Array, factor_noise: Array
 ) -> Array:
-    """Log likelihood of each person's true sex (N,) and factors (N, 8) given what was read from a picture.
+    """Log likelihood of each identity's true sex (N,) and factors (N, 8) given what was read from an image.
 
     Args:
         prediction: readings.
@@ -110,10 +112,10 @@ def attribute_log_likelihood(
 
 
 def rank_k_identification(scores: Array, k: int) -> Array:
-    """Chance that person i is among the first k when everybody is ordered by row j's scores; ties are fair.
+    """Chance that identity i is among the first k when all identities is ordered by row j's scores; ties are fair.
 
     Args:
-        scores: (N, N), row = picture, column = person; higher = more alike.
+        scores: (N, N), row = image, column = identity; higher = more alike.
         k: how many are looked at.
     """
     from scipy.stats import rankdata
@@ -124,7 +126,7 @@ def rank_k_identification(scores: Array, k: int) -> Array:
 
 
 def fraction_beaten(scores: Array, group: Index) -> Array:
-    """Share of the other people of i's group (N,) whose score in row j is below i's; ties count half."""
+    """Share of the other identities of i's group (N,) whose score in row j is below i's; ties count half."""
     from scipy.stats import rankdata
 
     found = np.empty(scores.shape)
@@ -139,14 +141,14 @@ def mean_correlation(
 ) -> MetricOutcome:
     """Mean over columns of the correlation of what was read with what is true.
 
-    Chance gives everybody the mean of what was read for the others of the sex, and divides by the same
-    spreads: that is the mean over all reorderings in which nobody keeps the own picture.
+    Chance gives all identities the mean of what was read for the others of the sex, and divides by the same
+    spreads: that is the mean over all reorderings in which nobody keeps the own image.
 
     Args:
         predicted: (N, F) readings.
         target: (N, F) truth.
         sex: (N,).
-        counts: (B, N), how often each person counts in each replicate.
+        counts: (B, N), how often each identity counts in each replicate.
         within_sex: take the means of the sexes out first.
     """
     group = sex if within_sex else np.zeros_like(sex)

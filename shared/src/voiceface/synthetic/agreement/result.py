@@ -1,4 +1,4 @@
-"""Result of holding made pictures against true people: figures, table, JSON."""
+"""Result of holding generated images against true identities: metrics, table, JSON."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ VOICE_DETERMINED, PARTLY_DETERMINED, VOICE_INDEPENDENT = (
 )
 RANKS = (1, 5, 10)
 METRIC_DESCRIPTIONS = {
-    "gender accuracy": "pictures read as the person's sex",
+    "gender accuracy": "images read as the identity's sex",
     "factors": "correlation with the true factors within a sex, mean of eight",
     **{f"factor {name}": f"the same, {name} alone" for name in FACTORS},
     "shape": "correlation with the true shape, coefficients that a factor moves",
@@ -25,29 +25,29 @@ METRIC_DESCRIPTIONS = {
     "skin": "correlation with the true colour of the skin, mean of red, green, blue",
     "skin distance": "distance from the true colour of the skin, grey levels of 255; less is better",
     **{
-        f"rank-{k} identification": f"the person is among the first {k} of everybody, by embedding"
+        f"rank-{k} identification": f"the identity is among the first {k} of all identities, by embedding"
         for k in RANKS
     },
-    "1:2 matching": "the right one of two people, by embedding",
+    "1:2 matching": "the right one of two identities, by embedding",
     "same-gender 1:2 matching": "the same, both of one sex",
     **{
         f"voice-determined rank-{k} identification": f"among the first {k}, by sex and factors alone"
         for k in RANKS
     },
-    "voice-determined same-gender 1:2 matching": "the right one of two people of one sex, by factors alone",
+    "voice-determined same-gender 1:2 matching": "the right one of two identities of one sex, by factors alone",
 }
 
 
 @dataclass(frozen=True)
 class AgreementMetric:
-    """One figure of made pictures.
+    """One metric of generated images.
 
     Attributes:
-        value: of the made pictures.
-        standard_error: standard error over people.
-        low, high: ends of the interval over people.
-        chance: with the pictures made for others of the same sex (for "sex": for anyone else).
-        real_image_value: with another true picture of the person; None where there was none.
+        value: of the generated images.
+        standard_error: standard error over identities.
+        low, high: ends of the interval over identities.
+        chance: with the images made for others of the same sex (for "sex": for anyone else).
+        real_image_value: with another real image of the identity; None where there was none.
         normalized_gain: (value - chance) / (ceiling - chance); None without a ceiling or where both are equal.
         voice_dependence: whether the population ties it to the voice: "tied", "in part" or "free".
         upper_bound: of a correlation within a sex, what knowing the true voice factors gives; None for others.
@@ -66,15 +66,15 @@ class AgreementMetric:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement of made pictures with true people of a synthetic population.
+    """Agreement of generated images with true identities of a synthetic population.
 
     Attributes:
         metrics: name (see `METRIC_DESCRIPTIONS`) -> metric.
         num_identities: how many.
-        num_generated: made pictures of a person.
-        num_gallery_images: true pictures of a person behind the embedding it is looked up by.
+        num_generated: generated images of an identity.
+        num_gallery_images: real images of an identity behind the embedding it is looked up by.
         confidence: of the intervals.
-        reader_sha256: digest of the network that read the pictures.
+        reader_sha256: digest of the network that read the images.
     """
 
     metrics: dict[str, AgreementMetric]
@@ -101,12 +101,12 @@ class Agreement:
         write_json(path, self.to_dict())
 
     def format_table(self) -> str:
-        """Text table: a line per figure, then what the population ties to the voice and what not."""
+        """Text table: a line per metric, then what the population ties to the voice and what not."""
         width = max(map(len, self.metrics)) + 1
         share = f"{self.confidence:.0%} interval"
         head = ("value", share, "chance", "real image", "norm. gain", "upper bound", "in the voice")
         lines = [
-            f"synthetic population, {self.num_identities} people, {self.num_generated} made pictures each"
+            f"synthetic population, {self.num_identities} identities, {self.num_generated} generated images each"
         ]
         lines += ["{:{w}}{:>8}{:>20}{:>9}{:>12}{:>12}{:>13}  {}".format("", *head, w=width)]
         for name, metric in self.metrics.items():

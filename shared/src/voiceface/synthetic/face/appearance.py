@@ -50,7 +50,7 @@ class Appearance:
 
     Attributes:
         texture: (240, 240, 4) float32, linear red, green, blue and gloss, rows from neck to crown.
-        hair_lift: (80, 80) float64, mm by which hair lifts the mesh along its normals (pictures only).
+        hair_lift: (80, 80) float64, mm by which hair lifts the mesh along its normals (images only).
         hair_colour: (3,) linear colour of the hair.
         hair_length: mm below eye height where long hair ends; 0 for short hair.
         hair_volume: mm of hair at the crown.
@@ -136,7 +136,7 @@ def build_appearance(identities: Identities, index: int) -> Appearance:
 
 
 def compute_skin_colours(identities: Identities) -> NDArray[np.float64]:
-    """Unlit display colour of everybody's skin, (N, 3) red, green, blue in [0, 1]; not tied to v or g."""
+    """Unlit display colour of all identities's skin, (N, 3) red, green, blue in [0, 1]; not tied to v or g."""
     n = normals(identities.seed, identities.ids, "face", 0, 2, start=FIRST_SLOT)
     rows = [_skin_colour(tone, under, shift)[1] for (tone, under), shift in zip(n, identities.skin_shift)]
     return np.sqrt(np.clip(np.reshape(rows, (len(identities), 3)), 0.0, 1.0))

@@ -1,4 +1,4 @@
-"""What is true of the faces of invented people, as far as a picture shows it."""
+"""What is true of the faces of synthetic identities, as far as an image shows it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FaceGroundTruth:
-    """Truth behind the faces of N people, row by row.
+    """Truth behind the faces of N identities, row by row.
 
     Attributes:
         ids: (N,) identity numbers.
@@ -40,12 +40,12 @@ class FaceGroundTruth:
     confound: float = 0.0
 
     def __len__(self) -> int:
-        """Number of people."""
+        """Number of identities."""
         return len(self.ids)
 
 
 def build_face_ground_truth(identities: Identities) -> FaceGroundTruth:
-    """Truth of drawn people, in their order."""
+    """Truth of drawn identities, in their order."""
     return FaceGroundTruth(
         ids=identities.ids,
         sex=identities.face_sex,
@@ -71,7 +71,7 @@ def generate_face_ground_truth(settings: PopulationSettings, ids: Sequence[int])
 
 
 def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceGroundTruth:
-    """Truth of these people of a population folder, in this order.
+    """Truth of these identities of a population folder, in this order.
 
     Args:
         root: folder that `voiceface population` wrote.
@@ -79,7 +79,7 @@ def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceG
 
     Raises:
         FileNotFoundError: the folder is no population.
-        TruthError: somebody is not in it, its files are damaged, or another generator wrote it.
+        GroundTruthError: somebody is not in it, its files are corrupt, or another generator wrote it.
     """
     import csv
 

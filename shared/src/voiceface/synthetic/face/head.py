@@ -45,7 +45,7 @@ MICROMETRES_PER_MM = 1000.0
 
 
 class FaceFactors(Protocol):
-    """What the head needs of people: face_sex (N,), g (N, 8), q (N, 40)."""
+    """What the head needs of identities: face_sex (N,), g (N, 8), q (N, 40)."""
 
     @property
     def face_sex(self) -> Any: ...
@@ -162,7 +162,7 @@ class HeadModel:
         w_exp, exp_sd, to_exp = _orthonormal_basis(
             self.expression_basis * self.gain * MICROMETRES_PER_MM, np.diag(variance)
         )
-        scale = 120.0 / 235.0 / MICROMETRES_PER_MM  # a 120-pixel picture shows about 235 mm
+        scale = 120.0 / 235.0 / MICROMETRES_PER_MM  # a 120-pixel image shows about 235 mm
         pose_mean = np.array([scale, 0, 0, 60.0, 0, scale, 0, 74.0, 0, 0, scale, -66.0])
         turn = scale * np.array([0.05, 0.08, 0.24, 0, 0.08, 0.05, 0.11, 0, 0.24, 0.11, 0.05, 0])
         pose_std = turn + np.array([0, 0, 0, 6.0, 0, 0, 0, 6.0, 0, 0, 0, 20.0])
@@ -204,7 +204,7 @@ def build_head_model(face_gain: float = 1.0) -> HeadModel:
 
 
 def shape_coefficients(identities: FaceFactors) -> Array:
-    """Shape coefficients of people: alpha = A g + D q ± 0.9 S, shape (N, 40), float64.
+    """Shape coefficients of identities: alpha = A g + D q ± 0.9 S, shape (N, 40), float64.
 
     Args:
         identities: face_sex (N,) with 1 = male; g (N, 8) coupled face factors; q (N, 40) uncoupled parts.

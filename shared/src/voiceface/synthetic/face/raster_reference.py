@@ -1,7 +1,7 @@
 """Slow, dependency-free reference of the compiled drawing: refine, sort by depth, scatter.
 
 The grid is refined until its points lie closer together than pixels, every point is lit, and the points are
-written into the picture from far to near. It needs NumPy only and is the yardstick for the z-buffer.
+written into the image from far to near. It needs NumPy only and is the yardstick for the z-buffer.
 """
 
 from itertools import pairwise

@@ -1,7 +1,7 @@
-"""Pictures of invented people: pose, expression, crop, light, background, clothes, blur, noise.
+"""Images of synthetic identities: pose, expression, crop, light, background, clothes, blur, noise.
 
 Slots of the counters
-    stream "picture", clip = picture: 0-2 pose, 3-12 expression, 13-22 which expressions (uniforms),
+    stream "image", clip = image: 0-2 pose, 3-12 expression, 13-22 which expressions (uniforms),
         23 zoom, 24-25 shift, 26 blur (uniform), 27 noise (uniform), 28 file quality (uniform),
         29-30 light jitter, from 64 on noise of the pixels
     stream "face", clip = 1 + video: 0-1 direction of the light, 2 ambient share (uniform), 3 gain (uniform),
@@ -40,14 +40,14 @@ SUPERSAMPLING = 2
 
 @dataclass(frozen=True)
 class RenderedImage:
-    """One rendered picture and the truth behind it.
+    """One rendered image and the truth behind it.
 
     Attributes:
         image: (side, side, 3) uint8, RGB.
         expression: (10,) expression coefficients.
         pose_degrees: (3,) yaw, pitch, roll in degrees.
         landmarks: (68, 2) pixel x, y.
-        video: which of the identity's videos the picture comes from.
+        video: which of the identity's videos the image comes from.
         jpeg_quality: JPEG quality for the file, 90 to 95.
     """
 
@@ -69,15 +69,15 @@ def prepare_face(identities: Identities, index: int, *, face_gain: float = 1.0) 
 
 @dataclass(frozen=True)
 class RenderParams:
-    """What is drawn before anything is rendered: the truth of one picture, cheap to have.
+    """Parameters of one image, sampled before rendering.
 
     Attributes:
         pose: (3,) yaw, pitch, roll in radians.
         expression: (10,) expression coefficients.
-        scale: pixels per mm in the picture plane, for a picture of 1 pixel.
-        offset: (2,) pixel position of the point between the ears, for a picture of 1 pixel.
-        landmarks: (68, 2) x, y as shares of the picture's side.
-        video: which of the identity's videos the picture comes from.
+        scale: pixels per mm in the image plane, for an image of 1 pixel.
+        offset: (2,) pixel position of the point between the ears, for an image of 1 pixel.
+        landmarks: (68, 2) x, y as shares of the image's side.
+        video: which of the identity's videos the image comes from.
     """
 
     pose: Array
@@ -98,7 +98,7 @@ def sample_render_params(
     shape: Array | None = None,
     face_gain: float = 1.0,
 ) -> RenderParams:
-    """Pose, expression and crop of a picture without drawing it; arguments as `render_image`.
+    """Pose, expression and crop of an image without drawing it; arguments as `render_image`.
 
     The crop is made as a face detector would: the landmarks' box takes 60 % of the side, so absolute size
     does not show.
@@ -133,31 +133,29 @@ def render_image(
     face_gain: float = 1.0,
     compiled: bool = True,
 ) -> RenderedImage:
-    """Draw picture number `image_index` of row `index` of `identities`.
+    """Draw image number `image_index` of row `index` of `identities`.
 
     Args:
         identities: the population.
         index: row.
-        image_index: number of the picture, at least 0.
+        image_index: number of the image, at least 0.
         seed: population seed; that of `identities` by default.
         image_size: width and height in pixels.
-        nuisance: factor on everything that differs between pictures of one identity.
-        face: result of `prepare_face`, to save time over many pictures.
+        nuisance: factor on everything that differs between images of one identity.
+        face: result of `prepare_face`, to save time over many images.
         face_gain: factor on all shape and expression bases; the one `face` was made with.
         compiled: use the compiled z-buffer; otherwise the slow NumPy reference (see splat.py).
 
     Returns:
-        The picture with its expression, pose and landmarks.
+        The image with its expression, pose and landmarks.
 
     Raises:
-        ValueError: side below 8, or a negative nuisance or picture number.
+        ValueError: side below 8, or a negative nuisance or image number.
     """
     import cv2
 
     if image_size < 8 or nuisance < 0 or image_index < 0:
-        raise ValueError(
-            f"side >= 8, nuisance >= 0, picture >= 0: got {image_size}, {nuisance}, {image_index}"
-        )
+        raise ValueError(f"side >= 8, nuisance >= 0, image >= 0: got {image_size}, {nuisance}, {image_index}")
     seed = identities.seed if seed is None else seed
     face = face or prepare_face(identities, index, face_gain=face_gain)
     who = int(identities.ids[index])
@@ -203,7 +201,7 @@ def render_image(
 
 
 def _project(points: Array) -> Array:
-    """Camera-space points (..., 3) to picture-plane x, y (down) in mm and depth."""
+    """Camera-space points (..., 3) to image-plane x, y (down) in mm and depth."""
     scale = FOCAL_LENGTH_MM / (FOCAL_LENGTH_MM - points[..., 2])
     return np.stack([points[..., 0] * scale, -points[..., 1] * scale, points[..., 2]], axis=-1)
 

@@ -1,6 +1,6 @@
-"""What stands in a picture: head with hair, ears, long hair, collar and shoulders, as grid meshes.
+"""Scene of an image: head with hair, ears, long hair, collar and shoulders, as grid meshes.
 
-Only the head is the true mesh; hair, ears and clothes exist for pictures alone.
+Only the head is the true mesh; hair, ears and clothes exist for images alone.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PreparedFace:
-    """What all pictures of one identity share.
+    """What all images of one identity share.
 
     Attributes:
         shape: (40,) shape coefficients.
@@ -50,7 +50,7 @@ class Surface:
 
 
 def rotation_matrix(pose: Array) -> Array:
-    """Rotation (3, 3): roll in the picture plane after pitch after yaw, radians."""
+    """Rotation (3, 3): roll in the image plane after pitch after yaw, radians."""
     (cy, cp, cr), (sy, sp, sr) = np.cos(pose), np.sin(pose)
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
@@ -61,7 +61,7 @@ def rotation_matrix(pose: Array) -> Array:
 def build_surfaces(
     face: PreparedFace, face_grid: Array, pose: Array, clothes_uniforms: Array, nuisance: float
 ) -> list[Surface]:
-    """Everything that is in the picture.
+    """Everything that is in the image.
 
     Args:
         face: the identity.
@@ -136,7 +136,7 @@ _EAR_RELIEF = np.array([-7.0, -6.0, -2.0, 1.0, 2.2, 2.0, 0.4, -5.0])
 
 
 def _ear_mesh(face_grid: Array, shape: Array, side_sign: float) -> Array:
-    """One outer ear (pictures only) in head coordinates, (8, 25, 3) mm; `side_sign` -1 on the viewer's left."""
+    """One outer ear (images only) in head coordinates, (8, 25, 3) mm; `side_sign` -1 on the viewer's left."""
     row = int(np.argmin(np.abs(head_bases.row_heights() + 5.0)))
     column = int(np.argmin(np.abs(head_bases.column_angles() - side_sign * 1.50)))
     size = 1.0 + 0.07 * np.clip(shape[head_bases.SHAPE_NAMES.index("ear")], -2.5, 2.5)

@@ -1,13 +1,13 @@
-"""Judges: small trained networks that read the picture of an invented face.
+"""Attribute readers: small trained networks that read the image of a synthetic face.
 
-A judge tells sex, the eight face factors, the shape of the head and the colour of the skin, and gives an
-embedding of the person. It was trained on invented people who occur in no preset, so that pictures made from
+An attribute reader tells sex, the eight face factors, the shape of the head and the colour of the skin, and gives an
+embedding of the identity. It was trained on synthetic identities who occur in no preset, so that images made from
 voices can be held against the truth of a population (agreement.py). Two independent ones are bundled:
 
     evaluation  for evaluation only
     perceptual  for losses in training (its maps and its embedding)
 
-They differ in seed and share no training person, so no generator is trained on the network that judges it.
+They differ in seed and share no training identity, so no generator is trained on the network that evaluates it.
 Nothing in them behaves otherwise in training than in evaluation, and they are loaded frozen.
 """
 
@@ -31,16 +31,16 @@ SYSTEM = "population"
 BUNDLED_READERS = ("evaluation", "perceptual")
 IMAGE_SIZE = 64
 MIN_IMAGE_SIZE = 32
-MIN_READABLE_R2 = 0.25  # least R squared on unseen people of a shape coefficient that counts as readable
+MIN_READABLE_R2 = 0.25  # least R squared on unseen identities of a shape coefficient that counts as readable
 READER_DISCLAIMER = (
-    "Trained on invented people (the synthetic population): what it reads from a picture says nothing about "
+    "Trained on synthetic identities (the synthetic population): what it reads from an image says nothing about "
     "real persons."
 )
 _NUM_FACTORS, _NUM_SHAPE = len(FACTORS), len(SHAPE_NAMES)
 
 
 class AttributeReaderConfig(Config):
-    """Size of a judge; the defaults are those of the bundled ones."""
+    """Size of an attribute reader; the defaults are those of the bundled ones."""
 
     widths: tuple[int, int, int, int] = Field(
         (24, 40, 64, 96), description="channels of the maps of 32, 16, 8 and 4 pixels"
@@ -54,15 +54,15 @@ class AttributeReaderConfig(Config):
 
 @dataclass(frozen=True)
 class AttributePrediction:
-    """What a judge reads from B pictures.
+    """Predictions of an attribute reader for B images.
 
     Attributes:
-        embedding: (B, D), rows of length 1; the cosine tells whether two pictures show one person.
+        embedding: (B, D), rows of length 1; the cosine tells whether two images show one identity.
         sex_logit: (B,), above 0 = man.
         factors: (B, 8) estimates of g0 ... g7.
         shape: (B, 40) estimates of the shape coefficients; see `Judge.readable` for those that can be seen.
         skin: (B, 3) unlit colour of the skin, red, green, blue; about 0 ... 1.
-        features: maps of 32, 16, 8 and 4 pixels, (B, C, S, S) each; left out by `read`.
+        features: maps of 32, 16, 8 and 4 pixels, (B, C, S, S) each; skipped by `read`.
     """
 
     embedding: Tensor
@@ -78,7 +78,7 @@ class AttributeReader(nn.Module):
 
     Attributes:
         config: its size.
-        factor_r2: (8,) R squared of the factors on unseen people, one picture each; 0 before training.
+        factor_r2: (8,) R squared of the factors on unseen identities, one image each; 0 before training.
         shape_r2: (40,) of the shape coefficients, within sex.
         metadata: what its file says of it: notice, digest, training.
     """
@@ -87,7 +87,7 @@ class AttributeReader(nn.Module):
     shape_r2: Tensor
 
     def __init__(self, config: AttributeReaderConfig | None = None, *, batch_norm: bool = False) -> None:
-        """Make an untrained judge.
+        """Make an untrained attribute reader.
 
         Args:
             config: its size.
@@ -126,7 +126,7 @@ class AttributeReader(nn.Module):
         return self.shape_r2 >= MIN_READABLE_R2
 
     def forward(self, images: Tensor) -> AttributePrediction:
-        """Read pictures; gradients reach the pictures.
+        """Read images; gradients reach the images.
 
         Args:
             images: (B, 3, S, S), red, green, blue in [0, 1], S at least 32; brought to 64 pixels inside.
@@ -137,11 +137,11 @@ class AttributeReader(nn.Module):
         shape = tuple(images.shape)
         if images.ndim != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[2] < MIN_IMAGE_SIZE:
             raise ValueError(
-                f"expected pictures (B, 3, S, S) with S >= {MIN_IMAGE_SIZE}, got {shape}; crop them square, "
+                f"expected images (B, 3, S, S) with S >= {MIN_IMAGE_SIZE}, got {shape}; crop them square, "
                 "enlarge smaller ones"
             )
         if not images.is_floating_point():
-            raise ValueError(f"expected floating pictures in [0, 1], got {images.dtype}; divide by 255")
+            raise ValueError(f"expected floating images in [0, 1], got {images.dtype}; divide by 255")
         if shape[2] != IMAGE_SIZE:
             images = F.interpolate(
                 images, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False, antialias=True
@@ -157,7 +157,7 @@ class AttributeReader(nn.Module):
         return AttributePrediction(embedding, sex[:, 0], factors, alpha, skin, tuple(maps))
 
     def fuse_batchnorm(self) -> "AttributeReader":
-        """The same judge with batch normalisation worked into the convolutions, without gradients."""
+        """The same attribute reader with batch normalisation worked into the convolutions, without gradients."""
         plain = AttributeReader(self.config).eval().requires_grad_(False)
         state = {key: value for key, value in self.state_dict().items() if ".num_batches_tracked" not in key}
         for key in [key for key in state if key.endswith(".running_var")]:
@@ -183,14 +183,14 @@ class _ResidualBlock(nn.Module):
 
 
 def load_reader(name: str | Path = "evaluation", device: str | torch.device = "cpu") -> AttributeReader:
-    """A trained judge, frozen and in evaluation mode.
+    """A trained attribute reader, frozen and in evaluation mode.
 
     Args:
         name: "evaluation" (evaluation), "perceptual" (losses), or a file that judge_training wrote.
         device: where it computes.
 
     Raises:
-        CheckpointError: damaged, or no judge.
+        CheckpointError: corrupt, or no attribute reader.
         FileNotFoundError: no such file.
     """
     bundled = str(name) in BUNDLED_READERS
@@ -208,13 +208,13 @@ def load_reader(name: str | Path = "evaluation", device: str | torch.device = "c
 def save_reader(
     reader: AttributeReader, path: str | Path, *, training_config: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
-    """Write a fused judge in half precision.
+    """Write a fused attribute reader in half precision.
 
     Args:
         reader: what `Judge.fused` gave.
         path: a name that ends in .safetensors.
         training_config: how it was made, JSON values.
-        metadata: further JSON values, such as its figures; the notice about real people is added.
+        metadata: further JSON values, such as its metrics; the notice about real people is added.
     """
     save_model(
         path,
@@ -229,21 +229,21 @@ def save_reader(
 
 @torch.no_grad()
 def predict_batched(reader: AttributeReader, images: Tensor, batch_size: int = 128) -> AttributePrediction:
-    """Read any number of pictures in batches, without gradients and maps.
+    """Read any number of images in batches, without gradients and maps.
 
     Args:
-        reader: a trained judge.
+        reader: a trained attribute reader.
         images: (N, 3, S, S), floating in [0, 1] or uint8, on any device.
-        batch_size: pictures at a time.
+        batch_size: images at a time.
 
     Returns:
         Reading of N rows, float32 on the CPU.
 
     Raises:
-        ValueError: no picture, or not such pictures.
+        ValueError: no image, or not such images.
     """
     if not len(images):
-        raise ValueError("there is no picture to read")
+        raise ValueError("there is no image to read")
     parts = [to_float32(reader(part)) for part in _iter_batches(reader, images, batch_size)]
 
     return _build_prediction(lambda name: torch.cat([getattr(part, name).cpu() for part in parts]))
@@ -255,7 +255,7 @@ def to_float32(prediction: AttributePrediction) -> AttributePrediction:
 
 
 def perceptual_distance(reader: AttributeReader, generated: Tensor, target: Tensor) -> Tensor:
-    """How differently two pictures look to a network: its maps place by place, and its embedding.
+    """Perceptual distance of two images: differences of the feature maps and of the embedding.
 
     The vectors at each place of a map are brought to length 1 first, so that dark and bright places count the
     same; each of the four maps and the embedding gives a number from 0 (equal) to 4 (opposite).

@@ -1,4 +1,4 @@
-"""How well a judge reads people it has never seen: `python -m voiceface.synthetic.readers.check`."""
+"""How well an attribute reader reads identities it has never seen: `python -m voiceface.synthetic.readers.check`."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 GALLERY_SIZE = 100
-# Sigma of a Gaussian blur in pixels of a picture of 64.
+# Sigma of a Gaussian blur in pixels of an image of 64.
 BLUR_SIGMAS = (0.0, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
 class ReaderMetrics:
-    """What a judge reaches on people it has never seen, one picture at a time.
+    """What an attribute reader reaches on identities it has never seen, one image at a time.
 
     Attributes:
-        auc: verification of two pictures: chance that a pair of one person looks more alike than one of two.
-        auc_same_gender: the same, both people of one sex.
-        identification_rates: share of pictures whose person is first, and among the first ten, in a gallery of 100 people
-            with one other picture each.
-        mean_gallery_identification_rates: the same, with the mean embedding of all the other pictures of each person.
-        sex_accuracy: share of pictures with the right sex.
+        auc: verification of two images: chance that a pair of one identity looks more alike than one of two.
+        auc_same_gender: the same, both identities of one sex.
+        identification_rates: share of images whose identity is first, and among the first ten, in a gallery of 100 identities
+            with one other image each.
+        mean_gallery_identification_rates: the same, with the mean embedding of all the other images of each identity.
+        sex_accuracy: share of images with the right sex.
         factor_r2: (8,) R squared within a sex.
         shape_r2: (40,) the same of the shape coefficients.
         skin_r2: of the skin's colour, mean of the channels.
@@ -48,12 +48,12 @@ class ReaderMetrics:
 
 
 def evaluate_reader(reader: "AttributeReader", images: "Tensor", truth: "FaceGroundTruth") -> ReaderMetrics:
-    """Measure a judge.
+    """Measure an attribute reader.
 
     Args:
-        reader: a trained judge.
+        reader: a trained attribute reader.
         images: (N, P, 3, S, S), P > 1, floating in [0, 1] or uint8.
-        truth: of the N people.
+        truth: of the N identities.
     """
     from voiceface.synthetic.agreement import agreement
 
@@ -83,7 +83,7 @@ def _within_group_r2(predicted: "Tensor", target: Array, group: NDArray[np.gener
 
 
 def _verification_aucs(embedding: "Tensor", sex: NDArray[np.int64]) -> tuple[float, float]:
-    """AUC over all pairs of pictures (N, P, D), anyone and within a sex."""
+    """AUC over all pairs of images (N, P, D), anyone and within a sex."""
     import torch
 
     from voiceface.metrics.verification import verification_auc
@@ -100,11 +100,11 @@ def _verification_aucs(embedding: "Tensor", sex: NDArray[np.int64]) -> tuple[flo
 
 
 def _identification_rates(embedding: "Tensor", *, single_image: bool) -> tuple[float, float]:
-    """Expected recall at 1 and 10 over random galleries of 100 people, every picture asked once.
+    """Expected recall at 1 and 10 over random galleries of 100 identities, every image asked once.
 
     Args:
         embedding: (N, P, D).
-        single_image: look up by the next picture of each person, else by the mean of all others.
+        single_image: look up by the next image of each identity, else by the mean of all others.
     """
     from scipy.stats import hypergeom
     from torch.nn.functional import normalize
@@ -155,10 +155,10 @@ def format_metrics_table(metrics: dict[str, ReaderMetrics]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure judges on the test people of a preset."""
+    """Measure attribute readers on the test identities of a preset."""
     parser = argparse.ArgumentParser(prog="python -m voiceface.synthetic.readers.check", description=__doc__)
     parser.add_argument("readers", nargs="*", help="names or files; default: both bundled")
-    parser.add_argument("--preset", default="quick", help="whose test people read (default: quick)")
+    parser.add_argument("--preset", default="quick", help="whose test identities read (default: quick)")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     words = parser.parse_args(argv)
     import torch
@@ -180,7 +180,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 flat = pictures.flatten(0, 1)
                 seen = gaussian_blur(flat, blur * pictures.shape[-1] / 64).unflatten(0, pictures.shape[:2])
             rows[f"{name} blur {blur:g}" if blur else str(name)] = evaluate_reader(judge, seen, truth)
-    print(f"synthetic population {words.preset}: {len(data)} test people, {pictures.shape[1]} pictures each")
+    print(
+        f"synthetic population {words.preset}: {len(data)} test identities, {pictures.shape[1]} images each"
+    )
     print(format_metrics_table(rows))
     return 0
 

@@ -1,4 +1,4 @@
-"""Pictures that judges learn from: invented people of no preset, and what happens to a picture on the way."""
+"""Images that attribute readers learn from: synthetic identities of no preset, and what happens to an image on the way."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.readers.attribute_reader import IMAGE_SIZE
 
 FIRST_FREE_ID = 100_000  # identity numbers below belong to the presets, the largest included
-MIN_IMAGES, NUM_IMAGE_COUNTS = 3, 4  # pictures of a person: 3, 4, 5 or 6 in turn
+MIN_IMAGES, NUM_IMAGE_COUNTS = 3, 4  # images of an identity: 3, 4, 5 or 6 in turn
 NUISANCE_LEVELS = (0.3, 1.0)
 _NUM_AUGMENTATION_GROUPS = 4
 _MIRROR_SIGN_FLIPS = ("asn", "asm", "asj")  # coefficients that a mirror turns round
@@ -24,12 +24,12 @@ _MIRROR_UNDEFINED = ("rbf0", "rbf1", "rbf2", "rbf3")  # coefficients that no val
 
 @dataclass(frozen=True)
 class FaceDataset:
-    """Pictures of N people and the truth behind them.
+    """Images of N identities and the truth behind them.
 
     Attributes:
-        images: (T, 3, 64, 64) uint8, red, green, blue, person by person.
-        nuisance: (T,) how much the picture varies, 0.3 or 1.
-        first_image, num_images: (N,) first picture of a person, number of pictures.
+        images: (T, 3, 64, 64) uint8, red, green, blue, identity by identity.
+        nuisance: (T,) how much the image varies, 0.3 or 1.
+        first_image, num_images: (N,) first image of an identity, number of images.
         sex: (N,) 1 = man. factors: (N, 8). shape: (N, 40). skin: (N, 3) in [0, 1]; all float32.
     """
 
@@ -43,16 +43,16 @@ class FaceDataset:
     skin: Tensor
 
     def __len__(self) -> int:
-        """Number of people."""
+        """Number of identities."""
         return len(self.first_image)
 
 
 def generate_face_dataset(
     first_id: int, num_identities: int, *, seed: int = 0, workers: int = 1, progress: bool = True
 ) -> FaceDataset:
-    """Draw the pictures of the identities first ... first + people - 1.
+    """Draw the images of the identities first ... first + identities - 1.
 
-    Pictures change between nuisance 0.3 and 1 and between 64 and 128 pixels (brought to 64); every third one
+    Images change between nuisance 0.3 and 1 and between 64 and 128 pixels (brought to 64); every third one
     has been through a JPEG file.
 
     Args:
@@ -67,7 +67,7 @@ def generate_face_dataset(
     """
     if first_id < FIRST_FREE_ID or num_identities < 1:
         raise ValueError(
-            f"expected at least one person and identity numbers from {FIRST_FREE_ID:,}, those below are for "
+            f"expected at least one identity and identity numbers from {FIRST_FREE_ID:,}, those below are for "
             f"presets: got {num_identities} from {first_id:,}"
         )
     ids = range(first_id, first_id + num_identities)
@@ -93,7 +93,7 @@ def generate_face_dataset(
 def sample_image_pairs(
     dataset: FaceDataset, num_identities: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Different people, and two different pictures of each.
+    """Different identities, and two different images of each.
 
     Args:
         dataset: the set.
@@ -101,7 +101,7 @@ def sample_image_pairs(
         generator: source of the draws.
 
     Returns:
-        Rows of the people (P,), indices of their first (P,) and of their second pictures (P,).
+        Rows of the identities (P,), indices of their first (P,) and of their second images (P,).
     """
     rows = torch.randperm(len(dataset), generator=generator)[:num_identities]
     start, count = dataset.first_image[rows], dataset.num_images[rows]
@@ -112,14 +112,14 @@ def sample_image_pairs(
 
 
 def augment_images(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What a picture may go through: shift, coarser sampling, blur, mirror, colour, noise.
+    """What an image may go through: shift, coarser sampling, blur, mirror, colour, noise.
 
     Args:
         images: (B, 3, 64, 64) uint8.
         generator: source of the draws.
 
     Returns:
-        Pictures (B, 3, 64, 64) float in [0, 1]; (B,) bool, mirrored.
+        Images (B, 3, 64, 64) float in [0, 1]; (B,) bool, mirrored.
     """
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -179,7 +179,7 @@ def _image_nuisance(image_index: int) -> float:
 
 
 def _render_identity(job: tuple[int, int]) -> NDArray[np.uint8]:
-    """Pictures (P, 64, 64, 3) of one identity."""
+    """Images (P, 64, 64, 3) of one identity."""
     import cv2
 
     from voiceface.synthetic.face.render import prepare_face, render_image

@@ -1,7 +1,7 @@
-"""Train a judge of invented faces: `python -m voiceface.synthetic.readers.training --out FILE`.
+"""Train an attribute reader of synthetic faces: `python -m voiceface.synthetic.readers.training --out FILE`.
 
-It learns from invented people of no preset: two pictures of one person must lie close together and away from
-everybody else's, and sex, factors, shape and skin are learnt from the truth. The bundled files were made by
+It learns from synthetic identities of no preset: two images of one identity must lie close together and away from
+all identities else's, and sex, factors, shape and skin are learnt from the truth. The bundled files were made by
 
     python -m voiceface.synthetic.readers.training \
         --out evaluation.safetensors --first-id 1000000 --seed 1 --precision bfloat16
@@ -30,22 +30,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NUM_CHECK_IDENTITIES = 300  # unseen people, right behind the training people, on whom R squared is measured
+NUM_CHECK_IDENTITIES = (
+    300  # unseen identities, right behind the training identities, on whom R squared is measured
+)
 
 
 class ReaderTrainingConfig(Config):
-    """How a judge is trained."""
+    """How an attribute reader is trained."""
 
     first_id: int = Field(1_000_000, ge=100_000, description="number of the first training identity")
     num_identities: int = Field(8000, ge=4, description="training identities")
     max_steps: int = Field(1800, ge=1, description="steps of training")
-    batch_size: int = Field(128, ge=2, description="people of a step, two pictures each")
+    batch_size: int = Field(128, ge=2, description="identities of a step, two images each")
     learning_rate: float = Field(
         3e-3, gt=0, description="highest learning rate of AdamW; falls along half a cosine"
     )
     weight_decay: float = Field(0.05, ge=0, description="weight decay")
     seed: int = Field(1, ge=0, description="seed of weights and draws")
-    identity: float = Field(0.5, ge=0, description="weight of telling people apart")
+    identity: float = Field(0.5, ge=0, description="weight of telling identities apart")
     sex: float = Field(0.5, ge=0, description="weight of the sex")
     factors: float = Field(2.0, ge=0, description="weight of the factors")
     shape: float = Field(1.5, ge=0, description="weight of the shape")
@@ -60,15 +62,15 @@ def train_reader(
     dataset: "FaceDataset",
     on_progress: Callable[[int, dict[str, float]], None] | None = None,
 ) -> "AttributeReader":
-    """Train one judge.
+    """Train one attribute reader.
 
     Args:
         config: how.
-        dataset: training people.
+        dataset: training identities.
         on_progress: told the step and the losses, 50 times.
 
     Returns:
-        The judge without batch normalisation, frozen.
+        The attribute reader without batch normalisation, frozen.
     """
     import torch
 
@@ -115,10 +117,10 @@ def train_reader(
 
 
 def contrastive_loss(embedding: "Tensor", scale: "Tensor | float") -> "Tensor":
-    """Cross-entropy of finding a person's other picture among the second pictures of all, both ways.
+    """Cross-entropy of finding an identity's other image among the second images of all, both ways.
 
     Args:
-        embedding: (2 P, D) unit rows: first pictures of P people, then their second pictures.
+        embedding: (2 P, D) unit rows: first images of P identities, then their second images.
         scale: what cosines are multiplied by.
     """
     import torch
@@ -142,11 +144,11 @@ def attribute_losses(
     """How far sex, factors, shape and skin are from the truth.
 
     Args:
-        prediction: of B pictures.
+        prediction: of B images.
         sex: (B,) 1 = man.
         factors: (B, 8).
         shape: (B, 40). known: (B, 40), 1 where the coefficient is known.
-        skin: (B, 3). spread: (3,) variance of the skin's colour over people, which sets its scale.
+        skin: (B, 3). spread: (3,) variance of the skin's colour over identities, which sets its scale.
     """
     from torch.nn import functional as F
 
@@ -159,7 +161,7 @@ def attribute_losses(
 
 
 def measure_r2(reader: "AttributeReader", dataset: "FaceDataset") -> None:
-    """Set `factor_r2` and `shape_r2` of a judge (in place) from people it has never seen."""
+    """Set `factor_r2` and `shape_r2` of an attribute reader (in place) from identities it has never seen."""
     import torch
 
     from voiceface.synthetic.readers.attribute_reader import predict_batched
@@ -179,11 +181,11 @@ def measure_r2(reader: "AttributeReader", dataset: "FaceDataset") -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the pictures, train, measure, write."""
+    """Make the images, train, measure, write."""
     default = ReaderTrainingConfig()
     parser = argparse.ArgumentParser(
         prog="python -m voiceface.synthetic.readers.training",
-        description="Train a judge of invented faces.",
+        description="Train an attribute reader of synthetic faces.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
@@ -212,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train_and_save(config: ReaderTrainingConfig, out: Path, *, threads: int = 1) -> None:
-    """Train a judge and write it.
+    """Train an attribute reader and write it.
 
     Raises:
         ValueError: `out` has another suffix than .safetensors, or `config` cannot be used.
@@ -228,7 +230,7 @@ def train_and_save(config: ReaderTrainingConfig, out: Path, *, threads: int = 1)
     start = time.perf_counter()
     faces = generate_face_dataset(config.first_id, config.num_identities, workers=threads)
     logger.info(
-        "%d pictures of %d people, %.0f s", len(faces.images), len(faces), time.perf_counter() - start
+        "%d images of %d identities, %.0f s", len(faces.images), len(faces), time.perf_counter() - start
     )
 
     def report(step: int, losses: dict[str, float]) -> None:
@@ -251,15 +253,15 @@ def train_and_save(config: ReaderTrainingConfig, out: Path, *, threads: int = 1)
 
 
 def describe_reader(reader: "AttributeReader") -> dict[str, str]:
-    """What a file says of a measured judge."""
+    """What a file says of a measured attribute reader."""
     return {
-        "factors": f"R squared {float(reader.factor_r2.mean()):.3f} on {NUM_CHECK_IDENTITIES} unseen people",
+        "factors": f"R squared {float(reader.factor_r2.mean()):.3f} on {NUM_CHECK_IDENTITIES} unseen identities",
         "shape": f"{int(reader.readable_shape.sum())} of {len(reader.readable_shape)} coefficients readable",
     }
 
 
 def _initialise_at_means(reader: "AttributeReader", dataset: "FaceDataset") -> None:
-    """Let the readings start at the mean of everybody."""
+    """Let the readings start at the mean of all identities."""
     import torch
 
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Pictures by a perfect listener: one who hears the true voice factors and the sex, and knows nothing else.
+"""Images by a perfect listener: one who hears the true voice factors and the sex, and knows nothing else.
 
 They show how far an honest maker of faces from voices can come in agreement.py: what the voice tells is
 there, as far as the coupling carries it; hair, skin, eyes and the rest of the shape are a stranger's.
@@ -26,8 +26,8 @@ def render_listener_faces(
     Args:
         settings: of the population.
         ids: identity numbers, (N,).
-        image_size: of the pictures; default: that of the settings.
-        nuisance: how far pose, light and expression vary; 0 is a passport picture.
+        image_size: of the images; default: that of the settings.
+        nuisance: how far pose, light and expression vary; 0 is a passport image.
 
     Returns:
         (N, 3, S, S) uint8, red, green, blue.
