@@ -9,7 +9,7 @@ import pytest
 import sf2f
 import torch
 from PIL import Image
-from sf2f import inference, voice2face_inference
+from sf2f import inference, models, voice2face_inference, windows
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
 from sf2f.contact_sheets import labelled_contact_sheet
@@ -119,7 +119,7 @@ def test_default_stride_is_half_a_window(runs: Any) -> None:
     mel = np.zeros((40, 200), np.float32)
     for stride, starts in ((None, range(0, 161, 20)), (63, (0, 63, 126)), (1, range(161))):
         assert len(split_into_windows(model, mel, stride)) == len(starts)
-    assert inference.default_stride(125) == 63
+    assert windows.default_stride(125) == 63
 
 
 def test_models_load_from_runs_checkpoints_and_published_files(
@@ -141,7 +141,7 @@ def test_models_load_from_runs_checkpoints_and_published_files(
 
 
 def test_missing_bundled_checkpoint_names_the_remedy(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
-    monkeypatch.setattr(inference, "BUNDLED_CHECKPOINT", "weights/none.safetensors")
+    monkeypatch.setattr(models, "BUNDLED_CHECKPOINT", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"has no weights/none.safetensors.*--weights"):
         sf2f.load()
     write_voice(tmp_path / "a.wav")
@@ -281,7 +281,10 @@ def mean_model(width: int = 10) -> Any:
     data = DataConfig(windows=WindowsConfig(width=width), speech=SpeechConfig(n_mels=3))
     return SimpleNamespace(
         data=data,
-        embed=lambda windows: windows.mean(2),
+        embed=lambda mels: mels.mean(2),
+        split_windows=lambda mel, stride=None: windows.extract_recording_windows(
+            mel, data.mel.fill_value, width, stride or windows.default_stride(width)
+        ),
         pool_embeddings=lambda embeddings: embeddings.mean(0, keepdim=True),
         decode_images=lambda embeddings: embeddings[:, :, None, None] / 255,
     )

@@ -13,8 +13,8 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sf2f.inference import GeneratedFace, load
-    from sf2f.models import Sf2fModel
+    from sf2f.inference import GeneratedFace
+    from sf2f.models import Sf2fModel, load
 
 __version__ = "0.2.0"
 __all__ = ["GeneratedFace", "Sf2fModel", "__version__", "load"]
@@ -22,12 +22,12 @@ __all__ = ["GeneratedFace", "Sf2fModel", "__version__", "load"]
 
 def __getattr__(name: str) -> Any:
     """Import the modules that need PyTorch on first use."""
-    if name in ("GeneratedFace", "load"):
-        from sf2f import inference
+    if name == "GeneratedFace":
+        from sf2f.inference import GeneratedFace
 
-        return getattr(inference, name)
-    if name == "Sf2fModel":
-        from sf2f.models import Sf2fModel
+        return GeneratedFace
+    if name in ("Sf2fModel", "load"):
+        from sf2f import models
 
-        return Sf2fModel
+        return getattr(models, name)
     raise AttributeError(f"module 'sf2f' has no attribute {name!r}")

@@ -88,7 +88,7 @@ def export_onnx(model: "Sf2fModel", out: str | Path, *, stride: int | None = Non
     from voiceface.io.atomic import atomic_path
     from voiceface.runtime.config import to_dict
 
-    from sf2f.inference import default_stride
+    from sf2f.windows import default_stride
 
     path = Path(out)
     if path.suffix != ".onnx":
@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import logging
 
-    from sf2f.inference import load
+    from sf2f.models import load
 
     for name in ("onnxscript", "onnx_ir"):  # they log every folded constant
         logging.getLogger(name).setLevel(logging.WARNING)

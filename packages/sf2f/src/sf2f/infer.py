@@ -228,7 +228,7 @@ def _load_model(args: argparse.Namespace) -> "tuple[Model, tuple[str, ...]]":
         return load_voice2face_model(
             args.voice2face, "per_image" if args.published else "fixed"
         ), VOICE2FACE_SUFFIXES
-    from sf2f.inference import load
+    from sf2f.models import load
     from sf2f.speech import FEATURE_SUFFIXES
 
     return load(args.weights, device=args.device), FEATURE_SUFFIXES

@@ -7,9 +7,7 @@ size, H x W image.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +16,54 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from sf2f.models import Sf2fModel
-    from sf2f.voice2face_inference import Voice2FaceModel
-
-    Model = Sf2fModel | Voice2FaceModel
-
 __all__ = [
     "BATCH_SIZE",
-    "BUNDLED_CHECKPOINT",
-    "FRAMES_PER_SECOND",
-    "TRAINING_COMMAND",
     "GeneratedFace",
     "ImageArray",
+    "Model",
     "VoiceFeatures",
     "decode_images",
-    "default_stride",
     "embed_windows",
-    "find_bundled_checkpoint",
     "generate",
     "generate_from_features",
-    "load",
     "load_voice_features",
     "split_into_windows",
 ]
 
 ImageArray = NDArray[np.uint8]
-BUNDLED_CHECKPOINT = "weights/population.safetensors"
-TRAINING_COMMAND = "sf2f train --cfg sf2f_1st_stage --data DATA --out RUN"
-FRAMES_PER_SECOND = 100
 BATCH_SIZE = 64
 """Windows encoded, or images decoded, at a time."""
+
+
+class Model(Protocol):
+    """Interface of a model: `sf2f.models.Sf2fModel` or `sf2f.voice2face_inference.Voice2FaceModel`."""
+
+    def load_features(self, path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], float]:
+        """Load normalised features (M, T) and seconds of speech of a recording or feature file."""
+        ...
+
+    def split_windows(self, mel: NDArray[np.float32], stride: int | None = None) -> NDArray[np.float32]:
+        """Split normalised features (M, T) into windows (S, M, W)."""
+        ...
+
+    def embed(self, windows: "Tensor") -> "Tensor":
+        """Encode windows (N, M, W) to embeddings (N, D)."""
+        ...
+
+    def pool_embeddings(self, embeddings: "Tensor") -> "Tensor":
+        """Pool embeddings (S, D) of one identity to one vector (1, D)."""
+        ...
+
+    def decode_images(self, embeddings: "Tensor") -> "Tensor":
+        """Decode embeddings (N, D) to images (N, 3, side, side), 0...1."""
+        ...
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def disclaimer(self) -> str: ...
+    @property
+    def has_fuser(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -88,49 +104,6 @@ class GeneratedFace:
     window_embeddings: NDArray[np.float32]
     window_images: ImageArray | None = None
     recording_images: ImageArray | None = None
-
-
-def load(weights: str | os.PathLike[str] | None = None, *, device: str = "cpu") -> "Sf2fModel":
-    """Load a trained generator.
-
-    Models that were trained with embedding noise are loaded without it; `generate` adds it on request. (The
-    published program always adds it, so that every image differs.)
-
-    Args:
-        weights: run folder, checkpoint of this package, or checkpoint of the published trainer (.pt); None:
-            the bundled one, which was trained on synthetic identities only.
-        device: "cpu", "cuda" or "auto".
-
-    Raises:
-        FileNotFoundError: no such checkpoint; the message says how to train one.
-        CheckpointError, ValueError: the checkpoint is unusable.
-    """
-    from voiceface.runtime.devices import choose_device
-
-    from sf2f.models import load_sf2f_model
-
-    source = find_bundled_checkpoint() if weights is None else Path(weights)
-    if not source.exists():
-        raise FileNotFoundError(f"checkpoint {source} does not exist; train a model: {TRAINING_COMMAND}")
-    model = load_sf2f_model(source, device=choose_device(device))
-    encoder = model.generator.encoder
-    encoder.config = encoder.config.model_copy(update={"noise_in_evaluation": False})
-    return model
-
-
-def find_bundled_checkpoint() -> Path:
-    """Path of the checkpoint that is installed with this package.
-
-    Raises:
-        FileNotFoundError: this installation has none.
-    """
-    path = Path(str(files("sf2f").joinpath(BUNDLED_CHECKPOINT)))
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"this installation of sf2f has no {BUNDLED_CHECKPOINT}; train a model ({TRAINING_COMMAND}) and "
-            "pass it with --weights RUN or load(RUN)"
-        )
-    return path
 
 
 def generate(
@@ -176,19 +149,7 @@ def load_voice_features(model: "Model", path: str | os.PathLike[str]) -> VoiceFe
         SpeechError: no speech, or features of another shape or not finite.
         FileNotFoundError, voiceface.audio.loading.AudioError: missing, or not an audio file.
     """
-    from sf2f import speech
-    from sf2f.voice2face_inference import Voice2FaceModel, load_voice2face_features
-
-    if isinstance(model, Voice2FaceModel):
-        return VoiceFeatures(str(path), *load_voice2face_features(path, model.n_mels))
-    config = model.data.speech
-    if Path(path).suffix.lower() in speech.FEATURE_SUFFIXES:
-        mel = speech.read_mel(path, config.n_mels)
-    else:
-        mel = speech.compute_log_mel_from_file(path, config)
-    return VoiceFeatures(
-        str(path), speech.normalise_mel(mel, model.data.mel), mel.shape[1] / FRAMES_PER_SECOND
-    )
+    return VoiceFeatures(str(path), *model.load_features(path))
 
 
 def split_into_windows(
@@ -204,18 +165,7 @@ def split_into_windows(
     Returns:
         (S, M, W), S at least 1.
     """
-    from sf2f.voice2face_inference import Voice2FaceModel
-    from sf2f.windows import extract_recording_windows
-
-    if isinstance(model, Voice2FaceModel):
-        return mel[None]
-    width = model.data.windows.width
-    return extract_recording_windows(mel, model.data.mel.fill_value, width, stride or default_stride(width))
-
-
-def default_stride(width: int) -> int:
-    """Half a window, rounded up: 63 of 125 frames."""
-    return -(-width // 2)
+    return model.split_windows(mel, stride)
 
 
 def generate_from_features(
@@ -279,9 +229,7 @@ def embed_windows(
     """Encode windows (S, M, W) to embeddings (S, D); `noise` as in `generate_from_features`."""
     import torch
 
-    from sf2f.models import Sf2fModel
-
-    generator = model.generator if isinstance(model, Sf2fModel) else None
+    generator: Any = getattr(model, "generator", None)
     device = torch.device("cpu") if generator is None else next(generator.parameters()).device
     batches = torch.from_numpy(np.require(windows, np.float32, ["C", "W"])).split(BATCH_SIZE)
     if generator is None or noise is None or not generator.config.encoder.noise_std:

@@ -110,8 +110,8 @@ def write_report(
     """Write the HTML report: every face with its audio, and images of single recordings and windows."""
     from voiceface.report import IdentityCard, IdentityGroup, Table, build_report
 
-    from sf2f.inference import default_stride
     from sf2f.models import Sf2fModel
+    from sf2f.windows import default_stride
 
     cards = [
         IdentityCard(

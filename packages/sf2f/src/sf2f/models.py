@@ -5,21 +5,26 @@ Letters: B identities, S windows, M mel bands, W frames of a window, D embedding
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into, load_model
 from voiceface.checkpoints.paths import find_model_file
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.runtime.config import validate_config
 
+from sf2f import speech
 from sf2f.config import DataConfig, Sf2fConfig
 from sf2f.discriminators import Discriminators
 from sf2f.generator import EncoderDecoder
 from sf2f.image_transforms import denormalise
+from sf2f.windows import default_stride, extract_recording_windows
 
 if TYPE_CHECKING:
     from voiceface.training.run import Run
@@ -27,16 +32,22 @@ if TYPE_CHECKING:
     from sf2f.inference import GeneratedFace
 
 __all__ = [
+    "BUNDLED_CHECKPOINT",
     "DISCRIMINATORS_FILE",
     "FUSER_PREFIX",
     "SYSTEM",
+    "TRAINING_COMMAND",
     "Sf2fModel",
+    "find_bundled_checkpoint",
+    "load",
     "load_initial_weights",
     "load_sf2f_model",
     "save_final_weights",
 ]
 
 SYSTEM = "sf2f"
+BUNDLED_CHECKPOINT = "weights/population.safetensors"
+TRAINING_COMMAND = "sf2f train --cfg sf2f_1st_stage --data DATA --out RUN"
 DISCRIMINATORS_FILE = "discriminators.safetensors"
 FUSER_PREFIX = "encoder.attn_fuser."
 
@@ -63,6 +74,22 @@ class Sf2fModel:
     def has_fuser(self) -> bool:
         """Whether windows are fused by attention; else their embeddings are averaged."""
         return self.generator.config.fuser is not None
+
+    def load_features(self, path: str | PathLike[str]) -> tuple[NDArray[np.float32], float]:
+        """Load normalised features (M, T) and seconds of speech of a recording or feature file."""
+        config = self.data.speech
+        if Path(path).suffix.lower() in speech.FEATURE_SUFFIXES:
+            mel = speech.read_mel(path, config.n_mels)
+        else:
+            mel = speech.compute_log_mel_from_file(path, config)
+        return speech.normalise_mel(mel, self.data.mel), mel.shape[1] / speech.FRAMES_PER_SECOND
+
+    def split_windows(self, mel: NDArray[np.float32], stride: int | None = None) -> NDArray[np.float32]:
+        """Split normalised features (M, T) into overlapping windows (S, M, W)."""
+        width = self.data.windows.width
+        return extract_recording_windows(
+            mel, self.data.mel.fill_value, width, stride or default_stride(width)
+        )
 
     @torch.no_grad()
     def embed(self, windows: Tensor) -> Tensor:
@@ -144,6 +171,47 @@ def load_sf2f_model(source: str | Path, *, device: torch.device | str = "cpu") -
         model = Sf2fModel(load_generator(path), DataConfig(), path.stem)
     model.generator.eval().requires_grad_(False).to(device)
     return model
+
+
+def load(weights: str | PathLike[str] | None = None, *, device: str = "cpu") -> Sf2fModel:
+    """Load a trained generator.
+
+    Models that were trained with embedding noise are loaded without it; `generate` adds it on request. (The
+    published program always adds it, so that every image differs.)
+
+    Args:
+        weights: run folder, checkpoint of this package, or checkpoint of the published trainer (.pt); None:
+            the bundled one, which was trained on synthetic identities only.
+        device: "cpu", "cuda" or "auto".
+
+    Raises:
+        FileNotFoundError: no such checkpoint; the message says how to train one.
+        CheckpointError, ValueError: the checkpoint is unusable.
+    """
+    from voiceface.runtime.devices import choose_device
+
+    source = find_bundled_checkpoint() if weights is None else Path(weights)
+    if not source.exists():
+        raise FileNotFoundError(f"checkpoint {source} does not exist; train a model: {TRAINING_COMMAND}")
+    model = load_sf2f_model(source, device=choose_device(device))
+    encoder = model.generator.encoder
+    encoder.config = encoder.config.model_copy(update={"noise_in_evaluation": False})
+    return model
+
+
+def find_bundled_checkpoint() -> Path:
+    """Path of the checkpoint that is installed with this package.
+
+    Raises:
+        FileNotFoundError: this installation has none.
+    """
+    path = Path(str(files("sf2f").joinpath(BUNDLED_CHECKPOINT)))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"this installation of sf2f has no {BUNDLED_CHECKPOINT}; train a model ({TRAINING_COMMAND}) and "
+            "pass it with --weights RUN or load(RUN)"
+        )
+    return path
 
 
 def load_initial_weights(

@@ -33,6 +33,7 @@ __all__ = [
     "CORRUPT_FILE_ERRORS",
     "FEATURES_KEY",
     "FEATURE_SUFFIXES",
+    "FRAMES_PER_SECOND",
     "ID_KEYS",
     "N_MELS",
     "PUBLISHED_SAMPLE_RATES",
@@ -51,6 +52,7 @@ __all__ = [
 
 Mel = NDArray[np.float32]
 SAMPLE_RATE = 16000
+FRAMES_PER_SECOND = 100
 PUBLISHED_SAMPLE_RATES = (8000, 16000, 32000, 48000)
 FEATURE_SUFFIXES = (".npz", ".npy", ".pickle", ".pkl")  # the earlier one counts where several have one stem
 FEATURES_KEY, ID_KEYS = "LogMel_Features", ("spkid", "clipid", "wavid")

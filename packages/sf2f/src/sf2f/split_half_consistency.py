@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sf2f.inference import FRAMES_PER_SECOND, VoiceFeatures, decode_images, embed_windows, split_into_windows
+from sf2f.inference import VoiceFeatures, decode_images, embed_windows, split_into_windows
+from sf2f.speech import FRAMES_PER_SECOND
 
 if TYPE_CHECKING:
     from torch import Tensor

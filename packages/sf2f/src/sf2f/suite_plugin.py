@@ -44,7 +44,7 @@ class LoadedSystem:
 
 def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> LoadedSystem:
     """Load the bundled generator, or that of a checkpoint or run folder; `bank` is not used."""
-    from sf2f.inference import load as load_generator
+    from sf2f.models import load as load_generator
 
     return LoadedSystem(
         load_generator(weights, device=device), "bundled" if weights is None else weights.name

@@ -38,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sf2f.data import load_speakers
     from sf2f.evaluation import EvaluationOptions, NetworkFiles, evaluate, format_results
     from sf2f.evaluation_report import write_report
-    from sf2f.inference import find_bundled_checkpoint
-    from sf2f.models import load_sf2f_model
+    from sf2f.models import find_bundled_checkpoint, load_sf2f_model
 
     if args.out.is_file():
         raise FileExistsError(f"--out: {args.out} is a file; expected a folder")

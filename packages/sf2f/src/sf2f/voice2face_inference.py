@@ -81,6 +81,14 @@ class Voice2FaceModel:
         """M."""
         return self.networks.e.config.n_mels
 
+    def load_features(self, path: str | os.PathLike[str]) -> tuple[Mel, float]:
+        """Load features (M, T) and seconds of speech of a recording or feature file."""
+        return load_voice2face_features(path, self.n_mels)
+
+    def split_windows(self, mel: Mel, stride: int | None = None) -> Mel:
+        """Return the whole recording as one window (1, M, T); `stride` is not used."""
+        return mel[None]
+
     @torch.no_grad()
     def embed(self, windows: Tensor) -> Tensor:
         """Encode features (N, M, T) to unit embeddings (N, D)."""

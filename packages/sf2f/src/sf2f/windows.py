@@ -13,6 +13,7 @@ from sf2f.network_config import WindowsConfig
 __all__ = [
     "Mel",
     "collect_identity_windows",
+    "default_stride",
     "extract_recording_windows",
     "extract_windows",
     "pad_to_width",
@@ -131,3 +132,8 @@ def extract_recording_windows(mel: Mel, fill_value: float, width: int = 125, str
     return np.ascontiguousarray(
         extract_windows(pad_to_width(mel, width, fill_value), width, stride), np.float32
     )
+
+
+def default_stride(width: int) -> int:
+    """Half a window, rounded up: 63 of 125 frames."""
+    return -(-width // 2)
