@@ -88,7 +88,8 @@ def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
 
 def build_model(kind: str) -> "VoiceToMesh":
     """Networks and face model of the published sizes, random weights, evaluation mode."""
-    from perceptionist.face_models.linear import PAIR_NAMES, LinearFaceModel
+    from perceptionist.face_models.landmarks import PAIR_NAMES
+    from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.generator import Generator
     from perceptionist.image_to_3d import ImageTo3D
     from perceptionist.supervised_head import SupervisedHead

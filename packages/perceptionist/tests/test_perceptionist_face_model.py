@@ -3,15 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from perceptionist.face_models.linear import (
-    PAIR_NAMES,
-    REFERENCE_NAMES,
-    FaceModelError,
-    FaceParameters,
-    LinearFaceModel,
-    default_pose_whitening,
-    pairs_from_landmarks,
-)
+from perceptionist.face_models.landmarks import PAIR_NAMES, default_pose_whitening, pairs_from_landmarks
+from perceptionist.face_models.linear import REFERENCE_NAMES, FaceModelError, FaceParameters, LinearFaceModel
 from perceptionist.face_models.pose import PUBLISHED_Y_FLIP, apply_pose, split_pose
 from perceptionist.face_models.synthetic_head import (
     build_synthetic_face_model,

@@ -19,7 +19,8 @@ from perceptionist.face_models.bfm import (
 from perceptionist.face_models.convert import main
 from perceptionist.face_models.ict_facekit import read_ict_facekit
 from perceptionist.face_models.io import load_face_model, resolve_face_model, save_face_model
-from perceptionist.face_models.linear import FaceModelError, LinearFaceModel, pairs_from_landmarks
+from perceptionist.face_models.landmarks import pairs_from_landmarks
+from perceptionist.face_models.linear import FaceModelError, LinearFaceModel
 from perceptionist.face_models.synthetic_head import build_synthetic_face_model
 from perceptionist.meshio.obj import read_obj, write_obj
 from scipy.io import savemat

@@ -161,7 +161,11 @@ def write_report(
             note=note,
         )
         for title, vertices, note in (
-            ("From the voice", face.vertices, f"{description.gender}, {description.face_type}"),
+            (
+                "From the voice",
+                face.vertices,
+                f"nearer to the mean {description.gender} head, {description.face_type}",
+            ),
             (f"Mean {description.gender} face", mean_face, "reference of the differences"),
         )
     ]
@@ -170,7 +174,7 @@ def write_report(
         title=f"Face generated from a voice: {name}",
         kicker="perceptionist",
         facts={
-            "gender": description.gender,
+            "nearest reference": f"nearer to the mean {description.gender} head",
             "face type": description.face_type.capitalize(),
             "model": model.kind,
         },

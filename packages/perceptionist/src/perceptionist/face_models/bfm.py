@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from voiceface.io.safe_pickle import read_npy, read_pickle
 
-from perceptionist.face_models.linear import FaceModelError, LinearFaceModel, pairs_from_landmarks
+from perceptionist.face_models.landmarks import pairs_from_landmarks
+from perceptionist.face_models.linear import FaceModelError, LinearFaceModel
 from perceptionist.face_models.pose import NUM_POSE_PARAMETERS
 
 __all__ = [

@@ -63,12 +63,8 @@ def read_ict_facekit(
         FileNotFoundError: a file is missing.
         FaceModelError, MeshError: files that do not fit together.
     """
-    from perceptionist.face_models.linear import (
-        FaceModelError,
-        LinearFaceModel,
-        default_pose_whitening,
-        pairs_from_landmarks,
-    )
+    from perceptionist.face_models.landmarks import default_pose_whitening, pairs_from_landmarks
+    from perceptionist.face_models.linear import FaceModelError, LinearFaceModel
     from perceptionist.meshio.obj import read_obj
 
     folder = Path(folder)
