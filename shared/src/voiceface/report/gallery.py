@@ -225,7 +225,9 @@ def _identity_card_html(identity: IdentityCard, media: MediaEncoder) -> Markup:
         share = min(1.0, max(0.0, float(identity.accuracy or 0)))
     trials = f"{identity.num_trials} trials" if identity.num_trials else ""
     notes = [text for text in (format_interval(identity.low, identity.high), trials, identity.note) if text]
-    image = image_html(identity.image, f"Face of {name}", media)
+    image = Markup("")
+    if identity.image is not None:
+        image = image_html(identity.image, f"Face of {name}", media)
     player = player_html(identity.audio, f"voice of {name}", media)
     return render_macro(TEMPLATE, "identity_card", identity, image, share, notes, player)
 
