@@ -48,7 +48,7 @@ def pictures(*shape, seed=0):
 
 
 def facenet(**options):
-    return scrambled(InceptionResNet(**{"classes": 7, "narrow": 16, "repeats": (1, 2, 1)} | options))
+    return scrambled(InceptionResNet(**{"num_classes": 7, "width_divisor": 16, "repeats": (1, 2, 1)} | options))
 
 
 def classifier():
@@ -87,13 +87,13 @@ def test_pooled_vectors_skip_the_last_layers():
     torch.testing.assert_close(network(given, pooled=True), pooled)
     assert network.classify(network(given)).shape == (2, 7)
     with pytest.raises(ValueError, match="without its classifier"):
-        facenet(classes=None).classify(torch.zeros(1, 512))
+        facenet(num_classes=None).classify(torch.zeros(1, 512))
 
 
 @torch.no_grad()
 def test_facenet_depends_on_each_of_its_parts():
     given = pictures(1, 3, 80, 80)
-    network = facenet(side=None, repeats=(1, 1, 1))
+    network = facenet(image_size=None, repeats=(1, 1, 1))
     expected = network(given)
     for name, parameter in network.named_parameters():
         if parameter.ndim > 1 and "logits" not in name:
@@ -316,7 +316,7 @@ def test_sizes_are_read_off_weights_and_unknown_ones_are_refused():
     assert len(build_caffe_resnet(classifier().state_dict()).layer3) == 2
     for build in (InceptionResNet, Inception):
         with pytest.raises(ValueError, match="narrow"):
-            build(narrow=3)
+            build(width_divisor=3)
 
 
 def test_outside_files_are_found_by_any_of_their_names_or_named_with_their_source(tmp_path):

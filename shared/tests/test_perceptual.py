@@ -91,26 +91,26 @@ def test_distance_agrees_with_the_published_package(network):
     torch.testing.assert_close(network(a, b), theirs(a, b), rtol=1e-4, atol=1e-6)
     assert network(a, b).shape == (2, 1, 1, 1)
     theirs.spatial = True
-    torch.testing.assert_close(network.spatial(a, b), theirs(a, b), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(network.spatial_distance(a, b), theirs(a, b), rtol=1e-4, atol=1e-6)
 
 
 @torch.no_grad()
 def test_distance_is_a_sum_over_taps_zero_for_the_same_and_symmetric(network):
     a, b = pictures(3, 3, 70, 45), pictures(3, 3, 70, 45, seed=1)
-    each = network.per_layer(a, b)
+    each = network.layer_distances(a, b)
     assert each.shape == (len(FEATURE_TAPS[network.net].layer_ends), 3)
     assert (each > 0).all()
     torch.testing.assert_close(each.sum(0), network(a, b).flatten())
     torch.testing.assert_close(network(a, b), network(b, a))
     assert (network(a, a) == 0).all()
-    assert network.spatial(a, b).shape == (3, 1, 70, 45)
+    assert network.spatial_distance(a, b).shape == (3, 1, 70, 45)
 
 
 @torch.no_grad()
 def test_each_picture_is_judged_alone_and_a_target_is_read_once(network):
     a, b = pictures(3, 3, 64, 64), pictures(1, 3, 64, 64, seed=1)
-    target = [each.expand(3, -1, -1, -1) for each in network.maps(b)]
-    together = network.of_maps(network.maps(a), target)
+    target = [each.expand(3, -1, -1, -1) for each in network.extract_features(b)]
+    together = network.distance_from_features(network.extract_features(a), target)
     alone = torch.cat([network(picture[None], b) for picture in a])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-7)
 
@@ -207,7 +207,7 @@ def test_wrong_files_are_refused_by_name(tmp_path):
         load_lpips(tmp_path / "trunk.pth", tmp_path / "negative.pth", "alex")
     with pytest.raises(ValueError, match="net must be one of"):
         LPIPS("resnet")
-    with pytest.raises(ValueError, match="the trunk must be one of"):
+    with pytest.raises(ValueError, match="the backbone must be one of"):
         build_backbone("vgg11")
     with pytest.raises(ValueError, match=r"found \(3, 64, 64\)"):
         network.extract_features(pictures(3, 64, 64))

@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look, learned from judgements of people; and the trunks that it reads.
+"""LPIPS, the learned perceptual distance of two images, and the backbones that it reads.
 
 Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", CVPR 2018, version
 0.1. Names of the parameters are those of torchvision's classification files (`features.N...`) and of the
@@ -25,13 +25,17 @@ NetName = Literal["alex", "vgg", "squeeze"]
 BackboneName = Literal["alex", "vgg", "squeeze", "vgg19"]
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 EPS = 1e-10
-VGG16_WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)
-VGG19_WIDTHS = (64, 64, 0, 128, 128, 0, *4 * (256,), 0, *4 * (512,), 0, *4 * (512,))
-FIRE_WIDTHS = (16, 16, 0, 32, 32, 0, 48, 48, 64, 64)  # channels between; 0 pools
+# Function of torchvision.models, and the number of its `features` up to the last one that is read.
+TORCHVISION_FEATURES: dict[str, tuple[str, int]] = {
+    "alex": ("alexnet", 12),
+    "vgg": ("vgg16", 30),
+    "squeeze": ("squeezenet1_1", 13),
+    "vgg19": ("vgg19", 36),
+}
 
 
 class FeatureTaps(NamedTuple):
-    """Where a trunk is read: layers up to each end, and the channels there."""
+    """Layers of a backbone that are read: the end of each, and its channels."""
 
     layer_ends: tuple[int, ...]
     channels: tuple[int, ...]
@@ -44,36 +48,27 @@ FEATURE_TAPS: dict[NetName, FeatureTaps] = {
 }
 
 
-class Fire(nn.Module):
-    """Squeeze to few channels, then 1x1 and 3x3 convolutions side by side."""
-
-    def __init__(self, in_channels: int, squeeze_channels: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(in_channels, squeeze_channels, 1)
-        self.expand1x1 = nn.Conv2d(squeeze_channels, 4 * squeeze_channels, 1)
-        self.expand3x3 = nn.Conv2d(squeeze_channels, 4 * squeeze_channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.squeeze(x), inplace=True)
-        return functional.relu(torch.cat([self.expand1x1(x), self.expand3x3(x)], 1), inplace=True)
-
-
 def build_backbone(name: BackboneName) -> nn.Sequential:
-    """The convolutions of a network of torchvision, up to the last layer that is read, with its numbering.
+    """Convolutional layers of a torchvision network, up to the last layer that is read, with its numbering.
 
     Args:
         name: "alex" (AlexNet), "vgg" (VGG-16), "squeeze" (SqueezeNet 1.1) or "vgg19".
 
     Returns:
-        Layers with random weights; pictures (B, 3, H, W) to maps.
+        Layers with random weights; images (B, 3, H, W) to feature maps.
     """
-    if name == "alex":
-        return _alexnet()
-    if name == "squeeze":
-        return _squeezenet()
+    from torchvision import models
+
     if name not in get_args(BackboneName):
-        raise ValueError(f"the trunk must be one of {get_args(BackboneName)}, found {name!r}")
-    return _vgg(VGG16_WIDTHS if name == "vgg" else VGG19_WIDTHS)
+        raise ValueError(f"the backbone must be one of {get_args(BackboneName)}, found {name!r}")
+    function, length = TORCHVISION_FEATURES[name]
+    with torch.device("meta"):  # the classifiers, up to 120 million weights, are never allocated
+        layers = getattr(models, function)(weights=None).features[:length]
+    layers = layers.to_empty(device=torch.get_default_device())
+    for module in layers.modules():
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+    return layers
 
 
 class LPIPS(nn.Module):
@@ -177,7 +172,7 @@ def load_lpips(
     """LPIPS from published files.
 
     Args:
-        backbone_path: ImageNet weights of torchvision (`alexnet-*.pth`, `vgg16-*.pth`, `squeezenet1_1-*.pth`).
+        backbone_path: torchvision's ImageNet weights (`alexnet-*.pth`, `vgg16-*.pth`, `squeezenet1_1-*.pth`).
         linear_path: linear weights (`v0.1/alex.pth`, `vgg.pth`, `squeeze.pth`; the `lpips` package has them).
         net: which of them.
         scaled: False for version 0.0.
@@ -209,38 +204,3 @@ def load_backbone(layers: nn.Sequential, path: str | Path) -> nn.Sequential:
     kept = {key: value for key, value in own.items() if int(key.partition(".")[0]) <= last}
     load_into(layers, kept, source=str(path))
     return layers
-
-
-def _alexnet() -> nn.Sequential:
-    return nn.Sequential(
-        *(nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(64, 192, 5, 1, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)),
-        *(nn.Conv2d(192, 384, 3, 1, 1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(384, 256, 3, 1, 1), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(256, 256, 3, 1, 1), nn.ReLU(inplace=True)),
-    )
-
-
-def _vgg(widths: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    before = 3
-    for width in widths:
-        if not width:
-            layers.append(nn.MaxPool2d(2, 2))
-            continue
-        layers += [nn.Conv2d(before, width, 3, 1, 1), nn.ReLU(inplace=True)]
-        before = width
-    return nn.Sequential(*layers)
-
-
-def _squeezenet() -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(3, 64, 3, 2), nn.ReLU(inplace=True)]
-    layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
-    before = 64
-    for between in FIRE_WIDTHS:
-        if not between:
-            layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
-            continue
-        layers.append(Fire(before, between))
-        before = 8 * between
-    return nn.Sequential(*layers)
