@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--num-identities", type=int, default=default.num_identities, help="training identities"
     )
     parser.add_argument("--max-steps", type=int, default=default.max_steps, help="steps of training")
-    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="people of a step")
+    parser.add_argument("--batch", dest="batch_size", type=int, default=default.batch_size, help="people of a step")
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of the convolutions"
     )
