@@ -3,6 +3,8 @@
 import pytest
 import torch
 from sf2f.discriminator_config import (
+    LARGE_ARCH,
+    SMALL_ARCH,
     BackboneConfig,
     DiscriminatorsConfig,
     LayerSpec,
@@ -11,8 +13,6 @@ from sf2f.discriminator_config import (
 )
 from sf2f.discriminator_layers import build_backbone
 from sf2f.discriminators import (
-    LARGE_ARCH,
-    SMALL_ARCH,
     ConditionDiscriminator,
     Discriminators,
     IdentityDiscriminator,
