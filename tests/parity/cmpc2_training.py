@@ -17,9 +17,9 @@ from cmpc2.prototype_retrieval import (
 from cmpc2.prototypes import Clustering, concentration
 from cmpc2.prototypes import kmeans as partition_of
 from cmpc2.published import PrototypeMemory
-from cmpc2.schedule import cosine_warmup_cycles
 from parity.case import Case, ComparisonLog
 from torch import Tensor
+from voiceface.training.lr_schedules import cosine_warmup_cycles
 
 
 def cmpc_loss(case: Case, log: ComparisonLog) -> None:

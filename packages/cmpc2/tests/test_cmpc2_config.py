@@ -4,9 +4,9 @@ import math
 
 import pytest
 from cmpc2.config import ClusteringConfig, Cmpc2Config
-from cmpc2.schedule import cosine_warmup_cycles
 from voiceface.runtime.config import ConfigError, load_config, to_dict
 from voiceface.testing.configurations import assert_complete, changed_values, load_bundled_values
+from voiceface.training.lr_schedules import cosine_warmup_cycles
 
 
 def read(name: str, *more: str) -> Cmpc2Config:

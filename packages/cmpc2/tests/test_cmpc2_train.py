@@ -114,7 +114,7 @@ def test_more_clusters_than_videos_are_told_before_anything_is_done(
 
 
 def test_absent_data_and_weights_are_named(train: Call, capsys: Any, tmp_path: Path) -> None:
-    assert "no data folder" in said_by(train, capsys, out=tmp_path / "a", data=tmp_path / "nothing")
+    assert "--data: nothing at" in said_by(train, capsys, out=tmp_path / "a", data=tmp_path / "nothing")
     said = said_by(train, capsys, "--checkpoint", tmp_path / "no.pth", out=tmp_path / "b")
     assert "--checkpoint: nothing at" in said
 

@@ -59,7 +59,7 @@ def works(train: Call, data: Path, tmp_path: Path) -> Callable[..., None]:
 def test_no_data_folder(call: Call, tmp_path: Path, capsys: Any) -> None:
     words = ["--cfg", "main", "--data", tmp_path / "absent", "--out", tmp_path / "run"]
     assert call("train", *words) == 1
-    says(capsys.readouterr().err, "no data folder", tmp_path / "absent")
+    says(capsys.readouterr().err, "--data", "nothing at", tmp_path / "absent")
     assert not (tmp_path / "run").exists()
 
 

@@ -60,8 +60,9 @@ class EquilibriumConfig(Config):
 class PairDataConfig(DataConfig):
     """Two files of each kind a person.
 
-    `second_sample`: `distinct` from the first where possible, or `with_replacement` (as published). `pair_augmentation`: the
-    second picture shares the random steps of the first (as published), or has `independent` ones.
+    `second_sample`: `distinct` from the first where possible, or `with_replacement` (as published).
+    `pair_augmentation`: the second image shares the random steps of the first (as published), or has
+    `independent` ones.
     """
 
     resize_mode: Literal["letterbox", "stretch"] = "stretch"

@@ -26,9 +26,10 @@ class Equilibrium(nn.Module):
         num_identities: number of classes C, at least 1.
         update_interval: iterations between refreshes; None: never.
         warm_up: no refresh before this iteration.
-        hit_counting: "always" counts from the first iteration on, so that the first refresh sees everything before
-            it; "last_window" only the `update_interval` iterations before each refresh; "never" is the published code,
-            which never called its counting (its weights stay one, where it does not end with an error).
+        hit_counting: "always" counts from the first iteration on, so that the first refresh sees everything
+            before it; "last_window" counts only the `update_interval` iterations before each refresh; "never"
+            is the published code, which never called its counting (its weights stay one, where it does not
+            end with an error).
         normalise: "none" leaves the density as it is (as published; its height grows as the spread of the
             rates falls); "mean_one" scales the refreshed weights to a mean of one.
         identity_names: identity of every class, in class order.

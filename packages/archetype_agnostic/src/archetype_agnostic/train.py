@@ -254,8 +254,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`archetype_agnostic train`."""
     parser = argparse.ArgumentParser(
         prog="archetype_agnostic train",
-        description="Train a model: contrast inside the batch, from `regauging.start_step` on with loose pairs "
-        "re-gauged and identities weighted. A run goes on with --resume.",
+        description="Train a model: contrast inside the batch, from `regauging.start_step` on with loose "
+        "pairs re-gauged and identities weighted. --resume continues a run.",
     )
     add_training_arguments(parser, configurations="main, quick, standard, published", face_network="IR-152")
     args = parser.parse_args(argv)

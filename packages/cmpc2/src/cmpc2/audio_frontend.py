@@ -139,7 +139,8 @@ def read_utterance(path: Path, config: VoiceFrontendConfig) -> tuple[Int16Sample
         rate = read_audio_info(path).sample_rate
         if rate not in PUBLISHED_SAMPLE_RATES:
             raise SpeechError(
-                f"{path}: sample rate {rate} Hz, the published program reads {format_rates(PUBLISHED_SAMPLE_RATES)} Hz; "
+                f"{path}: sample rate {rate} Hz, the published program reads "
+                f"{format_rates(PUBLISHED_SAMPLE_RATES)} Hz; "
                 "convert the file or use data.voice.sample_rates=resample"
             )
     resample = config.sample_rates == "resample"

@@ -46,8 +46,8 @@ class RecalibrationConfig(Config):
 class LossConfig(Config):
     """Instance contrast, prototype contrast, recalibration.
 
-    `prototype_negatives`: the prototypes of all clusters compete, each at its own temperature (`all`), or, as published,
-    those of the batch with the wrong axis divided (`published`).
+    `prototype_negatives`: the prototypes of all clusters compete, each at its own temperature (`all`), or,
+    as published, those of the batch with the wrong axis divided (`published`).
     """
 
     temperature: float = Field(0.03, gt=0)
@@ -125,8 +125,8 @@ class DataConfig(Config):
     """How recordings and pictures reach the networks.
 
     `augmentation`: training pictures as they are (`none`, as published), or flipped, turned and cut at random
-    (`views`). `mismatched_fraction`: share of the training videos whose pictures are exchanged among each other: an
-    experiment on wrong pairs, never a way to train.
+    (`views`). `mismatched_fraction`: fraction of the training videos whose images are exchanged among each
+    other: an experiment on wrong pairs, never a way to train.
     """
 
     voice: VoiceFrontendConfig = VoiceFrontendConfig()
@@ -197,6 +197,7 @@ class Cmpc2Config(Config):
     def _check_validation_enabled(self) -> Self:
         if self.training.best_checkpoint == "validation" and self.training.validation_interval is None:
             raise ValueError(
-                "training.best_checkpoint validation needs validations: set training.validation_interval, or training.best_checkpoint=none"
+                "training.best_checkpoint validation needs validations: set training.validation_interval, "
+                "or training.best_checkpoint=none"
             )
         return self

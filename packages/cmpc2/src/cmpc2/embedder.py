@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -108,22 +108,6 @@ class Embedder(embedder.Embedder):
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         return prepare_face(face, self.config.model.face.image_size)
 
-    def _embed(self, items: Any, ndim: int, load: Any, encode: Any, batch_size: int) -> Tensor:
-        """Embeddings of many items, or of one; recordings of different lengths pass the network apart."""
-        one = isinstance(items, np.ndarray) and items.ndim == ndim and items.dtype.kind in "biuf"
-        if one or isinstance(items, str | Path):
-            items = [items]
-        found = torch.empty(len(items), self.embedding_dim)
-        for start in range(0, len(items), batch_size):
-            groups: dict[tuple[int, ...], list[tuple[int, NDArray]]] = {}
-            for place, item in enumerate(items[start : start + batch_size], start):
-                array = load(item)
-                groups.setdefault(array.shape, []).append((place, array))
-            for group in groups.values():
-                rows = encode(torch.from_numpy(np.stack([array for _, array in group])))
-                found[[place for place, _ in group]] = rows.cpu()
-        return found
-
 
 def load_embedder(
     weights: str | Path | None = None,
@@ -143,7 +127,8 @@ def load_embedder(
         resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in training.
         on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded; None: as in
             training.
-        image_size: picture side of a published model; None: by its file name (256 where that says so, else 224).
+        image_size: image size of a published model; None: by its file name (256 where that says so, else
+            224).
         frontend: voice front end of a published model; None: by its file name.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Configuration of both branches and of the voice front end, and options of the losses; importable without torch."""
+"""Configuration of both branches and of the voice front end, and options of the losses, without torch."""
 
 from typing import Literal
 

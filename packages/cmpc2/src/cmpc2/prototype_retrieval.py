@@ -193,8 +193,8 @@ def nearest_videos(
         table: rows of the bank.
         clusters: which clustering, by its number of clusters; see `clustering_index`.
         k: prototypes K.
-        order: "nearest" prototype first, rows of one prototype in table order; "round_robin" takes one video of
-            each prototype in turn, nearest first; "table" is the published order, alphabetical.
+        order: "nearest" prototype first, rows of one prototype in table order; "round_robin" takes one video
+            of each prototype in turn, nearest first; "table" is the published order, alphabetical.
         exclude: identities (or voice ids) whose videos are left out, such as the query's own.
 
     Raises:

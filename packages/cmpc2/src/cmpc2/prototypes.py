@@ -91,11 +91,12 @@ def kmeans(
         points: shape (N, D), finite.
         num_clusters: K, at most N.
         num_iterations: of assignment and update.
-        init: first centres: "random" different points, "k-means++" (far points preferred) or, as published, the "first" K points.
-        empty_clusters: what becomes of a cluster without members: a point far from its own centre ("reseed"), or, as
-            published, NaN for good ("nan").
-        final_assignment: "consistent" assigns once more, so that assignment and distances belong to the centres that are
-            returned; "published" returns those of the centres before the last update.
+        init: first centres: "random" different points, "k-means++" (far points preferred) or, as
+            published, the "first" K points.
+        empty_clusters: what becomes of a cluster without members: a point far from its own centre ("reseed"),
+            or, as published, NaN for good ("nan").
+        final_assignment: "consistent" assigns once more, so that assignment and distances belong to the
+            centres that are returned; "published" returns those of the centres before the last update.
         cosine: compare by the largest dot product, centres at unit length after each update.
         backend: "torch"; "faiss" (its own start, empty clusters split); "auto": faiss where it is installed
             and its way is asked for (random start, reseeding, consistent).

@@ -76,13 +76,12 @@ def train(
     """
     import torch
     from voiceface.runtime.config import to_dict
-    from voiceface.training.lr_schedules import set_learning_rate
+    from voiceface.training.lr_schedules import cosine_warmup_cycles, set_learning_rate
     from voiceface.training.provenance import record_provenance
     from voiceface.training.run import open_run, unwrap
 
     from cmpc2.data import SamplingWithReplacement
     from cmpc2.memory import MemoryBank
-    from cmpc2.schedule import cosine_warmup_cycles
 
     plan = config.training
     _check_num_clusters(config, len(dataset))
@@ -223,16 +222,18 @@ def build_model(config: "Cmpc2Config", initial_weights: InitialWeights) -> "FV_W
 
 
 def build_optimiser(config: "Cmpc2Config", model: "FV_Wrapper") -> "torch.optim.Optimizer":
-    """The configured optimiser over all parameters."""
-    import torch
+    """Build the configured optimiser over all parameters; its rate is set before every step."""
+    from voiceface.training import optimisers, settings
 
-    chosen, weights = config.optimiser, list(model.parameters())
-    if chosen.method == "sgd":
-        return torch.optim.SGD(
-            weights, lr=chosen.max_lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay
-        )
-    kind = torch.optim.AdamW if chosen.method == "adamw" else torch.optim.Adam
-    return kind(weights, lr=chosen.max_lr, betas=chosen.betas, weight_decay=chosen.weight_decay)
+    chosen = config.optimiser
+    options = settings.OptimiserConfig(
+        method=chosen.method,
+        lr=chosen.max_lr,
+        momentum=chosen.momentum,
+        betas=chosen.betas,
+        weight_decay=chosen.weight_decay,
+    )
+    return optimisers.build_optimiser(options, [{"params": list(model.parameters())}])
 
 
 def validate(
@@ -242,55 +243,24 @@ def validate(
     config: "Cmpc2Config",
     validation: "Validation | None",
 ) -> float:
-    """Judge the model by one matching list; a new best is kept as `checkpoints/best.safetensors`.
+    """Validate with CMPC's front ends; a new best is kept where `training.best_checkpoint` says so.
 
     Returns:
-        Accuracy, 0...1; ties count as misses.
+        Matching accuracy, 0...1; ties count as misses.
     """
-    import torch
-    from voiceface.embeddings.table import encode_files
-    from voiceface.metrics.matching import matching_accuracy, pair_scores
+    from voiceface.association import validation as association_validation
 
     from cmpc2.embedder import Embedder
 
-    if validation is None:
-        raise ValueError(
-            "Validation is enabled (training.validation_interval), but no validation split was provided. "
-            "Provide one, or set training.validation_interval=null."
-        )
-    judge = Embedder(model, config, device=run.device)
-    asked = validation.trial_list
-    assert asked.probe_index is not None and asked.gallery_index is not None
-    tables = []
-    for items, side in zip((asked.probes, asked.gallery), asked.direction.split("2")):
-        load, encode, batch, place = judge.modality_io(side, validation.corpus)
-        table = encode_files(
-            items,
-            place,
-            load,
-            encode,
-            fingerprint=judge.fingerprint,
-            batch_size=batch,
-            on_error=validation.on_error,
-            progress=False,
-        )
-        tables.append((torch.from_numpy(table.vectors), torch.from_numpy(table.row_indices(items, "mark"))))
-    (left, left_rows), (right, right_rows) = tables
-    anchor = left_rows[torch.from_numpy(asked.probe_index)]
-    offered = right_rows[torch.from_numpy(asked.gallery_index)]
-    used = (anchor >= 0) & (offered >= 0).all(dim=1)
-    if not used.any():
-        raise ValueError(f"{asked.name}: no line is left to validate on, their files cannot be read")
-    accuracy = float(
-        matching_accuracy(pair_scores(left, right, anchor[used], offered[used]), tie_breaking="strict")
+    return association_validation.validate(
+        run,
+        step,
+        model,  # type: ignore[arg-type]
+        config,  # type: ignore[arg-type]
+        validation,
+        embedder_type=Embedder,
+        save_best=config.training.best_checkpoint == "validation",
     )
-    model.train()
-    run.log(step, {"matching_accuracy": accuracy}, always=True, prefix="val/")
-    if accuracy > run.values.get("best_matching_accuracy", 0.0):
-        run.values.update(best_matching_accuracy=accuracy, best_step=step)
-        if config.training.best_checkpoint == "validation":
-            run.save("best", model)
-    return accuracy
 
 
 def recluster_final(config: "Cmpc2Config", memory: "MemoryBank") -> None:
@@ -337,7 +307,8 @@ def _check_num_clusters(config: "Cmpc2Config", num_videos: int) -> None:
     most = max(config.clustering.num_clusters)
     if most > num_videos:
         raise ValueError(
-            f"clustering.num_clusters asks for {most} clusters of {num_videos} training videos: ask for fewer, "
+            f"clustering.num_clusters asks for {most} clusters of {num_videos} training videos: "
+            "ask for fewer, "
             f"such as [{max(1, num_videos // 12)},{max(2, num_videos // 6)},{max(3, num_videos // 4)}]"
         )
 
@@ -360,7 +331,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="cmpc2 train",
         description="Train voice and face networks on videos without identity labels: instance contrast, "
-        "from `clustering.start_step` on prototype contrast and recalibrated pairs. A run goes on with --resume.",
+        "from `clustering.start_step` on prototype contrast and recalibrated pairs. --resume continues.",
     )
     arguments.add_training_arguments(parser, configurations="main, published, quick, standard")
     parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")

@@ -112,4 +112,5 @@ def _build_disclaimer(disclaimer: str, fraction: float) -> str:
     """Add that pairs were made wrong on purpose."""
     if not fraction:
         return disclaimer
-    return f"{disclaimer} {fraction:.0%} of the training videos had the pictures of another video, on purpose.".strip()
+    exchanged = f"{fraction:.0%} of the training videos had the pictures of another video, on purpose."
+    return f"{disclaimer} {exchanged}".strip()

@@ -132,8 +132,8 @@ def videos_from_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
     if not found:
         raise VideoError(
             f"no video has clips and pictures: expected {corpus.voice_root}/<id>/<video>/<clip> and "
-            f"{corpus.face_root}/<name>/{FACE_SCALE_FOLDER}/<video>/<frame> (a population: `voiceface population "
-            "--second-view`, or its own folder)"
+            f"{corpus.face_root}/<name>/{FACE_SCALE_FOLDER}/<video>/<frame> (a population: "
+            "`voiceface population --second-view`, or its own folder)"
         )
     return VideoSet(tuple(found), corpus.voice_root, corpus.face_root)
 

@@ -30,8 +30,8 @@ class LossConfig(Config):
 class IdentityWeightConfig(Config):
     """Adaptive identity weights.
 
-    `update_interval: null` keeps the weights that the run starts with. `initial_loss: chance` is the loss of a
-    classifier at chance level over both modalities, 2 ln C; 14 is published for C = 924.
+    `update_interval: null` keeps the weights that the run starts with. `initial_loss: chance` is the loss of
+    a classifier at chance level over both modalities, 2 ln C; 14 is published for C = 924.
     """
 
     enabled: bool = True

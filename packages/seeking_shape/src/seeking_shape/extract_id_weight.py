@@ -46,8 +46,9 @@ def read_identity_weights(path: str | Path, identity_names: Sequence[str]) -> "T
     """Identity weights from a file, for these people in this order.
 
     Args:
-        path: written by `extract_identity_weights`, or the published id_weight.pth (without names: only the count is checked).
-        names: the training people in class order.
+        path: written by `extract_identity_weights`, or the published id_weight.pth (without names: only
+            the count is checked).
+        identity_names: the training identities in class order.
 
     Returns:
         Shape (C,).
@@ -68,8 +69,8 @@ def read_identity_weights(path: str | Path, identity_names: Sequence[str]) -> "T
         weight, stored = published.read_id_weight(path), None
     if len(weight) != len(identity_names):
         raise CheckpointError(
-            f"{path} holds weights of {len(weight)} people, the training set has {len(identity_names)}: use the "
-            "weights of a re-weighting run on the same people"
+            f"{path} holds weights of {len(weight)} people, the training set has {len(identity_names)}: "
+            "use the weights of a re-weighting run on the same people"
         )
     if stored is not None and list(stored) != list(identity_names):
         differing = next(i for i, pair in enumerate(zip(stored, identity_names)) if pair[0] != pair[1])
@@ -112,9 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--step", type=int, help="completed steps of the checkpoint (default the last)")
     args = parser.parse_args(argv)
     folder = args.run if args.run.is_dir() else args.run.parent
-    print(
-        f"identity weights: {extract_identity_weights(args.run, args.out or folder / 'id_weight.safetensors', args.step)}"
-    )
+    out = args.out or folder / "id_weight.safetensors"
+    print(f"identity weights: {extract_identity_weights(args.run, out, args.step)}")
     return 0
 
 

@@ -27,7 +27,8 @@ class IdentityWeights(nn.Module):
         final_fraction: from this active share on nothing changes.
         decay: factor on all weights at each later update, above 0 to 1.
         momentum: share of the old hardness that is kept, 0 to below 1.
-        initial_loss: hardness before any loss was seen, nats; "chance": that of a classifier at chance level, 2 ln C.
+        initial_loss: hardness before any loss was seen, nats; "chance": that of a classifier at chance level,
+            2 ln C.
         identity_names: identity of every class, in class order; kept to check weight files against.
 
     Raises:

@@ -175,17 +175,23 @@ class Embedder:
         return planes if data.channels == "bgr" else np.ascontiguousarray(planes[::-1])
 
     def _embed(self, items: Any, ndim: int, load: Any, encode: Any, batch_size: int) -> Tensor:
-        """Embeddings of many items, or of one: a path, or an array of numbers with `ndim` axes."""
+        """Embed many items, or one: a path, or an array of numbers with `ndim` axes.
+
+        Items of different shapes pass the network in groups of one shape.
+        """
         one = isinstance(items, np.ndarray) and items.ndim == ndim and items.dtype.kind in "biuf"
         if one or isinstance(items, str | Path):
             items = [items]
-        rows = [
-            encode(
-                torch.from_numpy(np.stack([load(item) for item in items[start : start + batch_size]]))
-            ).cpu()
-            for start in range(0, len(items), batch_size)
-        ]
-        return torch.cat(rows) if rows else torch.empty(0, self.embedding_dim)
+        found = torch.empty(len(items), self.embedding_dim)
+        for start in range(0, len(items), batch_size):
+            groups: dict[tuple[int, ...], list[tuple[int, NDArray]]] = {}
+            for row, item in enumerate(items[start : start + batch_size], start):
+                array = load(item)
+                groups.setdefault(array.shape, []).append((row, array))
+            for group in groups.values():
+                rows = encode(torch.from_numpy(np.stack([array for _, array in group])))
+                found[[row for row, _ in group]] = rows.cpu()
+        return found
 
     def modality_io(self, modality: str, corpus: Corpus) -> tuple[Any, Any, int, Any]:
         """Loader, encoder, batch size and path lookup for the voices ("v") or faces ("f") of a corpus."""

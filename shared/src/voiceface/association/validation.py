@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from voiceface.association.config import AssociationConfig
+    from voiceface.association.embedder import Embedder
     from voiceface.association.encoders import Encoders
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.trials.trial_list import TrialList
@@ -33,18 +34,34 @@ def validation_due(config: "AssociationConfig", step: int) -> bool:
 
 
 def validate(
-    run: "Run", step: int, model: "Encoders", config: "AssociationConfig", validation: Validation | None
+    run: "Run",
+    step: int,
+    model: "Encoders",
+    config: "AssociationConfig",
+    validation: Validation | None,
+    *,
+    embedder_type: "type[Embedder] | None" = None,
+    save_best: bool = True,
 ) -> float:
-    """Judge the model by one matching list; a new best is kept as `checkpoints/best.safetensors`.
+    """Measure the matching accuracy on one list; a new best is kept as `checkpoints/best.safetensors`.
 
-    Correct means that the right face is strictly closer than every other (as published; section 7.1).
+    A trial is correct where the right face is strictly closer than every other (as published).
+
+    Args:
+        run: the run; its log receives the accuracy.
+        step: completed iterations.
+        model: the network; in training mode afterwards.
+        config: the experiment.
+        validation: identities and list.
+        embedder_type: reads files for the model; None: the shared one.
+        save_best: keep the best checkpoint.
 
     Returns:
         Accuracy, 0...1.
     """
     import torch
 
-    from voiceface.association.embedder import Embedder
+    from voiceface.association import embedder
     from voiceface.embeddings.table import encode_files
     from voiceface.metrics.matching import matching_accuracy, pair_scores
 
@@ -53,7 +70,7 @@ def validate(
             "Validation is enabled (training.validation_interval), but no validation split was provided. "
             "Provide one, or set training.validation_interval=null."
         )
-    judge = Embedder(model, config, device=run.device)
+    judge = (embedder_type or embedder.Embedder)(model, config, device=run.device)
     corpus, questions = validation.corpus, validation.trial_list
     sides = []
     for items, side in zip((questions.probes, questions.gallery), questions.direction.split("2")):
@@ -81,5 +98,6 @@ def validate(
     run.log(step, {"matching_accuracy": accuracy}, always=True, prefix="val/")
     if accuracy > run.values.get("best_matching_accuracy", 0.0):
         run.values.update(best_matching_accuracy=accuracy, best_step=step)
-        run.save("best", model)
+        if save_best:
+            run.save("best", model)
     return accuracy

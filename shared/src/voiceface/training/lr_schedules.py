@@ -59,6 +59,38 @@ def cosine_warmup(
     return rate
 
 
+def cosine_warmup_cycles(
+    max_lr: float, min_lr: float, cycle_steps: int, warmup_steps: int
+) -> Callable[[int], float]:
+    """Linear rise and half a cosine, repeated, as published for CMPC.
+
+    Step `cycle_steps` is step 0 of the next, identical cycle.
+
+    Args:
+        max_lr: rate at step `warmup_steps`.
+        min_lr: rate at step 0 and, almost, at the end of a cycle.
+        cycle_steps: steps of one cycle.
+        warmup_steps: steps of the rise, fewer than `cycle_steps`.
+
+    Returns:
+        Step (from 0) -> rate.
+
+    Raises:
+        ValueError: the rise does not end before the cycle.
+    """
+    if not 0 <= warmup_steps < cycle_steps:
+        raise ValueError(f"a warm-up of {warmup_steps} steps does not fit into a cycle of {cycle_steps}")
+
+    def rate(step: int) -> float:
+        place = step % cycle_steps
+        if place < warmup_steps:
+            return min_lr + (max_lr - min_lr) * place / warmup_steps
+        done = (place - warmup_steps) / (cycle_steps - warmup_steps)
+        return min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2
+
+    return rate
+
+
 def set_learning_rate(optimiser: "Optimizer", lr: float) -> None:
     """Give every parameter group of an optimiser the rate `lr`, times its own ``lr_scale`` if it has one."""
     for group in optimiser.param_groups:
