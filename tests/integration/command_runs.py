@@ -15,8 +15,7 @@ NOT_RUN = {
     r"^perceptionist .*(VOX3D|train\.configs)": "needs a registered face model",
     r"--lists CMPC_LISTS": "needs the published lists of CMPC",
     r"--table training\.csv|--data FFHQ|--images FFHQ|--pictures FFHQ": "needs published tables or FFHQ",
-    r"CMPC/": "the layout of CMPC's data; features are run on the page of cmpc2",
-    r"--data CMPC": "the layout of CMPC's data; training is run on the page of cmpc2",
+    r"\bCMPC\b": "the layout of CMPC's data; the commands are run on the page of cmpc2",
     r"^voiceface avspeech": "needs videos; shared/tests/test_avspeech.py makes some and runs it",
     r"\bAVS\b": "continues voiceface avspeech",
     r"^sf2f (split|prepare) (ROOT|HQ)|mel_statistics ROOT": (
@@ -30,7 +29,6 @@ NOT_RUN = {
     r"^\w+ demo( --pretrained)?$": "minutes; run smaller by test_integration_readme.py and shared/tests",
     r"^perceptionist demo_mic$": "needs a microphone",
     r"--cfg population_|export_bundled": "hours of training; makes the bundled weights",
-    r"python -m voicestyle\.stylegan2": "minutes of training; makes bundled weights",
     r"--population --count|fid --features": "minutes; packages/voicestyle/tests run it smaller",
 }
 # Flags that name published files, with the number of their values; a line is run without them.
@@ -39,7 +37,7 @@ PLACEHOLDERS = {
     **{"VOICE...": "voice.wav", "PICTURE...": "face.jpg", "IMAGE...": "face.jpg", "VOICE…": "voice.wav"},
     **{"[--device": "--device", "cuda]": "cpu", "cuda": "cpu", "CFG": "main", "FILE": "FILE.safetensors"},
 }
-SMALLER = {"--preset": "tiny", "--population": "tiny", "--identities": "24", "--people": "2"}
+SMALLER = {"--preset": "tiny", "--population": "tiny", "--identities": "24", "--num-identities": "2"}
 _SMALL_ASSOCIATION = (
     *("model.face.image_size=32", "model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]"),
     *("model.voice.widths=[4,4,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=16"),
@@ -64,7 +62,10 @@ SMALL_TRAINING = {
         "training.validation_interval=null",
     ),
     "sf2f": ("training.max_steps=2", "training.batch_size=4"),
-    "perceptionist": ("training.max_steps=2", "training.batch_size=4"),
+    "perceptionist": (
+        *("training.max_steps=2", "training.batch_size=4"),
+        *("training.face_pretraining_steps=1", "training.student_start_step=1"),
+    ),
     "voicestyle": (
         "training.cmpc2_overrides=[training.max_steps=2,training.batch_size=4,optimiser.warm_up=1,"
         "'clustering.num_clusters=[3]',clustering.start_step=1]",
@@ -114,7 +115,8 @@ def prepare_run(words: Sequence[str], folder: Path, inputs: Mapping[str, object]
             del words[at : at + values + 1]
     for flag, value in SMALLER.items():
         for at, word in enumerate(words[:-1]):
-            if word == flag and not words[at + 1].startswith("-"):
+            old = words[at + 1]
+            if word == flag and not old.startswith("-") and old.isdigit() == value.isdigit():
                 words[at + 1] = value
     if "--population" in words and words[0] == "voicestyle":
         at = words.index("--population")

@@ -27,7 +27,8 @@ from command_lines import (
 from PIL import Image
 
 PAGES = [
-    *(REPO / "README.md", REPO / "CONTRIBUTING.md", REPO / "shared" / "README.md", REPO / "third_party" / "README.md"),
+    *(REPO / "README.md", REPO / "CONTRIBUTING.md"),
+    *(REPO / "shared" / "README.md", REPO / "third_party" / "README.md"),
     *sorted((REPO / "docs").glob("*.md")),
     *sorted((REPO / "packages").glob("*/README.md")),
     REPO / "tests" / "parity" / "README.md",

@@ -59,7 +59,9 @@ def test_nearest_prints_videos_of_near_prototypes(
 ) -> None:
     words = ["nearest", voice, "--weights", trained, "-k", "2", "--top", "50", "--json", tmp_path / "n.json"]
     assert call(*words, "--faces", people / "unzippedFaces", "--report", tmp_path / "n.html") == 0
-    found = json.loads((tmp_path / "n.json").read_text())["videos"]
+    (record,) = json.loads((tmp_path / "n.json").read_text())["voices"]
+    assert record["voice"] == str(voice)
+    found = record["videos"]
     distance = [each["distance"] for each in found]
     assert distance == sorted(distance) and len({each["prototype"] for each in found}) == 2
     lines = [line for line in capsys.readouterr().out.splitlines() if "prototype" in line and "/1.6/" in line]
@@ -71,6 +73,9 @@ def test_nearest_prints_videos_of_near_prototypes(
     first = found[0]["path"].split("/")[0]
     assert call("nearest", voice, "--weights", trained, "-k", "2", "--exclude", first) == 0
     assert first not in capsys.readouterr().out
+    words = ["nearest", voice, voice, "--weights", trained, "-k", "2", "--report", tmp_path / "two.html"]
+    assert call(*words) == 0
+    assert capsys.readouterr().out.count("nearest prototypes") == 2
 
 
 def test_nearest_works_with_the_bundled_model(call: Call, voice: Path, capsys: Any) -> None:

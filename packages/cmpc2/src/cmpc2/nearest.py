@@ -64,24 +64,27 @@ def load_prototype_memory(
 
 
 def build_retrieval_examples(
-    voice: Path, hits: "Sequence[RetrievedVideo]", faces: Path | None, top: int
+    retrieved: "Sequence[tuple[Path, Sequence[RetrievedVideo]]]", faces: Path | None, top: int
 ) -> "RetrievalExamples":
-    """A voice and the pictures of the videos found, for a report."""
+    """Voices and images of the videos that they retrieve, for a report."""
     from voiceface.report import AudioSource, ProbeRanking, RankedCandidate, RetrievalExamples
 
     from cmpc2.videos import FACE_SUFFIXES
 
-    candidates = []
-    for place, hit in enumerate(hits[:top], 1):
-        folder = faces / hit.video.image_folder if faces else None
-        pictures = sorted(folder.iterdir()) if folder and folder.is_dir() else []
-        first = next((str(path) for path in pictures if path.suffix.lower() in FACE_SUFFIXES), None)
-        label = f"{hit.video.image_folder}, prototype {hit.cluster}"
-        candidates.append(RankedCandidate(label, place, False, 1 - hit.distance / 2, image=first))
-    query = ProbeRanking(
-        voice.name, candidates, gallery_size=len(hits), labels_known=False, audio=AudioSource(str(voice))
-    )
-    return RetrievalExamples("Nearest face prototypes", "v2f", [query], RETRIEVAL_NOTE)
+    probes = []
+    for voice, hits in retrieved:
+        candidates = []
+        for place, hit in enumerate(hits[:top], 1):
+            folder = faces / hit.video.image_folder if faces else None
+            images = sorted(folder.iterdir()) if folder and folder.is_dir() else []
+            first = next((str(path) for path in images if path.suffix.lower() in FACE_SUFFIXES), None)
+            label = f"{hit.video.image_folder}, prototype {hit.cluster}"
+            candidates.append(RankedCandidate(label, place, False, 1 - hit.distance / 2, image=first))
+        audio = AudioSource(str(voice))
+        probes.append(
+            ProbeRanking(voice.name, candidates, gallery_size=len(hits), labels_known=False, audio=audio)
+        )
+    return RetrievalExamples("Nearest face prototypes", "v2f", probes, RETRIEVAL_NOTE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="cmpc2 nearest",
         description="Training videos of the face prototypes nearest to a voice, nearest prototype first.",
     )
-    parser.add_argument("voice", type=Path, help="recording")
+    parser.add_argument("voices", type=Path, nargs="+", metavar="VOICE", help="recordings")
     arguments.add_weights_argument(parser)
     parser.add_argument("--memory", type=Path, help="prototype memory (default: beside the weights)")
     parser.add_argument("--table", type=Path, help="training.csv (default: beside the weights)")
@@ -102,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--order",
         choices=["nearest", "round_robin", "table"],
         default="nearest",
-        help="nearest prototype first; round_robin: one video of each in turn; table: published, alphabetical",
+        help="nearest prototype first; round_robin: one video of each in turn; table: as published",
     )
     parser.add_argument("--exclude", action="append", default=[], help="identity or voice id to leave out")
     parser.add_argument("--top", type=int, default=8, help="videos shown (default 8, as published)")
@@ -114,8 +117,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error("--top must be at least 1")
-    if not args.voice.is_file():
-        raise FileNotFoundError(f"no recording at {args.voice}")
+    for voice in args.voices:
+        if not voice.is_file():
+            raise FileNotFoundError(f"no recording at {voice}")
 
     from cmpc2.prototype_retrieval import nearest_videos
 
@@ -123,38 +127,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.on_corrupt)
     print_disclaimers(model.disclaimer)
     middle = len(memory.centroids[(len(memory.centroids) - 1) // 2])
-    hits = nearest_videos(
-        model.embed_voices([args.voice]),
-        memory,
-        table,
-        num_clusters=args.clusters or middle,
-        k=args.k,
-        order=args.order,
-        exclude=args.exclude,
-    )
-    shown = min(args.top, len(hits))
-    print(f"{args.voice}: {shown} of {len(hits)} videos of the {args.k} nearest prototypes")
-    for place, hit in enumerate(hits[: args.top], 1):
-        print(
-            f"{place:4d}  prototype {hit.cluster:5d}  distance {hit.distance:.4f}  {hit.video.image_folder}"
+    retrieved = []
+    for voice in args.voices:
+        hits = nearest_videos(
+            model.embed_voices([voice]),
+            memory,
+            table,
+            num_clusters=args.clusters or middle,
+            k=args.k,
+            order=args.order,
+            exclude=args.exclude,
         )
+        retrieved.append((voice, hits))
+        print(f"{voice}: {min(args.top, len(hits))} of {len(hits)} videos of the {args.k} nearest prototypes")
+        for place, hit in enumerate(hits[: args.top], 1):
+            details = f"prototype {hit.cluster:5d}  distance {hit.distance:.4f}"
+            print(f"{place:4d}  {details}  {hit.video.image_folder}")
     if args.json:
         from voiceface.io.atomic import write_json
 
-        found = [
+        voices = [
             {
-                "path": hit.video.image_folder,
-                "row": hit.row,
-                "prototype": hit.cluster,
-                "distance": hit.distance,
+                "voice": str(voice),
+                "videos": [
+                    {
+                        "path": hit.video.image_folder,
+                        "row": hit.row,
+                        "prototype": hit.cluster,
+                        "distance": hit.distance,
+                    }
+                    for hit in hits
+                ],
             }
-            for hit in hits
+            for voice, hits in retrieved
         ]
-        write_json(args.json, {"disclaimer": model.disclaimer, "weights": model.source, "videos": found})
+        write_json(args.json, {"disclaimer": model.disclaimer, "weights": model.source, "voices": voices})
     if args.report:
         from voiceface.report import build_report
 
-        page = build_retrieval_examples(args.voice, hits, args.faces, args.top)
+        page = build_retrieval_examples(retrieved, args.faces, args.top)
         build_report(
             args.report, title="cmpc2 nearest", disclaimers=model.disclaimer, retrieval_examples=[page]
         )
