@@ -136,7 +136,7 @@ def test_another_configuration_is_no_resumption(
     before = run_outcome(trial.reference_run)
     assert trial.train(trial.reference_run, "--resume", word) == 1
     message = capsys.readouterr().err
-    assert said in message and "another --out" in message
+    assert said in message and "choose a new --out" in message
     assert run_outcome(trial.reference_run) == before
 
 
