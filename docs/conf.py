@@ -57,6 +57,7 @@ nb_merge_streams = True
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_use_type_comments = False
