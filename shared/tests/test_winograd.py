@@ -35,7 +35,7 @@ def test_memory_order_of_the_input_does_not_matter():
 def test_blocks_do_not_show(monkeypatch):
     x, kernel = picture(1, 4, 32, 12), conv_winograd.transform_weight(layer(4, 4))
     whole = conv_winograd.winograd_conv2d(x, kernel)
-    monkeypatch.setattr(conv_winograd, "BLOCK", 1)
+    monkeypatch.setattr(conv_winograd, "BLOCK_VALUES", 1)
     torch.testing.assert_close(conv_winograd.winograd_conv2d(x, kernel), whole, atol=1e-6, rtol=1e-6)
 
 
@@ -88,5 +88,5 @@ def test_layers_of_a_network_are_exchanged_without_a_trace_in_its_state():
     expected = network(x)
     assert conv_winograd.replace_with_winograd(network) is network
     kinds = [type(layer).__name__ for layer in network[0]]
-    assert kinds == ["FrozenConv2d", "FrozenConv2d", "Conv2d"] and list(network.state_dict()) == keys
+    assert kinds == ["WinogradConv2d", "WinogradConv2d", "Conv2d"] and list(network.state_dict()) == keys
     torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-4)

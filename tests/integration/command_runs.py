@@ -37,7 +37,8 @@ PLACEHOLDERS = {
     **{"VOICE...": "voice.wav", "PICTURE...": "face.jpg", "IMAGE...": "face.jpg", "VOICE…": "voice.wav"},
     **{"[--device": "--device", "cuda]": "cpu", "cuda": "cpu", "CFG": "main", "FILE": "FILE.safetensors"},
 }
-SMALLER = {"--preset": "tiny", "--population": "tiny", "--identities": "24", "--num-identities": "2"}
+SMALLER = {"--preset": "tiny", "--population": "tiny", "--identities": "24"}
+SMALLER |= {"--num-identities": "2", "--candidates": "4"}
 _SMALL_ASSOCIATION = (
     *("model.face.image_size=32", "model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]"),
     *("model.voice.widths=[4,4,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=16"),
@@ -113,15 +114,12 @@ def prepare_run(words: Sequence[str], folder: Path, inputs: Mapping[str, object]
         while flag in words:
             at = words.index(flag)
             del words[at : at + values + 1]
-    for flag, value in SMALLER.items():
+    voicestyle = words[0] == "voicestyle" and "train" not in words  # bundled weights need their own bank
+    for flag, value in () if voicestyle else SMALLER.items():
         for at, word in enumerate(words[:-1]):
             old = words[at + 1]
             if word == flag and not old.startswith("-") and old.isdigit() == value.isdigit():
                 words[at + 1] = value
-    if "--population" in words and words[0] == "voicestyle":
-        at = words.index("--population")
-        if at + 1 == len(words) or words[at + 1].startswith("-"):
-            words.insert(at + 1, "tiny")
     words = [found for word in words for found in _expand(word, folder)]
     command = words[1] if len(words) > 1 else ""
     small: tuple[str, ...] = ()
@@ -129,6 +127,8 @@ def prepare_run(words: Sequence[str], folder: Path, inputs: Mapping[str, object]
         small = SMALL_TRAINING.get(words[0], ())
     elif words[0] == "voicestyle" and command in ("generate", "test", "invert"):
         small = FEW_STEPS
+    if words[:2] == ["voicestyle", "test"]:
+        words += ["--num-identities", "2"]
     given = {word.partition("=")[0] for word in words}
     words += [word for word in small if word.partition("=")[0] not in given]
     out = words[words.index("--out") + 1] if "--out" in words else None

@@ -139,7 +139,7 @@ def test_errors_for_files_of_another_kind_name_the_likely_kind(tmp_path: Path) -
         (
             published.load_supervised_head,
             "g.pth",
-            r"no supervised head.*model\.0\.weight \(4, 6, 4, 4\)",
+            r"not a supervised head.*model\.0\.weight \(4, 6, 4, 4\)",
         ),
         (published.load_voice_network, "g.pth", "no voice network"),
         (published.load_face_network, "g.pth", "no face network"),

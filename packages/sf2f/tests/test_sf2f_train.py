@@ -393,6 +393,8 @@ def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["--cfg", "quick_1st_stage", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
     assert run_main("sf2f.train", words) == 1
     assert "nowhere" in capsys.readouterr().err
+    (tmp_path / "there").mkdir()
+    words[3] = str(tmp_path / "there")
     assert run_main("sf2f.train", [*words, "--checkpoint", str(tmp_path / "gone")]) == 1
     assert "--checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
