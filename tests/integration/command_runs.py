@@ -35,6 +35,7 @@ NOT_RUN = {
 PUBLISHED_FLAGS = {"--face-backbone": 1, "--voice-backbone": 1}
 PLACEHOLDERS = {
     **{"VOICE...": "voice.wav", "PICTURE...": "face.jpg", "IMAGE...": "face.jpg", "VOICE…": "voice.wav"},
+    "runs/main/checkpoints/best.safetensors": "runs/main",  # small runs do not validate
     **{"[--device": "--device", "cuda]": "cpu", "cuda": "cpu", "CFG": "main", "FILE": "FILE.safetensors"},
 }
 SMALLER = {"--preset": "tiny", "--population": "tiny", "--identities": "24"}
