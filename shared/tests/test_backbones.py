@@ -31,7 +31,9 @@ def test_names_and_their_order_are_those_of_the_checkpoints() -> None:
     assert names.index("output_layer.4.bias") < names.index("body.0.res_layer.0.weight")
     assert names.index("body.3.shortcut_layer.0.weight") < names.index("body.3.res_layer.0.weight")
     assert "body.1.shortcut_layer.0.weight" not in names  # the second stage is as wide as the first here
-    assert "body.0.res_layer.5.fc1.weight" in [n for n, _ in small_face(squeeze_excitation=True).named_parameters()]
+    assert "body.0.res_layer.5.fc1.weight" in [
+        n for n, _ in small_face(squeeze_excitation=True).named_parameters()
+    ]
     voice = [name for name, _ in ThinResNet().named_parameters()]
     assert voice[:2] == ["attention", "conv1.weight"] and voice[-2:] == ["fc.weight", "fc.bias"]
     assert voice.index("layer2.0.se.fc.0.weight") < voice.index("layer2.0.downsample.0.weight")

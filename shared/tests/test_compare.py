@@ -314,7 +314,11 @@ def test_command(data, corpus, tmp_path, capsys, runs):
     assert (f"mean of {runs} runs" in shown) == (runs > 1)
     text = page.read_text()
     assert text.count('class="strip"') == 20 + 3  # a strip for each figure, an axis for each task
-    assert "good is better" in text and "trained on 2 of its evaluation identities" in text and "synthetic identity" in text
+    assert (
+        "good is better" in text
+        and "trained on 2 of its evaluation identities" in text
+        and "synthetic identity" in text
+    )
     assert ("means over 2 runs" in text) == ("Runs of bad" in text) == (runs > 1)
 
 

@@ -48,7 +48,9 @@ def pictures(*shape, seed=0):
 
 
 def facenet(**options):
-    return scrambled(InceptionResNet(**{"num_classes": 7, "width_divisor": 16, "repeats": (1, 2, 1)} | options))
+    return scrambled(
+        InceptionResNet(**{"num_classes": 7, "width_divisor": 16, "repeats": (1, 2, 1)} | options)
+    )
 
 
 def classifier():

@@ -139,7 +139,9 @@ def train_if_needed(train: Callable[..., Path], out: Path, *arguments: Any, **op
 
 
 def summary_table(all_pairs: "dict[str, dict[str, AllPairsMetric]]") -> str:
-    """Chance level, gender-only baseline, model and oracle upper bound over all pairs of unseen identities."""
+    """Chance level, gender-only baseline, model and oracle upper bound over all pairs of unseen
+    identities.
+    """
     rows = [f"{'all pairs of unseen identities':60}{'chance':>8}{'gender':>8}{'model':>16}{'bound':>8}"]
     words = {
         "g_v2f": "same-gender 1:2 matching, voice to face (G)",

@@ -37,7 +37,8 @@ class SystemSpec:
     Attributes:
         name: of the package and of the system in weights files.
         config_type: type of its experiments.
-        build_model: (configuration, tensors by key, names of the classes or None) -> a model that they fit, into
+        build_model: (configuration, tensors by key, names of the classes or None) -> a model that they fit,
+            into
             which `load_weights` copies them; raises CheckpointError where they are of no whole model.
         read_published: path of a published checkpoint -> (tensors by key, configuration).
         computed_keys: shell patterns of keys that are computed with the model and may be absent.
@@ -234,7 +235,8 @@ def load_embedder(
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
         resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in the model's
             training.
-        on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded and logs what is lost.
+        on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded and logs what is
+            lost.
             None: as in the model's training.
 
     Raises:

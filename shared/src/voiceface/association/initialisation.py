@@ -72,7 +72,8 @@ def load_initial_weights(
         read_published: tensors of a published checkpoint by key.
         identity_names: the training people in class order, to be compared with the file's.
         excluded_keys: shell patterns of keys that are never copied, such as those of identity weights.
-        classifier_keys: keys of the classifier, one row a person; they start afresh, with a warning, where the
+        classifier_keys: keys of the classifier, one row a person; they start afresh, with a warning, where
+            the
             file knows other people.
 
     Raises:
@@ -161,7 +162,8 @@ def load_training_data(
     Args:
         args: parsed flags.
         config: the experiment.
-        sample_options: what draws of an invented population hold besides, such as ``views=2``; for people on the
+        sample_options: what draws of an invented population hold besides, such as ``views=2``; for people on
+            the
             disk `training_dataset` is told.
 
     Raises:

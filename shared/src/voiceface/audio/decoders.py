@@ -19,7 +19,8 @@ Waveform = NDArray[np.float32]
 INT16_FULL_SCALE = 32768.0
 INT32_FULL_SCALE = 2.0**31
 INT16_FACTOR_OFFSET = (INT16_FULL_SCALE, 0.0)
-NATIVE_FACTOR_OFFSET = {  # the stored value of a sample x in -1...1 is factor * x + offset; every other format: as 16 bit
+# the stored value of a sample x in -1...1 is factor * x + offset; every other format: as 16 bit
+NATIVE_FACTOR_OFFSET = {
     "PCM_S8": (128.0, 0.0),
     "PCM_U8": (128.0, 128.0),
     "PCM_24": (INT32_FULL_SCALE, 0.0),  # in the upper bytes of 32 bit

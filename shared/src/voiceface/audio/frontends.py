@@ -127,7 +127,8 @@ class PerceptionistLogMel(nn.Module):
 
         Args:
             samples: waves in the 16-bit range (-32768...32767), shape (B, T), T at least 1.
-            previous_sample: what pre-emphasis takes for the sample before the first frame, a number or (B,). The
+            previous_sample: what pre-emphasis takes for the sample before the first frame, a number or (B,).
+                The
                 published extractor keeps it from one file to the next: `carry` of the file before.
 
         Returns:

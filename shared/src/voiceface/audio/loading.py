@@ -71,7 +71,8 @@ def decode_audio(
     Args:
         path: wav, flac, mp3, ogg (libsndfile) or m4a, mp4, aac, webm (PyAV).
         scale: "int16" for -32768...32767, "unit" for -1...1, "native" for the file's own values.
-        on_corrupt: "error" refuses a file of which anything is lost; "salvage" keeps what can be decoded, sets
+        on_corrupt: "error" refuses a file of which anything is lost; "salvage" keeps what can be decoded,
+            sets
             samples that are not finite to 0 and reports the loss.
         max_samples: stop after so many samples per channel; None reads all. What lies beyond is not examined,
             except that the size in a WAV header is always checked.
@@ -138,7 +139,8 @@ def load_audio(
         resample: convert other rates (soxr, high quality) instead of refusing them.
         channel: of several channels keep the first (as published) or take their mean.
         on_corrupt: see `decode`.
-        max_samples: no more than so many samples of the result are needed; saves decoding the rest of a long file.
+        max_samples: no more than so many samples of the result are needed; saves decoding the rest of a long
+            file.
 
     Returns:
         Shape (T,), float32; integers where the file is 16-bit, the scale "int16" and nothing was resampled.
@@ -156,7 +158,8 @@ def load_audio(
         log.warning("%s: %d packets, %.3f s of sound are lost", path, found.lost_packets, found.lost_seconds)
     if found.sample_rate != sample_rate and not resample:
         raise AudioError(
-            f"{path}: sample rate {found.sample_rate} Hz, expected {sample_rate} Hz; convert the file or pass resample=True"
+            f"{path}: sample rate {found.sample_rate} Hz, expected {sample_rate} Hz; convert the file or "
+            "pass resample=True"
         )
     samples = found.samples
     wave = samples[0] if channel == "first" or len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
@@ -166,7 +169,8 @@ def load_audio(
         wave = soxr.resample(wave, found.sample_rate, sample_rate, quality="HQ")
         if not len(wave):
             raise AudioError(
-                f"{path}: {samples.shape[1]} samples at {found.sample_rate} Hz leave none at {sample_rate} Hz; remove it"
+                f"{path}: {samples.shape[1]} samples at {found.sample_rate} Hz leave none at "
+                f"{sample_rate} Hz; remove it"
             )
     return wave[:max_samples]
 

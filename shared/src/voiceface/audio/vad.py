@@ -1,8 +1,10 @@
 """Which parts of a recording hold speech: the WebRTC detector, and collectors that smooth its decisions.
 
 Two collectors are in use. Both hold a ring of the latest frames and switch when more than a share of it
-agrees. `collect_segments_requerying` asks the detector about the whole ring at every step (perceptionist, and Wen et al.,
-"Face Reconstruction from Voice"), which changes its answers, since it adapts with every call; `collect_segments`
+agrees. `collect_segments_requerying` asks the detector about the whole ring at every step (perceptionist,
+and Wen et al.,
+"Face Reconstruction from Voice"), which changes its answers, since it adapts with every call;
+`collect_segments`
 asks about each frame once (sf2f).
 """
 
@@ -40,7 +42,8 @@ class VoiceActivityDetector:
 
         if sample_rate not in SUPPORTED_RATES:
             raise SpeechError(
-                f"{source}: voice activity needs {format_rates(SUPPORTED_RATES)} Hz, found {sample_rate}; resample it"
+                f"{source}: voice activity needs {format_rates(SUPPORTED_RATES)} Hz, found {sample_rate}; "
+                "resample it"
             )
         self.sample_rate, self._is_speech = sample_rate, webrtcvad.Vad(aggressiveness).is_speech
 
@@ -54,12 +57,14 @@ def collect_segments_requerying(
 ) -> SegmentIndices:
     """Which frames of a recording are kept, and in which segment, every frame of the ring asked at each step.
 
-    A segment begins when more than `threshold` of the ring's frames are voiced, with all of these, and ends with
+    A segment begins when more than `threshold` of the ring's frames are voiced, with all of these, and ends
+    with
     the frame at which more than `threshold` of the ring's frames are unvoiced.
 
     Args:
         num_frames: frames of the recording.
-        is_voiced: the decision about the frame of a number; asked about every frame of the ring, oldest first:
+        is_voiced: the decision about the frame of a number; asked about every frame of the ring, oldest
+            first:
             number and order of the calls belong to the result.
         ring_size: frames that are looked at together.
         threshold: see above.
@@ -120,7 +125,8 @@ def no_speech_error(samples: Int16Samples, sample_rate: int, source: str) -> Spe
     """The error for a recording without speech, with its length and level."""
     level = np.sqrt(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
     return SpeechError(
-        f"{source}: no voice found in {len(samples) / sample_rate:.2f} s at {sample_rate} Hz (r.m.s. level {level:.0f} of "
+        f"{source}: no voice found in {len(samples) / sample_rate:.2f} s at {sample_rate} Hz (r.m.s. "
+        f"level {level:.0f} of "
         "32768); speak longer or louder, or turn the removal of silence off"
     )
 
@@ -169,7 +175,8 @@ def read_samples(
         wanted = read_audio_info(path).sample_rate
         if wanted not in accepted_rates:
             raise SpeechError(
-                f"{path}: sample rate {wanted} Hz, the published program reads {format_rates(accepted_rates)} Hz; "
+                f"{path}: sample rate {wanted} Hz, the published program reads "
+                f"{format_rates(accepted_rates)} Hz; "
                 "convert the file or use speech.rates=resample"
             )
     wave = load_audio(

@@ -89,6 +89,7 @@ def locate_third_party_file(name: str, file_or_dir: str | Path | None) -> Path:
     found = "no file was given" if file_or_dir is None else f"{file_or_dir} has no {file.path}"
     raise FileNotFoundError(
         f"{file.title}: {found}. It is not part of this project and never downloaded by itself: get it from "
-        f"its makers ({file.homepage}) and give its path or folder, or run `python third_party/fetch.py fetch "
+        f"its makers ({file.homepage}) and give its path or folder, or run `python third_party/fetch.py "
+        "fetch "
         f"{name} --to {folder}` first; third_party/NOTICE.md states its terms"
     )

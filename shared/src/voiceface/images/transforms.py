@@ -79,7 +79,8 @@ def resize_by_stretching(image: ImageArray, side: int) -> ImageArray:
 
 
 def resize(image: ImageArray, side: int, mode: ResizeMode) -> ImageArray:
-    """Bring a picture to its final size: `resize_longer_side` for "letterbox", `resize_by_stretching` for "stretch".
+    """Bring a picture to its final size: `resize_longer_side` for "letterbox", `resize_by_stretching` for
+    "stretch".
 
     Doing it twice changes nothing more, so pictures may be kept in this form.
     """
@@ -100,7 +101,8 @@ def rotate(image: ImageArray, degrees: float, *, expand_centred: bool = True) ->
     Args:
         image: shape (H, W, 3), uint8.
         degrees: counter-clockwise positive.
-        expand_centred: True: turned about its middle, which is the middle of the new canvas; uncovered parts are
+        expand_centred: True: turned about its middle, which is the middle of the new canvas; uncovered parts
+            are
             127 in every channel; 0 degrees change nothing. False, as published: the canvas is up to two
             pixels smaller, the picture's middle stays at (W/2, H/2), so that the canvas grows to the bottom
             and right only, and uncovered parts are (127, 0, 0).
@@ -258,7 +260,8 @@ def apply_colour_jitter(face: NDArray[np.float32], noise: NDArray[np.float64]) -
 def evaluation_transform(
     image_bgr: ImageArray, side: int, *, resize_mode: ResizeMode = "letterbox"
 ) -> NDArray[np.float32]:
-    """Face for validation and evaluation: resize, then ("letterbox") pad to a square where the picture is none.
+    """Face for validation and evaluation: resize, then ("letterbox") pad to a square where the picture is
+    none.
 
     The code published for seeking_shape does not pad, and its network then fails; the first such picture is
     logged. For `resize_mode` see `resize`.

@@ -103,7 +103,8 @@ class InceptionResNet(nn.Module):
         classes: of the classifier `logits`; None leaves it out.
         repeats: residual blocks in the three groups.
         width_divisor: all inner channels are divided by this (1, 2, 4, 8 or 16); 1 is the published network.
-        image_size: pixels that pictures are resized to (bilinear, corners aligned); None leaves them as they are.
+        image_size: pixels that pictures are resized to (bilinear, corners aligned); None leaves them as they
+            are.
         dropout: share of the pooled features dropped in training.
 
     Raises:

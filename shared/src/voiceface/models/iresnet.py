@@ -173,7 +173,8 @@ class IR(nn.Module):
         """
         if self.output_layer is not None and tuple(images.shape[1:]) != (3, self.image_size, self.image_size):
             raise ValueError(
-                f"face pictures must be (B, 3, {self.image_size}, {self.image_size}), found {tuple(images.shape)}"
+                f"face pictures must be (B, 3, {self.image_size}, {self.image_size}), found "
+                f"{tuple(images.shape)}"
             )
         images = images.contiguous(memory_format=torch.channels_last)
         maps = self.body(self.input_layer(images))

@@ -208,7 +208,10 @@ def _all_pairs_tables(all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | No
             "oracle upper bound",
             "normalized gain",
         ]
-        note = "Normalized gain: (model - baseline) / (upper bound - baseline). Standard errors are over identities."
+        note = (
+            "Normalized gain: (model - baseline) / (upper bound - baseline). Standard errors are over "
+            "identities."
+        )
         found.append(
             Table(f"All pairs of unseen identities: {describe_sampling(setting)}", columns, rows, note)
         )

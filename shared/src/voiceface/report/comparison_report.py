@@ -214,7 +214,10 @@ def summarise_comparison(found: Comparison, differences: Sequence[PairedDifferen
         if len(runs) > 1:
             yield f"{name}: means over {len(runs)} runs. Its intervals cover identities, not runs."
     if found.num_skipped:
-        yield f"{found.num_skipped} clips and images were skipped for all systems because some system has no embedding for them."
+        yield (
+            f"{found.num_skipped} clips and images were skipped for all systems because some system has "
+            "no embedding for them."
+        )
 
 
 def _capitalise(text: str) -> str:
@@ -257,8 +260,8 @@ def _format_runs(values: Sequence[float]) -> list[str]:
 def _format_difference_cell(difference: PairedDifference) -> str:
     adjusted = difference.adjusted_p_value
     return (
-        f"{difference.value:+.3f}  {difference.low:+.3f} ... {difference.high:+.3f}  p {difference.p_value:.3f}"
-        + ("" if adjusted is None else f"  Holm {adjusted:.3f}")
+        f"{difference.value:+.3f}  {difference.low:+.3f} ... {difference.high:+.3f}  p "
+        f"{difference.p_value:.3f}" + ("" if adjusted is None else f"  Holm {adjusted:.3f}")
     )
 
 

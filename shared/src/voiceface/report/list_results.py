@@ -50,7 +50,8 @@ def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
             "expected": "a tie among k counts 1/k",
             "first": "the first of the best candidates counts",
         }[rules.tie_breaking],
-        "intervals": f"{rules.confidence:.0%}, {rules.replicates} bootstrap samples of identities, seed {rules.seed}",
+        "intervals": f"{rules.confidence:.0%}, {rules.replicates} bootstrap samples of identities, seed "
+        f"{rules.seed}",
         "strata": ", ".join(f"{key} = {STRATUM_NAMES.get(key, key)}" for key in rules.strata),
         "generated lists (not published)": f"{own} of {len(lists)}",
         "skipped trials": sum(found.counts.get("skipped", 0) for found in results.lists),

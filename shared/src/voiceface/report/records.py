@@ -1,7 +1,8 @@
 """Records that a report is built from; any evaluation can fill them in.
 
 Metrics are fractions (0.863) when their unit is "%", and are shown as per cent; every other unit is shown as
-given. A missing reference (chance level, gender-only baseline, upper bound) or interval is None and is omitted
+given. A missing reference (chance level, gender-only baseline, upper bound) or interval is None and is
+omitted
 from the page.
 """
 

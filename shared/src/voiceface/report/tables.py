@@ -204,7 +204,8 @@ def differences_html(differences: Sequence[PairedDifferenceRow]) -> Markup:
         rows.append((row, interval, p_values, verdict))
     note = (
         "Paired bootstrap over identities: both systems are evaluated on the same resampled identities. A "
-        "system is called better where its p-value, corrected by Holm's method for all rows, is below 0.05; a "
+        "system is called better where its p-value, corrected by Holm's method for all rows, is below "
+        "0.05; a "
         "row without a corrected p-value is judged by its interval."
     )
     return render_macro(TEMPLATE, "differences", rows, note)

@@ -93,7 +93,8 @@ def run_demo(
         out, chosen, models, data, outputs, comparison, runs, generated, pretrained=pretrained
     )
     print(
-        f"\n{len(chosen.found)} systems, {len(data.corpus)} unseen identities, {time.monotonic() - start:.0f} s"
+        f"\n{len(chosen.found)} systems, {len(data.corpus)} unseen identities, "
+        f"{time.monotonic() - start:.0f} s"
     )
     for line in summarise_results(comparison, generated):
         print(line)
@@ -141,7 +142,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface demo`."""
     parser = argparse.ArgumentParser(
         prog="voiceface demo",
-        description="Generate synthetic identities, train the association systems on them, and write one page "
+        description="Generate synthetic identities, train the association systems on them, and write one "
+        "page "
         "with the outputs of every installed system for unseen voices: ranked faces, images, interactive "
         "heads, metrics with intervals. Run it again to resume a stopped demo.",
     )

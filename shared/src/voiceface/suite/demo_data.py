@@ -36,7 +36,9 @@ class DemoData:
 def generate_demo_data(
     root: Path, *, pretrained: bool, num_identities: int | None = None, workers: int | None = None
 ) -> DemoData:
-    """The population, or of a quick demo its test and validation identities alone; the same files either way."""
+    """The population, or of a quick demo its test and validation identities alone; the same files either
+    way.
+    """
     from voiceface.association.data import load_split
     from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings, build_settings, get_face_name
     from voiceface.synthetic.writer import write_population

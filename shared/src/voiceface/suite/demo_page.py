@@ -260,13 +260,15 @@ def summarise_demo(training_overlap: Mapping[str, int], *, pretrained: bool) -> 
     """
     if pretrained:
         yield (
-            "All checkpoints are the bundled ones. They were trained on different identities and with different "
+            "All checkpoints are the bundled ones. They were trained on different identities and with "
+            "different "
             "voice-face couplings, so differences between systems are differences between checkpoints, not "
             "methods. The full demo trains the association systems on the same identities."
         )
     else:
         yield (
-            "The association systems were trained in this demo on other identities of the same population. The "
+            "The association systems were trained in this demo on other identities of the same "
+            "population. The "
             "generators of images and heads use their bundled checkpoints."
         )
     if training_overlap:

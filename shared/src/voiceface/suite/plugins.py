@@ -5,7 +5,8 @@ A package names one record under the entry-point group `voiceface.systems`:
     [project.entry-points."voiceface.systems"]
     sf2f = "sf2f.showcase:SHOWCASE"
 
-The record is an `AssociationSystem`, a `ImageSystem` or a `MeshSystem`. Its module must be light to import: what
+The record is an `AssociationSystem`, a `ImageSystem` or a `MeshSystem`. Its module must be light to import:
+what
 needs PyTorch is imported inside `load` and `train`.
 """
 
@@ -86,7 +87,8 @@ class AssociationSystem:
         description: what it does, a few words, such as "common space with identity weights".
         load: (weights or None for the bundled ones, device=...) -> `Embedder`. Weights: a file or run folder.
         train: (population folder, folder for runs, device=...) -> run folder of the finished model. Trains by
-            the system's quick configuration on the training identities; does nothing where that is done already,
+            the system's quick configuration on the training identities; does nothing where that is done
+            already,
             and resumes exactly where it was stopped. None: the bundled checkpoints are shown in its place.
     """
 
@@ -103,7 +105,8 @@ class ImageSystem:
     Attributes:
         name: of the package.
         description: what it does, a few words.
-        load: (weights or None for the bundled ones, device=..., bank=...) -> `ImageGenerator`. `bank`: files of
+        load: (weights or None for the bundled ones, device=..., bank=...) -> `ImageGenerator`. `bank`: files
+            of
             face images that a maker may start from, as far as known not of who is heard; makers that
             need none leave it alone.
         is_fast: it makes an image in a fraction of a second, so that a hundred identities can be evaluated.
@@ -202,7 +205,8 @@ def find_systems(entries: Iterable[metadata.EntryPoint] | None = None) -> System
             continue
         if not isinstance(system, AssociationSystem | ImageSystem | MeshSystem):
             raise TypeError(
-                f"entry point {name} of {ENTRY_POINT_GROUP} gives {type(system).__name__}, expected an Association, "
+                f"entry point {name} of {ENTRY_POINT_GROUP} gives {type(system).__name__}, expected an "
+                "Association, "
                 "PictureSystem or MeshSystem of voiceface.suite.plugins"
             )
         found.append(system)

@@ -166,7 +166,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface report`."""
     parser = argparse.ArgumentParser(
         prog="voiceface report",
-        description="Run every installed system on your own recordings and images, and write one page: ranked "
+        description="Run every installed system on your own recordings and images, and write one page: "
+        "ranked "
         "faces, images, heads. A top-level folder name that occurs below both --voices and --faces is an "
         "identity label: correct matches are then marked and counted.",
     )

@@ -67,7 +67,10 @@ def write_report_page(
         summary.append(
             f"{len(skipped.rows)} files could not be used by every system: see the table “Skipped files”."
         )
-    hint = f"{len(card_rows)} of {len(media.utterances)} recordings; every system receives the one that you can play."
+    hint = (
+        f"{len(card_rows)} of {len(media.utterances)} recordings; every system receives the one that "
+        "you can play."
+    )
     if media.gallery:
         several = any(len(face.files) > 1 for face in media.gallery)
         kind = (

@@ -130,7 +130,8 @@ def build_tables(
         names = [f"{name} ({each.num_identities} identities)" for name, each in agreements.items()]
         columns = ["metric", *names, "chance", "other real image", "in the voice?"]
         note = (
-            "One image from one clip per identity, read by the bundled attribute reader. Chance: images generated "
+            "One image from one clip per identity, read by the bundled attribute reader. Chance: images "
+            "generated "
             "for others of the same sex. Other real image: a second real image in place of the generated one."
         )
         tables.append(Table("Images generated from voices", columns, rows, note))
@@ -143,7 +144,10 @@ def build_tables(
                 less = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})".replace("-", "−")
                 rows.append([word, _format_interval(span), less, f"{gap.p_value:.3f}"])
         columns = ["prediction", "error (95 % interval)", "system - baseline", "p"]
-        note = "Mean absolute error of the widths of forehead, cheeks, ears and midline, each divided by that of the eyes."
+        note = (
+            "Mean absolute error of the widths of forehead, cheeks, ears and midline, each divided by "
+            "that of the eyes."
+        )
         tables.append(Table("Heads generated from voices", columns, rows, note))
     return tables
 
@@ -184,8 +188,10 @@ def summarise_matching(
     for name, each in metrics.items():
         yield (
             f"{name}: 1:2 matching {format_metric(each.matching_accuracy.value)} "
-            f"(95 % interval {format_interval(each.matching_accuracy.low, each.matching_accuracy.high)}, chance 50.0), rank-1 identification "
-            f"{format_metric(each.rank1_rate.value)} for {each.num_utterances} voices (chance {format_metric(each.rank1_chance)}), "
+            f"(95 % interval {format_interval(each.matching_accuracy.low, each.matching_accuracy.high)}, "
+            "chance 50.0), rank-1 identification "
+            f"{format_metric(each.rank1_rate.value)} for {each.num_utterances} voices (chance "
+            f"{format_metric(each.rank1_chance)}), "
             f"median rank {each.median_rank:.0f}; {each.num_identities} identities."
         )
     first = next(iter(metrics), "")
@@ -208,7 +214,8 @@ def matching_headlines(metrics: Mapping[str, MatchingMetrics]) -> list[Headline]
             nan_to_none(each.matching_accuracy.low),
             nan_to_none(each.matching_accuracy.high),
             chance=0.5,
-            note=f"unrestricted 1:2 matching; {each.num_utterances} voices of {each.num_identities} identities",
+            note=f"unrestricted 1:2 matching; {each.num_utterances} voices of {each.num_identities} "
+            "identities",
         )
         for name, each in metrics.items()
     ]

@@ -1,4 +1,6 @@
-"""User recordings and images: collect files, derive identity labels from folders, check that files are usable."""
+"""User recordings and images: collect files, derive identity labels from folders, check that files are
+usable.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -106,7 +108,9 @@ def check_image(file: Path) -> None:
 
 
 def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:
-    """Rows of at most `max_count` voices: the first recording of every identity, evenly spaced of more identities."""
+    """Rows of at most `max_count` voices: the first recording of every identity, evenly spaced of more
+    identities.
+    """
     firsts: dict[str, int] = {}
     for row, voice in enumerate(utterances):
         firsts.setdefault(voice.identity or voice.name, row)

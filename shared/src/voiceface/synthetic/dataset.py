@@ -80,7 +80,8 @@ class PopulationDataset:
             split: "train", "val", "test" or "all".
             image_size: of the square faces that `sample` gives; default: as rendered.
             clip_length: samples of the voices that `sample` gives (repeated or cut); default: as synthesised.
-            augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample, pair_augmentation: see
+            augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample,
+                pair_augmentation: see
                 `voiceface.datasets.view_sampling.ViewSampler`.
             workers: processes that make it; None takes every core.
             progress: show a bar on standard error.

@@ -121,7 +121,8 @@ def reference_embeddings(
         corpus: identities to answer for.
 
     Returns:
-        "gender-only baseline" and "oracle upper bound" -> (voices, faces); cosines rank pairs exactly as the observer does.
+        "gender-only baseline" and "oracle upper bound" -> (voices, faces); cosines rank pairs exactly as the
+        observer does.
     """
     here = truth.select([person.identity.face_id for person in corpus.records])
     found = {}

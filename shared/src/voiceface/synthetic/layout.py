@@ -158,4 +158,5 @@ def video_frame_path(identity: int, image_index: int, settings: PopulationSettin
 
     video = get_image_video(identity, image_index, seed=settings.seed)
     number = 25 * (image_index // num_videos(identity, seed=settings.seed) + 1)
-    return f"{get_face_name(identity, settings)}/1.6/{video_id(identity, video, seed=settings.seed)}/{number:07d}.jpg"
+    video_name = video_id(identity, video, seed=settings.seed)
+    return f"{get_face_name(identity, settings)}/1.6/{video_name}/{number:07d}.jpg"

@@ -264,7 +264,8 @@ def _expected_rank_value(
     *,
     first_only: bool,
 ) -> float:
-    """Expected reciprocal rank (or chance to be first) of right answer i among itself and `num_sampled` wrong ones.
+    """Expected reciprocal rank (or chance to be first) of right answer i among itself and `num_sampled`
+    wrong ones.
 
     Args:
         row: scores of one probe, shape (N,).

@@ -71,7 +71,7 @@ PRESETS: dict[str, Preset] = {
             "large", 100_000 - 309, 116, 193, 4, 3.0, 4, 128, 0.7, 1.0,
             on_disk=False, description="100,000 identities, made to be streamed",
         ),
-        Preset("quirks", 16, 4, 8, 2, 2.0, 2, 64, 1.0, 0.3, quirks=True, description="tiny with rare odd files"),
+        Preset("quirks", 16, 4, 8, 2, 2.0, 2, 64, 1.0, 0.3, quirks=True, description="tiny, with odd files"),
     )
 }  # fmt: skip
 

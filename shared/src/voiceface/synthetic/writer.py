@@ -101,7 +101,8 @@ def _check_folder(root: Path, settings: PopulationSettings) -> dict[str, Any] | 
         return None
     if not (root / POPULATION_FILE).is_file():
         raise PopulationError(
-            f"{root} is not empty and holds no {POPULATION_FILE.as_posix()}; choose a new folder or empty this one"
+            f"{root} is not empty and holds no {POPULATION_FILE.as_posix()}; choose a new folder or empty "
+            "this one"
         )
     try:
         state: dict[str, Any] = json.loads((root / POPULATION_FILE).read_text())

@@ -96,7 +96,9 @@ def check_killed_at_random_times(
 def check_killed_during_save(
     run: InterruptibleRun, start_process: ProcessStarter, out: Path, save_index: int
 ) -> None:
-    """SIGKILL half way through the `save_index`-th checkpoint or state that is written, from 0, then go on."""
+    """SIGKILL half way through the `save_index`-th checkpoint or state that is written, from 0, then go
+    on.
+    """
     errors = out.with_name("errors")
     child = start_process(
         run_killed_during_save, run.module, run.build_arguments(out), str(errors), save_index
@@ -122,7 +124,9 @@ def check_stopped_by_ctrl_c(run: InterruptibleRun, start_process: ProcessStarter
 
 
 def check_disk_full_during_save(run: InterruptibleRun, out: Path, save_index: int) -> None:
-    """The disk is full at the `save_index`-th checkpoint or state: that is told, and the run resumes later."""
+    """The disk is full at the `save_index`-th checkpoint or state: that is told, and the run resumes
+    later.
+    """
     count, said = iter(range(1000)), io.StringIO()
 
     def full(path: Path, data: bytes) -> int:

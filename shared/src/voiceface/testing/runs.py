@@ -56,7 +56,9 @@ def training_arguments(
 def training_runner(
     call: CommandRunner, default_data: Path, settings: Sequence[str], cfg: str
 ) -> CommandRunner:
-    """A function that trains on the identities: `train(out, *words, cfg=..., data=...)`; gives the exit code."""
+    """A function that trains on the identities: `train(out, *words, cfg=..., data=...)`; gives the exit
+    code.
+    """
 
     def run(out: Path, *words: str | Path, cfg: str = cfg, data: Path | None = None) -> int:
         return call("train", *training_arguments(data or default_data, out, cfg, settings, words))

@@ -35,7 +35,8 @@ def cosine_warmup(
 
     Args:
         lr: the highest rate, reached in iteration `warmup_steps`.
-        max_steps: iterations of the run; iteration ``max_steps`` (one past the last) would have the rate `final`.
+        max_steps: iterations of the run; iteration ``max_steps`` (one past the last) would have the rate
+            `final`.
         warmup_steps: iterations of the rise; the first one uses ``lr / (warmup + 1)``.
         final_lr: rate at the end.
 
@@ -47,7 +48,8 @@ def cosine_warmup(
     """
     if not 0 <= warmup_steps < max_steps:
         raise ValueError(
-            f"a warm-up of {warmup_steps} iterations does not fit into {max_steps}; expected 0..{max_steps - 1}"
+            f"a warm-up of {warmup_steps} iterations does not fit into {max_steps}; expected "
+            f"0..{max_steps - 1}"
         )
 
     def rate(iteration: int) -> float:

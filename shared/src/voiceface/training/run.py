@@ -268,7 +268,8 @@ class Run:
             max_steps: steps of the whole run.
             checkpoint_interval: steps between saves; 0 saves after the first and the last only.
             state_interval: steps between further saves of the resume state alone.
-            continue_after: asked from `max_steps` completed steps on whether another one follows; None: never. Its
+            continue_after: asked from `max_steps` completed steps on whether another one follows; None:
+                never. Its
                 answer must follow from the completed steps and `values` alone.
 
         Yields:

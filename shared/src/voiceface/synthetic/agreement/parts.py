@@ -1,6 +1,7 @@
 """Parts of the agreement metrics: outcome tables, correlations, chance.
 
-An outcome table (N, N) says what comes out when the image made for identity j (row) is held against identity i
+An outcome table (N, N) says what comes out when the image made for identity j (row) is held against identity
+i
 (column). The diagonal is the metric, the rest of a sex is its chance.
 """
 
@@ -112,7 +113,8 @@ def attribute_log_likelihood(
 
 
 def rank_k_identification(scores: Array, k: int) -> Array:
-    """Chance that identity i is among the first k when all identities is ordered by row j's scores; ties are fair.
+    """Chance that identity i is among the first k when all identities is ordered by row j's scores; ties are
+    fair.
 
     Args:
         scores: (N, N), row = image, column = identity; higher = more alike.

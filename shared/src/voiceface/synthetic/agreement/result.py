@@ -34,7 +34,8 @@ METRIC_DESCRIPTIONS = {
         f"voice-determined rank-{k} identification": f"among the first {k}, by sex and factors alone"
         for k in RANKS
     },
-    "voice-determined same-gender 1:2 matching": "the right one of two identities of one sex, by factors alone",
+    "voice-determined same-gender 1:2 matching": "the right one of two identities of one sex, by factors "
+    "alone",
 }
 
 
@@ -48,9 +49,11 @@ class AgreementMetric:
         low, high: ends of the interval over identities.
         chance: with the images made for others of the same sex (for "sex": for anyone else).
         real_image_value: with another real image of the identity; None where there was none.
-        normalized_gain: (value - chance) / (ceiling - chance); None without a ceiling or where both are equal.
+        normalized_gain: (value - chance) / (ceiling - chance); None without a ceiling or where both are
+            equal.
         voice_dependence: whether the population ties it to the voice: "tied", "in part" or "free".
-        upper_bound: of a correlation within a sex, what knowing the true voice factors gives; None for others.
+        upper_bound: of a correlation within a sex, what knowing the true voice factors gives; None for
+            others.
     """
 
     value: float
@@ -106,7 +109,8 @@ class Agreement:
         share = f"{self.confidence:.0%} interval"
         head = ("value", share, "chance", "real image", "norm. gain", "upper bound", "in the voice")
         lines = [
-            f"synthetic population, {self.num_identities} identities, {self.num_generated} generated images each"
+            f"synthetic population, {self.num_identities} identities, {self.num_generated} generated "
+            "images each"
         ]
         lines += ["{:{w}}{:>8}{:>20}{:>9}{:>12}{:>12}{:>13}  {}".format("", *head, w=width)]
         for name, metric in self.metrics.items():

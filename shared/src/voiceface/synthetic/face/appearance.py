@@ -136,7 +136,9 @@ def build_appearance(identities: Identities, index: int) -> Appearance:
 
 
 def compute_skin_colours(identities: Identities) -> NDArray[np.float64]:
-    """Unlit display colour of all identities's skin, (N, 3) red, green, blue in [0, 1]; not tied to v or g."""
+    """Unlit display colour of all identities's skin, (N, 3) red, green, blue in [0, 1]; not tied to v or
+    g.
+    """
     n = normals(identities.seed, identities.ids, "face", 0, 2, start=FIRST_SLOT)
     rows = [_skin_colour(tone, under, shift)[1] for (tone, under), shift in zip(n, identities.skin_shift)]
     return np.sqrt(np.clip(np.reshape(rows, (len(identities), 3)), 0.0, 1.0))

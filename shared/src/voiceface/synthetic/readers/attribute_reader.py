@@ -1,13 +1,16 @@
 """Attribute readers: small trained networks that read the image of a synthetic face.
 
-An attribute reader tells sex, the eight face factors, the shape of the head and the colour of the skin, and gives an
-embedding of the identity. It was trained on synthetic identities who occur in no preset, so that images made from
+An attribute reader tells sex, the eight face factors, the shape of the head and the colour of the skin, and
+gives an
+embedding of the identity. It was trained on synthetic identities who occur in no preset, so that images made
+from
 voices can be held against the truth of a population (agreement.py). Two independent ones are bundled:
 
     evaluation  for evaluation only
     perceptual  for losses in training (its maps and its embedding)
 
-They differ in seed and share no training identity, so no generator is trained on the network that evaluates it.
+They differ in seed and share no training identity, so no generator is trained on the network that evaluates
+it.
 Nothing in them behaves otherwise in training than in evaluation, and they are loaded frozen.
 """
 
@@ -33,7 +36,8 @@ IMAGE_SIZE = 64
 MIN_IMAGE_SIZE = 32
 MIN_READABLE_R2 = 0.25  # least R squared on unseen identities of a shape coefficient that counts as readable
 READER_DISCLAIMER = (
-    "Trained on synthetic identities (the synthetic population): what it reads from an image says nothing about "
+    "Trained on synthetic identities (the synthetic population): what it reads from an image says "
+    "nothing about "
     "real persons."
 )
 _NUM_FACTORS, _NUM_SHAPE = len(FACTORS), len(SHAPE_NAMES)
@@ -157,7 +161,9 @@ class AttributeReader(nn.Module):
         return AttributePrediction(embedding, sex[:, 0], factors, alpha, skin, tuple(maps))
 
     def fuse_batchnorm(self) -> "AttributeReader":
-        """The same attribute reader with batch normalisation worked into the convolutions, without gradients."""
+        """The same attribute reader with batch normalisation worked into the convolutions, without
+        gradients.
+        """
         plain = AttributeReader(self.config).eval().requires_grad_(False)
         state = {key: value for key, value in self.state_dict().items() if ".num_batches_tracked" not in key}
         for key in [key for key in state if key.endswith(".running_var")]:

@@ -1,4 +1,6 @@
-"""How well an attribute reader reads identities it has never seen: `python -m voiceface.synthetic.readers.check`."""
+"""How well an attribute reader reads identities it has never seen: `python -m
+voiceface.synthetic.readers.check`.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -28,9 +30,11 @@ class ReaderMetrics:
     Attributes:
         auc: verification of two images: chance that a pair of one identity looks more alike than one of two.
         auc_same_gender: the same, both identities of one sex.
-        identification_rates: share of images whose identity is first, and among the first ten, in a gallery of 100 identities
+        identification_rates: share of images whose identity is first, and among the first ten, in a gallery
+            of 100 identities
             with one other image each.
-        mean_gallery_identification_rates: the same, with the mean embedding of all the other images of each identity.
+        mean_gallery_identification_rates: the same, with the mean embedding of all the other images of each
+            identity.
         sex_accuracy: share of images with the right sex.
         factor_r2: (8,) R squared within a sex.
         shape_r2: (40,) the same of the shape coefficients.

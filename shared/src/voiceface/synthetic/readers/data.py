@@ -1,4 +1,6 @@
-"""Images that attribute readers learn from: synthetic identities of no preset, and what happens to an image on the way."""
+"""Images that attribute readers learn from: synthetic identities of no preset, and what happens to an
+image on the way.
+"""
 
 from dataclasses import dataclass
 
@@ -67,7 +69,8 @@ def generate_face_dataset(
     """
     if first_id < FIRST_FREE_ID or num_identities < 1:
         raise ValueError(
-            f"expected at least one identity and identity numbers from {FIRST_FREE_ID:,}, those below are for "
+            f"expected at least one identity and identity numbers from {FIRST_FREE_ID:,}, those below are "
+            "for "
             f"presets: got {num_identities} from {first_id:,}"
         )
     ids = range(first_id, first_id + num_identities)

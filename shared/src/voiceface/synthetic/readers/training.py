@@ -1,12 +1,15 @@
 """Train an attribute reader of synthetic faces: `python -m voiceface.synthetic.readers.training --out FILE`.
 
-It learns from synthetic identities of no preset: two images of one identity must lie close together and away from
-all identities else's, and sex, factors, shape and skin are learnt from the truth. The bundled files were made by
+It learns from synthetic identities of no preset: two images of one identity must lie close together and away
+from
+all identities else's, and sex, factors, shape and skin are learnt from the truth. The bundled files were
+made by
 
     python -m voiceface.synthetic.readers.training \
         --out evaluation.safetensors --first-id 1000000 --seed 1 --precision bfloat16
     python -m voiceface.synthetic.readers.training \
-        --out perceptual.safetensors --first-id 2000000 --num-identities 5000 --max-steps 1100 --seed 2 --precision bfloat16
+        --out perceptual.safetensors --first-id 2000000 --num-identities 5000 --max-steps 1100 --seed 2
+        --precision bfloat16
 
 The same command gives the same file on the same machine with the same number of threads.
 """
@@ -197,7 +200,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--num-identities", type=int, default=default.num_identities, help="training identities"
     )
     parser.add_argument("--max-steps", type=int, default=default.max_steps, help="steps of training")
-    parser.add_argument("--batch", dest="batch_size", type=int, default=default.batch_size, help="people of a step")
+    parser.add_argument(
+        "--batch", dest="batch_size", type=int, default=default.batch_size, help="people of a step"
+    )
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of the convolutions"
     )
@@ -255,7 +260,8 @@ def train_and_save(config: ReaderTrainingConfig, out: Path, *, threads: int = 1)
 def describe_reader(reader: "AttributeReader") -> dict[str, str]:
     """What a file says of a measured attribute reader."""
     return {
-        "factors": f"R squared {float(reader.factor_r2.mean()):.3f} on {NUM_CHECK_IDENTITIES} unseen identities",
+        "factors": f"R squared {float(reader.factor_r2.mean()):.3f} on {NUM_CHECK_IDENTITIES} unseen "
+        "identities",
         "shape": f"{int(reader.readable_shape.sum())} of {len(reader.readable_shape)} coefficients readable",
     }
 
