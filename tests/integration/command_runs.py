@@ -63,7 +63,8 @@ SMALL_TRAINING = {
         *("optimiser.warm_up=1", "training.batch_size=4", "training.max_steps=4", "training.num_workers=0"),
         "training.validation_interval=null",
     ),
-    "sf2f": ("training.max_steps=2", "training.batch_size=4"),
+    # Published configurations do not validate yet: their encoders add noise without a source.
+    "sf2f": ("training.max_steps=2", "training.batch_size=4", "training.validation_interval=null"),
     "perceptionist": (
         *("training.max_steps=2", "training.batch_size=4"),
         *("training.face_pretraining_steps=1", "training.student_start_step=1"),

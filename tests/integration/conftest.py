@@ -23,8 +23,8 @@ PRELOADED = [
         "voiceface.synthetic.voice.speech_synthesis",
     ),
     *(
-        "voiceface.synthetic.writer",
-        "voiceface.datasets.validation.checker",
+        "voiceface.commands.population",
+        "voiceface.commands.check",
         "seeking_shape.embedder",
         "seeking_shape.embed",
     ),

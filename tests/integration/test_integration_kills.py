@@ -27,7 +27,7 @@ def test_population(killed_again_and_again: Any, tmp_path: Path, content: Any) -
     assert population([str(tmp_path / "whole" / "people"), *words, "--workers", "1"]) == 0
     out = tmp_path / "killed" / "people"
     child = killed_again_and_again(
-        "voiceface.synthetic.writer",
+        "voiceface.commands.population",
         out,
         *words,
         "--workers",
@@ -43,7 +43,7 @@ def test_workers_end_with_the_process_that_started_them(start: Any, tmp_path: Pa
     if not sys.platform.startswith("linux"):
         pytest.skip("looks into /proc")
     out = tmp_path / "people"
-    child = start("voiceface.synthetic.writer", out, "--preset", "tiny", "--workers", "2")
+    child = start("voiceface.commands.population", out, "--preset", "tiny", "--workers", "2")
 
     def workers() -> list[int]:
         return [pid for pid in _child_pids(child.pid) if b"spawn_main" in _command_line(pid)]
@@ -105,7 +105,7 @@ def test_check(
         place = ["--cache", tmp_path / f"{name}.cache", "--json", tmp_path / f"{name}.json"]
         return [people, *deep, *place, "--workers", "1"]
 
-    whole = start("voiceface.datasets.validation.checker", *words("whole"))
+    whole = start("voiceface.commands.check", *words("whole"))
     whole.join(120)
     cache = tmp_path / "killed.cache"
 
@@ -117,7 +117,7 @@ def test_check(
         (tmp_path / "killed.json").unlink(missing_ok=True)
 
     child = killed_again_and_again(
-        "voiceface.datasets.validation.checker", *words("killed"), made=made, forget=forget, patience=0.02
+        "voiceface.commands.check", *words("killed"), made=made, forget=forget, patience=0.02
     )
     assert child.exitcode == whole.exitcode, child.said()
     found = (tmp_path / "killed.json").read_bytes()
@@ -127,7 +127,7 @@ def test_check(
 
 def test_population_is_fit_for_training(start: Any, people: Path, tmp_path: Path) -> None:
     child = start(
-        "voiceface.datasets.validation.checker",
+        "voiceface.commands.check",
         people,
         "--workers",
         "1",

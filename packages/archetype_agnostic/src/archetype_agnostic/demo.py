@@ -40,7 +40,7 @@ def build_training_steps(
     run = out / "main"
 
     def train_main(corpus: "Corpus", notice: str) -> None:
-        train_if_needed(train, run, config, corpus, device=device, notice=notice)
+        train_if_needed(train, run, config, corpus, device=device, disclaimer=notice)
 
     return [DemoStep("training on {people} people", train_main)], {"main": run}
 

@@ -46,7 +46,7 @@ def build_training_steps(
         if not (run / "model.safetensors").is_file():
             videos = videos_from_corpus(corpus, population)
             pairs = PairDataset(videos, config.data, config.model.face.image_size)
-            train_if_needed(train, run, config, pairs, device=device, notice=notice)
+            train_if_needed(train, run, config, pairs, device=device, disclaimer=notice)
 
     return [DemoStep("training on videos of {people} people, without their names", train_main)], {"main": run}
 

@@ -44,11 +44,11 @@ def build_training_steps(
     )
 
     def reweight(corpus: "Corpus", notice: str) -> None:
-        train_if_needed(train, runs["re-weighting"], first, corpus, device=device, notice=notice)
+        train_if_needed(train, runs["re-weighting"], first, corpus, device=device, disclaimer=notice)
 
     def train_main(corpus: "Corpus", notice: str) -> None:
         start = InitialWeights(id_weights=weights)
-        train_if_needed(train, runs["main"], main, corpus, device=device, notice=notice, start=start)
+        train_if_needed(train, runs["main"], main, corpus, device=device, disclaimer=notice, initial_weights=start)
 
     return [
         DemoStep("learning identity weights of {people} people", reweight),
