@@ -48,7 +48,9 @@ def build_training_steps(
 
     def train_main(corpus: "Corpus", notice: str) -> None:
         start = InitialWeights(id_weights=weights)
-        train_if_needed(train, runs["main"], main, corpus, device=device, disclaimer=notice, initial_weights=start)
+        train_if_needed(
+            train, runs["main"], main, corpus, device=device, disclaimer=notice, initial_weights=start
+        )
 
     return [
         DemoStep("learning identity weights of {people} people", reweight),
