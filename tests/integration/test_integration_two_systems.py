@@ -75,6 +75,6 @@ def test_recordings_below_face_names_do_for_training_and_test(worked: Path) -> N
     run_shell(f"archetype_agnostic train --cfg main --out named {words}", worked)
     words = "--data by_name --voice-folder vggface1_id --generate-lists 1 --out named_test"
     said = run_shell(f"archetype_agnostic test --weights named {words}", worked).stdout
-    assert "reterival_f2v_test" in said
+    assert "retrieval_f2v_test" in said
     results = json.loads((worked / "named_test" / "results.json").read_text())
     assert len(results["lists"]) == 10
