@@ -21,7 +21,7 @@ from timing import min_times
 
 LENGTHS, RATE = (8, 60), 16000
 TARGETS = {"front end": 2000}
-PUBLISHED = {"voice activity": 560}  # stated in the specification, other machine
+PUBLISHED = {"voice activity": 560}  # published program, on another machine
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -89,7 +89,7 @@ def test_squeeze_excitation_with_open_gates_changes_nothing() -> None:
 
 
 def slow_block(block: ResidualBlock, x: torch.Tensor) -> torch.Tensor:
-    """The voice block in the order the specification names: conv, ReLU, BN, conv, BN, gate, sum, ReLU."""
+    """The voice block in the published order: conv, ReLU, BN, conv, BN, gate, sum, ReLU."""
     y = block.bn2(block.conv2(block.bn1(block.conv1(x).relu())))
     y = y * block.se.fc(y.mean((2, 3)))[:, :, None, None]
     return (y + (x if block.downsample is None else block.downsample(x))).relu()

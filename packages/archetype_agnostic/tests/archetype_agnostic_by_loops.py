@@ -1,6 +1,6 @@
 """The objective once more, element by element as it is written down: slow, and the judge of the fast one.
 
-Sections are those of the specification of archetype_agnostic. What it calls a constant to the gradient is
+Terms are those of docs/archetype_agnostic.md. What it calls a constant to the gradient is
 detached. Labels say which rows are one person; those are no negatives of each other.
 """
 

@@ -42,7 +42,7 @@ def test_published_and_meant_differ_in_the_quirks_only() -> None:
 
 
 def test_main_has_the_published_numbers() -> None:
-    """Specification, sections 5 to 8."""
+    """Defaults as published; see docs/archetype_agnostic.md."""
     config = flatten(to_dict(read("main")))
     expected = {
         "model.face.arch": "ir152",

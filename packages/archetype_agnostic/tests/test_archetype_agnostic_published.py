@@ -63,7 +63,7 @@ def trained(model: Aasm) -> torch.optim.SGD:
 
 
 def test_the_published_architecture_has_985_keys(tmp_path: Path) -> None:
-    """Counts of the specification, section 4.3."""
+    """Numbers of tensors in the published checkpoints."""
     model = Aasm(num_classes=924)
     state = build_published_state(model)
     assert len(state) == 985 and sum(value.numel() for value in state.values()) == 72_441_934

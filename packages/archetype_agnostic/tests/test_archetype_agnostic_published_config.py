@@ -12,7 +12,7 @@ from archetype_agnostic.published_config import is_published, main, read_publish
 from voiceface.association.config import TEST_LISTS
 from voiceface.runtime.config import ConfigError, load_config, to_dict
 
-TRAINING: dict[str, Any] = {  # specification, section 10
+TRAINING: dict[str, Any] = {  # of the published file
     "logging": {"level": "DEBUG", "log_dir": "log"},
     "training": {
         "no_cuda": False,

@@ -57,7 +57,7 @@ def pixel_bounds(points, rule, height, width):
 
 
 def published_coverage(points, columns, rows, rule):
-    """Specification, section 10.2, in float32."""
+    """Coverage and depth (docs/rendering.md), in float32."""
     p0, p1, p2 = points[:, :2]
     (ax, ay), (bx, by) = p2 - p0, p1 - p0
     qx, qy = columns.astype(np.float32) - p0[0], rows.astype(np.float32) - p0[1]
@@ -99,7 +99,7 @@ def edge_function(ax, ay, bx, by, px, py):
 
 
 def vertex_normals(vertices, triangles):
-    """Specification, section 10.4: sums in float32, then unit length; zeros stay."""
+    """Normals (docs/rendering.md): sums in float32, then unit length; zeros stay."""
     with np.errstate(all="ignore"):
         p0, p1, p2 = (vertices[triangles[:, corner]] for corner in range(3))
         a, b = p1 - p0, p2 - p0
@@ -112,7 +112,7 @@ def vertex_normals(vertices, triangles):
 
 
 def light(vertices, normals, setting):
-    """Specification, section 10.5, steps 2 to 5, in double."""
+    """Lighting (docs/rendering.md), in double."""
     v, n = vertices.astype(np.float64), normals.astype(np.float64)
     v = v - v.min(0)
     v = v / v.max() * 2

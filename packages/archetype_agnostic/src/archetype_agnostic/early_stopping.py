@@ -1,4 +1,4 @@
-"""The published rule for the end of training: on until validation stops rising (specification, section 8)."""
+"""Early stopping by the published rule: train until validation stops rising (docs/archetype_agnostic.md)."""
 
 from collections.abc import MutableMapping, Sequence
 from itertools import pairwise

@@ -1,7 +1,7 @@
 """Instance equilibrium: identities that are somewhat harder than the average count most.
 
 Every iteration counts how many negatives each identity's voice ranks right; from time to time the rates
-become weights of the re-gauging terms (specification of archetype_agnostic, section 7).
+become weights of the re-gauging terms (docs/archetype_agnostic.md).
 """
 
 import math

@@ -2,7 +2,7 @@
 
 Letters: B people of a batch, D embedding length. Axis 0 of all tables below is the direction (`DIRECTIONS`):
 each of the three pairings is asked both ways. Rows are anchors, columns are candidates, and the right
-candidate of row i is column i (specification of archetype_agnostic, section 5).
+candidate of row i is column i (docs/archetype_agnostic.md).
 """
 
 import math
@@ -146,7 +146,7 @@ def mean_terms(losses: Tensor) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def count_hits(similarities: Similarities) -> tuple[Tensor, Tensor]:
-    """How many negatives each voice ranks below its own face, strictly (specification, section 7).
+    """How many negatives each voice ranks below its own face, strictly (docs/archetype_agnostic.md).
 
     Args:
         found: of the batch.

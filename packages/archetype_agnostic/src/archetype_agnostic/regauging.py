@@ -1,6 +1,6 @@
 """Bilateral connection re-gauging: pairs that can be trusted and yet violate a margin are drawn tighter.
 
-Letters as in `losses`; specification of archetype_agnostic, section 6.
+Letters as in `losses`; docs/archetype_agnostic.md
 """
 
 from typing import Literal, NamedTuple

@@ -2,7 +2,7 @@
 
 "sphinx" is the cmpc2 package's (256-pixel model, VoiceStyle): silence removed, standardised log-mel bands of
 at least 800 frames. "decibels" is that of CMPC's training and evaluation code: log-mel in decibels, clips of
-500 frames. Weights trained with one must not be fed with the other (specification, section 4).
+500 frames. Weights trained with one must not be fed with the other (docs/cmpc2.md).
 """
 
 import os

@@ -1,7 +1,7 @@
 """Everything a run of CMPC can be told, checked and typed.
 
 A configuration says *what* is trained; paths, devices and resuming are flags of the commands. Published slips
-that change numbers are options; the defaults are what the paper means (specification, section 14).
+that change numbers are options; the defaults are what the paper means (docs/cmpc2.md).
 """
 
 from typing import Any, Literal, Self

@@ -1,4 +1,4 @@
-"""The three evaluations of CMPC on published lists: matching, verification, retrieval (specification, 10).
+"""The three evaluations of CMPC on published lists: matching, verification, retrieval (docs/cmpc2.md).
 
 Clips of a recording are drawn at random, as published, yet from (seed, row of the list, view): the figures do
 not depend on processes or order of work. Letters: V views of a file, D length of an embedding.

@@ -1,4 +1,4 @@
-"""Face pictures to network input: both sides resized to the target, values in -1...1 (specification, 5)."""
+"""Face pictures to network input: both sides resized to the target, values in -1...1 (docs/cmpc2.md)."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The voice front end of CMPC's training and evaluation code: log-mel in decibels (specification, 4.2).
+"""The voice front end of CMPC's training and evaluation code: log-mel in decibels (docs/cmpc2.md).
 
 Equal to librosa's `melspectrogram` (reflect padding, Slaney bands of equal area) and `power_to_db`. Letters:
 M bands, T frames.
@@ -118,7 +118,7 @@ def compute_decibel_log_mel(
 def crop_or_pad(
     log_mel: NDArray[np.float32], num_frames: int, choose_start: Callable[[int], int] | None = None
 ) -> NDArray[np.float32]:
-    """A part of exactly `frames` frames (specification, section 4.2).
+    """A part of exactly `frames` frames (docs/cmpc2.md).
 
     A shorter recording gets floor((frames - T + 1) / 2) frames of zeros on both sides first, which makes one
     frame too many where an odd number is missing.

@@ -1,4 +1,4 @@
-"""The losses of CMPC (specification, section 7): instance contrast, prototype contrast, recalibration.
+"""The losses of CMPC (docs/cmpc2.md): instance contrast, prototype contrast, recalibration.
 
 Letters: B pairs in a batch, D length of an embedding, K clusters, R clusterings. Row i of every array belongs
 to pair i. Embeddings come in as the networks give them; unit vectors are made here.

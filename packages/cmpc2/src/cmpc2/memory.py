@@ -1,4 +1,4 @@
-"""The two banks of embeddings, one row a training video, and the clusterings made of them (specification, 8).
+"""The two banks of embeddings, one row a training video, and the clusterings made of them (docs/cmpc2.md).
 
 A bank row is the running mean of what its video's voice, or face, looked like lately.
 """

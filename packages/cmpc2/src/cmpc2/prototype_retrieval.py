@@ -1,4 +1,4 @@
-"""From a voice to training videos: the nearest face prototypes and who belongs to them (specification, 3.3).
+"""From a voice to training videos: the nearest face prototypes and who belongs to them (docs/cmpc2.md).
 
 Letters: K prototypes asked for, N training videos, D length of an embedding.
 """

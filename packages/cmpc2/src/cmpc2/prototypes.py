@@ -1,4 +1,4 @@
-"""Prototypes: k-means over a bank of embeddings and the concentration of its clusters (specification, 8).
+"""Prototypes: k-means over a bank of embeddings and the concentration of its clusters (docs/cmpc2.md).
 
 Letters: N points, D their length, K clusters. Distances of all points to all centres are never held at once.
 """

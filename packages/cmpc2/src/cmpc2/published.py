@@ -18,8 +18,6 @@ from cmpc2.model import FV_Wrapper
 from cmpc2.model_config import VoiceFrontendConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from voiceface.datasets.identities import Identity
 
 

@@ -1,4 +1,4 @@
-"""The residual networks of both branches (CMPC, specification section 6), with their channel pooling head.
+"""The residual networks of both branches (CMPC, docs/cmpc2.md), with their channel pooling head.
 
 Names of parameters are those of the published checkpoints: `conv1`, `bn1`, `layerL.B.convK`, `.bnK`,
 `.downsample.0`, `.downsample.1`, `.se.fc.0`, `.se.fc.2`. Letters: B batch, H x W size of a map, C channels.

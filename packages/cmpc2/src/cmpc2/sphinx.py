@@ -1,4 +1,4 @@
-"""The voice front end of the cmpc2 package: Sphinx-style log-mel bands and cepstra (specification, 4.1).
+"""The voice front end of the cmpc2 package: Sphinx-style log-mel bands and cepstra (docs/cmpc2.md).
 
 `MFCC` and `get_fbank` are names of the published package. Letters: T frames, M bands, K cepstra.
 """

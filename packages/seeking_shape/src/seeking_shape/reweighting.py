@@ -1,7 +1,7 @@
 """Identity weights: a moving average of each identity's loss decides which identities count.
 
 Training begins with the easier part of the identities, admits the next-easiest step by step, and leaves the
-hardest ones out for good (specification of seeking_shape, section 6).
+hardest ones out for good (docs/seeking_shape.md).
 """
 
 import math

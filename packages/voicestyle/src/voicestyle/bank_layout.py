@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cmpc2.prototype_retrieval import TrainingVideo
 
 from voicestyle.face_bank import BankImage, ImageFile
 from voicestyle.stylegan2.dataset import IMAGE_SUFFIXES
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "find_frontal_images",

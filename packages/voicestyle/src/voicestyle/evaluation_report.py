@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voicestyle.evaluation import COLUMNS, EvaluationResult
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "write_evaluation_report",

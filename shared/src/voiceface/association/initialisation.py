@@ -1,4 +1,4 @@
-"""What a training run starts from: weights, people, optimiser and schedule, and the flags that say so."""
+"""How a training run of an association system begins: arguments, training data, initial weights."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""Judging a model during training by one matching list (specification of seeking_shape, section 7.1)."""
+"""Judging a model during training by one matching list (docs/seeking_shape.md)."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Log-mel front ends: waves to what a voice network reads, one front end per system."""
+"""Acoustic front ends: waves to the log-mel bands that a voice network reads, one per system."""
 
 import math
 from typing import Any
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from voiceface.audio.mel import (
     MelScale,
     Spectrogram,
-    _nonzero_blocks,
     bin_edge_mel_filterbank,
     floor_bin_mel_filterbank,
     htk_mel_filterbank,
+    nonzero_blocks,
     repeat_frames,
     seconds_to_samples,
     standardise_over_time,
@@ -21,7 +21,7 @@ from voiceface.audio.mel import (
 
 
 class SeekingShapeLogMel(nn.Module):
-    """Front end of seeking_shape (its specification, section 4.3): standardised log-mel bands, no gradient.
+    """Front end of seeking_shape (docs/seeking_shape.md): standardised log-mel bands, no gradient.
 
     The window and the bank are buffers under the names of the published checkpoints: `spectrogram.window`
     and `mel_scale.fb`. Samples are in the 16-bit range (-32768...32767); the buffers' precision (float32 or
@@ -71,7 +71,7 @@ class SeekingShapeLogMel(nn.Module):
 
 
 class PerceptionistLogMel(nn.Module):
-    """Front end of perceptionist (its specification, section 3): log-mel bands for a voice of any length.
+    """Front end of perceptionist (docs/perceptionist.md): log-mel bands for a voice of any length.
 
     Frames begin at every hop and are not centred; those that reach beyond the end are filled by repeating
     their own samples. Everything up to the logarithm is in double precision. The window and the bank are
@@ -119,7 +119,7 @@ class PerceptionistLogMel(nn.Module):
         bank = bin_edge_mel_filterbank(n_fft, n_mels, f_min, f_max, sample_rate)
         self.register_buffer("window", shape, persistent=False)
         self.register_buffer("bank", bank, persistent=False)
-        self._nonzero_blocks = _nonzero_blocks(bank)
+        self.nonzero_blocks = nonzero_blocks(bank)
 
     @torch.no_grad()
     def log_mel(self, samples: Tensor, previous_sample: float | Tensor = 0.0) -> Tensor:
@@ -192,11 +192,11 @@ class PerceptionistLogMel(nn.Module):
         used[..., 0] = frames[..., 0] - self.pre_emphasis * earlier
         torch.sub(frames[..., 1:], frames[..., :-1], alpha=self.pre_emphasis, out=used[..., 1:])
         used *= self.window
-        used = max(bins.stop for bins, _ in self._nonzero_blocks)
+        used = max(bins.stop for bins, _ in self.nonzero_blocks)
         spectrum = torch.fft.rfft(padded)[..., :used]
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         return torch.cat(
-            [power[..., bins] @ self.bank[bins, bands] for bins, bands in self._nonzero_blocks], -1
+            [power[..., bins] @ self.bank[bins, bands] for bins, bands in self.nonzero_blocks], -1
         )
 
 

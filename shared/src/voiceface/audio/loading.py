@@ -2,10 +2,10 @@
 
 The caller always states the scale. "int16" gives values in -32768...32767 (a 16-bit file gives exactly its
 integers), "unit" the same divided by 32768; every sample format is brought to the scale that is asked for.
-"native" gives the values as they stand in the file, as published for archetype_agnostic (specification,
-section 3.1) and as SciPy reads WAV files: 8 bit as 0...255 (signed formats: -128...127), 16 bit as it is,
-24 bit times 256, 32 bit and floats as they are. FLAC and ALAC follow the same rule; lossy formats hold no
-samples of their own, theirs have the 16-bit scale.
+"native" gives the values as they stand in the file, as published for archetype_agnostic
+(docs/archetype_agnostic.md) and as SciPy reads WAV files: 8 bit as 0...255 (signed formats: -128...127), 16
+bit as it is, 24 bit times 256, 32 bit and floats as they are. FLAC and ALAC follow the same rule; lossy
+formats hold no samples of their own, theirs have the 16-bit scale.
 """
 
 import logging

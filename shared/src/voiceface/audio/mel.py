@@ -1,4 +1,4 @@
-"""Log-mel front ends: waves to what a voice network reads, one front end per system."""
+"""Mel filter banks, spectrograms and what acoustic front ends share."""
 
 import math
 
@@ -68,7 +68,7 @@ def bin_edge_mel_filterbank(
 ) -> Tensor:
     """Triangles of area one (in Hz) whose corners are moved to the nearest bin of the spectrum.
 
-    As in the feature files of perceptionist (its specification, section 3): corners evenly spaced on the HTK
+    As in the feature files of perceptionist (docs/perceptionist.md): corners evenly spaced on the HTK
     mel scale, height 2 / width in Hz, so that the weights of a band sum to n_fft / rate.
 
     Args:
@@ -176,7 +176,7 @@ class MelScale(nn.Module):
         return (power @ self.fb).transpose(1, 2)
 
 
-def _nonzero_blocks(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
+def nonzero_blocks(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
     """Bins that neighbouring bands of a bank (bins, M) use, `size` bands at a time: the rest is zeros."""
     parts = []
     for start in range(0, bank.shape[1], size):

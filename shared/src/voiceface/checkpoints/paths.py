@@ -1,4 +1,4 @@
-"""The folder of a run: may it be used, what does it hold, is it the same run, what a failed save means."""
+"""Where the checkpoint of a run lies: a file, or a run folder that holds it."""
 
 from pathlib import Path
 

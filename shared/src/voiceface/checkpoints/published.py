@@ -1,4 +1,4 @@
-"""Weights that others published: a reader that runs none of a file's code, and tables that rename keys."""
+"""Published checkpoints: reading without running code, key tables, writing in PyTorch's format."""
 
 import _codecs
 import collections

@@ -1,10 +1,6 @@
-"""Corpora as association systems read them: who is trained on, who is asked about, and by which lists."""
+"""Disclaimers that models and results of synthetic data carry."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "SYNTHETIC_DATA_DISCLAIMER",

@@ -1,4 +1,4 @@
-"""Evaluation protocols: which lists, which rules, and the metrics of a system under them."""
+"""Metrics of a system under a protocol, and paired differences between two systems."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Evaluation protocols: which lists, which rules, and the metrics of a system under them."""
+"""The evaluation protocol: trial lists and the rules that metrics are computed by."""
 
 import hashlib
 import json

@@ -1,8 +1,4 @@
-"""Face pictures: decoding, and the transforms that bring them to one square size.
-
-Decoded pictures are uint8, shape (H, W, 3), R G B; the networks trained with the published code expect B G R
-(`to_bgr`). All transforms keep the channel order they are given and never change their input.
-"""
+"""Decoding of images to uint8, shape (H, W, 3), R G B."""
 
 import io
 import logging

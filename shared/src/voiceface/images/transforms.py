@@ -1,9 +1,10 @@
-"""Face pictures: decoding, and the transforms that bring them to one square size.
+"""Transforms that bring face images to one square size, for training and evaluation.
 
-Decoded pictures are uint8, shape (H, W, 3), R G B; the networks trained with the published code expect B G R
-(`to_bgr`). All transforms keep the channel order they are given and never change their input.
+All transforms take uint8 images (H, W, 3), keep the channel order they are given and never change their
+input; networks trained with the published code expect B G R (`to_bgr`).
 """
 
+import logging
 import math
 from functools import cache
 from typing import Literal, NamedTuple, get_args
@@ -12,7 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.images.loading import MAX_PIXELS, ImageArray, ImageError, _log
+from voiceface.images.loading import MAX_PIXELS, ImageArray, ImageError
+
+_log = logging.getLogger(__name__)
 
 ResizeMode = Literal["letterbox", "stretch"]  # how a picture that is not square becomes so
 
@@ -61,7 +64,7 @@ def resize_by_stretching(image: ImageArray, side: int) -> ImageArray:
     """Resize until the shorter side is `side`, then squeeze straight to a square of `side`.
 
     Both steps are bilinear (OpenCV, no smoothing) and round to uint8, as published for archetype_agnostic
-    (specification, section 3.2); the aspect ratio is lost. In between the longer side is rounded down. Of a
+    (docs/archetype_agnostic.md); the aspect ratio is lost. In between the longer side is rounded down. Of a
     picture so long that the first step would exceed `MAX_PIXELS`, only the second is done. A picture that has
     the size already is returned as it is.
     """

@@ -1,14 +1,12 @@
-"""Metrics of voice-face association: 1:N matching, verification, retrieval.
+"""1:N matching of voices and faces: scores of pairs and the share of correct choices.
 
-Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
-signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
-exact: ranks are counted, never sampled or quantised.
+Embeddings are rows that need not have unit length; a score is signed and higher means more alike. Work is
+done in blocks, on the device of the tensors that come in.
 
-Ties. "expected" gives the expected metric over random orders of equal scores, so an embedding that is
-constant gets exactly chance. "published" is the rule of published evaluation loops: in matching the first
-maximum wins (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery
-order. "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a
-whole group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+Ties: "expected" gives the expected accuracy over random orders of equal scores, so a constant embedding
+gets exactly chance level. "first" is the rule of published test loops: the first maximum wins, and since
+the correct candidate stands first, a tie is correct. "strict" counts a tie as incorrect, as published
+validation does.
 """
 
 from collections.abc import Iterator
@@ -23,6 +21,8 @@ __all__ = [
     "matching_accuracy",
     "matching_correct",
     "pair_scores",
+    "require_finite",
+    "row_blocks",
 ]
 
 MATCHING_TIE_BREAKING = ("expected", "first", "strict")
@@ -81,7 +81,7 @@ def pair_scores(probes: Tensor, candidates: Tensor, probe_index: Tensor, candida
     lines, table = candidate_index.reshape(len(probe_index), -1), l2_normalize(candidates, "candidates")
     probes = l2_normalize(probes, "anchors")
     scores = probes.new_empty(lines.shape)
-    for rows in _blocks(len(lines), lines.shape[1] * probes.shape[1] * probes.element_size()):
+    for rows in row_blocks(len(lines), lines.shape[1] * probes.shape[1] * probes.element_size()):
         left = probes[probe_index[rows]]
         for n in range(lines.shape[1]):  # over the N candidates of a line, not over lines
             torch.sum(left * table[lines[rows, n]], dim=1, out=scores[rows, n])
@@ -105,7 +105,7 @@ def matching_correct(scores: Tensor, tie_breaking: str = "expected") -> Tensor:
         )
     if tie_breaking not in MATCHING_TIE_BREAKING:
         raise ValueError(f"ties must be one of {', '.join(MATCHING_TIE_BREAKING)}, got {tie_breaking!r}")
-    _check_finite(scores)
+    require_finite(scores)
     right, wrong = scores[:, :1], scores[:, 1:]
     best = ~(wrong > right).any(dim=1)
     if tie_breaking == "first":
@@ -121,7 +121,7 @@ def matching_accuracy(scores: Tensor, tie_breaking: str = "expected") -> Tensor:
     return matching_correct(scores, tie_breaking).mean()
 
 
-def _blocks(count: int, bytes_each: int) -> Iterator[slice]:
+def row_blocks(count: int, bytes_each: int) -> Iterator[slice]:
     """Slices that cover range(count), each of about BLOCK_BYTES."""
     step = max(1, BLOCK_BYTES // max(1, bytes_each))
     for start in range(0, count, step):
@@ -136,6 +136,6 @@ def _checked_index(index: Tensor, count: int, name: str) -> Tensor:
     return index.long()
 
 
-def _check_finite(scores: Tensor) -> None:
+def require_finite(scores: Tensor) -> None:
     if scores.isnan().any():
         raise ValueError(f"{int(scores.isnan().sum())} of {scores.numel()} scores are NaN")

@@ -1,14 +1,10 @@
-"""Metrics of voice-face association: 1:N matching, verification, retrieval.
+"""Retrieval: average precision and hits within the first k, exact, one row a query.
 
-Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
-signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
-exact: ranks are counted, never sampled or quantised.
+Ranks are counted in blocks, never sampled or quantised, on the device of the tensors that come in.
 
-Ties. "expected" gives the expected metric over random orders of equal scores, so an embedding that is
-constant gets exactly chance. "published" is the rule of published evaluation loops: in matching the first
-maximum wins (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery
-order. "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a
-whole group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+Ties: "expected" gives the expected metric over random orders of equal scores. "first" keeps equal scores in
+gallery order, as published evaluation loops do. "grouped" lets a whole group of equal scores enter at once,
+as scikit-learn's `average_precision_score` does.
 """
 
 from collections.abc import Sequence
@@ -17,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from voiceface.metrics.matching import _blocks, l2_normalize
+from voiceface.metrics.matching import l2_normalize, row_blocks
 
 __all__ = [
     "RETRIEVAL_TIE_BREAKING",
@@ -128,7 +124,7 @@ def compute_retrieval(
     hit_at = torch.full((len(queries), len(cutoffs)), torch.nan, dtype=torch.float64)
     total = torch.zeros(length, dtype=torch.float64)
     columns = torch.tensor([min(k, length) - 1 for k in cutoffs], dtype=torch.int64)
-    for rows in _blocks(len(queries), len(gallery) * queries.element_size()):
+    for rows in row_blocks(len(queries), len(gallery) * queries.element_size()):
         counts = ranker.count(queries[rows], rows)
         block = query_metrics(*counts, len(gallery), length, grouped=tie_breaking == "grouped")
         known = counts[2].cpu() > 0

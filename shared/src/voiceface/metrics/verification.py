@@ -1,14 +1,7 @@
-"""Metrics of voice-face association: 1:N matching, verification, retrieval.
+"""Verification: ROC curve, area under it, equal error rate and minimum detection cost.
 
-Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
-signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
-exact: ranks are counted, never sampled or quantised.
-
-Ties. "expected" gives the expected metric over random orders of equal scores, so an embedding that is
-constant gets exactly chance. "published" is the rule of published evaluation loops: in matching the first
-maximum wins (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery
-order. "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a
-whole group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+A score is signed and higher means more alike; labels are 1 for pairs of one identity. Everything is exact and
+runs on the device of the tensors that come in; ties count as half in the area under the curve.
 """
 
 from typing import NamedTuple
@@ -16,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from voiceface.metrics.matching import _check_finite
+from voiceface.metrics.matching import require_finite
 
 __all__ = [
     "EqualErrorRate",
@@ -134,7 +127,7 @@ def _split_by_label(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Scores of matching and of mismatching pairs, checked."""
     if scores.shape != labels.shape or scores.ndim != 1:
         raise ValueError(f"one label per score: got {tuple(scores.shape)} and {tuple(labels.shape)}")
-    _check_finite(scores)
+    require_finite(scores)
     same = labels.to(scores.device) == 1
     match, mismatch = scores[same], scores[~same]
     if not len(match) or not len(mismatch):

@@ -1,4 +1,4 @@
-"""What a training run begins with, people and files, and that it goes on with the same people."""
+"""Provenance of a run: its identities and initial files; a resumed run must have the same identities."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`voiceface avspeech`: a corpus from AVSpeech's table and the user's own copies of its videos.
+"""Build a dataset from AVSpeech's table and the user's own copies of its videos.
 
 AVSpeech (Ephrat et al., "Looking to Listen at the Cocktail Party", 2018) names stretches of online videos,
 each with one visible speaker, and where the face is; it does not say who speaks. Here an identity is a video

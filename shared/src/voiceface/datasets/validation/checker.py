@@ -1,4 +1,4 @@
-"""`voiceface check DATA`: is this corpus fit for training? One readable page, exit code 0 or 1."""
+"""Check a dataset before training: tables, files, trial lists; findings as a report."""
 
 import hashlib
 import os
