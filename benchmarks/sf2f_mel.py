@@ -50,8 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_tasks(folder: Path, seconds: int) -> list[tuple[str, Callable[[], Any]]]:
     """Tasks to measure."""
     import torch
-    from sf2f.network_config import SpeechConfig, remove_silence
-    from sf2f.speech import compute_log_mel, compute_log_mel_from_file, get_frontend, read_mel, write_mel
+    from sf2f.network_config import SpeechConfig
+    from sf2f.speech import (
+        compute_log_mel,
+        compute_log_mel_from_file,
+        get_frontend,
+        read_mel,
+        remove_silence,
+        write_mel,
+    )
     from voiceface.audio.frontends import ExportableLogMel
     from voiceface.audio.loading import write_wav
 

@@ -29,15 +29,12 @@ class DataConfig(Config):
     """How recordings and pictures reach the networks. Lengths in samples of 16 kHz.
 
     `resize_mode`: how a picture that is not square becomes square: `letterbox` (the longer side fits, grey
-    beside the
-    shorter one) or `stretch` (both sides fit, the proportions change).
-    `channels`: order of the colours that the face network is given.
-    `sample_scale`: `int16` (any file in the 16-bit range) or `native` (numbers as they stand in the file,
-    whatever its sample format).
-    `colour_jitter`: strength of a random contrast and colour cast of training pictures; none as published.
-    `corrupt_audio`: recordings of which something is lost are an error (`error`), or are used as far as they
-    go
-    and reported (`salvage`). Those without any sound are always an error.
+    beside the shorter one) or `stretch` (both sides fit, the proportions change). `channels`: order of the
+    colours that the face network is given. `sample_scale`: `int16` (any file in the 16-bit range) or `native`
+    (numbers as they stand in the file, whatever its sample format). `colour_jitter`: strength of a random
+    contrast and colour cast of training pictures; none as published. `corrupt_audio`: recordings of which
+    something is lost are an error (`error`), or are used as far as they go and reported (`salvage`). Those
+    without any sound are always an error.
     """
 
     clip_samples: Positive = 160_000

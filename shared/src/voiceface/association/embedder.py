@@ -38,8 +38,7 @@ class SystemSpec:
         name: of the package and of the system in weights files.
         config_type: type of its experiments.
         build_model: (configuration, tensors by key, names of the classes or None) -> a model that they fit,
-            into
-            which `load_weights` copies them; raises CheckpointError where they are of no whole model.
+            into which `load_weights` copies them; raises CheckpointError where they are of no whole model.
         read_published: path of a published checkpoint -> (tensors by key, configuration).
         computed_keys: shell patterns of keys that are computed with the model and may be absent.
         bundled_checkpoint: weights inside the package, such as "weights/population.safetensors".

@@ -73,8 +73,7 @@ def load_initial_weights(
         identity_names: the training people in class order, to be compared with the file's.
         excluded_keys: shell patterns of keys that are never copied, such as those of identity weights.
         classifier_keys: keys of the classifier, one row a person; they start afresh, with a warning, where
-            the
-            file knows other people.
+            the file knows other people.
 
     Raises:
         CheckpointError, FileNotFoundError: absent, damaged, of another system or architecture.
@@ -163,8 +162,7 @@ def load_training_data(
         args: parsed flags.
         config: the experiment.
         sample_options: what draws of an invented population hold besides, such as ``views=2``; for people on
-            the
-            disk `training_dataset` is told.
+            the disk `training_dataset` is told.
 
     Raises:
         ValueError, OSError: the data cannot be used; see the message.

@@ -85,8 +85,7 @@ def infer_face_config(
         state: tensors by key.
         prefix: of the face trunk's keys.
         image_size: picture side in pixels. None: sixteen times the last map's, which the output layer tells
-            (7
-            means 112); 112 where there is no such layer.
+            (7 means 112); 112 where there is no such layer.
 
     Raises:
         CheckpointError: a key that tells the architecture is absent.

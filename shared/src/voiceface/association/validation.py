@@ -28,7 +28,7 @@ class Validation:
 
 
 def validation_due(config: "AssociationConfig", step: int) -> bool:
-    """Whether the model is judged before iteration `step` (after the last one, for step = max_iter)."""
+    """Whether the model is validated before iteration `step` (after the last one, for step = max_steps)."""
     every = config.training.validation_interval
     return every is not None and step >= max(1, config.training.validation_start) and step % every == 0
 

@@ -72,8 +72,7 @@ def decode_audio(
         path: wav, flac, mp3, ogg (libsndfile) or m4a, mp4, aac, webm (PyAV).
         scale: "int16" for -32768...32767, "unit" for -1...1, "native" for the file's own values.
         on_corrupt: "error" refuses a file of which anything is lost; "salvage" keeps what can be decoded,
-            sets
-            samples that are not finite to 0 and reports the loss.
+            sets samples that are not finite to 0 and reports the loss.
         max_samples: stop after so many samples per channel; None reads all. What lies beyond is not examined,
             except that the size in a WAV header is always checked.
 

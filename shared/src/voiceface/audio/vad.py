@@ -2,10 +2,8 @@
 
 Two collectors are in use. Both hold a ring of the latest frames and switch when more than a share of it
 agrees. `collect_segments_requerying` asks the detector about the whole ring at every step (perceptionist,
-and Wen et al.,
-"Face Reconstruction from Voice"), which changes its answers, since it adapts with every call;
-`collect_segments`
-asks about each frame once (sf2f).
+and Wen et al., "Face Reconstruction from Voice"), which changes its answers, since it adapts with every call;
+`collect_segments` asks about each frame once (sf2f).
 """
 
 import os
@@ -58,14 +56,12 @@ def collect_segments_requerying(
     """Which frames of a recording are kept, and in which segment, every frame of the ring asked at each step.
 
     A segment begins when more than `threshold` of the ring's frames are voiced, with all of these, and ends
-    with
-    the frame at which more than `threshold` of the ring's frames are unvoiced.
+    with the frame at which more than `threshold` of the ring's frames are unvoiced.
 
     Args:
         num_frames: frames of the recording.
         is_voiced: the decision about the frame of a number; asked about every frame of the ring, oldest
-            first:
-            number and order of the calls belong to the result.
+            first: number and order of the calls belong to the result.
         ring_size: frames that are looked at together.
         threshold: see above.
 

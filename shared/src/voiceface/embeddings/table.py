@@ -192,8 +192,7 @@ def encode_files(
         shard_size: at least so many files per shard: what a kill loses at most.
         workers: loading threads.
         cache_key: what makes a cached file the same: "stat" (item, size, time of last change) or "content"
-            (item
-            and SHA-256 of its bytes).
+            (item and SHA-256 of its bytes).
         on_error: files that cannot be read: "error" encodes all others, then raises naming them; "skip"
             leaves them out, logs them and lists them in the table's `failed`.
         label: words before the progress bar.

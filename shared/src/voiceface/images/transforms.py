@@ -105,8 +105,7 @@ def rotate(image: ImageArray, degrees: float, *, expand_centred: bool = True) ->
         image: shape (H, W, 3), uint8.
         degrees: counter-clockwise positive.
         expand_centred: True: turned about its middle, which is the middle of the new canvas; uncovered parts
-            are
-            127 in every channel; 0 degrees change nothing. False, as published: the canvas is up to two
+            are 127 in every channel; 0 degrees change nothing. False, as published: the canvas is up to two
             pixels smaller, the picture's middle stays at (W/2, H/2), so that the canvas grows to the bottom
             and right only, and uncovered parts are (127, 0, 0).
 

@@ -21,8 +21,7 @@ def find_input_files(
         paths: files and folders.
         feature_suffixes: suffixes of stored features, with the dot, in the order in which they count.
         on_same_stem: files in a folder that differ in their suffix alone: stored features count before
-            sounds, or
-            are refused, as all files whose results would have one name.
+            sounds, or are refused, as all files whose results would have one name.
 
     Returns:
         (file, place of its results: path below the folder given, without suffix), sorted within a folder.

@@ -2,8 +2,7 @@
 
 Metrics are fractions (0.863) when their unit is "%", and are shown as per cent; every other unit is shown as
 given. A missing reference (chance level, gender-only baseline, upper bound) or interval is None and is
-omitted
-from the page.
+omitted from the page.
 """
 
 from collections.abc import Mapping, Sequence

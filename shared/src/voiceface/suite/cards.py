@@ -45,8 +45,7 @@ def build_system_cards(
         utterances, gallery: as the answers.
         rows: voices that get a card.
         system_names: image and mesh systems that have a place on every card, in order; of those that made
-            nothing
-            an empty frame is shown. Empty: those that made something.
+            nothing an empty frame is shown. Empty: those that made something.
         true_faces: image of who speaks, of every voice.
         true_meshes: (V, 3) true head of who speaks, of every voice.
         true_triangles: of the true heads.

@@ -6,8 +6,7 @@ A package names one record under the entry-point group `voiceface.systems`:
     sf2f = "sf2f.showcase:SHOWCASE"
 
 The record is an `AssociationSystem`, a `ImageSystem` or a `MeshSystem`. Its module must be light to import:
-what
-needs PyTorch is imported inside `load` and `train`.
+what needs PyTorch is imported inside `load` and `train`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -88,8 +87,8 @@ class AssociationSystem:
         load: (weights or None for the bundled ones, device=...) -> `Embedder`. Weights: a file or run folder.
         train: (population folder, folder for runs, device=...) -> run folder of the finished model. Trains by
             the system's quick configuration on the training identities; does nothing where that is done
-            already,
-            and resumes exactly where it was stopped. None: the bundled checkpoints are shown in its place.
+            already, and resumes exactly where it was stopped. None: the bundled checkpoints are shown in its
+            place.
     """
 
     name: str
@@ -106,9 +105,8 @@ class ImageSystem:
         name: of the package.
         description: what it does, a few words.
         load: (weights or None for the bundled ones, device=..., bank=...) -> `ImageGenerator`. `bank`: files
-            of
-            face images that a maker may start from, as far as known not of who is heard; makers that
-            need none leave it alone.
+            of face images that a maker may start from, as far as known not of who is heard; makers that need
+            none leave it alone.
         is_fast: it makes an image in a fraction of a second, so that a hundred identities can be evaluated.
     """
 

@@ -1,17 +1,16 @@
 """One training run: device, seed, precision, processes, step loop, logs, checkpoints, exact resume.
 
     with open_run(out, cfg.training, config=to_dict(cfg), system="demo", resume=args.resume) as run:
-        model = run.prepare(Model(cfg))
-        optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
-        run.track(model=model, optimiser=optimiser)
-        data = run.batches(dataset, 64, steps=cfg.max_iter)
-        for step in run.steps(cfg.max_iter, save_every=1000):
+        model = run.prepare(Model(cfg)) optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+        run.track(model=model, optimiser=optimiser) data = run.batches(dataset, 64,
+        max_steps=cfg.training.max_steps) for step in run.steps(cfg.training.max_steps,
+        checkpoint_interval=1000):
             set_learning_rate(optimiser, rate(step))
             with run.autocast():
                 losses = model(next(data))
-            run.backward(sum(losses.values()), optimiser)
+            run.backward_and_step(sum(losses.values()), optimiser)
             run.log(step, losses)
-        run.finish(model.state_dict())
+        run.save_final_model(model.state_dict())
 
 A run that is killed at any moment, a save included, and started again with `resume` ends with the same bytes
 as one that was never stopped (CPU, same number of threads): weights, optimisers, and `log.jsonl` without its
@@ -260,20 +259,20 @@ class Run:
         """Iterations that are still to do, from 0; a step counts as done when the next one is asked for.
 
         Restores everything tracked first, if the run was resumed. Saves (tracked modules as
-        ``checkpoints/step_NNNNNN.safetensors``, then the resume state) after step 1, every `save_every` steps
-        and at the end. On SIGINT or SIGTERM the step is finished and the state saved, then `SystemExit` is
-        raised with code 128 + signal number; a second SIGINT interrupts at once.
+        ``checkpoints/step_NNNNNN.safetensors``, then the resume state) after step 1, every
+        `checkpoint_interval` steps and at the end. On SIGINT or SIGTERM the step is finished and the
+        state saved, then `SystemExit` is raised with code 128 + signal number; a second SIGINT
+        interrupts at once.
 
         Args:
             max_steps: steps of the whole run.
             checkpoint_interval: steps between saves; 0 saves after the first and the last only.
             state_interval: steps between further saves of the resume state alone.
             continue_after: asked from `max_steps` completed steps on whether another one follows; None:
-                never. Its
-                answer must follow from the completed steps and `values` alone.
+                never. Its answer must follow from the completed steps and `values` alone.
 
         Yields:
-            The iteration, from `step` to ``max_steps - 1``, or as far as `go_on` wants.
+            The iteration, from `step` to ``max_steps - 1``, or as far as `continue_after` allows.
         """
         self._restore_tracked()
         self._last_step = max_steps - 1

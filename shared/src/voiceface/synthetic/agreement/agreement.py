@@ -1,12 +1,10 @@
 """Agreement of images generated from voices with the true faces, measured by an attribute reader.
 
 Each metric stands between chance (the images made for other identities of the same sex, every one of them)
-and
-a ceiling (another real image of the identity in place of the made one, through the same attribute reader),
-with an
-interval over identities. What the population ties to the voice is sex and the eight factors; skin, hair,
-eyes and
-the rest of the shape are free, and no honest maker gets them right (see docs/population.md).
+and a ceiling (another real image of the identity in place of the made one, through the same attribute
+reader), with an interval over identities. What the population ties to the voice is sex and the eight factors;
+skin, hair, eyes and the rest of the shape are free, and no honest maker gets them right (see
+docs/population.md).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -63,8 +61,7 @@ def measure_agreement(
     Args:
         reader: `reader.load("reader")`; never the network that the maker was trained on.
         generated: (N, 3, S, S), or (N, M, 3, S, S) for M images an identity, whose readings are averaged;
-            red,
-            green, blue, floating in [0, 1] or uint8.
+            red, green, blue, floating in [0, 1] or uint8.
         real: (N, P, 3, S', S') real images of the same identities, in the same order. The first one is kept
             for the value of another real image, the others make the gallery; with P = 1 there is no ceiling.
         truth: of the same identities, see `voiceface.synthetic.face.geometry_truth`.

@@ -1,8 +1,7 @@
 """Parts of the agreement metrics: outcome tables, correlations, chance.
 
 An outcome table (N, N) says what comes out when the image made for identity j (row) is held against identity
-i
-(column). The diagonal is the metric, the rest of a sex is its chance.
+i (column). The diagonal is the metric, the rest of a sex is its chance.
 """
 
 from dataclasses import dataclass

@@ -1,17 +1,15 @@
 """Attribute readers: small trained networks that read the image of a synthetic face.
 
 An attribute reader tells sex, the eight face factors, the shape of the head and the colour of the skin, and
-gives an
-embedding of the identity. It was trained on synthetic identities who occur in no preset, so that images made
-from
-voices can be held against the truth of a population (agreement.py). Two independent ones are bundled:
+gives an embedding of the identity. It was trained on synthetic identities who occur in no preset, so that
+images made from voices can be held against the truth of a population (agreement.py). Two independent ones are
+bundled:
 
     evaluation  for evaluation only
     perceptual  for losses in training (its maps and its embedding)
 
 They differ in seed and share no training identity, so no generator is trained on the network that evaluates
-it.
-Nothing in them behaves otherwise in training than in evaluation, and they are loaded frozen.
+it. Nothing in them behaves otherwise in training than in evaluation, and they are loaded frozen.
 """
 
 from collections.abc import Callable, Iterator

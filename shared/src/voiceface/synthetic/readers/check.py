@@ -31,8 +31,7 @@ class ReaderMetrics:
         auc: verification of two images: chance that a pair of one identity looks more alike than one of two.
         auc_same_gender: the same, both identities of one sex.
         identification_rates: share of images whose identity is first, and among the first ten, in a gallery
-            of 100 identities
-            with one other image each.
+            of 100 identities with one other image each.
         mean_gallery_identification_rates: the same, with the mean embedding of all the other images of each
             identity.
         sex_accuracy: share of images with the right sex.

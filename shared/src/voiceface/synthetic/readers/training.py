@@ -1,8 +1,7 @@
 """Train an attribute reader of synthetic faces: `python -m voiceface.synthetic.readers.training --out FILE`.
 
 It learns from synthetic identities of no preset: two images of one identity must lie close together and away
-from
-all identities else's, and sex, factors, shape and skin are learnt from the truth. The bundled files were
+from all identities else's, and sex, factors, shape and skin are learnt from the truth. The bundled files were
 made by
 
     python -m voiceface.synthetic.readers.training \
