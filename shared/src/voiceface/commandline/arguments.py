@@ -11,6 +11,8 @@ from pathlib import Path
 CORPUS_HELP = "corpus folder: see docs/data.md"
 
 CHECKPOINT_HELP = "weights file or run folder"
+# Bootstrap samples of a comparison: with fewer, no p-value corrected for many tests can be below 0.05.
+COMPARISON_SAMPLES = 5000
 OVERRIDE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
 
 

@@ -253,7 +253,12 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         help="random seed of the identity-level bootstrap (default: %(default)s)",
     )
-    add("--bootstrap-samples", type=int, default=5000, help="number of samples (default: %(default)s)")
+    add(
+        "--bootstrap-samples",
+        type=int,
+        default=arguments.COMPARISON_SAMPLES,
+        help="number of samples (default: %(default)s)",
+    )
     add("--title", default="", help="heading of the page (default: the systems)")
     dataset_arguments.add_root_arguments(parser)
     dataset_arguments.add_voice_folder_argument(parser)

@@ -57,6 +57,7 @@ def embed_and_compare(
     from voiceface.association.config import TEST_LISTS
     from voiceface.association.data import load_trial_lists
     from voiceface.association.evaluation import embed_corpus
+    from voiceface.commandline.arguments import COMPARISON_SAMPLES
     from voiceface.evaluation.comparison import compare_systems
     from voiceface.evaluation.protocol import Protocol
     from voiceface.suite.inference import SystemOutputs
@@ -79,7 +80,7 @@ def embed_and_compare(
         outputs.scores[system.name] = (first_voices @ first_faces.T).astype(float)
     if not tables:
         return outputs, None
-    protocol = Protocol(f"{PRESET} population, test identities", lists)
+    protocol = Protocol(f"{PRESET} population, test identities", lists, replicates=COMPARISON_SAMPLES)
     return outputs, compare_systems(tables, protocol, corpus, population=data.root, min_systems=1)
 
 
