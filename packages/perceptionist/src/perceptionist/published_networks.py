@@ -262,4 +262,5 @@ def wrong_kind_error(state: State, source: str, wanted: str, key: str) -> Checkp
     first = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(state.items())[:2])
     kinds = [kind for kind, keys in KIND_PATTERNS.items() if any(re.match(keys, each) for each in state)]
     like = f"; it looks like {kinds[0]}" if kinds else ""
-    return CheckpointError(f"{source} is not a {wanted}: expected {key}, found {first}{like}")
+    article = "an" if wanted[0] in "aeiou" else "a"
+    return CheckpointError(f"{source} is not {article} {wanted}: expected {key}, found {first}{like}")
