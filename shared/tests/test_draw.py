@@ -144,7 +144,7 @@ def test_retrieval_holds_every_file(corpus):
 def test_what_cannot_be_drawn_is_said(corpus):
     with pytest.raises(TrialListError, match="age group"):
         generate_trial_list(make([2, 2], [2, 2]), "match", "v2f", stratum="A", seed=0)
-    with pytest.raises(TrialListError, match="nobody has 2 other"):
+    with pytest.raises(TrialListError, match="no identity has 2 other"):
         generate_trial_list(make([2, 2], [2, 2]), "match", "v2f", num_candidates=3, seed=0)
     with pytest.raises(TrialListError, match="both clips and images"):
         generate_trial_list(make([2, 0], [0, 2]), "match", "v2f", seed=0)

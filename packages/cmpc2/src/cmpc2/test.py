@@ -101,7 +101,8 @@ def _evaluate_published_lists(
 ) -> "tuple[Corpus, Evaluation]":
     """Figures on CMPC's lists, whose people may belong to any split."""
     from voiceface.association.evaluation import Evaluation
-    from voiceface.datasets.corpus import Corpus, read_identities
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.datasets.layouts import read_identities
     from voiceface.datasets.layouts import find_voice_root
     from voiceface.datasets.trials.reading import read_trial_list
 

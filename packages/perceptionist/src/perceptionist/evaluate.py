@@ -252,7 +252,7 @@ def _predict_split(args: argparse.Namespace) -> tuple["LinearFaceModel", list[st
 
 def _training_identities(root: Path) -> list[str]:
     """Face names of the training identities; empty if the table has no such split."""
-    from voiceface.datasets.corpus import read_identities
+    from voiceface.datasets.layouts import read_identities
 
     try:
         return sorted({identity.face_id for identity in read_identities(root, "train")})

@@ -152,7 +152,8 @@ def read_identity_tables(paths: Sequence[str | Path]) -> "Corpus | list[Identity
 
 def _open_identities(options: argparse.Namespace) -> "Corpus | list[Identity]":
     """Identities of --data: a corpus where it has a manifest, else the table of the split."""
-    from voiceface.datasets.corpus import corpus_from_manifest, read_identities
+    from voiceface.datasets.corpus import corpus_from_manifest
+    from voiceface.datasets.layouts import read_identities
 
     manifest = options.data / "manifest.csv"
     if manifest.is_file():

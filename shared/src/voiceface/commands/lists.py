@@ -159,7 +159,8 @@ def _refuse_to_replace(folder: Path, lists: Sequence["TrialList"]) -> None:
 
 def _show_lists(options: argparse.Namespace) -> int:
     """Describe every list; the exit code is 1 when files are missing."""
-    from voiceface.datasets.corpus import open_corpus, read_identities
+    from voiceface.datasets.corpus import open_corpus
+    from voiceface.datasets.layouts import read_identities
     from voiceface.datasets.trials.coverage import find_missing_items
     from voiceface.datasets.trials.reading import read_trial_list
 

@@ -6,14 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from voiceface.datasets.identities import (
-    SPLITS,
-    Identity,
-    class_indices,
-    read_identity_csv,
-    read_identity_splits,
-    read_vox1_meta,
-)
+from voiceface.datasets.identities import SPLITS, Identity, class_indices
 from voiceface.datasets.layouts import (
     PUBLISHED_AUDIO_SUFFIXES,
     PUBLISHED_IMAGE_SUFFIXES,
@@ -22,6 +15,8 @@ from voiceface.datasets.layouts import (
     find_voice_root,
     find_voices,
     get_voice_folder,
+    is_manifest,
+    read_identities,
 )
 from voiceface.datasets.manifest import read_manifest
 
@@ -32,7 +27,6 @@ __all__ = [
     "corpus_from_manifest",
     "discover_corpus",
     "open_corpus",
-    "read_identities",
 ]
 
 log = logging.getLogger(__name__)
@@ -304,7 +298,7 @@ def open_corpus(
     if not base.is_dir():
         raise FileNotFoundError(f"no data folder at {base}")
     table = Path(identities) if identities is not None else base / "manifest.csv"
-    if _is_manifest(table):
+    if is_manifest(table):
         return corpus_from_manifest(
             table, split, root=voice_root if identities is None else voice_root or base
         )
@@ -320,64 +314,6 @@ def open_corpus(
         audio_suffixes=audio_suffixes,
         image_suffixes=image_suffixes,
     )
-
-
-def read_identities(
-    root: str | Path, split: str | None, table: str | Path | None = None, *, include_unused: bool = False
-) -> list[Identity]:
-    """Read who is in a split of a data folder, from the split tables or the meta table.
-
-    Args:
-        root: the data folder.
-        split: "train", "val" or "test"; None takes everybody (tables in the order train, val, test).
-        table: use this table alone instead of the usual ones.
-        include_unused: also give the rows whose Set is `none`.
-
-    Raises:
-        FileNotFoundError: no table; names the places that were looked at.
-    """
-    base = Path(root)
-    if table is not None and not _is_vox1_meta(Path(table)):
-        rows = read_identity_csv(table, include_unused=include_unused)
-        return [row for row in rows if split is None or row.split in (split, "")]
-    if table is None:
-        for folder in (base / "list_wav", base):
-            tables = [folder / f"vox1_{name}.csv" for name in SPLITS if split in (name, None)]
-            present = [place for place in tables if place.is_file()]
-            if present:
-                return [
-                    row
-                    for place in present
-                    for row in read_identity_csv(place, include_unused=include_unused)
-                ]
-    meta = base / "vox1_meta.csv" if table is None else Path(table)
-    if not meta.is_file():
-        raise FileNotFoundError(
-            "no identity table"
-            + (f" for the split {split!r}" if split else "")
-            + f" in {base}: looked for manifest.csv, "
-            f"list_wav/vox1_{split or 'train'}.csv, vox1_{split or 'train'}.csv and vox1_meta.csv"
-        )
-    named = (base / "Splits" / "identity_splits.txt", base / "identity_splits.txt")
-    splits = next((read_identity_splits(place) for place in named if place.is_file()), None)
-    everyone = read_vox1_meta(meta, splits, include_unused=include_unused)
-    return [row for row in everyone if split in (row.split, None)]
-
-
-def _is_manifest(path: Path) -> bool:
-    """Tell a manifest from the other tables by the first word of its header."""
-    return path.is_file() and _first_line(path).startswith("identity,")
-
-
-def _is_vox1_meta(path: Path) -> bool:
-    """Tell the tab-separated meta table from a split table."""
-    return path.is_file() and "\t" in _first_line(path)
-
-
-def _first_line(path: Path) -> str:
-    """The first line of a text file."""
-    with path.open("rb") as file:
-        return file.readline(4096).decode("utf-8-sig", "replace").strip()
 
 
 def _warn_incomplete(corpus: Corpus) -> Corpus:

@@ -9,8 +9,8 @@ __all__ = [
 ]
 
 SYNTHETIC_DATA_DISCLAIMER = (
-    "Trained on invented people (the synthetic population): metrics and rankings made with these weights "
-    "say nothing about real persons."
+    "Trained on a synthetic population, not on real people: metrics and rankings computed with these weights "
+    "say nothing about real people."
 )
 
 

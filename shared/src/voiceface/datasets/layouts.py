@@ -1,10 +1,16 @@
-"""Where the files of a data folder lie: published and common layouts of recordings and faces."""
+"""Published and common layouts of a data folder: roots and files of voices and faces, identity tables."""
 
 import os
 from collections.abc import Collection
 from pathlib import Path
 
-from voiceface.datasets.identities import Identity
+from voiceface.datasets.identities import (
+    SPLITS,
+    Identity,
+    read_identity_csv,
+    read_identity_splits,
+    read_vox1_meta,
+)
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -23,7 +29,9 @@ __all__ = [
     "get_voice_folder",
     "is_face_file",
     "is_inside_root",
+    "is_manifest",
     "is_voice_file",
+    "read_identities",
 ]
 
 
@@ -158,3 +166,61 @@ def is_face_file(item: str) -> bool:
 
 
 _FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
+
+
+def read_identities(
+    root: str | Path, split: str | None, table: str | Path | None = None, *, include_unused: bool = False
+) -> list[Identity]:
+    """Read who is in a split of a data folder, from the split tables or the meta table.
+
+    Args:
+        root: the data folder.
+        split: "train", "val" or "test"; None takes everybody (tables in the order train, val, test).
+        table: use this table alone instead of the usual ones.
+        include_unused: also give the rows whose Set is `none`.
+
+    Raises:
+        FileNotFoundError: no table; names the places that were looked at.
+    """
+    base = Path(root)
+    if table is not None and not _is_vox1_meta(Path(table)):
+        rows = read_identity_csv(table, include_unused=include_unused)
+        return [row for row in rows if split is None or row.split in (split, "")]
+    if table is None:
+        for folder in (base / "list_wav", base):
+            tables = [folder / f"vox1_{name}.csv" for name in SPLITS if split in (name, None)]
+            present = [place for place in tables if place.is_file()]
+            if present:
+                return [
+                    row
+                    for place in present
+                    for row in read_identity_csv(place, include_unused=include_unused)
+                ]
+    meta = base / "vox1_meta.csv" if table is None else Path(table)
+    if not meta.is_file():
+        raise FileNotFoundError(
+            "no identity table"
+            + (f" for the split {split!r}" if split else "")
+            + f" in {base}: looked for manifest.csv, "
+            f"list_wav/vox1_{split or 'train'}.csv, vox1_{split or 'train'}.csv and vox1_meta.csv"
+        )
+    named = (base / "Splits" / "identity_splits.txt", base / "identity_splits.txt")
+    splits = next((read_identity_splits(place) for place in named if place.is_file()), None)
+    everyone = read_vox1_meta(meta, splits, include_unused=include_unused)
+    return [row for row in everyone if split in (row.split, None)]
+
+
+def is_manifest(path: Path) -> bool:
+    """Tell a manifest from the other tables by the first word of its header."""
+    return path.is_file() and _first_line(path).startswith("identity,")
+
+
+def _is_vox1_meta(path: Path) -> bool:
+    """Tell the tab-separated meta table from a split table."""
+    return path.is_file() and "\t" in _first_line(path)
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a text file."""
+    with path.open("rb") as file:
+        return file.readline(4096).decode("utf-8-sig", "replace").strip()

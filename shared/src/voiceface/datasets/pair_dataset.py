@@ -170,8 +170,8 @@ class PairDataset:
         return wave.astype(np.float32, copy=kept is not None)  # what is kept must not be handed out
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the decoded files behind: a process started by spawn would get its own copy of them all."""
-        return {**self.__dict__, "_voices": {}, "_faces": {}, "kept_bytes": 0}
+        """Pickle without the decoded files: a process started by spawn would get its own copy of them all."""
+        return {**self.__dict__, "_cached_voices": {}, "_cached_faces": {}, "cached_bytes": 0}
 
     def _read_voice(self, clip: str) -> NDArray[Any]:
         """Decode a clip and check what the loader gave."""

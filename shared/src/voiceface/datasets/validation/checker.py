@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from voiceface.datasets.corpus import open_corpus, read_identities
-from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES
+from voiceface.datasets.corpus import open_corpus
+from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES, read_identities
 from voiceface.datasets.validation.report import (
     DatasetReport,
     assess,
