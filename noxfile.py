@@ -55,6 +55,7 @@ DOCUMENTATION = [
     "sphinx-copybutton>=0.5",
     "matplotlib>=3.8",
 ]
+AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
 PARALLEL = ["-n", "2", "--dist", "loadfile"]  # two test processes; `-- -n 0` runs them in one
 
 
@@ -69,7 +70,7 @@ for name, folder in FOLDERS.items():
     def test(session: nox.Session, folder: str = folder) -> None:
         """Install one package the way a user does, then run its tests."""
         one_thread_each(session)
-        session.install(f"./{folder}[test]", "pytest-xdist>=3.6")
+        session.install(f"./{folder}[test]", AUGMENTATION, "pytest-xdist>=3.6")
         session.run("pytest", folder, *PARALLEL, *session.posargs)
 
     @nox.session(name=f"build-{name}", tags=["build"])
@@ -150,7 +151,7 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Every system on the same invented people, one page: `nox -s demo`, `nox -s demo -- --pretrained`."""
+    """Run every system on the same synthetic data, one page: `nox -s demo`, `nox -s demo -- --pretrained`."""
     session.install(*[f"./{folder}" for folder in FOLDERS.values()])
     # After Ctrl-C the trainings save their states before they leave.
     session.run("voiceface", "demo", *session.posargs, interrupt_timeout=90, terminate_timeout=90)
