@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     read = time.perf_counter()
     feature = generate_features(owners, options.dimension)
     made = time.perf_counter()
-    print(f"{'published' if given else 'invented'} lists, {options.dimension} features, one thread")
+    print(f"{'published' if given else 'synthetic'} lists, {options.dimension} features, one thread")
     print(f"lists read in {read - start:.1f} s, features made in {made - read:.1f} s\n")
     wrong = measure(lists, owners, feature, reference.get("results", {}), options.repeats)
     if options.compare_methods:

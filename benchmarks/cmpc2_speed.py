@@ -1,6 +1,6 @@
 """Speed of cmpc2 on one thread: voice front end, training step, retrieval of 20,000 by 20,000.
 
-    python benchmarks/cmpc2_speed.py                      invented recordings and lists
+    python benchmarks/cmpc2_speed.py                      synthetic recordings and lists
     python benchmarks/cmpc2_speed.py --lists FOLDER       CMPC's published lists (retrieval/, vox1_meta.csv)
     python benchmarks/cmpc2_speed.py --voices FOLDER      recordings for the front end
 

@@ -1,4 +1,4 @@
-"""The list of outside files: complete in form, nothing invented, and a fetch that keeps only right files."""
+"""The list of outside files: complete in form, nothing made up, and a fetch that keeps only right files."""
 
 import dataclasses
 import hashlib

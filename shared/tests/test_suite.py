@@ -145,7 +145,7 @@ def population(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def own(population, tmp_path) -> tuple[Path, Path]:
-    """Recordings and pictures of four invented people in folders of their names."""
+    """Recordings and pictures of four synthetic identities in folders of their names."""
     rows = (population / "list_wav" / "vox1_test.csv").read_text().splitlines()[1:5]
     for row in rows:
         voice, name = row.split(",")[:2]

@@ -1,4 +1,4 @@
-"""Invented people: names, factors and splits, the same from the same seed."""
+"""Synthetic identities: names, factors and splits, the same from the same seed."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Judges of invented faces: reading, gradients, files, training, and what the bundled ones can do."""
+"""Attribute readers: predictions, gradients, files, training, and the accuracy of the bundled ones."""
 
 import numpy as np
 import pytest
@@ -165,7 +165,7 @@ def test_bundled_ones_are_small_and_learnt_from_different_people_of_no_preset():
             )
         )
         prints.append((training["seed"], fingerprint(network.state_dict())))
-        assert ranges[-1].start >= largest and "real persons" in network.metadata["disclaimer"]
+        assert ranges[-1].start >= largest and "not on real people" in network.metadata["disclaimer"]
         size = sum(2 * tensor.numel() for tensor in network.state_dict().values())
         assert size < 590_000
     assert ranges[0].stop <= ranges[1].start or ranges[1].stop <= ranges[0].start
@@ -319,7 +319,7 @@ def test_the_command_writes_a_file_that_can_be_described(tmp_path, monkeypatch, 
     shown = capsys.readouterr().out
     for words in (
         "population attribute_reader, our format",
-        "real persons",
+        "not on real people",
         "first_id=200000",
         "widths=[24, 40, 64, 96]",
         "shape      ",

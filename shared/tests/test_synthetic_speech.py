@@ -1,4 +1,4 @@
-"""Invented voices: sounds that follow from their factors, the same from the same seed."""
+"""Synthetic voices: sounds that follow from their factors, the same from the same seed."""
 
 import hashlib
 

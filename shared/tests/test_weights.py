@@ -15,7 +15,7 @@ CONFIG = {"model": {"face": {"side": 32, "widths": [4, 8]}}, "training": {"batch
 def ours(tmp_path):
     path = tmp_path / "model.safetensors"
     state = {"F.cls.weight": torch.ones(3, 5), "steps": torch.tensor(7)}
-    extra = {"names": ["a", "b", "c"], "step": 40, "disclaimer": "Trained on invented people."}
+    extra = {"names": ["a", "b", "c"], "step": 40, "disclaimer": "Trained on a synthetic population."}
     save_model(
         path, state, system="seeking_shape", kind="model", config=CONFIG, extra=extra, dtype=torch.float16
     )
@@ -42,7 +42,7 @@ def test_our_model_file_is_described(ours, capsys):
         "people     3",
     ]:
         assert words in shown
-    assert "step       40" in shown and "Trained on invented people." in shown
+    assert "step       40" in shown and "Trained on a synthetic population." in shown
     assert "face.side=32" in shown and "batch_size=8" in shown
     assert inspect_checkpoint(ours).tensors == {"F.cls.weight": ("float16", (3, 5)), "steps": ("int64", ())}
 

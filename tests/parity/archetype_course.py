@@ -46,7 +46,7 @@ MAX_TRIALS = 20_000  # of a list, at most
 
 @dataclass
 class StandInDataset:
-    """Stands for invented training people; their draws are empty."""
+    """Stands for synthetic training identities; their samples are empty."""
 
     count: int
 

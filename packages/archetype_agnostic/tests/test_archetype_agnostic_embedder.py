@@ -40,7 +40,7 @@ def test_a_run_folder_and_its_file_are_the_same_model(trained: Path, model: Embe
     assert isinstance(file, archetype_agnostic.Embedder)
     assert file.fingerprint == model.fingerprint
     assert model.identity_names is not None and len(model.identity_names) == 10
-    assert model.embedding_dim == 16 and "invented" in model.disclaimer
+    assert model.embedding_dim == 16 and "rained on a synthetic population" in model.disclaimer
     assert not model.model.training
 
 

@@ -97,7 +97,7 @@ def test_a_run_logs_every_term_and_records_its_origin(
     assert validated == ([] if kind in ("expert", "speaker") else [0, 2])
     loaded = load_checkpoint(runs[kind])
     assert loaded.kind == kind and loaded.extra["names"] == list(train_dataset.identities)
-    assert "invented people" in loaded.extra["disclaimer"] and loaded.extra["step"] == 2
+    assert "not on real people" in loaded.extra["disclaimer"] and loaded.extra["step"] == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -173,7 +173,8 @@ def test_trained_models_predict_meshes_images_and_poses(runs: dict[str, Path]) -
     supervised, cascade = (load_voice_to_mesh(runs[kind]) for kind in ("supervised", "unsupervised"))
     for model in (supervised, cascade):
         meshes = model.predict_vertices(features)
-        assert meshes.shape == (2, 3, model.face_model.num_vertices) and "invented people" in model.disclaimer
+        assert meshes.shape == (2, 3, model.face_model.num_vertices)
+        assert "not on real people" in model.disclaimer
         assert not torch.equal(meshes[0], meshes[1])
         shape, expression = (each.numpy() for each in model.predict_coefficients(features)[1:])
         corners = meshes.transpose(1, 2).numpy()
@@ -340,7 +341,7 @@ def test_a_run_cannot_resume_with_other_identities(
 ) -> None:
     go("expert", "training.max_steps=1")
     other = dataclasses.replace(train_dataset, identities=tuple(reversed(train_dataset.identities)))
-    with pytest.raises(ValueError, match="other training people"):
+    with pytest.raises(ValueError, match="training identities"):
         go("expert", "training.max_steps=1", dataset=other, resume=True)
 
 

@@ -21,7 +21,7 @@ def test_bundled_checkpoint_is_small_and_has_a_disclaimer():
     path = bundled_checkpoint()
     assert path.stat().st_size <= 3_000_000
     stored = load_model(path, system="voicestyle", kind="generator")
-    assert "invented" in stored.extra["disclaimer"] and stored.extra["step"] > 0
+    assert "not on real people" in stored.extra["disclaimer"] and stored.extra["step"] > 0
     assert stored.config["training"]["max_steps"] == stored.extra["step"]
     assert stored.state["latent_avg"].shape == (1, stored.config["generator"]["style_dim"])
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from voiceface.commandline.dispatch import dispatch
 
 COMMANDS = {
-    "demo": ("voiceface.suite.demo", "all installed systems on the same invented people, one page"),
+    "demo": ("voiceface.suite.demo", "all installed systems on the same synthetic identities, one page"),
     "report": ("voiceface.suite.report", "the same page for recordings and pictures of your own"),
     "population": (
         "voiceface.commands.population",
-        "invent people: voices, faces, meshes and the truth behind them",
+        "generate synthetic identities: voices, faces, meshes and their ground truth",
     ),
     "avspeech": ("voiceface.commands.avspeech", "make a corpus from AVSpeech's table and your own videos"),
     "check": ("voiceface.commands.check", "validate a dataset before training"),

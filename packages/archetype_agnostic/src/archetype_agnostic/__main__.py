@@ -9,7 +9,7 @@ COMMANDS = {
     "test": ("archetype_agnostic.test", "matching, verification and retrieval on evaluation lists"),
     "embed": ("archetype_agnostic.embed", "embeddings of many recordings and pictures as one table"),
     "match": ("archetype_agnostic.match", "rank pictures for a voice, or voices for a picture"),
-    "demo": ("archetype_agnostic.demo", "the whole method on invented people, ending in a report"),
+    "demo": ("archetype_agnostic.demo", "the whole method on synthetic identities, ending in a report"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The main job in one command: invent people, train, evaluate on others, write a report.
+"""The demo: generate synthetic identities, train, evaluate on others, write a report.
 
 `archetype_agnostic demo --out runs/demo_archetype_agnostic`; a stopped demo goes on where it was.
 """

@@ -79,7 +79,7 @@ def load(
 
     Args:
         weights: a file that `train` wrote (.safetensors), a run folder, or a published checkpoint
-            (.pth.tar, .pth; full models only). None: the bundled weights, trained on invented people.
+            (.pth.tar, .pth; full models only). None: the bundled weights (synthetic identities).
         device: see `voiceface.association.embedder.load_embedder`, as for what follows.
         resample: bring recordings of another rate to 16 kHz; None: as in the model's training.
         on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded; None: as in

@@ -11,7 +11,7 @@ COMMANDS = {
     "match": ("cmpc2.match", "rank pictures for a voice, or voices for a picture"),
     "nearest": ("cmpc2.nearest", "training videos of the face prototypes nearest to a voice"),
     "features": ("cmpc2.features", "store log-mel features of recordings"),
-    "demo": ("cmpc2.demo", "the whole method on invented people, ending in a report"),
+    "demo": ("cmpc2.demo", "the whole method on synthetic identities, ending in a report"),
 }
 
 

@@ -160,7 +160,7 @@ def synthetic_training_set(
         preset: name of the preset.
         config: the experiment.
         progress: show a bar.
-        workers: processes that invent; None takes every core.
+        workers: processes that generate videos; None uses every core.
         changes: of the population's settings, such as rho, seed or people.
     """
     from voiceface.synthetic.dataset import PopulationDataset

@@ -1,4 +1,4 @@
-"""The main job in one command: invent people, train without identity labels, evaluate on others, report.
+"""The demo: generate synthetic identities, train without identity labels, evaluate on others, write a report.
 
 `cmpc2 demo --out runs/demo_cmpc2`; a stopped demo goes on where it was.
 """
@@ -25,7 +25,7 @@ def build_training_steps(
 
     Args:
         out: folder for the run.
-        population: folder of the invented people.
+        population: folder of the synthetic population.
         preset, seed, device: as of `demo`.
 
     Returns:

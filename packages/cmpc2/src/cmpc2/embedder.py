@@ -122,7 +122,7 @@ def load_embedder(
 
     Args:
         weights: a file that `train` wrote (.safetensors), a run folder, or a published checkpoint (.pth.tar).
-            None or "population": the bundled weights, trained on invented people.
+            None or "population": the bundled weights, trained on synthetic identities.
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
         resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in training.
         on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded; None: as in

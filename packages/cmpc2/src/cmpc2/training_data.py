@@ -1,4 +1,4 @@
-"""What a training run learns from: videos of a corpus folder, of a training table, or invented in memory."""
+"""What a training run learns from: videos of a corpus folder, of a training table, or generated in memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +40,7 @@ def load_training_data(
     Args:
         config: the experiment.
         data: corpus folder.
-        population: preset to invent in memory instead.
+        population: preset to generate in memory instead.
         table: training table that names the videos and their order.
         splits: of the corpus folder; a split whose people judge the model takes no part.
         voice_root: recordings or stored features, if not below `data`.
@@ -65,7 +65,7 @@ def load_training_data(
         pairs.videos = exchange_images(pairs.videos, share, seed)
         return TrainingData(pairs, None, _build_disclaimer(SYNTHETIC_DATA_DISCLAIMER, share))
     if data is None:
-        raise ValueError("give a corpus folder (--data) or a preset to invent (--population)")
+        raise ValueError("give a corpus folder (--data) or a preset to generate (--population)")
     where: dict[str, Any] = {"voice_root": voice_root, "face_root": face_root or _find_video_faces(data)}
     if table:
         voices, faces = (

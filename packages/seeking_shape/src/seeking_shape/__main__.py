@@ -16,7 +16,7 @@ COMMANDS = {
     "test": ("seeking_shape.test", "matching, verification and retrieval on evaluation lists"),
     "embed": ("seeking_shape.embed", "embeddings of many recordings and pictures as one table"),
     "match": ("seeking_shape.match", "rank pictures for a voice, or voices for a picture"),
-    "demo": ("seeking_shape.demo", "the whole method on invented people, ending in a report"),
+    "demo": ("seeking_shape.demo", "the whole method on synthetic identities, ending in a report"),
 }
 
 

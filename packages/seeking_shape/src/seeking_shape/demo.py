@@ -1,4 +1,4 @@
-"""The main job in one command: invent people, train in three steps, evaluate on others, write a report.
+"""The demo: generate synthetic identities, train in three steps, evaluate on others, write a report.
 
 `seeking_shape demo --out runs/demo_seeking_shape`; a stopped demo goes on where it was.
 """

@@ -1,41 +1,37 @@
-"""The main job of a system in one go: invent people, train, evaluate on others, write a report."""
+"""The demo of a system: generate synthetic identities, train, evaluate on others, write a report."""
 
-import argparse
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.association.embedding import EmbedderLoader
+from voiceface.association.system import SystemSpec
 from voiceface.checkpoints.paths import MODEL_FILE
-from voiceface.commandline import arguments as flags
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from voiceface.association.embedder import Embedder
     from voiceface.datasets.corpus import Corpus
     from voiceface.evaluation.all_pairs import AllPairsMetric
     from voiceface.report import RetrievalExamples
 
+__all__ = ["DemoStep", "build_training_steps", "run_demo", "summary_table", "train_if_needed"]
+
 log = logging.getLogger(__name__)
 USER_MEDIA_NOTE = (
-    "Real recordings and pictures, ranked by a model that knows invented people only. This shows that real "
-    "input works; the order means nothing, and no accuracy is claimed."
+    "Real recordings and images, ranked by a model that was trained on synthetic identities only. This shows "
+    "that real input works; the order means nothing, and no accuracy is claimed."
 )
-PRESETS = ("quick", "standard")
 
 
 @dataclass(frozen=True)
 class DemoStep:
-    """One step between inventing people and evaluating.
+    """One step between generating identities and evaluating.
 
     Attributes:
-        description: what it does, for the reader; ``{people}`` becomes the number of training people.
-        run: called with the training people and the notice that their models carry. It does nothing where its
-            work is done already, and goes on where it was stopped.
+        description: what it does, for the reader; ``{identities}`` becomes the number of training identities.
+        run: called with the training identities and the disclaimer that their models carry. It does nothing
+            if its work is done already, and resumes where it was stopped.
     """
 
     description: str
@@ -43,58 +39,52 @@ class DemoStep:
 
 
 def run_demo(
+    spec: SystemSpec,
     out: Path,
-    steps: Sequence[DemoStep],
     *,
-    system: str,
-    load: EmbedderLoader,
-    runs: dict[str, Path],
-    subtitle: str,
-    identity_weights: "Callable[[Any], np.ndarray] | None" = None,
     preset: str = "quick",
     real: Path | None = None,
+    seed: int | None = None,
     workers: int | None = None,
     device: str = "cpu",
 ) -> Path:
-    """Run a whole method on a synthetic population.
+    """Train and evaluate a system on a synthetic population.
 
     Args:
-        out: folder for population, results and report; what is done there already is kept.
-        steps: of the training; the last of them leaves its model in the last of `runs`.
-        system: name of the system's package.
-        load: gives the model of a run folder.
-        runs: name -> run folder, for the report.
-        subtitle: of the report.
-        identity_weights: the system's network -> identity weights to be shown, shape (C,).
-        preset: population preset.
-        real: folder with recordings and pictures of one's own, to be ranked too.
-        workers: processes that generate the population; None takes every core.
-        device: where the networks run.
+        spec: the system.
+        out: folder for population, runs, results and report; finished parts are kept.
+        preset: population preset, and name of the configuration: "quick" or "standard".
+        real: folder with utterances and images of one's own, to be ranked as well.
+        seed: seed of the training runs; None: as in the configuration.
+        workers: processes that generate the population; None: one per core.
+        device: "cpu", "cuda" or "auto".
 
     Returns:
         The report.
     """
     from voiceface.association.data import load_split, load_trial_lists
-    from voiceface.association.evaluation import evaluate, write_evaluation
+    from voiceface.association.evaluation import evaluate, read_identity_weights, write_evaluation
     from voiceface.datasets.disclaimers import get_disclaimer
     from voiceface.synthetic.layout import build_settings
     from voiceface.synthetic.writer import write_population
 
-    def say(number: int, what: str) -> None:
-        print(f"[{number}/{len(steps) + 2}] {what}", flush=True)
-
     root = out / "population"
-    say(1, "inventing people")
+    steps, runs = build_training_steps(spec, out, root, preset=preset, seed=seed, device=device)
+
+    def print_step(number: int, description: str) -> None:
+        print(f"[{number}/{len(steps) + 2}] {description}", flush=True)
+
+    print_step(1, "generating identities")
     write_population(root, build_settings(preset), workers=workers)
-    corpus, notice = load_split(root, "train"), get_disclaimer(root)
+    corpus, disclaimer = load_split(root, "train"), get_disclaimer(root)
     for number, step in enumerate(steps, 2):
-        say(number, step.description.format(people=len(corpus)))
-        step.run(corpus, notice)
-    say(len(steps) + 2, "evaluating on people it has never met")
-    model = load(list(runs.values())[-1], device=device)
+        print_step(number, step.description.format(identities=len(corpus)))
+        step.run(corpus, disclaimer)
+    print_step(len(steps) + 2, "evaluating on unseen identities")
+    model = spec.load(list(runs.values())[-1], device=device)
     unseen = load_split(root, "test")
     lists = load_trial_lists(root, model.config.evaluation.lists, unseen)
-    found = evaluate(
+    evaluation = evaluate(
         model,
         unseen,
         lists,
@@ -107,22 +97,61 @@ def run_demo(
         out,
         model,
         unseen,
-        found,
-        system=system,
-        title="A voice finds its face",
-        subtitle=subtitle,
-        identity_weights=identity_weights(model.model) if identity_weights else None,
+        evaluation,
+        system=spec.name,
+        title=f"{spec.name} on synthetic identities",
+        subtitle=spec.subtitle,
+        identity_weights=read_identity_weights(spec, model),
         runs=runs,
-        commands=[f"python -m {system}.demo --preset {preset} --out {out.name}"],
+        commands=[f"{spec.name} demo --preset {preset} --out {out.name}"],
         galleries=[rank_user_media(model, real)] if real else [],
     )
-    print(found.results.table())
-    print(summary_table(found.all_pairs))
+    print(evaluation.results.table())
+    print(summary_table(evaluation.all_pairs))
     return report
 
 
+def build_training_steps(
+    spec: SystemSpec,
+    out: Path,
+    population: Path,
+    *,
+    preset: str = "quick",
+    seed: int | None = None,
+    device: str = "cpu",
+) -> tuple[list[DemoStep], dict[str, Path]]:
+    """Build the training steps of a system; the last step leaves its model in the last run folder.
+
+    Args:
+        spec: the system.
+        out: folder for the runs.
+        population: folder of the synthetic identities.
+        preset, seed, device: see `run_demo`.
+
+    Returns:
+        The steps, and the run folders by name.
+    """
+    if spec.training_steps:
+        steps, runs = spec.resolve("training_steps")(
+            out, population, preset=preset, seed=seed, device=device
+        )
+        return steps, runs
+    from voiceface.runtime.config import load_config
+
+    override = [] if seed is None else [f"training.seed={seed}"]
+    config = load_config(preset, spec.resolve("config"), spec.name, override)
+    run = out / "main"
+
+    def train_main(corpus: "Corpus", disclaimer: str) -> None:
+        if not (run / MODEL_FILE).is_file():
+            dataset = spec.resolve("training_set")(corpus, population, config) if spec.training_set else corpus
+            train_if_needed(spec.resolve("train"), run, config, dataset, device=device, disclaimer=disclaimer)
+
+    return [DemoStep(spec.training_description, train_main)], {"main": run}
+
+
 def train_if_needed(train: Callable[..., Path], out: Path, *arguments: Any, **options: Any) -> Path:
-    """Call a system's `train` unless it is done; a stopped run goes on.
+    """Call a system's `train` unless the run is complete; a stopped run is resumed.
 
     Args:
         train: called with `arguments`, the run folder, `resume` and `options`.
@@ -173,39 +202,3 @@ def rank_user_media(model: "Embedder", folder: Path) -> "RetrievalExamples":
     for query, ranked in answers.items():
         print(f"{query}: best of {len(ranked)} pictures is {ranked[0].name} ({ranked[0].score:+.3f})")
     return build_gallery(answers, title="Real recordings and pictures", note=USER_MEDIA_NOTE)
-
-
-def command(
-    program: str, demo: Callable[..., Path], argv: Sequence[str] | None, *, training_summary: str, out: str
-) -> int:
-    """`PROGRAM demo`.
-
-    Args:
-        program: name of the program, for its help.
-        demo: called with the folder and preset, real, seed, workers and device by name; gives the report.
-        argv: words of the command line.
-        training_summary: what it does between, such as "train in three steps", for the help.
-        out: folder unless --out names another.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"{program} demo",
-        description=f"Invent people, {training_summary}, evaluate on unseen people, write a report. "
-        "Run it again to finish a stopped demo.",
-    )
-    parser.add_argument("--out", type=Path, default=Path(out), help=f"folder (default {out})")
-    parser.add_argument("--preset", default="quick", choices=PRESETS, help="size (default quick)")
-    parser.add_argument(
-        "--real", type=Path, help="folder with recordings and pictures of your own, to rank too"
-    )
-    parser.add_argument("--seed", type=int, help="seed of the training runs")
-    parser.add_argument("--workers", type=int, help="processes that generate (default every core)")
-    flags.add_device_argument(parser)
-    args = parser.parse_args(argv)
-    if args.real and not args.real.is_dir():
-        raise FileNotFoundError(f"--real: no folder at {args.real}")
-    begin = time.monotonic()
-    report = demo(
-        args.out, preset=args.preset, real=args.real, seed=args.seed, workers=args.workers, device=args.device
-    )
-    print(f"{time.monotonic() - begin:.0f} s in all\nreport: {report}")
-    return 0

@@ -1,7 +1,6 @@
 """A trained model with its front ends: recordings and pictures in, embeddings and scores out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -11,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voiceface.association.config import AssociationConfig, DataConfig
 from voiceface.association.encoders import Encoders
+from voiceface.association.system import SystemSpec
 from voiceface.audio.loading import OnCorrupt, load_audio, repeat_to_length
 from voiceface.checkpoints.native import fingerprint, load_into, load_model
 from voiceface.checkpoints.paths import MODEL_FILE
@@ -23,78 +22,52 @@ from voiceface.images.loading import load_image
 from voiceface.runtime.config import validate_config
 from voiceface.runtime.devices import choose_device
 
+__all__ = ["BUNDLED_MODEL_DISCLAIMER", "Embedder", "encode_grouped", "load_embedder"]
+
 BUNDLED_MODEL_DISCLAIMER = (
-    "These weights were trained on invented people (the synthetic population). They show that the software "
-    "works; what they say about real voices and faces means nothing. "
-    "Train on real data before you rely on a figure."
+    "These weights were trained on a synthetic population, not on real people: they show that the software "
+    "works; their output says nothing about real voices and faces. Train on real data before you rely on a "
+    "metric."
 )
 
 
-@dataclass(frozen=True)
-class SystemSpec:
-    """What `load_weights` must know of a system.
-
-    Attributes:
-        name: of the package and of the system in weights files.
-        config_type: type of its experiments.
-        build_model: (configuration, tensors by key, names of the classes or None) -> a model that they fit,
-            into which `load_weights` copies them; raises CheckpointError where they are of no whole model.
-        read_published: path of a published checkpoint -> (tensors by key, configuration).
-        computed_keys: shell patterns of keys that are computed with the model and may be absent.
-        bundled_checkpoint: weights inside the package, such as "weights/population.safetensors".
-    """
-
-    name: str
-    config_type: type[AssociationConfig]
-    build_model: Callable[[Any, Mapping[str, Tensor], tuple[str, ...] | None], Encoders]
-    read_published: Callable[[Path], tuple[Mapping[str, Tensor], AssociationConfig]]
-    computed_keys: tuple[str, ...] = ()
-    bundled_checkpoint: str = "weights/population.safetensors"
-
-
 class Embedder:
-    """Voices and faces to embeddings that can be compared by cosine.
+    """Voices and faces to embeddings that are compared by cosine.
 
     Args:
         model: the network; put into evaluation mode.
         config: the experiment it was trained by.
-        identity_names: identity of every class, in class order, where known.
-        source: where the weights come from, for messages.
-        disclaimer: what a reader of its output must be told, or empty.
+        identity_names: training identities, where known; in class order if the model has classes.
+        source: origin of the weights, for messages.
+        disclaimer: text to show with every output, or empty.
         device: where it runs, such as "cpu" or "cuda".
 
     Attributes:
-        fingerprint: hash of weights and of everything else that decides an embedding; keys embedding caches.
+        fingerprint: hash of the weights and of the front end; keys embedding caches.
         embedding_dim: length D of an embedding.
     """
 
     def __init__(
         self,
-        model: Encoders,
-        config: AssociationConfig,
+        model: Any,
+        config: Any,
         *,
         identity_names: Sequence[str] | None = None,
         source: str = "",
         disclaimer: str = "",
         device: str | torch.device = "cpu",
     ) -> None:
-        self.model, self.config, self.source, self.disclaimer = (
-            model.eval().to(device),
-            config,
-            source,
-            disclaimer,
-        )
+        self.model = model.eval().to(device)
+        self.config = config
+        self.source = source
+        self.disclaimer = disclaimer
         self.identity_names = None if identity_names is None else tuple(identity_names)
         self.device = torch.device(device)
-        self.embedding_dim = config.model.embedding_dim
-        self.voice_batch_size, self.face_batch_size = (
-            config.evaluation.voice_batch_size,
-            config.evaluation.face_batch_size,
-        )
-        front = _frontend_signature(config)
-        self.fingerprint = fingerprint(
-            {**model.state_dict(), "front end": torch.tensor(list(front.encode()), dtype=torch.uint8)}
-        )
+        self.embedding_dim: int = config.model.embedding_dim
+        self.voice_batch_size: int = config.evaluation.voice_batch_size
+        self.face_batch_size: int = config.evaluation.face_batch_size
+        signature = torch.tensor(list(config.frontend_signature().encode()), dtype=torch.uint8)
+        self.fingerprint = fingerprint({**model.state_dict(), "front end": signature})
 
     def to(self, device: str | torch.device) -> Self:
         """Move the network to another device."""
@@ -175,23 +148,11 @@ class Embedder:
         return planes if data.channels == "bgr" else np.ascontiguousarray(planes[::-1])
 
     def _embed(self, items: Any, ndim: int, load: Any, encode: Any, batch_size: int) -> Tensor:
-        """Embed many items, or one: a path, or an array of numbers with `ndim` axes.
-
-        Items of different shapes pass the network in groups of one shape.
-        """
+        """Embed several items, or one: a path, or an array of numbers with `ndim` axes."""
         one = isinstance(items, np.ndarray) and items.ndim == ndim and items.dtype.kind in "biuf"
         if one or isinstance(items, str | Path):
             items = [items]
-        found = torch.empty(len(items), self.embedding_dim)
-        for start in range(0, len(items), batch_size):
-            groups: dict[tuple[int, ...], list[tuple[int, NDArray]]] = {}
-            for row, item in enumerate(items[start : start + batch_size], start):
-                array = load(item)
-                groups.setdefault(array.shape, []).append((row, array))
-            for group in groups.values():
-                rows = encode(torch.from_numpy(np.stack([array for _, array in group])))
-                found[[row for row, _ in group]] = rows.cpu()
-        return found
+        return encode_grouped(items, load, encode, batch_size, torch.empty(len(items), self.embedding_dim))
 
     def modality_io(self, modality: str, corpus: Corpus) -> tuple[Any, Any, int, Any]:
         """Loader, encoder, batch size and path lookup for the voices ("v") or faces ("f") of a corpus."""
@@ -205,97 +166,109 @@ class Embedder:
         return torch.nn.functional.normalize(voices, dim=1) @ torch.nn.functional.normalize(faces, dim=1).T
 
 
-def _frontend_signature(config: AssociationConfig) -> str:
-    """What decides an embedding besides the weights, for the fingerprint; later options only where chosen."""
-    data = config.data
-    words = [f"{data.clip_samples} {config.model.face.image_size} {data.resample}"]
-    words += ["salvage"] if data.corrupt_audio == "salvage" else []
-    usual = DataConfig.model_fields
-    for key in ("resize_mode", "channels", "sample_scale"):
-        value = getattr(data, key)
-        words += [f"{key}={value}"] if value != usual[key].default else []
-    return " ".join(words)
+def encode_grouped(
+    items: Sequence[Any],
+    load: Callable[[Any], NDArray],
+    encode: Callable[[Tensor], Tensor],
+    batch_size: int,
+    out: Tensor,
+) -> Tensor:
+    """Encode items in batches; items of different shapes pass the network in groups of one shape.
+
+    Args:
+        items: N items that `load` reads.
+        load: gives the network input of one item.
+        encode: network input (B, ...) -> embeddings (B, D).
+        batch_size: most items per batch.
+        out: receives the embeddings, (N, D), in the order of the items.
+
+    Returns:
+        `out`.
+    """
+    for start in range(0, len(items), batch_size):
+        groups: dict[tuple[int, ...], list[tuple[int, NDArray]]] = {}
+        for row, item in enumerate(items[start : start + batch_size], start):
+            array = load(item)
+            groups.setdefault(array.shape, []).append((row, array))
+        for group in groups.values():
+            embeddings = encode(torch.from_numpy(np.stack([array for _, array in group])))
+            out[[row for row, _ in group]] = embeddings.to(out)
+    return out
 
 
 def load_embedder(
-    system: SystemSpec,
+    spec: SystemSpec,
     weights: str | Path | None = None,
     *,
     device: str = "cpu",
     resample: bool | None = True,
     on_corrupt: OnCorrupt | None = None,
+    **published_options: Any,
 ) -> Embedder:
-    """Read a trained model.
+    """Load a trained model.
 
     Args:
-        system: whose model it is.
-        weights: a file that `train` wrote (.safetensors), a run folder, or a published checkpoint. None: the
-            bundled weights, trained on invented people.
-        device: "cpu", "cuda" or "auto" (a GPU if there is one).
-        resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in the model's
-            training.
-        on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded and logs what is
-            lost.
-            None: as in the model's training.
+        spec: the system.
+        weights, device, resample, on_corrupt: see `SystemSpec.load`.
+        published_options: options of the system's reader of published checkpoints.
 
     Raises:
-        CheckpointError: absent, damaged, or of another system.
+        CheckpointError: missing, corrupt, or of another system.
         ValueError: no such device.
     """
     device = str(choose_device(device))
-    front = {"resample": resample, "corrupt_audio": on_corrupt}
+    options = {"resample": resample, "on_corrupt": on_corrupt}
     if weights is None:
-        place = resources.files(system.name) / system.bundled_checkpoint
+        place = resources.files(spec.name) / spec.bundled_checkpoint
         if not place.is_file():
-            raise CheckpointError("this installation brings no weights: name a weights file")
+            raise CheckpointError("No bundled checkpoint is installed; pass a checkpoint with --weights.")
         with resources.as_file(place) as path:
-            return _load_native(system, path, device, front, BUNDLED_MODEL_DISCLAIMER)
+            return _load_native(spec, path, device, options, BUNDLED_MODEL_DISCLAIMER)
     path = Path(weights)
     if path.is_dir():
         path = path / MODEL_FILE
     if not path.is_file():
         raise CheckpointError(
-            f"no weights at {path}: give a .safetensors file that `{system.name} train` wrote, its run "
+            f"no checkpoint at {path}: expected a .safetensors file that `{spec.name} train` wrote, its run "
             "folder, or a published checkpoint"
         )
     if path.suffix == ".safetensors":
-        return _load_native(system, path, device, front)
-    state, config = system.read_published(path)
-    model = _with_weights(system, config, state, None, path)
-    return Embedder(model, _override_frontend(config, front), source=path.name, device=device)
+        return _load_native(spec, path, device, options)
+    state, config = spec.resolve("read_published")(path, **published_options)
+    model = _build_with_weights(spec, config, state, None, path)
+    embedder: Embedder = spec.resolve("embedder")(
+        model, config.with_input_options(**options), source=path.name, device=device
+    )
+    return embedder
 
 
 def _load_native(
-    system: SystemSpec, path: Path, device: str, frontend_options: dict[str, Any], disclaimer: str = ""
+    spec: SystemSpec, path: Path, device: str, options: dict[str, Any], disclaimer: str = ""
 ) -> Embedder:
-    """A model from a file of ours."""
-    loaded = load_model(path, system=system.name, kind="model")
-    config = validate_config(loaded.config, system.config_type, f"configuration in {path}")
+    """Load a checkpoint of this library."""
+    loaded = load_model(path, system=spec.name, kind="model")
+    config = validate_config(loaded.config, spec.resolve("config"), f"configuration in {path}")
     names = loaded.extra.get("names")
-    return Embedder(
-        _with_weights(system, config, loaded.state, None if names is None else tuple(names), path),
-        _override_frontend(config, frontend_options),
+    model = _build_with_weights(spec, config, loaded.state, None if names is None else tuple(names), path)
+    embedder: Embedder = spec.resolve("embedder")(
+        model,
+        config.with_input_options(**options),
         identity_names=names,
         source=path.name,
         disclaimer=loaded.extra.get("disclaimer") or disclaimer,
         device=device,
     )
+    return embedder
 
 
-def _with_weights(
-    system: SystemSpec,
-    config: AssociationConfig,
+def _build_with_weights(
+    spec: SystemSpec,
+    config: Any,
     state: Mapping[str, Tensor],
     identity_names: tuple[str, ...] | None,
     path: Path,
 ) -> Encoders:
-    """A model with the weights of a file."""
-    model = system.build_model(config, state, identity_names)
-    load_into(model, state, ignore=system.computed_keys, source=str(path))
+    """Build a model with the weights of a file."""
+    model: Encoders = spec.resolve("build_model")(config, state, identity_names)
+    load_into(model, state, ignore=spec.computed_keys, source=str(path))
     return model
-
-
-def _override_frontend(config: AssociationConfig, frontend_options: dict[str, Any]) -> AssociationConfig:
-    """The configuration with what is asked for recordings; None leaves a value as it is."""
-    asked = {key: value for key, value in frontend_options.items() if value is not None}
-    return config.model_copy(update={"data": config.data.model_copy(update=asked)})

@@ -43,7 +43,7 @@ class TrainingData(NamedTuple):
     """Who a run learns from.
 
     Attributes:
-        dataset: on the disk, or invented in memory.
+        dataset: on disk, or generated in memory.
         validation: people and list that judge the model, where the configuration validates.
         disclaimer: what readers of the model must be told, or empty.
     """
@@ -161,7 +161,7 @@ def load_training_data(
     Args:
         args: parsed flags.
         config: the experiment.
-        sample_options: what draws of an invented population hold besides, such as ``views=2``; for people on
+        sample_options: what draws of a synthetic population hold besides, such as ``views=2``; for people on
             the disk `training_dataset` is told.
 
     Raises:

@@ -40,7 +40,7 @@ def add_data_source_arguments(parser: argparse.ArgumentParser, data: str = CORPU
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help=data)
     source.add_argument(
-        "--population", metavar="PRESET", help="invent the people of this preset in memory instead"
+        "--population", metavar="PRESET", help="generate the identities of this preset in memory instead"
     )
 
 

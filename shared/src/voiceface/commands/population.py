@@ -20,8 +20,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface population`."""
     parser = argparse.ArgumentParser(
         prog="voiceface population",
-        description="Invent a population with voices and faces and write it as files. Running the same "
-        "command again finishes an interrupted run. Everything in it is synthetic: no real person is in it.",
+        description="Generate a synthetic population with voices and faces and write it as files. Run the "
+        "same command again to finish an interrupted run. Everything is synthetic: no real person is in it.",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder of the tree")
     parser.add_argument(

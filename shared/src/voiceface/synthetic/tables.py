@@ -110,7 +110,7 @@ def write_population_file(root: Path, settings: "PopulationSettings", population
     files = {name: sum(path.is_file() for path in (root / name).rglob("*")) for name in folders}
     summary = {
         "complete": True,
-        "disclaimer": "Synthetic population: invented voices and faces, no real person.",
+        "disclaimer": "Synthetic population: generated voices and faces, no real people.",
         "settings": asdict(settings),
         "factors": list(FACTORS),
         "coupling": people.coupling.tolist(),

@@ -37,9 +37,8 @@ __all__ = [
 
 Array = NDArray[Any]
 DISCLAIMER = (
-    "Synthetic population: the head is defined by formulas and the identities are invented people; nothing "
-    "here "
-    "says anything about a real person."
+    "Synthetic population: the head is defined by formulas and the identities are synthetic; results say "
+    "nothing about real people."
 )
 IMAGE_SIZE = 120.0
 HEAD_PAIR_NAMES = {"oicd": "OICD", "forehead": "FR", "cheek": "CR", "ear": "ER", "midline": "MR"}

@@ -34,9 +34,8 @@ IMAGE_SIZE = 64
 MIN_IMAGE_SIZE = 32
 MIN_READABLE_R2 = 0.25  # least R squared on unseen identities of a shape coefficient that counts as readable
 READER_DISCLAIMER = (
-    "Trained on synthetic identities (the synthetic population): what it reads from an image says "
-    "nothing about "
-    "real persons."
+    "Trained on a synthetic population, not on real people: attributes that it predicts say nothing about "
+    "real people."
 )
 _NUM_FACTORS, _NUM_SHAPE = len(FACTORS), len(SHAPE_NAMES)
 
