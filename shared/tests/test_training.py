@@ -250,12 +250,12 @@ def test_other_configuration_is_refused_and_keys_named(tmp_path):
     out = tmp_path / "run"
     in_child(die_at_step, out, False, 3)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(RunError, match=r"(?s)section\.a: 1 there, 2 now\n  zeal: 'absent' there, 3 now"):
+    with pytest.raises(RunError, match=r"(?s)section\.a: 1 in the run, 2 given\n  zeal: 'missing' in the run, 3 given"):
         train(out, resume=True, section={"a": 2}, zeal=3)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     early = tmp_path / "early"
     in_child(die_at_step, early, False, 0)  # no state yet: config.yaml speaks
-    with pytest.raises(RunError, match=r"lr: 0\.1 there, 0\.2 now"):
+    with pytest.raises(RunError, match=r"lr: 0\.1 in the run, 0\.2 given"):
         train(early, resume=True, lr=0.2)
 
 
@@ -286,9 +286,9 @@ def test_resuming_with_more_steps_trains_longer_and_equals_a_run_of_that_length(
 
 def test_resuming_with_fewer_steps_or_another_key_is_refused(tmp_path):
     train_steps(tmp_path / "run", 4)
-    with pytest.raises(RunError, match=r"training\.max_steps: 4 there, 3 now"):
+    with pytest.raises(RunError, match=r"training\.max_steps: 4 in the run, 3 given"):
         train_steps(tmp_path / "run", 3, resume=True)
-    with pytest.raises(RunError, match=r"(?s)training\.lr: 'absent' there, 1 now\nUse the same") as caught:
+    with pytest.raises(RunError, match=r"(?s)training\.lr: 'missing' in the run, 1 given\nUse the same") as caught:
         train_steps(tmp_path / "run", 9, resume=True, lr=1)
     assert "max_steps: 4" not in str(caught.value)
 
@@ -326,7 +326,7 @@ def test_full_disk_is_told_and_harmless(whole, tmp_path, monkeypatch):
             monkeypatch.setattr(atomic.os, "fsync", full)
 
     with pytest.raises(
-        OSError, match=r"after step 5 failed.*No space left.*saved before is whole.*--resume"
+        OSError, match=r"after step 5 failed.*No space left.*last saved state is intact.*--resume"
     ) as told:
         train(out, hook=fill)
     assert told.value.errno == errno.ENOSPC

@@ -220,5 +220,5 @@ def test_other_people_are_no_resumption(
     before = (out / "model.safetensors").read_bytes()
     shutil.rmtree(clip.parents[1])
     assert train(out, *words, "--resume", data=data) == 1
-    says(capsys.readouterr().err, out, "other training people", "these 9", "--out")
+    says(capsys.readouterr().err, out, "training identities (or their order) differ", "9 identities", "--out")
     assert (out / "model.safetensors").read_bytes() == before

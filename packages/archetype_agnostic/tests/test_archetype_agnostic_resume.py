@@ -122,12 +122,12 @@ def test_loader_processes_change_nothing(trial: InterruptibleRun, tmp_path: Path
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("optimiser.lr=0.5", "optimiser.lr: 0.01 there, 0.5 now"),
+        ("optimiser.lr=0.5", "optimiser.lr: 0.01 in the run, 0.5 given"),
         (
             "equilibrium.hit_counting=last_window",
-            "equilibrium.hit_counting: 'always' there, 'last_window' now",
+            "equilibrium.hit_counting: 'always' in the run, 'last_window' given",
         ),
-        ("regauging.start_step=4", "regauging.start_step: 3 there, 4 now"),
+        ("regauging.start_step=4", "regauging.start_step: 3 in the run, 4 given"),
     ],
 )
 def test_another_configuration_is_no_resumption(

@@ -124,7 +124,7 @@ def test_other_videos_cannot_go_on_with_a_run(
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     words = ["--resume", "training.max_steps=6", "training.checkpoint_interval=2"]
-    assert "begun with other training people" in said_by(train, capsys, *words, out=tmp_path / "run")
+    assert "training identities (or their order) differ" in said_by(train, capsys, *words, out=tmp_path / "run")
 
 
 # kills

@@ -102,7 +102,7 @@ def test_a_run_goes_on_with_the_people_it_began_with_only(
     first, *rows = table.read_bytes().splitlines(keepends=True)
     table.write_bytes(first + b"".join(reversed(rows)))
     assert train(out, "--resume", length, data=root) == 1
-    assert "other training people" in capsys.readouterr().err
+    assert "training identities (or their order) differ" in capsys.readouterr().err
 
 
 def test_any_corpus_by_a_manifest_is_trained_on_and_tested(

@@ -90,7 +90,7 @@ def test_another_configuration_is_no_resumption(trial: InterruptibleRun, capsys:
     before = run_outcome(trial.reference_run)
     assert trial.train(trial.reference_run, "--resume", "optimiser.lr=0.5") == 1
     message = capsys.readouterr().err
-    assert "optimiser.lr: 0.01 there, 0.5 now" in message and "choose a new --out" in message
+    assert "optimiser.lr: 0.01 in the run, 0.5 given" in message and "choose a new --out" in message
     assert run_outcome(trial.reference_run) == before
 
 

@@ -146,7 +146,7 @@ def test_resume_with_changed_inputs_names_the_change(whole, generate, tmp_path, 
         return capsys.readouterr().err
 
     assert_mentions(
-        refused("guidance.lr=0.5", "seed=4"), "guidance.lr: 0.01 there, 0.5 now", "seed: 0 there, 4 now", out
+        refused("guidance.lr=0.5", "seed=4"), "guidance.lr: 0.01 in the run, 0.5 given", "seed: 0 in the run, 4 given", out
     )
     assert_mentions(refused("--exclude", "person1"), "exclude", "person1")
     changed = shutil.copytree(faces, tmp_path / "faces")

@@ -1,4 +1,4 @@
-"""Learning rates as plain functions of the iteration, so that a resumed run needs no schedule state."""
+"""Learning-rate schedules as functions of the iteration, so that a resumed run needs no schedule state."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+__all__ = ["cosine_warmup", "cosine_warmup_cycles", "set_learning_rate", "step_decay"]
+
 
 def step_decay(lr: float, milestones: Sequence[int], factor: float) -> Callable[[int], float]:
-    """Constant pieces: after the step of iteration ``milestones[i]`` the rate is ``lr * factor**(i + 1)``.
+    """Piecewise constant schedule: after iteration ``milestones[i]`` the rate is ``lr * factor**(i + 1)``.
 
     Args:
-        lr: rate at the start, above 0.
-        milestones: iterations counted from 0, ascending; the step of that iteration still uses the old rate.
-        factor: what each milestone multiplies the rate by.
+        lr: initial learning rate, above 0.
+        milestones: iterations counted from 0, ascending; a milestone itself still uses the old rate.
+        factor: multiplies the rate at each milestone.
 
     Returns:
         Iteration (from 0) -> rate of its step.
@@ -24,21 +26,20 @@ def step_decay(lr: float, milestones: Sequence[int], factor: float) -> Callable[
         ValueError: the milestones do not ascend.
     """
     if any(later <= earlier for earlier, later in pairwise(milestones)):
-        raise ValueError(f"learning rate milestones {list(milestones)} do not ascend")
+        raise ValueError(f"learning-rate milestones {list(milestones)} do not ascend")
     return lambda iteration: lr * factor ** sum(milestone < iteration for milestone in milestones)
 
 
 def cosine_warmup(
     lr: float, max_steps: int, warmup_steps: int = 0, final_lr: float = 0.0
 ) -> Callable[[int], float]:
-    """Rate that rises linearly and then falls along half a cosine.
+    """Linear warm-up followed by half a cosine.
 
     Args:
-        lr: the highest rate, reached in iteration `warmup_steps`.
-        max_steps: iterations of the run; iteration ``max_steps`` (one past the last) would have the rate
-            `final`.
-        warmup_steps: iterations of the rise; the first one uses ``lr / (warmup + 1)``.
-        final_lr: rate at the end.
+        lr: peak learning rate, reached in iteration `warmup_steps`.
+        max_steps: iterations of the run; iteration `max_steps`, one past the last, would have `final_lr`.
+        warmup_steps: iterations of the warm-up; the first one uses ``lr / (warmup_steps + 1)``.
+        final_lr: learning rate at the end.
 
     Returns:
         Iteration (from 0) -> rate of its step.
@@ -55,8 +56,8 @@ def cosine_warmup(
     def rate(iteration: int) -> float:
         if iteration < warmup_steps:
             return lr * (iteration + 1) / (warmup_steps + 1)
-        done = min(1.0, (iteration - warmup_steps) / (max_steps - warmup_steps))
-        return final_lr + (lr - final_lr) * (1 + math.cos(math.pi * done)) / 2
+        progress = min(1.0, (iteration - warmup_steps) / (max_steps - warmup_steps))
+        return final_lr + (lr - final_lr) * (1 + math.cos(math.pi * progress)) / 2
 
     return rate
 
@@ -64,36 +65,36 @@ def cosine_warmup(
 def cosine_warmup_cycles(
     max_lr: float, min_lr: float, cycle_steps: int, warmup_steps: int
 ) -> Callable[[int], float]:
-    """Linear rise and half a cosine, repeated, as published for CMPC.
+    """Repeated cycles of linear warm-up and half a cosine, as published for CMPC.
 
     Step `cycle_steps` is step 0 of the next, identical cycle.
 
     Args:
-        max_lr: rate at step `warmup_steps`.
-        min_lr: rate at step 0 and, almost, at the end of a cycle.
+        max_lr: learning rate at step `warmup_steps`.
+        min_lr: learning rate at step 0; the end of a cycle approaches it.
         cycle_steps: steps of one cycle.
-        warmup_steps: steps of the rise, fewer than `cycle_steps`.
+        warmup_steps: steps of the warm-up, fewer than `cycle_steps`.
 
     Returns:
-        Step (from 0) -> rate.
+        Step (from 0) -> learning rate.
 
     Raises:
-        ValueError: the rise does not end before the cycle.
+        ValueError: the warm-up does not end before the cycle.
     """
     if not 0 <= warmup_steps < cycle_steps:
         raise ValueError(f"a warm-up of {warmup_steps} steps does not fit into a cycle of {cycle_steps}")
 
     def rate(step: int) -> float:
-        place = step % cycle_steps
-        if place < warmup_steps:
-            return min_lr + (max_lr - min_lr) * place / warmup_steps
-        done = (place - warmup_steps) / (cycle_steps - warmup_steps)
-        return min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2
+        position = step % cycle_steps
+        if position < warmup_steps:
+            return min_lr + (max_lr - min_lr) * position / warmup_steps
+        progress = (position - warmup_steps) / (cycle_steps - warmup_steps)
+        return min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
     return rate
 
 
 def set_learning_rate(optimiser: "Optimizer", lr: float) -> None:
-    """Give every parameter group of an optimiser the rate `lr`, times its own ``lr_scale`` if it has one."""
+    """Set the learning rate of every parameter group to `lr` times the group's ``lr_scale`` (default: 1)."""
     for group in optimiser.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)

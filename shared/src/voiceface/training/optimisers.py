@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from voiceface.training.settings import OptimiserConfig, ScheduleConfig
 
+__all__ = ["build_lr_schedule", "build_optimiser"]
+
 
 def build_optimiser(
     config: "OptimiserConfig", groups: "Iterable[Mapping[str, Any]]"
@@ -17,27 +19,27 @@ def build_optimiser(
     """Build the configured optimiser; weight decay applies to every parameter, as published.
 
     Args:
-        config: method and its settings.
+        config: method and its hyperparameters.
         groups: parameter groups, as `torch.optim` takes them.
     """
     import torch
 
-    given = [dict(group) for group in groups]
+    parameter_groups = [dict(group) for group in groups]
     common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.method == "sgd":
-        return torch.optim.SGD(given, momentum=config.momentum, nesterov=config.nesterov, **common)
+        return torch.optim.SGD(parameter_groups, momentum=config.momentum, nesterov=config.nesterov, **common)
     if config.method == "adagrad":
-        return torch.optim.Adagrad(given, **common)
-    kind = torch.optim.AdamW if config.method == "adamw" else torch.optim.Adam
-    return kind(given, betas=config.betas, **common)
+        return torch.optim.Adagrad(parameter_groups, **common)
+    adam = torch.optim.AdamW if config.method == "adamw" else torch.optim.Adam
+    return adam(parameter_groups, betas=config.betas, **common)
 
 
 def build_lr_schedule(schedule: "ScheduleConfig", lr: float, steps: int) -> Callable[[int], float]:
     """Build the learning-rate schedule: iteration (from 0) -> learning rate of its step.
 
     Args:
-        schedule: kind and its settings.
-        lr: the optimiser's rate, above 0.
+        schedule: kind and its hyperparameters.
+        lr: the optimiser's learning rate, above 0.
         steps: iterations of the run.
     """
     if schedule.kind == "cosine":

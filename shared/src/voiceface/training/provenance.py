@@ -7,37 +7,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from voiceface.training.run import Run
 
+__all__ = ["record_provenance", "require_same_identities"]
+
 
 def record_provenance(
     run: "Run", identity_names: Sequence[str], initial_weights: object = None
 ) -> dict[str, str]:
-    """Note what a run begins with; a resumed run keeps what it began with.
+    """Record the identities and initial files of a run; a resumed run keeps its first record.
 
     Args:
-        run: receives "source" and "people" as values.
-        identity_names: names of the training people, in class order.
-        initial_weights: the system's dataclass of files that a run starts from; None: no files.
+        run: stores "source" and "identities" in its values.
+        identity_names: names of the training identities, in class order.
+        initial_weights: the system's dataclass of initial files (default: none).
 
     Returns:
-        Field of `initial_weights` -> name of its file, as the run began.
+        Field of `initial_weights` -> name of its file at the start of the run.
 
     Raises:
-        ValueError: as `require_same_identities`.
+        ValueError: see `require_same_identities`.
     """
     require_same_identities(run, identity_names)
-    named = vars(initial_weights) if initial_weights is not None else {}
-    return run.values.setdefault("source", {key: path.name for key, path in named.items() if path})
+    files = vars(initial_weights) if initial_weights is not None else {}
+    return run.values.setdefault("source", {key: path.name for key, path in files.items() if path})
 
 
 def require_same_identities(run: "Run", identity_names: Sequence[str]) -> None:
-    """Refuse to go on with other people than the run began with: classes are numbered by their order.
+    """Check that a resumed run has its first identities in the same order, which numbers the classes.
 
     Raises:
-        ValueError: a resumed run, and other people or another order of them.
+        ValueError: the identities of a resumed run, or their order, differ.
     """
     digest = hashlib.sha256("\n".join(identity_names).encode()).hexdigest()
-    if run.values.setdefault("people", digest) != digest:
+    if run.values.setdefault("identities", digest) != digest:
         raise ValueError(
-            f"{run.out} was begun with other training people or another order of them, and cannot go on with "
-            f"these {len(identity_names)}: give the same --data, or another --out folder"
+            f"Cannot resume {run.out}: its training identities (or their order) differ from the "
+            f"{len(identity_names)} identities given. Use the same --data, or choose a new --out folder."
         )

@@ -1,4 +1,4 @@
-"""The folder of a run: may it be used, what does it hold, is it the same run, what a failed save means."""
+"""Run directory: checks before use, configuration, resume state, explanation of failed writes."""
 
 import json
 import logging
@@ -12,41 +12,51 @@ import yaml
 from voiceface.io.atomic import write_text
 
 CONFIG_FILE = "config.yaml"
-
 STATE_FILE = "state.safetensors"
-
 LOG_FILE = "log.jsonl"
-
-FILES_BEFORE_FIRST_STEP = {CONFIG_FILE, LOG_FILE, "tensorboard"}  # what a run makes before its first step
+FILES_BEFORE_FIRST_STEP = {CONFIG_FILE, LOG_FILE, "tensorboard"}  # what a run writes before its first step
 
 logger = logging.getLogger(__name__)
 
+__all__ = [
+    "CONFIG_FILE",
+    "LOG_FILE",
+    "STATE_FILE",
+    "RunError",
+    "check_run_directory",
+    "config_differences",
+    "explain_write_errors",
+    "load_resume_state",
+    "prepare_run_directory",
+    "to_json_values",
+]
+
 
 class RunError(ValueError):
-    """A run cannot begin or go on; the message says what to do."""
+    """A run cannot start or resume; the message states the remedy."""
 
 
 def check_run_directory(out: Path, resume: bool) -> None:
-    """Refuse to resume from nowhere and to write among other files.
+    """Check that a directory exists if a run resumes in it, and that it is empty otherwise.
 
-    A folder in which a run failed before its first step (unreadable data, weights that do not fit) counts as
+    A directory in which a run failed before its first step (unreadable data, incompatible weights) counts as
     empty.
 
     Raises:
-        RunError: `resume` and no such folder, or not `resume` and something is in it.
+        RunError: `resume` without a directory, or a directory that is not empty without `resume`.
     """
     if resume and not out.is_dir():
-        raise RunError(f"nothing to resume: {out} does not exist; check the path or leave out --resume")
+        raise RunError(f"nothing to resume: {out} does not exist; check the path, or omit --resume")
     others = sorted(item.name for item in out.iterdir()) if out.exists() else []
     if others and not resume and not _has_no_steps(out, others):
         raise RunError(
-            f"{out} is not empty ({', '.join(others[:4])}): give --resume to go on with the run in it, "
-            "or another --out folder"
+            f"{out} is not empty ({', '.join(others[:4])}): give --resume to resume the run in it, "
+            "or choose another --out folder"
         )
 
 
 def prepare_run_directory(out: Path, config: dict[str, Any]) -> None:
-    """Remove incomplete files of a killed run and write the configuration, which may now train longer."""
+    """Remove incomplete files of a killed run, and write the configuration (max_steps may have grown)."""
     for leftover in out.rglob(".*.part*"):
         leftover.unlink(missing_ok=True)
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
@@ -56,19 +66,19 @@ def prepare_run_directory(out: Path, config: dict[str, Any]) -> None:
 
 
 def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | None:
-    """The latest resume state of the run in a folder, after comparing what the run is.
+    """Load the latest resume state of a run, after comparing the run's configuration with the given one.
 
     Args:
-        out: the folder.
-        run_key: what must be the same: ``config`` (as `plain` gives it), ``system``, ``seed``.
+        out: run directory.
+        run_key: values that must be equal: ``config`` (as `to_json_values` returns it), ``system``, ``seed``.
 
     Returns:
-        The state, or None when the run was stopped before its first save (it begins anew then).
+        The state, or None if the run was stopped before its first save (it starts at step 0).
 
     Raises:
         RunError: configuration (other than a larger `training.max_steps`), system or seed differ; all
             differing keys are named.
-        CheckpointError: the state file is damaged.
+        CheckpointError: the state file is corrupt.
     """
     from voiceface.checkpoints.native import load_state
 
@@ -94,50 +104,51 @@ def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | No
 
 
 def config_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One line for each dotted key whose value differs between two nested dicts.
+    """List the dotted keys whose values differ between two nested dicts, one line per key.
 
-    Keys inside ``config`` are named as the user writes them, without that word.
+    Keys inside ``config`` are named as the user writes them, without this prefix.
     """
     old, new = _flatten(before), _flatten(now)
     return [
-        f"{key.removeprefix('config.')}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
+        f"{key.removeprefix('config.')}: {old.get(key, 'missing')!r} in the run, "
+        f"{new.get(key, 'missing')!r} given"
         for key in sorted(old.keys() | new.keys())
         if (key in old) != (key in new) or old.get(key) != new.get(key)
     ]
 
 
 def to_json_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as JSON gives it back (tuples are lists), so that comparing is fair."""
+    """Convert a configuration to the values that JSON returns (tuples become lists), for comparisons."""
     return json.loads(json.dumps(dict(config)))
 
 
 @contextmanager
 def explain_write_errors(path: Path, step: int, state_path: Path) -> Iterator[None]:
-    """Tell the user what a failed write means for the run.
+    """Extend the message of a failed write by its consequence for the run and the remedy.
 
     Args:
-        path: what is being written.
+        path: file that is being written.
         step: completed steps.
-        state_path: the resume state, for whether there is one.
+        state_path: the resume state, which may exist.
 
     Raises:
-        OSError: with the same number as the one it came from.
+        OSError: with the same error number as the original one.
     """
     try:
         yield
     except OSError as error:
-        kept = "the state saved before is whole" if state_path.exists() else "no state was saved before"
+        kept = "the last saved state is intact" if state_path.exists() else "no state had been saved yet"
         reason = str(error.strerror or error).removeprefix(f"could not write {path}: ")
         raise OSError(
             error.errno,
             f"writing after step {step} failed: {reason}. Nothing was overwritten, {kept}; "
-            "make room and start again with --resume",
+            "free disk space and restart with --resume",
             str(path),
         ) from error
 
 
 def _has_no_steps(out: Path, names: list[str]) -> bool:
-    """Whether a folder holds only what a run makes before its first step."""
+    """Whether a directory holds only the files that a run writes before its first step."""
     log = out / LOG_FILE
     return (
         CONFIG_FILE in names
@@ -147,14 +158,14 @@ def _has_no_steps(out: Path, names: list[str]) -> bool:
 
 
 def _longer_training(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The stored configuration with the new `training.max_steps` if that is larger; None otherwise."""
+    """The stored configuration with the new `training.max_steps` if it is larger, otherwise None."""
     old, new = before.get("training"), now.get("training")
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         return None
-    steps, wanted = old.get("max_steps"), new.get("max_steps")
-    if not (isinstance(steps, int) and isinstance(wanted, int) and wanted > steps):
+    old_steps, new_steps = old.get("max_steps"), new.get("max_steps")
+    if not (isinstance(old_steps, int) and isinstance(new_steps, int) and new_steps > old_steps):
         return None
-    return {**before, "training": {**old, "max_steps": wanted}}
+    return {**before, "training": {**old, "max_steps": new_steps}}
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Training batches that depend on seed and step only, never on workers, processes or interruptions."""
+"""Training batches that depend on seed and step only, not on workers, processes or interruptions."""
 
 import signal
 import sys
@@ -10,16 +10,18 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, default_collate
 
+__all__ = ["RandomAccessDataset", "batches", "batches_per_epoch"]
+
 ORDER_STREAM, ITEM_STREAM = 0, 1  # the two uses of a seed
 
 
 class RandomAccessDataset(Protocol):
-    """A dataset whose items are drawn with a generator, such as one random picture and clip of a person."""
+    """Dataset with random items, such as one random image and clip of an identity."""
 
     def __len__(self) -> int: ...
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Item `index` in one of its random forms."""
+        """Sample item `index` with the generator."""
         ...
 
 
@@ -37,46 +39,45 @@ def batches(
     collate: Callable[[list[Any]], Any] = default_collate,
     pin_memory: bool = False,
 ) -> Iterator[Any]:
-    """Batches `start_step` to ``max_steps - 1`` of a run, epochs shuffled one after the other.
+    """Yield batches `start_step` to ``max_steps - 1`` of a run of shuffled epochs.
 
-    Epoch e holds every item at most once, in an order drawn from (seed, e); its item k is drawn from
-    (seed, e, k). So batch t is the same whatever `start_step`, `num_workers` and `world_size` are.
+    Epoch e has every item at most once, in an order determined by (seed, e); the generator of its item k is
+    seeded with (seed, e, k). Batch t is independent of `start_step`, `num_workers` and `world_size`.
 
     Args:
-        dataset: has a length and ``draw(index, rng)``; copied to the workers, if there are any.
+        dataset: has a length and ``sample(index, rng)``; copied to the workers, if there are any.
         batch_size: rows of the global batch, all distinct items.
         seed: not negative.
-        start_step: first batch to give; a run that goes on passes its completed steps.
-        max_steps: number of batches in the whole run, those before `start_step` included.
-        num_workers: processes that draw ahead; 0 draws in this process.
+        start_step: first batch; a resumed run passes its completed steps.
+        max_steps: number of batches of the whole run, including those before `start_step`.
+        num_workers: processes that load ahead; 0 loads in this process.
         rank: this process takes rows ``[rank * b, (rank + 1) * b)`` with ``b = batch_size / world_size``.
         world_size: processes that share each batch.
-        drop_last: an epoch ends with its last full batch (as published). Else its last batch may be smaller.
-        collate: makes a batch of a list of items.
+        drop_last: drop the last incomplete batch of an epoch (as published).
+        collate: combines a list of items into a batch.
         pin_memory: page-locked memory for faster copies to a GPU.
 
     Raises:
-        ValueError: too few items for one batch, or a batch that cannot be shared equally.
+        ValueError: too few items for one batch, or `world_size` does not divide `batch_size`.
     """
     _check_batch_size(dataset, batch_size, world_size, drop_last)
-    share = batch_size // world_size
+    local_size = batch_size // world_size
+    global_keys = _batch_keys(len(dataset), batch_size, seed, start_step, drop_last)
     keys = (
-        batch[rank * share : (rank + 1) * share]
-        for batch in islice(
-            _batch_keys(len(dataset), batch_size, seed, start_step, drop_last), max(0, max_steps - start_step)
-        )
+        batch[rank * local_size : (rank + 1) * local_size]
+        for batch in islice(global_keys, max(0, max_steps - start_step))
     )
-    drawn = _SampledDataset(dataset, seed)
+    sampled = _SampledDataset(dataset, seed)
     if num_workers == 0:
-        return (collate([drawn[key] for key in batch]) for batch in keys)
+        return (collate([sampled[key] for key in batch]) for batch in keys)
     loader: DataLoader = DataLoader(
-        drawn,  # type: ignore[arg-type]
+        sampled,  # type: ignore[arg-type]
         batch_sampler=keys,  # type: ignore[arg-type]
         num_workers=num_workers,
         collate_fn=collate,
         worker_init_fn=_init_worker,
         pin_memory=pin_memory,
-        generator=torch.Generator(),  # else the loader would draw from the run's own random state
+        generator=torch.Generator(),  # otherwise the loader would use the run's random state
     )
     return iter(loader)
 
@@ -89,7 +90,7 @@ def batches_per_epoch(num_items: int, batch_size: int, drop_last: bool = True) -
 def _check_batch_size(
     dataset: RandomAccessDataset, batch_size: int, world_size: int, drop_last: bool
 ) -> None:
-    """Refuse what cannot be cut into batches."""
+    """Check that the dataset fills a batch and that the processes can share it."""
     if batch_size < 1 or batch_size % world_size:
         raise ValueError(
             f"a batch of {batch_size} cannot be shared equally by {world_size} processes; "
@@ -107,19 +108,19 @@ def _check_batch_size(
 def _batch_keys(
     num_items: int, batch_size: int, seed: int, start_step: int, drop_last: bool
 ) -> Iterator[Sequence[tuple[int, int]]]:
-    """(epoch, index) pairs of every global batch from `start_step` on, without end."""
+    """Yield the (epoch, index) pairs of every global batch from `start_step` on, endlessly."""
     per_epoch = batches_per_epoch(num_items, batch_size, drop_last)
     step = start_step
     while True:
         epoch = step // per_epoch
         order = np.random.default_rng([seed, ORDER_STREAM, epoch]).permutation(num_items).tolist()
-        for place in range(step % per_epoch, per_epoch):
-            yield [(epoch, index) for index in order[place * batch_size : (place + 1) * batch_size]]
+        for position in range(step % per_epoch, per_epoch):
+            yield [(epoch, index) for index in order[position * batch_size : (position + 1) * batch_size]]
         step = (epoch + 1) * per_epoch
 
 
 class _SampledDataset:
-    """Item access by (epoch, index); importable, so that it can travel to workers."""
+    """Item access by (epoch, index); a class of its own so that it can be pickled for workers."""
 
     def __init__(self, dataset: RandomAccessDataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
@@ -130,7 +131,7 @@ class _SampledDataset:
 
 
 def _init_worker(worker: int) -> None:
-    """Leave Ctrl-C to the parent, which finishes its step first, and draw with one thread per worker."""
+    """Ignore Ctrl-C, which the parent handles at the end of its step, and limit OpenCV to one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(0)

@@ -1,10 +1,12 @@
-"""Configuration of optimisers and learning-rate schedules, and bounded number types."""
+"""Configuration of optimisers and learning-rate schedules, bounded number types, settings of a run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from voiceface.runtime.config import Config
+
+__all__ = ["NonNegative", "OptimiserConfig", "Positive", "ScheduleConfig", "Share", "TrainingSettings"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -12,7 +14,7 @@ NonNegative = Annotated[int, Field(ge=0)]
 
 
 class OptimiserConfig(Config):
-    """One optimiser over both branches."""
+    """One optimiser for all parameters."""
 
     method: Literal["sgd", "adam", "adamw", "adagrad"] = "sgd"
     lr: float = Field(0.01, gt=0)
@@ -24,9 +26,22 @@ class OptimiserConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """Learning rate: `step` (times `factor` after each milestone's step), or `cosine` to zero."""
+    """Learning-rate schedule: `step` (times `factor` after each milestone), or `cosine` down to zero."""
 
     kind: Literal["step", "cosine"] = "step"
     milestones: tuple[int, ...] = ()
     factor: float = Field(0.1, gt=0, le=1)
     warm_up: NonNegative = 0
+
+
+class TrainingSettings(Protocol):
+    """Settings that the `training` section of every system has."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def log_interval(self) -> int: ...
