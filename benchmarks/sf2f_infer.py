@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     """Tasks to measure."""
     import torch
-    from sf2f.inference import embed_windows, generate, load_voice_features, split_into_windows
+    from sf2f.inference import embed_windows, load_voice_features
     from voiceface.audio.loading import write_wav
 
     path = folder / "voice.wav"
@@ -55,20 +55,20 @@ def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     models = {name: build_model(name) for name in MODELS}
     model = models["sf2f_fuser"]
     heard = load_voice_features(model, path)
-    windows = split_into_windows(model, heard.mel)
+    windows = model.split_windows(heard.mel)
     assert heard.speech_seconds > 0.9 * SECONDS and len(windows) == 14, (heard.speech_seconds, len(windows))
     together = embed_windows(model, windows)
     apart = torch.cat([embed_windows(model, windows[k : k + 1]) for k in range(len(windows))])
     torch.testing.assert_close(together, apart)
     whole: dict[str, Callable[[], Any]] = {}
     for name, each in models.items():
-        whole[f"sound file to face, {name}"] = lambda each=each: generate(each, path)
+        whole[f"sound file to face, {name}"] = lambda each=each: each.generate(path)
     return [
         ("file to features", lambda: load_voice_features(model, path)),
         ("14 windows to embeddings", lambda: embed_windows(model, windows)),
         ("embeddings to face", lambda: model.decode_images(model.pool_embeddings(together))),
         *whole.items(),
-        ("with an image of every window", lambda: generate(model, path, window_images=True)),
+        ("with an image of every window", lambda: model.generate(path, window_images=True)),
     ]
 
 

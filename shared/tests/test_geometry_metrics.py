@@ -70,7 +70,7 @@ def test_every_person_counts_once() -> None:
     found = compare_errors(values[:, 0], {"zero": np.zeros(3)}, people, replicates=50)
     assert found.ours.value == 6
     assert found.differences["zero"].value == 6
-    with pytest.raises(ValueError, match="one identity a row"):
+    with pytest.raises(ValueError, match="one identity per row"):
         identity_means(values, people[:2])
 
 

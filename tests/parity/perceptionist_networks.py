@@ -9,8 +9,8 @@ from parity.case import Case, ComparisonLog
 from parity.perceptionist_faces import load_sibling_face_model
 from parity.tolerance_rules import ToleranceRule
 from perceptionist import published_networks
-from perceptionist.voice_network import l2_normalize
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 LOOSE = ToleranceRule(atol=2e-5, rtol=2e-4)
 
@@ -32,7 +32,7 @@ def voice_embed(case: Case, log: ComparisonLog) -> None:
     stages = {m[0]: f"model.{m[1]}" for m in (re.match(r"stage(\d+)_mean_std", k) for k in case.arrays) if m}
     with record_outputs(network, *stages.values()) as seen:
         embedding = network(case.tensor("x"))
-    ours = {"embedding": embedding, "embedding_l2": l2_normalize(embedding)}
+    ours = {"embedding": embedding, "embedding_l2": F.normalize(embedding)}
     ours |= {name: _summary_statistics(seen[place])[:2] for name, place in stages.items()}
     for name, value in ours.items():
         if name in case.arrays:

@@ -16,8 +16,9 @@ from perceptionist.network_config import (
 )
 from perceptionist.refiners import ForwardDirection, ReverseDirection
 from perceptionist.supervised_head import SupervisedHead
-from perceptionist.voice_network import VoiceNetwork, l2_normalize
+from perceptionist.voice_network import VoiceNetwork
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 VOICE = VoiceNetworkConfig(n_mels=5, channels=(6, 7), embedding_dim=4)
 SMALL = ImageTo3DConfig(
@@ -133,7 +134,7 @@ def test_face_network_accepts_its_image_size_only() -> None:
 
 def test_supervised_head_returns_scale_shape_expression_in_this_order() -> None:
     head = SupervisedHead(SupervisedHeadConfig(embedding_dim=6, shape=4, expression=2)).eval()
-    z = l2_normalize(torch.randn(3, 6))
+    z = F.normalize(torch.randn(3, 6))
     result = head(z)
     assert result.shape == (3, 7)
     torch.testing.assert_close(result[:, :1], head.classifier_scale[1](z))

@@ -23,9 +23,9 @@ from perceptionist.sampling import FaceDataset, ImageRegressionDataset, TripletD
 from perceptionist.train import train
 from perceptionist.training_stages.speaker import speaker_terms
 from perceptionist.training_stages.stage import InitialWeights
-from perceptionist.voice_network import l2_normalize
 from test_perceptionist_cascade import mesh, small
 from tiny_perceptionist_runs import TINY_SIZES, tiny_config
+from torch.nn import functional as F
 from voiceface.runtime.config import ConfigError, load_config
 
 
@@ -63,8 +63,8 @@ def test_cosine_logits_ignore_weight_norms_and_linear_logits_do_not() -> None:
     voices, labels = torch.randn(6, 5, 20), torch.arange(6) % 3
     cosines, plain = SpeakerLossConfig(logit_scale=8.0), SpeakerLossConfig()
     before = [speaker_terms(model, voices, labels, how)["speaker"] for how in (cosines, plain)]
-    directions = l2_normalize(model.c.model.weight)
-    by_hand = 8 * l2_normalize(model.e(voices)) @ directions.T
+    directions = F.normalize(model.c.model.weight)
+    by_hand = 8 * F.normalize(model.e(voices)) @ directions.T
     assert before[0].item() == pytest.approx(torch.nn.functional.cross_entropy(by_hand, labels).item())
     with torch.no_grad():
         model.c.model.weight *= 3

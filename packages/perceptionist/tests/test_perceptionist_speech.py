@@ -19,9 +19,9 @@ from perceptionist.speech import (
     read_features,
     read_recording,
     remove_silence,
-    validate_features,
     voiced_segments,
 )
+from voiceface.audio.feature_files import validate_features
 from voiceface.audio.loading import write_wav
 from voiceface.audio.vad import SpeechError, split_frames
 
@@ -227,4 +227,4 @@ def test_feature_files_are_sorted_and_an_empty_folder_is_an_error(tmp_path: Path
 
 def test_valid_features_are_not_copied() -> None:
     values = np.zeros((3, 64), np.float32)
-    assert np.shares_memory(validate_features(values), values)
+    assert np.shares_memory(validate_features(values, 64, mel_axis=1), values)

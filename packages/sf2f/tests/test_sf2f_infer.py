@@ -16,7 +16,7 @@ from sf2f.contact_sheets import labelled_contact_sheet
 from sf2f.encoders import VoiceEncoder
 from sf2f.image_transforms import denormalise
 from sf2f.infer import group_recordings
-from sf2f.inference import VoiceFeatures, generate_from_features, split_into_windows
+from sf2f.inference import VoiceFeatures, generate_from_features
 from sf2f.inference_report import format_comparison
 from sf2f.network_config import EncoderConfig, SpeechConfig, WindowsConfig
 from sf2f.speech import compute_log_mel_from_file, normalise_mel, write_mel
@@ -118,7 +118,7 @@ def test_default_stride_is_half_a_window(runs: Any) -> None:
     model = sf2f.load(runs["quick_1st_stage"])
     mel = np.zeros((40, 200), np.float32)
     for stride, starts in ((None, range(0, 161, 20)), (63, (0, 63, 126)), (1, range(161))):
-        assert len(split_into_windows(model, mel, stride)) == len(starts)
+        assert len(model.split_windows(mel, stride)) == len(starts)
     assert windows.default_stride(125) == 63
 
 
@@ -197,7 +197,7 @@ def test_infer_skips_unusable_files(
     words = ["--weights", str(runs["quick_1st_stage"]), "--out", str(tmp_path / "out"), "--no-report"]
     assert main(["infer", str(voices), *map(str, (silence, text, flat)), *words]) == 1
     said = capsys.readouterr()
-    assert said.err.count("left out: ") == 3
+    assert said.err.count("skipped: ") == 3
     assert "no voice found" in said.err and "text.wav" in said.err and "(40, frames)" in said.err
     assert len(list((tmp_path / "out" / "faces").rglob("*.png"))) == 3
     assert not (tmp_path / "out" / "index.html").exists()

@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn import functional as F
 from voiceface.models.contexts import parameters_frozen
 from voiceface.runtime.config import Config
 
@@ -25,7 +26,7 @@ from perceptionist.network_config import (
     TripletConfig,
     VoiceNetworkConfig,
 )
-from perceptionist.voice_network import VoiceNetwork, l2_normalize
+from perceptionist.voice_network import VoiceNetwork
 
 __all__ = [
     "Cascade",
@@ -118,7 +119,7 @@ class Cascade(nn.Module):
         """Features (B, M, T) to unit embeddings (B, D); noise (B, D) is added and normalized again."""
         with torch.no_grad():
             embedding = self.e.encode(features)
-            return embedding if noise is None else l2_normalize(embedding + noise)
+            return embedding if noise is None else F.normalize(embedding + noise)
 
     def generate_images(self, feature_batches: Sequence[Tensor], noise: Tensor | None = None) -> list[Tensor]:
         """Images (B, 3, S, S) of each batch of features, all with the same noise."""
@@ -131,7 +132,7 @@ class Cascade(nn.Module):
 
 def compute_classifier_losses(cascade: Cascade, faces: Tensor, face_labels: Tensor) -> dict[str, Tensor]:
     """Loss term of `f` and `c` for real images only: the pretraining on faces."""
-    return {"C_real": nn.functional.cross_entropy(cascade.c(cascade.f(faces)), face_labels)}
+    return {"C_real": F.cross_entropy(cascade.c(cascade.f(faces)), face_labels)}
 
 
 def compute_discriminator_losses(

@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+from voiceface.audio.feature_files import Features, read_feature_file, validate_features
 from voiceface.audio.vad import (
     Int16Samples,
     SpeechError,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
 
 __all__ = [
-    "CORRUPT_FILE_ERRORS",
     "PUBLISHED_SAMPLE_RATES",
     "SAMPLE_RATE",
     "Features",
@@ -47,25 +46,11 @@ __all__ = [
     "remove_silence",
     "split_frames",
     "to_int16_samples",
-    "validate_features",
     "voiced_segments",
 ]
+
 SAMPLE_RATE = 16000
-
-
-Features = NDArray[np.float32]
 PUBLISHED_SAMPLE_RATES = (8000, 16000, 32000)
-CORRUPT_FILE_ERRORS = (
-    ValueError,
-    EOFError,
-    OSError,
-    TypeError,
-    MemoryError,
-    OverflowError,
-    SyntaxError,
-    TokenError,
-)
-"""Exceptions that numpy raises for corrupt headers."""
 
 
 def remove_silence(
@@ -173,44 +158,7 @@ def read_features(path: str | os.PathLike[str], n_mels: int = 64) -> Features:
         SpeechError: not a .npy file, an array of another shape or of objects, no frames, or non-finite
             values.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"The feature file {path} does not exist or is a folder. Check the path.")
-    try:
-        with path.open("rb") as file:
-            values = np.lib.format.read_array(file, allow_pickle=False)
-    except CORRUPT_FILE_ERRORS as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SpeechError(
-            f"{path} is corrupt or not a .npy array of numbers ({reason}). Extract the features again."
-        ) from None
-    return validate_features(values, n_mels, str(path))
-
-
-def validate_features(values: ArrayLike, n_mels: int = 64, source: str = "the features") -> Features:
-    """Check an array of features and return it as C-contiguous float32 of shape (frames, bands).
-
-    Raises:
-        SpeechError: another shape or type, no frames, or non-finite values.
-    """
-    features = np.asarray(values)
-    if (
-        features.ndim != 2
-        or features.shape[1] != n_mels
-        or not len(features)
-        or features.dtype.kind not in "fiu"
-    ):
-        turned = features.ndim == 2 and features.shape[0] == n_mels
-        raise SpeechError(
-            f"{source}: expected numbers of shape (frames, {n_mels}), found {features.dtype} of "
-            f"{features.shape}" + ("; transpose it" if turned else "")
-        )
-    with np.errstate(over="ignore"):
-        features = np.ascontiguousarray(features, np.float32)
-    if not np.isfinite(features).all():
-        count = np.count_nonzero(~np.isfinite(features))
-        raise SpeechError(f"{source}: {count} values are not finite. Extract the features again.")
-    return features
+    return validate_features(read_feature_file(path), n_mels, mel_axis=1, source=str(path))
 
 
 def find_feature_files(folder: str | os.PathLike[str]) -> Iterator[Path]:

@@ -5,12 +5,12 @@ bands, T frames, D embedding length. Parameter names are the published ones.
 """
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from perceptionist.network_config import VoiceNetworkConfig
 
 __all__ = [
     "VoiceNetwork",
-    "l2_normalize",
 ]
 
 
@@ -42,9 +42,4 @@ class VoiceNetwork(nn.Module):
 
     def encode(self, features: Tensor) -> Tensor:
         """Features (B, M, T) to unit embeddings (B, D), the input of generator and supervised head."""
-        return l2_normalize(self(features))
-
-
-def l2_normalize(embeddings: Tensor) -> Tensor:
-    """Normalize rows to unit length; rows shorter than 1e-12 are divided by 1e-12."""
-    return nn.functional.normalize(embeddings, dim=1, eps=1e-12)
+        return F.normalize(self(features))

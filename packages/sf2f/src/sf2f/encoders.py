@@ -6,6 +6,7 @@ Parameter names are the published ones.
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sf2f.fusers import build_fuser
 from sf2f.network_config import KERNEL_PADDING, EncoderConfig, FuserConfig
@@ -15,7 +16,6 @@ __all__ = [
     "InceptionBlock",
     "VoiceEncoder",
     "build_conv_block",
-    "l2_normalize",
 ]
 
 
@@ -80,7 +80,7 @@ class VoiceEncoder(nn.Module):
         std = self.config.noise_std
         embedding = sequence.mean(2)
         if self.config.normalise:
-            embedding = l2_normalize(embedding)
+            embedding = F.normalize(embedding)
         sampled = noise
         if not isinstance(noise, Tensor):
             if not std or not (self.training or self.config.noise_in_evaluation):
@@ -98,7 +98,7 @@ class VoiceEncoder(nn.Module):
         if sampled.shape != embedding.shape:
             raise ValueError(f"noise must be {tuple(embedding.shape)}, found {tuple(sampled.shape)}")
         embedding = embedding + std * sampled.to(embedding)
-        return l2_normalize(embedding) if self.config.normalise else embedding
+        return F.normalize(embedding) if self.config.normalise else embedding
 
 
 class InceptionBlock(nn.Module):
@@ -138,8 +138,3 @@ def build_conv_block(in_channels: int, out_channels: int, kernel: int, padding: 
     """Build a stride-2 convolution, batch norm and ReLU."""
     convolution = nn.Conv1d(in_channels, out_channels, kernel, 2, padding, bias=False)
     return [convolution, nn.BatchNorm1d(out_channels), nn.ReLU(inplace=True)]
-
-
-def l2_normalize(embeddings: Tensor) -> Tensor:
-    """L2-normalise rows; norms below 1e-12 are replaced by 1e-12."""
-    return nn.functional.normalize(embeddings, dim=1, eps=1e-12)

@@ -200,16 +200,14 @@ def generate_reference_image(model: "Sf2fModel", wave: "np.ndarray", stride: int
     """Image (1, 3, H, W) of PyTorch for samples (T,) int16 without silence, as `sf2f infer` computes it."""
     import torch
 
-    from sf2f.inference import embed_windows, split_into_windows
+    from sf2f.inference import embed_windows
     from sf2f.speech import compute_log_mel, normalise_mel
 
     config = model.data.speech.model_copy(update={"remove_silence": False, "sample_rates": "resample"})
     mel = normalise_mel(compute_log_mel(wave, SAMPLE_RATE, config), model.data.mel)
     with torch.inference_mode():
         return (
-            model.decode_images(
-                model.pool_embeddings(embed_windows(model, split_into_windows(model, mel, stride)))
-            )
+            model.decode_images(model.pool_embeddings(embed_windows(model, model.split_windows(mel, stride))))
             .cpu()
             .numpy()
         )

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple, Self, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sf2f.decoders import FaceGanDecoder, FaceGanV2Decoder, V2FDecoder
-from sf2f.encoders import VoiceEncoder, l2_normalize
+from sf2f.encoders import VoiceEncoder
 from sf2f.fusers import require_windows
 from sf2f.network_config import FrozenNorms, GeneratorConfig
 from sf2f.optional_decoders import AttnV2FDecoder, MRDecoder
@@ -97,7 +98,7 @@ class EncoderDecoder(nn.Module):
             raise ValueError(f"embeddings must be (B, S, {size}), found {tuple(embeddings.shape)}")
         require_windows(embeddings, mask)
         fused = fuser(embeddings, mask)
-        return l2_normalize(fused) if self.config.fuser.normalise else fused
+        return F.normalize(fused) if self.config.fuser.normalise else fused
 
     def decode(self, embeddings: Tensor, sequence: Tensor | None = None) -> tuple[Tensor, ...]:
         """Decode embeddings (B, D) to images, smallest first, each (B, 3, side, side).

@@ -24,10 +24,8 @@ __all__ = [
     "VoiceFeatures",
     "decode_images",
     "embed_windows",
-    "generate",
     "generate_from_features",
     "load_voice_features",
-    "split_into_windows",
 ]
 
 ImageArray = NDArray[np.uint8]
@@ -36,14 +34,22 @@ BATCH_SIZE = 64
 
 
 class Model(Protocol):
-    """Interface of a model: `sf2f.models.Sf2fModel` or `sf2f.voice2face_inference.Voice2FaceModel`."""
+    """Base of `sf2f.models.Sf2fModel` and `sf2f.voice2face_inference.Voice2FaceModel`."""
 
     def load_features(self, path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], float]:
         """Load normalised features (M, T) and seconds of speech of a recording or feature file."""
         ...
 
     def split_windows(self, mel: NDArray[np.float32], stride: int | None = None) -> NDArray[np.float32]:
-        """Split normalised features (M, T) into windows (S, M, W)."""
+        """Split features into windows; voice2face encodes a recording as a whole.
+
+        Args:
+            mel: (M, T), normalised; a recording shorter than a window is padded.
+            stride: frames from one window to the next; None: half a window, 63 of 125 frames as published.
+
+        Returns:
+            (S, M, W), S at least 1.
+        """
         ...
 
     def embed(self, windows: "Tensor") -> "Tensor":
@@ -64,6 +70,39 @@ class Model(Protocol):
     def disclaimer(self) -> str: ...
     @property
     def has_fuser(self) -> bool: ...
+
+    def generate(
+        self,
+        voices: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        stride: int | None = None,
+        window_images: bool = False,
+        recording_images: bool = False,
+        noise: "torch.Generator | None" = None,
+    ) -> "GeneratedFace":
+        """Generate a face from a recording, or from several recordings of one identity.
+
+        Args:
+            voices: an audio file (wav, flac, mp3, ogg, m4a and others) or stored features (.npz, .npy,
+                .pickle), or a list of such files of one identity.
+            stride: see `split_windows`.
+            window_images: also generate an image of each window.
+            recording_images: also generate an image of each recording as one long window.
+            noise: see `generate_from_features`.
+
+        Raises:
+            ValueError: no files, or as `load_voice_features` and `generate_from_features`.
+            FileNotFoundError: no such file.
+        """
+        paths = [voices] if isinstance(voices, str | os.PathLike) else list(voices)
+        return generate_from_features(
+            self,
+            [load_voice_features(self, path) for path in paths],
+            stride=stride,
+            window_images=window_images,
+            recording_images=recording_images,
+            noise=noise,
+        )
 
 
 @dataclass(frozen=True)
@@ -106,42 +145,6 @@ class GeneratedFace:
     recording_images: ImageArray | None = None
 
 
-def generate(
-    model: "Model",
-    voices: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    *,
-    stride: int | None = None,
-    window_images: bool = False,
-    recording_images: bool = False,
-    noise: "torch.Generator | None" = None,
-) -> GeneratedFace:
-    """Generate a face from a recording, or from several recordings of one identity.
-
-    Args:
-        model: from `load`.
-        voices: an audio file (wav, flac, mp3, ogg, m4a and others) or stored features (.npz, .npy, .pickle),
-            or a list of such files of one identity.
-        stride: see `split_into_windows`.
-        window_images: also generate an image of each window.
-        recording_images: also generate an image of each recording as one long window.
-        noise: see `generate_from_features`.
-
-    Raises:
-        ValueError: no files, or as `load_voice_features` and `generate_from_features`.
-        FileNotFoundError: no such file.
-    """
-    paths = [voices] if isinstance(voices, str | os.PathLike) else list(voices)
-    features = [load_voice_features(model, path) for path in paths]
-    return generate_from_features(
-        model,
-        features,
-        stride=stride,
-        window_images=window_images,
-        recording_images=recording_images,
-        noise=noise,
-    )
-
-
 def load_voice_features(model: "Model", path: str | os.PathLike[str]) -> VoiceFeatures:
     """Load the features of a recording, or stored features, as the model expects them.
 
@@ -150,22 +153,6 @@ def load_voice_features(model: "Model", path: str | os.PathLike[str]) -> VoiceFe
         FileNotFoundError, voiceface.audio.loading.AudioError: missing, or not an audio file.
     """
     return VoiceFeatures(str(path), *model.load_features(path))
-
-
-def split_into_windows(
-    model: "Model", mel: NDArray[np.float32], stride: int | None = None
-) -> NDArray[np.float32]:
-    """Split features into overlapping windows; voice2face encodes a recording as a whole.
-
-    Args:
-        model: its configuration determines the window length; a shorter recording is padded.
-        mel: (M, T), normalised.
-        stride: frames from one window to the next; None: half a window, 63 of 125 frames as published.
-
-    Returns:
-        (S, M, W), S at least 1.
-    """
-    return model.split_windows(mel, stride)
 
 
 def generate_from_features(
@@ -183,7 +170,7 @@ def generate_from_features(
     Args:
         model: from `load`, or voice2face.
         voices: from `load_voice_features`.
-        stride: see `split_into_windows`.
+        stride: see `Model.split_windows`.
         window_images: also generate an image of each window.
         recording_images: also generate an image of each recording as one long window.
         noise: draws the noise that the model's embeddings had in training, as the published program does;
@@ -197,7 +184,7 @@ def generate_from_features(
 
     if not voices:
         raise ValueError("no recordings were passed; at least one is required")
-    windows = [split_into_windows(model, voice.mel, stride) for voice in voices]
+    windows = [model.split_windows(voice.mel, stride) for voice in voices]
     with torch.inference_mode():
         if len({each.shape[2] for each in windows}) == 1:
             window_embeddings = embed_windows(model, np.concatenate(windows), noise)

@@ -24,12 +24,12 @@ from sf2f.config import DataConfig, Sf2fConfig
 from sf2f.discriminators import Discriminators
 from sf2f.generator import EncoderDecoder
 from sf2f.image_transforms import denormalise
+from sf2f.inference import Model
 from sf2f.windows import default_stride, extract_recording_windows
 
 if TYPE_CHECKING:
     from voiceface.training.run import Run
 
-    from sf2f.inference import GeneratedFace
 
 __all__ = [
     "BUNDLED_CHECKPOINT",
@@ -53,7 +53,7 @@ FUSER_PREFIX = "encoder.attn_fuser."
 
 
 @dataclass(frozen=True)
-class Sf2fModel:
+class Sf2fModel(Model):
     """A trained generator in evaluation mode, with its preprocessing.
 
     Attributes:
@@ -111,27 +111,6 @@ class Sf2fModel:
         """Decode embeddings (N, D) to the largest images, (N, 3, side, side), 0...1, RGB."""
         images = self.generator.decode(embeddings)[-1]
         return denormalise(images, self.data.images.statistics).clamp(0, 1)
-
-    def generate(
-        self,
-        voices: "str | PathLike[str] | Sequence[str | PathLike[str]]",
-        *,
-        stride: int | None = None,
-        window_images: bool = False,
-        recording_images: bool = False,
-        noise: torch.Generator | None = None,
-    ) -> "GeneratedFace":
-        """Generate a face from recordings of one identity; see `sf2f.inference.generate`."""
-        from sf2f.inference import generate
-
-        return generate(
-            self,
-            voices,
-            stride=stride,
-            window_images=window_images,
-            recording_images=recording_images,
-            noise=noise,
-        )
 
 
 def save_final_weights(run: "Run", generator: nn.Module, discriminators: nn.Module) -> Path:

@@ -7,12 +7,11 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from voiceface.audio.feature_files import load_npy, read_feature_file, validate_features
 from voiceface.audio.vad import (
     Int16Samples,
     SpeechError,
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from voiceface.audio.frontends import SF2FLogMel
 
 __all__ = [
-    "CORRUPT_FILE_ERRORS",
     "FEATURES_KEY",
     "FEATURE_SUFFIXES",
     "FRAMES_PER_SECOND",
@@ -56,11 +54,6 @@ FRAMES_PER_SECOND = 100
 PUBLISHED_SAMPLE_RATES = (8000, 16000, 32000, 48000)
 FEATURE_SUFFIXES = (".npz", ".npy", ".pickle", ".pkl")  # the earlier one counts where several have one stem
 FEATURES_KEY, ID_KEYS = "LogMel_Features", ("spkid", "clipid", "wavid")
-CORRUPT_FILE_ERRORS = (
-    *(ValueError, EOFError, OSError, TypeError, MemoryError, OverflowError, SyntaxError, TokenError),
-    *(BadZipFile, KeyError, NotImplementedError, RuntimeError),
-)
-"""Raised by numpy and zipfile for corrupt files."""
 
 
 def remove_silence(
@@ -176,14 +169,7 @@ def read_mel(path: str | os.PathLike[str], n_mels: int = N_MELS) -> Mel:
         FileNotFoundError: no such file.
         SpeechError: corrupt, no features in it, another shape, no frames, or values that are not finite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"feature file {path} does not exist or is a folder; check the path")
-    try:
-        stored = _load_stored(path)
-    except CORRUPT_FILE_ERRORS as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SpeechError(f"{path} is corrupt or not a feature file ({reason}); create it again") from None
+    stored = read_feature_file(path, _load_stored)
     if isinstance(stored, Mapping):
         if FEATURES_KEY not in stored:
             raise SpeechError(
@@ -207,18 +193,7 @@ def validate_mel(values: Any, n_mels: int = N_MELS, source: str = "the features"
         values = values[:, None]
     while values.ndim > 2 and values.shape[0] == 1:
         values = values[0]
-    if values.ndim != 2 or values.shape[0] != n_mels or not values.shape[1] or values.dtype.kind not in "fiu":
-        transposed = values.ndim == 2 and values.shape[1] == n_mels
-        raise SpeechError(
-            f"{source}: expected numbers of shape ({n_mels}, frames), found {values.dtype} of {values.shape}"
-            + ("; transpose it" if transposed else "")
-        )
-    with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(values, np.float32)
-    if not np.isfinite(values).all():
-        count = np.count_nonzero(~np.isfinite(values))
-        raise SpeechError(f"{source}: {count} values are not finite; create it again")
-    return values
+    return validate_features(values, n_mels, mel_axis=0, source=source)
 
 
 def write_mel(
@@ -268,5 +243,4 @@ def _load_stored(path: Path) -> Any:
             if not isinstance(archive, Mapping):
                 raise ValueError("an .npy array under another name")
             return {name: archive[name] for name in archive if name == FEATURES_KEY} or dict.fromkeys(archive)
-    with path.open("rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    return load_npy(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sf2f.inference import VoiceFeatures, decode_images, embed_windows, split_into_windows
+from sf2f.inference import VoiceFeatures, decode_images, embed_windows
 from sf2f.speech import FRAMES_PER_SECOND
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def split_half_distances(
         model: from `load`, or voice2face.
         recordings: recordings of each voice.
         identities: identity of each voice; pairs of different voices of one identity are ignored.
-        stride: see `split_into_windows`.
+        stride: see `sf2f.inference.Model.split_windows`.
 
     Returns:
         (halves of the same voice, halves of different speakers); None where there are no such pairs.
@@ -74,7 +74,7 @@ def split_half_distances(
                 continue
             for half in range(2):
                 halves = [half_recording(voice, half) for voice in long_enough]
-                windows = [embed_windows(model, split_into_windows(model, part, stride)) for part in halves]
+                windows = [embed_windows(model, model.split_windows(part, stride)) for part in halves]
                 pooled.append(model.pool_embeddings(torch.cat(windows)))
             owners.append(identity)
         if not owners:

@@ -12,12 +12,12 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn import functional as F
 from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 
 from sf2f.decoders import PointDeconvolution
-from sf2f.encoders import VoiceEncoder, l2_normalize
+from sf2f.encoders import VoiceEncoder
 from sf2f.network_config import EncoderConfig
 
 __all__ = [
@@ -141,8 +141,8 @@ class Voice2FaceNetworks:
             mel: the features.
             noise: (N, D), Gaussian with standard deviation 0.05 in training; added before normalising again.
         """
-        embedding = l2_normalize(self.e(mel))
-        return embedding if noise is None else l2_normalize(embedding + noise)
+        embedding = F.normalize(self.e(mel))
+        return embedding if noise is None else F.normalize(embedding + noise)
 
     @torch.no_grad()
     def generate_images(self, mel: Tensor, rescale: Rescale = "fixed") -> Tensor:
@@ -178,9 +178,9 @@ def compute_discriminator_losses(
     f, d, c = _require_training_networks(networks)
     real, fake = f(faces), f(generated.detach())
     return {
-        "D_real": functional.softplus(-d(real)).mean(),
-        "D_fake": functional.softplus(d(fake)).mean(),
-        "C_real": functional.cross_entropy(c(real), face_labels),
+        "D_real": F.softplus(-d(real)).mean(),
+        "D_fake": F.softplus(d(fake)).mean(),
+        "C_real": F.cross_entropy(c(real), face_labels),
     }
 
 
@@ -191,8 +191,8 @@ def compute_generator_losses(
     f, d, c = _require_training_networks(networks)
     embedding = f(generated)
     return {
-        "G_D_fake": functional.softplus(-d(embedding)).mean(),
-        "G_C_fake": functional.cross_entropy(c(embedding), voice_labels),
+        "G_D_fake": F.softplus(-d(embedding)).mean(),
+        "G_C_fake": F.cross_entropy(c(embedding), voice_labels),
     }
 
 

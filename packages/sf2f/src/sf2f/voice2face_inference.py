@@ -4,7 +4,6 @@ Letters: M mel bands, T frames, N voices, D embedding size.
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from voiceface.audio.feature_files import read_feature_file
 from voiceface.audio.vad import (
-    SpeechError,
     VoiceActivityDetector,
     collect_segments_requerying,
     no_speech_error,
@@ -22,15 +22,14 @@ from voiceface.audio.vad import (
     split_frames,
 )
 
-from sf2f.encoders import l2_normalize
-from sf2f.speech import CORRUPT_FILE_ERRORS, Mel, validate_mel
+from sf2f.inference import Model
+from sf2f.speech import Mel, validate_mel
 from sf2f.voice2face_baseline import Rescale, Voice2FaceNetworks, load_voice2face
 
 if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
     from voiceface.audio.vad import Int16Samples
 
-    from sf2f.inference import GeneratedFace
 
 __all__ = [
     "FEATURE_SUFFIXES",
@@ -57,7 +56,7 @@ FEATURE_SUFFIXES = (".npy",)
 
 
 @dataclass(frozen=True)
-class Voice2FaceModel:
+class Voice2FaceModel(Model):
     """The published networks, with the interface that `sf2f.inference` expects of a model.
 
     Recordings are encoded as a whole, not in windows. The embeddings of several recordings are averaged and
@@ -96,32 +95,11 @@ class Voice2FaceModel:
 
     def pool_embeddings(self, embeddings: Tensor) -> Tensor:
         """Average embeddings (N, D) of one identity to a unit vector (1, D)."""
-        return l2_normalize(embeddings.mean(0, keepdim=True))
+        return F.normalize(embeddings.mean(0, keepdim=True))
 
     def decode_images(self, embeddings: Tensor) -> Tensor:
         """Decode embeddings (N, D) to images (N, 3, side, side), 0...1."""
         return self.networks.decode_images(embeddings, self.rescale)
-
-    def generate(
-        self,
-        voices: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-        *,
-        stride: int | None = None,
-        window_images: bool = False,
-        recording_images: bool = False,
-        noise: torch.Generator | None = None,
-    ) -> "GeneratedFace":
-        """Generate a face from recordings of one identity; see `sf2f.inference.generate`."""
-        from sf2f.inference import generate
-
-        return generate(
-            self,
-            voices,
-            stride=stride,
-            window_images=window_images,
-            recording_images=recording_images,
-            noise=noise,
-        )
 
 
 def load_voice2face_model(path: str | Path, rescale: Rescale = "fixed") -> Voice2FaceModel:
@@ -144,13 +122,7 @@ def load_voice2face_features(path: str | os.PathLike[str], n_mels: int = N_MELS)
     """
     source = str(path)
     if Path(path).suffix.lower() in FEATURE_SUFFIXES:
-        try:
-            with Path(path).open("rb") as file:
-                stored = np.lib.format.read_array(file, allow_pickle=False)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"feature file {path} does not exist; check the path") from None
-        except CORRUPT_FILE_ERRORS as error:
-            raise SpeechError(f"{path} is corrupt or not a feature file ({error}); create it again") from None
+        stored = read_feature_file(path)
         mel = validate_mel(stored.T if stored.ndim == 2 else stored, n_mels, source)
         return mel, mel.shape[1] / FRAMES_PER_SECOND
     voiced = remove_silence(read_samples(path, SAMPLE_RATE)[0], source)

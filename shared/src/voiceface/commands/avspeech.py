@@ -84,31 +84,31 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `voiceface avspeech`; exit code 0 done, 1 something is corrupt or wrong, 2 bad usage."""
     parser = build_parser()
-    asked = parser.parse_args(argv)
-    if asked.workers is not None and asked.workers < 1:
+    args = parser.parse_args(argv)
+    if args.workers is not None and args.workers < 1:
         parser.error("--workers must be at least 1")
     settings = AvspeechSettings(
-        asked.images_per_segment,
-        asked.face_fraction,
-        asked.image_size,
-        asked.image_format,
-        asked.seed,
-        tuple(asked.split_fractions),
+        args.images_per_segment,
+        args.face_fraction,
+        args.image_size,
+        args.image_format,
+        args.seed,
+        tuple(args.split_fractions),
     )
     record = build_corpus(
-        asked.table,
-        asked.videos,
-        asked.out,
+        args.table,
+        args.videos,
+        args.out,
         settings,
-        name_patterns=asked.pattern or DEFAULT_NAME_PATTERNS,
-        workers=asked.workers,
-        progress=not asked.quiet,
+        name_patterns=args.pattern or DEFAULT_NAME_PATTERNS,
+        workers=args.workers,
+        progress=not args.quiet,
     )
     counts = record["counts"]
-    for split, made in counts["written"].items():
-        print(f"{split:<6}{', '.join(f'{count} {what}' for what, count in made.items())}")
+    for split, written in counts["written"].items():
+        print(f"{split:<6}{', '.join(f'{count} {what}' for what, count in written.items())}")
     print(
-        f"{asked.out}: every video counts as one identity; gender known of {counts['videos of known gender']}"
+        f"{args.out}: every video counts as one identity; gender known of {counts['videos of known gender']}"
     )
     if counts["missing stretches"]:
         print(

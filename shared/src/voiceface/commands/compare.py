@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
     systems = {name: [load_tables(folder) for folder in each] for name, each in folders.items()}
-    told = {name: [read_results(folder) for folder in each] for name, each in folders.items()}
+    results_by_system = {name: [read_results(folder) for folder in each] for name, each in folders.items()}
     corpus = load_split(
         args.data,
         args.split,
@@ -92,11 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if text := bootstrap_size_warning(args.bootstrap_samples, count_tests(found)):
         log.warning("%s", text)
-    notice = [SYNTHETIC_PAGE_DISCLAIMER] if synthetic else []
-    notice += [text for name, each in told.items() if (text := training_overlap_warning(name, each))]
-    if text := dataset_mismatch_warning(told):
+    warnings = [SYNTHETIC_PAGE_DISCLAIMER] if synthetic else []
+    overlaps = [training_overlap_warning(name, runs) for name, runs in results_by_system.items()]
+    warnings += [text for text in overlaps if text]
+    if text := dataset_mismatch_warning(results_by_system):
         log.warning("%s", text)
-        notice.append(text)
+        warnings.append(text)
     page, numbers = output_paths(args.out)
     record = found.to_dict()
     record["folders"] = {name: [str(folder) for folder in each] for name, each in folders.items()}
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         page,
         found,
         title=args.title,
-        disclaimers=notice,
+        disclaimers=warnings,
         facts={
             "identities": len(corpus),
             "lists": len(lists),
@@ -148,10 +149,10 @@ def load_tables(folder: Path) -> "EmbeddingTables":
     """
     from voiceface.embeddings.table import EmbeddingTable
 
-    absent = [name for name in TABLE_FILES if not (folder / name).is_file()]
-    if absent:
+    missing = [name for name in TABLE_FILES if not (folder / name).is_file()]
+    if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {' and '.join(absent)}: it should be the folder that a system's test wrote, "
+            f"{folder} lacks {' and '.join(missing)}: it should be the folder that a system's test wrote, "
             f"as `SYSTEM test --data DATA --out {folder}` does"
         )
     voices, faces = (EmbeddingTable.load(folder / name) for name in TABLE_FILES)
@@ -181,10 +182,10 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 def training_overlap_warning(name: str, results_per_run: Sequence[Mapping[str, Any]]) -> str:
     """Warning about identities whom a system was trained on, as its own results say; empty without any."""
-    people = {person for results in results_per_run for person in results.get("leaked_identities", [])}
-    if not people:
+    leaked = {identity for results in results_per_run for identity in results.get("leaked_identities", [])}
+    if not leaked:
         return ""
-    return f"{name} was trained on {len(people)} of its evaluation identities: its metrics are too high."
+    return f"{name} was trained on {len(leaked)} of its evaluation identities: its metrics are too high."
 
 
 def dataset_mismatch_warning(results_per_system: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

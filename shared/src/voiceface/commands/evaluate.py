@@ -28,45 +28,43 @@ KIND_ORDER = ("match", "verify", "retrieval")
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate one system, or compare two on the same lists; the exit code is 0."""
     parser = _parser()
-    options = parser.parse_args(argv)
-    if bool(options.baseline_voices) != bool(options.baseline_faces):
+    args = parser.parse_args(argv)
+    if bool(args.baseline_voices) != bool(args.baseline_faces):
         parser.error("--baseline-voices and --baseline-faces belong together")
-    if not options.lists and not options.data:
+    if not args.lists and not args.data:
         parser.error("--lists or --data is required")
     from voiceface.evaluation.evaluator import compare, evaluate
 
-    if options.identities:
-        people = read_identity_tables(options.identities)
+    if args.identities:
+        identities = read_identity_tables(args.identities)
     else:
-        people = _open_identities(options)
+        identities = _open_identities(args)
     protocol = protocol_from_files(
-        options.lists or _find_lists(options.data, options.split),
-        people,
-        name=options.name,
-        tie_breaking=options.tie_breaking,
-        seed=options.seed,
-        replicates=options.bootstrap_samples,
+        args.lists or _find_lists(args.data, args.split),
+        identities,
+        name=args.name,
+        tie_breaking=args.tie_breaking,
+        seed=args.seed,
+        replicates=args.bootstrap_samples,
     )
-    training = [
-        row for path in options.training or () for row in _as_identities(read_identity_tables([path]))
-    ]
+    training = [row for path in args.training or () for row in _as_identities(read_identity_tables([path]))]
 
     def figures(voices: Path, faces: Path) -> "Results":
         from voiceface.embeddings.table import EmbeddingTable
 
         tables = EmbeddingTable.load(voices), EmbeddingTable.load(faces)
-        return evaluate(protocol, *tables, people, on_missing=options.missing, training_identities=training)
+        return evaluate(protocol, *tables, identities, on_missing=args.missing, training_identities=training)
 
-    results = figures(options.voices, options.faces)
+    results = figures(args.voices, args.faces)
     print(results.summary_lines())
     print(f"\n{results.table()}", file=sys.stderr)
-    if options.out:
-        results.save(options.out)
-    if options.text:
-        results.save_text(options.text)
-    if options.baseline_voices:
+    if args.out:
+        results.save(args.out)
+    if args.text:
+        results.save_text(args.text)
+    if args.baseline_voices:
         print("\nfirst minus second, paired bootstrap over identities; Holm: p corrected for all lists")
-        for name, found in compare(results, figures(options.baseline_voices, options.baseline_faces)).items():
+        for name, found in compare(results, figures(args.baseline_voices, args.baseline_faces)).items():
             print(
                 f"{name}: {found.value:+.6f} ({found.low:+.6f} ... {found.high:+.6f}), "
                 f"p {found.p_value:.4f}, Holm {found.adjusted_p_value:.4f}"
@@ -150,15 +148,15 @@ def read_identity_tables(paths: Sequence[str | Path]) -> "Corpus | list[Identity
     return rows
 
 
-def _open_identities(options: argparse.Namespace) -> "Corpus | list[Identity]":
+def _open_identities(args: argparse.Namespace) -> "Corpus | list[Identity]":
     """Identities of --data: a corpus where it has a manifest, else the table of the split."""
     from voiceface.datasets.corpus import corpus_from_manifest
     from voiceface.datasets.layouts import read_identities
 
-    manifest = options.data / "manifest.csv"
+    manifest = args.data / "manifest.csv"
     if manifest.is_file():
-        return corpus_from_manifest(manifest, options.split)
-    return read_identities(options.data, options.split)
+        return corpus_from_manifest(manifest, args.split)
+    return read_identities(args.data, args.split)
 
 
 def _find_lists(data: Path, split: str) -> list[Path]:

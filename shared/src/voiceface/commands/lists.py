@@ -48,8 +48,8 @@ def format_trial_list(
         for what, share in shared_attribute_rates(trial_list, corpus or identities).items():
             lines.append(f"  same {what:<11} {share:.1%} of the impostors")
     if corpus:
-        absent = find_missing_items(trial_list, corpus)
-        lines.append(f"  missing files {len(absent)}{': ' + ', '.join(absent[:3]) if absent else ''}")
+        missing = find_missing_items(trial_list, corpus)
+        lines.append(f"  missing files {len(missing)}{': ' + ', '.join(missing[:3]) if missing else ''}")
     return "\n".join(lines)
 
 
@@ -57,11 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draw lists or describe them; exit code 0 done, 1 something is wrong, 2 bad usage."""
     parser = _build_parser()
     try:
-        options = parser.parse_args(argv)
+        args = parser.parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        return _generate(options) if options.command == "draw" else _show_lists(options)
+        return _generate(args) if args.command == "draw" else _show_lists(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -100,45 +100,41 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _generate(options: argparse.Namespace) -> int:
+def _generate(args: argparse.Namespace) -> int:
     """Draw, write, and say what was written."""
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.trials.reading import GENERATED_NOTE, SIDECAR_FILE, write_trial_lists
     from voiceface.datasets.trials.sampling import TRIALS_PER_PROBE, generate_trial_list, generate_trial_lists
 
-    trials_per_probe = TRIALS_PER_PROBE if options.trials_per_probe is None else options.trials_per_probe
-    out = options.out or options.data / "list_wav"
+    trials_per_probe = TRIALS_PER_PROBE if args.trials_per_probe is None else args.trials_per_probe
+    out = args.out or args.data / "list_wav"
     lists: list[TrialList] = []
-    for split in options.split or ("test", "val"):
-        corpus = open_corpus(
-            options.data, split, on_missing=options.missing, voice_folder=options.voice_folder
-        )
-        if options.kind is None:
-            lists += generate_trial_lists(corpus, options.seed, split, num_candidates=options.candidates)
+    for split in args.split or ("test", "val"):
+        corpus = open_corpus(args.data, split, on_missing=args.missing, voice_folder=args.voice_folder)
+        if args.kind is None:
+            lists += generate_trial_lists(corpus, args.seed, split, num_candidates=args.candidates)
             continue
         lists.append(
             generate_trial_list(
                 corpus,
-                options.kind,
-                options.direction,
-                num_candidates=options.candidates,
-                stratum=options.stratum,
+                args.kind,
+                args.direction,
+                num_candidates=args.candidates,
+                stratum=args.stratum,
                 trials_per_probe=trials_per_probe,
-                seed=options.seed,
+                seed=args.seed,
                 split=split,
             )
         )
-    if not options.force:
+    if not args.force:
         _refuse_to_replace(out, lists)
-    for path, drawn in zip(write_trial_lists(out, lists, gzipped=options.gzip), lists):
-        left_out = (drawn.provenance or {}).get("skipped", {})
+    for path, trial_list in zip(write_trial_lists(out, lists, gzipped=args.gzip), lists):
+        skipped = (trial_list.provenance or {}).get("skipped", {})
         note = (
-            f"; skipped {', '.join(f'{count} {what}' for what, count in left_out.items())}"
-            if left_out
-            else ""
+            f"; skipped {', '.join(f'{count} {what}' for what, count in skipped.items())}" if skipped else ""
         )
-        lines = 2 if drawn.probe_index is None else len(drawn)
-        print(f"{path}  {lines} lines, {len(drawn.probes)} probes{note}")
+        lines = 2 if trial_list.probe_index is None else len(trial_list)
+        print(f"{path}  {lines} lines, {len(trial_list.probes)} probes{note}")
     print(f"{out / SIDECAR_FILE}  {GENERATED_NOTE}")
     return 0
 
@@ -148,16 +144,16 @@ def _refuse_to_replace(folder: Path, lists: Sequence["TrialList"]) -> None:
     from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.datasets.trials.trial_list import TrialListError
 
-    for questions in lists:
+    for trial_list in lists:
         for ending in (".txt", ".txt.gz"):
-            place = folder / f"{questions.name}{ending}"
+            place = folder / f"{trial_list.name}{ending}"
             if place.is_file() and not read_trial_list(place).is_generated:
                 raise TrialListError(
                     f"{place} was not generated here; choose another --out, or replace it with --force"
                 )
 
 
-def _show_lists(options: argparse.Namespace) -> int:
+def _show_lists(args: argparse.Namespace) -> int:
     """Describe every list; the exit code is 1 when files are missing."""
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.layouts import read_identities
@@ -165,16 +161,14 @@ def _show_lists(options: argparse.Namespace) -> int:
     from voiceface.datasets.trials.reading import read_trial_list
 
     corpus, identities = None, None
-    if options.data:
-        corpus = open_corpus(
-            options.data, options.split, on_missing="skip", voice_folder=options.voice_folder
-        )
+    if args.data:
+        corpus = open_corpus(args.data, args.split, on_missing="skip", voice_folder=args.voice_folder)
         identities = corpus.identities
-    elif options.identities:
-        identities = read_identities(options.identities.parent, None, options.identities)
+    elif args.identities:
+        identities = read_identities(args.identities.parent, None, args.identities)
     found_all = True
-    for path in options.lists:
-        questions = read_trial_list(path, corpus or identities)
-        print(format_trial_list(questions, corpus, identities))
-        found_all &= corpus is None or not find_missing_items(questions, corpus)
+    for path in args.lists:
+        trial_list = read_trial_list(path, corpus or identities)
+        print(format_trial_list(trial_list, corpus, identities))
+        found_all &= corpus is None or not find_missing_items(trial_list, corpus)
     return 0 if found_all else 1

@@ -100,25 +100,25 @@ class Corpus:
     def item_to_identity(self) -> dict[str, int]:
         """Every clip and image -> index in `records`; where rows share a folder, the last of them."""
         table: dict[str, int] = {}
-        for index, person in enumerate(self.records):
-            table.update(dict.fromkeys(person.voices, index))
-            table.update(dict.fromkeys(person.faces, index))
+        for index, record in enumerate(self.records):
+            table.update(dict.fromkeys(record.voices, index))
+            table.update(dict.fromkeys(record.faces, index))
         return table
 
     @property
     def names(self) -> list[str]:
         """Names of the identities, in order."""
-        return [person.identity.name for person in self.records]
+        return [record.identity.name for record in self.records]
 
     @property
     def identities(self) -> list[Identity]:
         """Table rows of the identities, in order."""
-        return [person.identity for person in self.records]
+        return [record.identity for record in self.records]
 
     @property
     def labels(self) -> list[int]:
         """Class indices of the identities, in order."""
-        return [person.label for person in self.records]
+        return [record.label for record in self.records]
 
     @property
     def num_classes(self) -> int:
@@ -128,22 +128,22 @@ class Corpus:
     @property
     def voices(self) -> list[str]:
         """Every clip once, identity after identity."""
-        return list(dict.fromkeys(item for person in self.records for item in person.voices))
+        return list(dict.fromkeys(item for record in self.records for item in record.voices))
 
     @property
     def faces(self) -> list[str]:
         """Every image once, identity after identity."""
-        return list(dict.fromkeys(item for person in self.records for item in person.faces))
+        return list(dict.fromkeys(item for record in self.records for item in record.faces))
 
     @property
     def without_voices(self) -> list[str]:
         """Names of identities that have no clip."""
-        return [person.identity.name for person in self.records if not person.voices]
+        return [record.identity.name for record in self.records if not record.voices]
 
     @property
     def without_faces(self) -> list[str]:
         """Names of identities that have no image."""
-        return [person.identity.name for person in self.records if not person.faces]
+        return [record.identity.name for record in self.records if not record.faces]
 
     def subset(self, indices: Iterable[int]) -> "Corpus":
         """Keep the identities at `indices`, in that order; class indices stay as they are."""
@@ -151,7 +151,7 @@ class Corpus:
 
     def with_both_modalities(self) -> "Corpus":
         """Keep the identities that have at least one clip and one image; class indices stay as they are."""
-        return self.subset(i for i, person in enumerate(self.records) if person.voices and person.faces)
+        return self.subset(i for i, record in enumerate(self.records) if record.voices and record.faces)
 
 
 def discover_corpus(
@@ -191,7 +191,7 @@ def discover_corpus(
             raise FileNotFoundError(f"no folder of {what} at {root}")
     voices_in: dict[str, list[str] | None] = {}
     faces_in: dict[str, list[str] | None] = {}
-    people: list[IdentityRecord] = []
+    records: list[IdentityRecord] = []
     missing: list[str] = []
     for identity, label in zip(identities, class_indices(identities)):
         voice, face = get_voice_folder(identity, voice_folder), identity.face_id
@@ -205,7 +205,7 @@ def discover_corpus(
                 faces is None
             )
             continue
-        people.append(IdentityRecord(identity, label, tuple(voices), tuple(faces)))
+        records.append(IdentityRecord(identity, label, tuple(voices), tuple(faces)))
     missing = list(dict.fromkeys(missing))
     if missing and on_missing == "error":
         raise FileNotFoundError(
@@ -214,7 +214,7 @@ def discover_corpus(
         )
     if missing:
         log.warning("skipped identities: %d folders are missing: %s", len(missing), _abbreviate(missing))
-    return _warn_incomplete(Corpus(tuple(people), voice_root, face_root, tuple(missing), voice_folder))
+    return _warn_incomplete(Corpus(tuple(records), voice_root, face_root, tuple(missing), voice_folder))
 
 
 def corpus_from_manifest(
@@ -248,12 +248,12 @@ def corpus_from_manifest(
         known = identities.setdefault(name, row.identity)
         if known.split != row.identity.split:
             identities[name] = replace(known, split="")
-    people = tuple(
+    records = tuple(
         IdentityRecord(identities[name], label, tuple(sorted(found["voice"])), tuple(sorted(found["face"])))
         for label, (name, found) in enumerate(files.items())
     )
     base = Path(path).parent if root is None else Path(root)
-    return _warn_incomplete(Corpus(people, base, base))
+    return _warn_incomplete(Corpus(records, base, base))
 
 
 def open_corpus(

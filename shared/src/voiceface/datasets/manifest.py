@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from voiceface.datasets.identities import SPLITS, Identity, IdentityError, parse_gender, read_table_rows
@@ -100,9 +100,8 @@ def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for row in rows:
-        person = row.identity
-        age = "" if person.age is None else f"{person.age:g}"
-        cells = (person.name, row.modality, row.path, person.gender, person.nationality, age, person.split)
+        name, *_, gender, nationality, split, age = astuple(row.identity)
+        cells = (name, row.modality, row.path, gender, nationality, "" if age is None else f"{age:g}", split)
         for cell in cells:
             if "\r" in cell or "\n" in cell or cell != cell.strip():
                 raise ValueError(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from voiceface.audio.loading import AudioError, OnCorrupt, SampleScale, Waveform, load_audio, repeat_to_length
+from voiceface.datasets.augmentation import Augmentation
 from voiceface.datasets.corpus import Corpus, CorpusError
 from voiceface.datasets.view_sampling import ChannelOrder, PairAugmentation, SecondSample, ViewSampler
 from voiceface.images import transforms
@@ -67,6 +68,7 @@ class PairDataset:
         num_views: Literal[1, 2] = 1,
         second_sample: SecondSample = "distinct",
         pair_augmentation: PairAugmentation = "shared",
+        augmentation: Augmentation | None = None,
         sample_scale: Literal["int16", "native"] = "int16",
         resample: bool = False,
         on_corrupt: OnCorrupt = "error",
@@ -85,7 +87,7 @@ class PairDataset:
             image_size: of the square faces.
             length: samples of every voice: shorter clips are repeated, longer ones cut (160 000 = 10 s).
             augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample,
-                pair_augmentation: see `ViewSampler`.
+                pair_augmentation, augmentation: see `ViewSampler`.
             sample_scale: of the voices, see `voiceface.audio.loading` (default loader).
             resample: convert clips of other rates instead of refusing them (default loader).
             on_corrupt: "error" refuses corrupt clips, "salvage" uses what is left (default loader).
@@ -114,6 +116,7 @@ class PairDataset:
             num_views,
             second_sample,
             pair_augmentation,
+            augmentation,
         )
         _check_complete(corpus)
         self.corpus = corpus
@@ -148,20 +151,20 @@ class PairDataset:
         Raises:
             AudioError, ImageError, FileNotFoundError: a drawn file cannot be used.
         """
-        person = self.corpus.records[index]
+        record = self.corpus.records[index]
         drawn = self.view_sampler.sample(
-            len(person.faces),
-            len(person.voices),
-            lambda picture: self._get_face(person.faces[picture]),
-            lambda clip: self._get_voice(person.voices[clip]),
+            len(record.faces),
+            len(record.voices),
+            lambda image: self._get_face(record.faces[image]),
+            lambda clip: self._get_voice(record.voices[clip]),
             rng,
         )
-        return {**drawn, "label": person.label}
+        return {**drawn, "label": record.label}
 
-    def _get_face(self, picture: str) -> NDArray[np.uint8]:
+    def _get_face(self, image: str) -> NDArray[np.uint8]:
         """An image, kept or from the disk."""
-        kept = self._cached_faces.get(picture)
-        return self._load_face(self.corpus.face_path(picture)) if kept is None else kept
+        kept = self._cached_faces.get(image)
+        return self._load_face(self.corpus.face_path(image)) if kept is None else kept
 
     def _get_voice(self, clip: str) -> NDArray[np.float32]:
         """A clip of full length, kept or from the disk; the caller's own."""
@@ -188,18 +191,18 @@ class PairDataset:
             integers = wave.astype(np.int16)
         return integers if np.array_equal(integers, wave) else wave.copy()
 
-    def _cacheable_face(self, picture: str) -> NDArray[np.uint8]:
+    def _cacheable_face(self, image: str) -> NDArray[np.uint8]:
         """An image at its final size, before the random steps."""
         return transforms.resize(
-            self._load_face(self.corpus.face_path(picture)), self.image_size, self.view_sampler.resize_mode
+            self._load_face(self.corpus.face_path(image)), self.image_size, self.view_sampler.resize_mode
         )
 
     def _fill_cache(self, budget: int, workers: int, progress: bool) -> None:
         """Decode files, identity by identity, until all are kept or the budget is used up."""
         jobs: dict[tuple[str, str], tuple[dict[str, Any], Callable[[str], NDArray[Any]]]] = {}
-        for person in self.corpus.records:  # identities may share files
-            jobs |= {("face", item): (self._cached_faces, self._cacheable_face) for item in person.faces}
-            jobs |= {("voice", item): (self._cached_voices, self._cacheable_voice) for item in person.voices}
+        for record in self.corpus.records:  # identities may share files
+            jobs |= {("face", item): (self._cached_faces, self._cacheable_face) for item in record.faces}
+            jobs |= {("voice", item): (self._cached_voices, self._cacheable_voice) for item in record.voices}
         todo = [(item, *how) for (_, item), how in jobs.items()]
         with (
             ThreadPoolExecutor(workers) as pool,
@@ -243,10 +246,10 @@ def _check_complete(corpus: Corpus) -> None:
     if not len(corpus.records):
         raise CorpusError("the corpus holds nobody, expected at least one identity; check split and folders")
     problems = []
-    for person in corpus.records:
-        lacks = [what for what, files in (("clips", person.voices), ("images", person.faces)) if not files]
+    for record in corpus.records:
+        lacks = [what for what, files in (("clips", record.voices), ("images", record.faces)) if not files]
         if lacks:
-            identity = person.identity
+            identity = record.identity
             problems.append(
                 f"{identity.name} ({identity.voice_id}, {identity.face_id}): no {' and no '.join(lacks)}"
             )

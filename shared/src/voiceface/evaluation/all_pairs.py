@@ -112,26 +112,28 @@ def jackknife_metrics(
     Returns:
         Metric -> (value, (N,) values without identity 1 ... N); NaN where nobody shares a gender.
     """
-    people = len(scores)
-    if scores.shape != (people, people) or gender.shape != (people,) or people < 3:
-        raise ValueError(f"expected scores (N, N) and sex (N,), N > 2; got {scores.shape} and {gender.shape}")
+    num_identities = len(scores)
+    if gender.ndim != 1 or scores.shape != 2 * gender.shape or num_identities < 3:
+        raise ValueError(
+            f"expected scores (N, N) and gender (N,), N > 2; got {scores.shape} and {gender.shape}"
+        )
     if np.isnan(scores).any():
         raise ValueError(f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN")
-    other = ~np.eye(people, dtype=bool)
+    other = ~np.eye(num_identities, dtype=bool)
     alike = other & (gender[:, None] == gender)
-    small = min(gallery_size, people)
-    figures: dict[str, tuple[float, Array]] = {}
+    small = min(gallery_size, num_identities)
+    metrics: dict[str, tuple[float, Array]] = {}
     for direction, table in (("v2f", scores), ("f2v", scores.T)):
         right = np.diagonal(table)[:, None]
         wins = (right > table) + 0.5 * (right == table)
-        figures[f"u_{direction}"] = _matching_accuracy(wins, other)
-        figures[f"g_{direction}"] = _matching_accuracy(wins, alike)
-        figures[f"map_{direction}"] = _reciprocal_rank(table, people)
-        figures[f"map{gallery_size}_{direction}"] = _reciprocal_rank(table, small)
-    figures["auc"] = _auc(scores, other)
-    figures["auc_g"] = _auc(scores, alike)
+        metrics[f"u_{direction}"] = _matching_accuracy(wins, other)
+        metrics[f"g_{direction}"] = _matching_accuracy(wins, alike)
+        metrics[f"map_{direction}"] = _reciprocal_rank(table, num_identities)
+        metrics[f"map{gallery_size}_{direction}"] = _reciprocal_rank(table, small)
+    metrics["auc"] = _auc(scores, other)
+    metrics["auc_g"] = _auc(scores, alike)
     order = [name.replace("map100", f"map{gallery_size}") for name in METRIC_LABELS]
-    return {name: figures[name] for name in order}
+    return {name: metrics[name] for name in order}
 
 
 def evaluate_all_pairs(
@@ -212,11 +214,11 @@ def evaluate_all_pairs_averaged(
 def all_pairs_table(results: Mapping[str, Mapping[str, AllPairsMetric]]) -> str:
     """Text table of `evaluate_all_pairs_averaged`: a line per metric with its references."""
     lines = [f"{'':36}{'chance':>8}{'gender':>8}{'model':>8}{'std err':>8}{'bound':>8}{'norm gain':>10}"]
-    for way, figures in results.items():
-        for name, figure in figures.items():
-            last = [f"{'-':>8}" if figure.upper_bound is None else f"{figure.upper_bound:8.3f}"]
-            last += [f"{'-':>10}" if figure.normalized_gain is None else f"{figure.normalized_gain:10.3f}"]
-            numbers = (figure.chance, figure.gender_baseline, figure.value, figure.standard_error)
+    for way, metrics in results.items():
+        for name, metric in metrics.items():
+            last = [f"{'-':>8}" if metric.upper_bound is None else f"{metric.upper_bound:8.3f}"]
+            last += [f"{'-':>10}" if metric.normalized_gain is None else f"{metric.normalized_gain:10.3f}"]
+            numbers = (metric.chance, metric.gender_baseline, metric.value, metric.standard_error)
             lines.append(
                 f"{describe_sampling(way) + ', ' + name:36}"
                 + "".join(f"{x:8.3f}" for x in numbers)
@@ -234,7 +236,7 @@ def describe_sampling(setting: str) -> str:
 
 def all_pairs_to_dict(results: Mapping[str, Mapping[str, AllPairsMetric]]) -> dict[str, Any]:
     """The same as plain values for JSON."""
-    return {way: {name: asdict(figure) for name, figure in found.items()} for way, found in results.items()}
+    return {way: {name: asdict(metric) for name, metric in found.items()} for way, found in results.items()}
 
 
 def _mean_unit_rows(vectors: npt.NDArray[Any], name: str) -> Array:
@@ -297,20 +299,20 @@ def _expected_precision(
 
 def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
     """Chance that a matching pair beats an allowed mismatching one; the same without each identity."""
-    people = len(scores)
+    num_identities = len(scores)
     if not allowed.any():
-        return float("nan"), np.full(people, np.nan)
-    right = np.diagonal(scores)
-    by_row = np.stack([_count_lower(scores[k][allowed[k]], right) for k in range(people)], axis=1)
-    by_column = np.stack([_count_lower(scores[:, k][allowed[:, k]], right) for k in range(people)], axis=1)
+        return float("nan"), np.full(num_identities, np.nan)
+    right, identities = np.diagonal(scores), range(num_identities)
+    by_row = np.stack([_count_lower(scores[k][allowed[k]], right) for k in identities], axis=1)
+    by_column = np.stack([_count_lower(scores[:, k][allowed[:, k]], right) for k in identities], axis=1)
     pairs = float(allowed.sum())
-    whole = by_row.sum(axis=1)
-    without = whole[:, None] - by_row - by_column  # (positive, identity skipped)
+    total = by_row.sum(axis=1)
+    without = total[:, None] - by_row - by_column  # (positive, identity skipped)
     np.fill_diagonal(without, 0)
     left = pairs - allowed.sum(axis=1) - allowed.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        left_out = without.sum(axis=0) / (left * (people - 1))
-    return float(whole.sum() / (pairs * people)), left_out
+        left_out = without.sum(axis=0) / (left * (num_identities - 1))
+    return float(total.sum() / (pairs * num_identities)), left_out
 
 
 def _count_lower(negatives: Array, positives: Array) -> Array:

@@ -80,7 +80,7 @@ class AllPairsComparison:
             "num_identities": self.num_identities,
             "references": self.references,
             "systems": {
-                name: {key: asdict(figure) | {"runs": self.runs[name][key]} for key, figure in found.items()}
+                name: {key: asdict(metric) | {"runs": self.runs[name][key]} for key, metric in found.items()}
                 for name, found in self.systems.items()
             },
             "differences": [
@@ -134,9 +134,9 @@ def compare_all_pairs(
         known["oracle upper bound"] = oracle_scores
     references = {}
     for name, scores in known.items():
-        told = {key: value for key, (value, _) in all_pairs_metrics(scores, gender, gallery_size).items()}
-        told |= {key: (told[f"{key}_v2f"] + told[f"{key}_f2v"]) / 2 for key in BIDIRECTIONAL_METRICS}
-        references[name] = {key: value for key, value in told.items() if not np.isnan(value)}
+        values = {key: value for key, (value, _) in all_pairs_metrics(scores, gender, gallery_size).items()}
+        values |= {key: (values[f"{key}_v2f"] + values[f"{key}_f2v"]) / 2 for key in BIDIRECTIONAL_METRICS}
+        references[name] = {key: value for key, value in values.items() if not np.isnan(value)}
     again, single = {}, {}
     for name, matrices in systems.items():
         each = [

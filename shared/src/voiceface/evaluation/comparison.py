@@ -126,9 +126,9 @@ def compare_systems(
     if not protocol.replicates:
         raise ValueError("a comparison needs bootstrap draws of identities, got 0 replicates")
     systems, left_out = restrict_to_common_items(systems, corpus, protocol, skip_missing=skip_missing)
-    absent = "skip" if skip_missing else "error"
+    on_missing_items = "skip" if skip_missing else "error"
     runs = {
-        name: tuple(evaluate(protocol, *tables, corpus, on_missing=absent) for tables in each)
+        name: tuple(evaluate(protocol, *tables, corpus, on_missing=on_missing_items) for tables in each)
         for name, each in systems.items()
     }
     means = {name: mean_results(each) for name, each in runs.items()}
@@ -141,12 +141,12 @@ def compare_systems(
     references = {
         name: evaluate(
             replace(protocol, replicates=0),
-            told[0].take([item for item in told[0].items if item in voices]),
-            told[1].take([item for item in told[1].items if item in faces]),
+            values[0].take([item for item in values[0].items if item in voices]),
+            values[1].take([item for item in values[1].items if item in faces]),
             corpus,
             on_missing="skip",
         )
-        for name, told in reference_embeddings(read_ground_truth(population), corpus).items()
+        for name, values in reference_embeddings(read_ground_truth(population), corpus).items()
     }
     pairs = _compare_all_pairs(systems, protocol, corpus, population)
     return _adjust(Comparison(protocol, means, runs, differences, references, pairs, left_out))
@@ -212,8 +212,10 @@ def restrict_to_common_items(
                 lost = [item for item in needed if item not in tables[place]]
                 common.difference_update(lost)
                 if lost:
-                    who = name if len(runs) == 1 else f"{name}, run {number},"
-                    lacking.append(f"{who} lacks {len(lost)} of {len(needed)} {what} ({abbreviate(lost)})")
+                    run_name = name if len(runs) == 1 else f"{name}, run {number},"
+                    lacking.append(
+                        f"{run_name} lacks {len(lost)} of {len(needed)} {what} ({abbreviate(lost)})"
+                    )
         kept.append([item for item in needed if item in common])
         lacking += [] if common or not needed else [f"no item of {what} is left that all systems have"]
     left_out = sum(
@@ -243,9 +245,9 @@ def _without_curves(results: Results) -> dict[str, Any]:
 def _required_items(modality_index: int, corpus: Corpus, protocol: Protocol) -> Iterable[str]:
     """Clips (place 0) or images (1) that the corpus and the lists name."""
     yield from (corpus.voices, corpus.faces)[modality_index]
-    for questions in protocol.lists:
-        asked = (questions.probes, questions.gallery)
-        yield from asked[modality_index if questions.direction == "v2f" else 1 - modality_index]
+    for trial_list in protocol.lists:
+        items = (trial_list.probes, trial_list.gallery)
+        yield from items[modality_index if trial_list.direction == "v2f" else 1 - modality_index]
 
 
 def _compare_all_pairs(
@@ -258,9 +260,9 @@ def _compare_all_pairs(
     files = [
         [
             [item for item in items if item in table]
-            for items, table in zip((person.voices, person.faces), some)
+            for items, table in zip((record.voices, record.faces), some)
         ]
-        for person in corpus.records
+        for record in corpus.records
     ]
     used = [row for row, sides in enumerate(files) if all(sides)]
     if len(used) < 3:

@@ -78,21 +78,21 @@ def evaluate(
     identities = identity_source.identities if isinstance(identity_source, Corpus) else list(identity_source)
     names = tuple(identity.name for identity in identities)
     results, seen = [], set()
-    for questions in protocol.lists:
-        anchor_table, candidate_table = (voices, faces) if questions.direction == "v2f" else (faces, voices)
-        anchors = identity_indices(questions.probes, identity_source, questions.name)
-        candidates = identity_indices(questions.gallery, identity_source, questions.name)
-        seen |= {*anchors.tolist(), *candidates.tolist()}
-        absent = "error" if on_missing == "error" else "mark"
+    for trial_list in protocol.lists:
+        probe_table, candidate_table = (voices, faces) if trial_list.direction == "v2f" else (faces, voices)
+        probes = identity_indices(trial_list.probes, identity_source, trial_list.name)
+        candidates = identity_indices(trial_list.gallery, identity_source, trial_list.name)
+        seen |= {*probes.tolist(), *candidates.tolist()}
+        on_missing_items = "error" if on_missing == "error" else "mark"
         tables = (
-            (anchor_table, anchor_table.row_indices(questions.probes, absent)),
+            (probe_table, probe_table.row_indices(trial_list.probes, on_missing_items)),
             (
                 candidate_table,
-                candidate_table.row_indices(questions.gallery, absent),
+                candidate_table.row_indices(trial_list.gallery, on_missing_items),
             ),
         )
-        work = _evaluate_retrieval if questions.kind == "retrieval" else _evaluate_pairs
-        results.append(work(protocol, questions, tables, anchors, candidates, names, device))
+        work = _evaluate_retrieval if trial_list.kind == "retrieval" else _evaluate_pairs
+        results.append(work(protocol, trial_list, tables, probes, candidates, names, device))
     leaked = _training_overlap([identities[index] for index in sorted(seen)], training_identities)
     if leaked:
         log.warning(
@@ -161,11 +161,11 @@ def _evaluate_pairs(
     if trial_list.probe_index is None or trial_list.gallery_index is None:
         raise ValueError(f"{trial_list.name}: a {trial_list.kind} list without lines")
     (left, left_rows), (right, right_rows) = tables
-    anchor, candidate = left_rows[trial_list.probe_index], right_rows[trial_list.gallery_index]
-    used = np.flatnonzero((anchor >= 0) & (candidate >= 0).all(axis=1))
+    probe, candidate = left_rows[trial_list.probe_index], right_rows[trial_list.gallery_index]
+    used = np.flatnonzero((probe >= 0) & (candidate >= 0).all(axis=1))
     if not len(used):
         raise ValueError(f"{trial_list.name}: none of its {len(trial_list)} lines has all embeddings")
-    arrays = (left.vectors, right.vectors, anchor[used], candidate[used])
+    arrays = (left.vectors, right.vectors, probe[used], candidate[used])
     scores = pair_scores(*(torch.from_numpy(array).to(device) for array in arrays)).cpu()
     groups = probe_identities[trial_list.probe_index[used]]
     counts = {
@@ -176,8 +176,8 @@ def _evaluate_pairs(
     }
     if trial_list.kind == "match":
         values = matching_correct(scores, protocol.tie_breaking).numpy()
-        figures = _mean_metrics(protocol, values[:, None], groups, {"accuracy": 1 / scores.shape[1]})
-        return ListResult(trial_list, figures, counts, values, groups, names, used, {})
+        metrics = _mean_metrics(protocol, values[:, None], groups, {"accuracy": 1 / scores.shape[1]})
+        return ListResult(trial_list, metrics, counts, values, groups, names, used, {})
     if trial_list.labels is not None:
         labels = trial_list.labels[used]
     else:
@@ -197,7 +197,7 @@ def _evaluate_pairs(
     if protocol.replicates:
         rule: dict[str, Any] = {"replicates": protocol.replicates, "seed": protocol.seed}
         again = bootstrap_verification(signed, labels, groups, p_target=protocol.p_target, **rule)
-    figures = {
+    metrics = {
         name: _build_metric(protocol, value, chance[name], again[name][1] if again else None)
         for name, value in found.items()
     }
@@ -205,7 +205,7 @@ def _evaluate_pairs(
     places = torch.linspace(0, len(curve.tpr) - 1, min(ROC_POINTS, len(curve.tpr))).round().long()
     roc = {"roc": [curve.fpr[places].tolist(), curve.tpr[places].tolist()]}
     values = _fraction_beaten(signed, labels)
-    return ListResult(trial_list, figures, counts, values, groups, names, used, roc, signed, labels)
+    return ListResult(trial_list, metrics, counts, values, groups, names, used, roc, signed, labels)
 
 
 def _evaluate_retrieval(
@@ -248,9 +248,9 @@ def _evaluate_retrieval(
         "identities": len(np.unique(query_identities)),
         "gallery": len(kept),
     }
-    figures = _mean_metrics(protocol, table, query_identities, chance)
+    metrics = _mean_metrics(protocol, table, query_identities, chance)
     curve = {"cmc": found.cmc.tolist()}
-    return ListResult(trial_list, figures, counts, precision, query_identities, names, used, curve)
+    return ListResult(trial_list, metrics, counts, precision, query_identities, names, used, curve)
 
 
 def _mean_metrics(

@@ -43,14 +43,14 @@ class Protocol:
         """Check the rule and that list names differ."""
         if self.tie_breaking not in ("expected", "first"):
             raise ValueError(f"tie_breaking must be expected or first, found {self.tie_breaking!r}")
-        names = [questions.name for questions in self.lists]
+        names = [trial_list.name for trial_list in self.lists]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a protocol needs lists with different names, got {', '.join(names) or 'none'}")
 
     @property
     def strata(self) -> tuple[str, ...]:
         """The different strata of its lists, in order."""
-        return tuple(dict.fromkeys(questions.stratum for questions in self.lists))
+        return tuple(dict.fromkeys(trial_list.stratum for trial_list in self.lists))
 
     @property
     def rules(self) -> dict[str, Any]:

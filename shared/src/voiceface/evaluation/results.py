@@ -85,9 +85,9 @@ class ListResult:
     def by_identity(self) -> list[tuple[str, float, int]]:
         """(name, mean result, lines) of every probe identity, hardest first."""
         known = ~np.isnan(self.trial_values)
-        people, values = self.trial_identities[known], self.trial_values[known]
-        lines = np.bincount(people, minlength=len(self.identity_names))
-        sums = np.bincount(people, values, minlength=len(self.identity_names))
+        num_identities, values = self.trial_identities[known], self.trial_values[known]
+        lines = np.bincount(num_identities, minlength=len(self.identity_names))
+        sums = np.bincount(num_identities, values, minlength=len(self.identity_names))
         rows = [
             (self.identity_names[i], float(sums[i] / lines[i]), int(lines[i])) for i in np.flatnonzero(lines)
         ]
@@ -95,17 +95,17 @@ class ListResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        asked = self.trial_list
+        items = self.trial_list
         return {
-            "name": asked.name,
-            "kind": asked.kind,
-            "direction": asked.direction,
-            "stratum": asked.stratum,
-            "num_candidates": asked.num_candidates,
-            "sha256": asked.sha256,
-            "generated_list": asked.is_generated,
+            "name": items.name,
+            "kind": items.kind,
+            "direction": items.direction,
+            "stratum": items.stratum,
+            "num_candidates": items.num_candidates,
+            "sha256": items.sha256,
+            "generated_list": items.is_generated,
             "counts": self.counts,
-            "metrics": {name: _nan_to_none(asdict(figure)) for name, figure in self.metrics.items()},
+            "metrics": {name: _nan_to_none(asdict(metric)) for name, metric in self.metrics.items()},
             "curve": self.curve,
             "identities": [{"name": n, "value": v, "trials": c} for n, v, c in self.by_identity()],
         }
@@ -168,10 +168,10 @@ class Results:
         share = f"{self.protocol.confidence:.0%} interval"
         rows = [f"{'':{width}}{'value':>9}{'chance level':>14}   {share}"]
         for result in self.lists:
-            for name, figure in result.metrics.items():
+            for name, metric in result.metrics.items():
                 label = f"{result.label} {name}"
-                span = "" if np.isnan(figure.low) else f"   {figure.low:.4f} ... {figure.high:.4f}"
-                rows.append(f"{label:{width}}{figure.value:9.4f}{figure.chance:14.4f}{span}")
+                span = "" if np.isnan(metric.low) else f"   {metric.low:.4f} ... {metric.high:.4f}"
+                rows.append(f"{label:{width}}{metric.value:9.4f}{metric.chance:14.4f}{span}")
         if self.leaked:
             rows.append(f"{len(self.leaked)} identities are in the training data: {abbreviate(self.leaked)}")
         return "\n".join(rows)

@@ -70,16 +70,16 @@ def _mean_list_result(runs: Sequence[ListResult], protocol: Protocol) -> ListRes
         main = MAIN_METRIC[first.trial_list.kind]
         spans[main] = mean_interval(values, first.trial_identities, confidence=protocol.confidence, **rule)
     nothing = Interval(0.0, float("nan"), float("nan"), float("nan"))
-    figures = {
+    metrics = {
         name: Metric(
             float(np.mean([run.metrics[name].value for run in runs])),
-            figure.chance,
+            metric.chance,
             *(getattr(spans.get(name, nothing), part) for part in ("standard_error", "low", "high")),
         )
-        for name, figure in first.metrics.items()
+        for name, metric in first.metrics.items()
     }
     curve = _mean_curve([run.curve for run in runs])
-    return replace(first, metrics=figures, trial_values=values, curve=curve, scores=scores)
+    return replace(first, metrics=metrics, trial_values=values, curve=curve, scores=scores)
 
 
 def _mean_curve(curves: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:

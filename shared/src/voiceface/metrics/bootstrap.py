@@ -104,10 +104,10 @@ def bootstrap_mean(
     known = ~np.isnan(table).any(axis=1)
     table, groups = table[known], groups[known]
     _, number = np.unique(groups, return_inverse=True)
-    people = int(number.max()) + 1
-    sums = np.stack([np.bincount(number, column, people) for column in table.T], axis=1)
-    counts = np.bincount(number, minlength=people).astype(np.float64)
-    draws = bootstrap_counts(people, replicates, seed)
+    num_identities = int(number.max()) + 1
+    sums = np.stack([np.bincount(number, column, num_identities) for column in table.T], axis=1)
+    counts = np.bincount(number, minlength=num_identities).astype(np.float64)
+    draws = bootstrap_counts(num_identities, replicates, seed)
     again = (draws @ sums) / (draws @ counts)[:, None]
     mean = table.mean(axis=0)
     shape = values.shape[1:]
@@ -160,10 +160,10 @@ def bootstrap_verification(
     ordered, same = scores[order], np.asarray(labels)[order] == 1
     last = np.append(ordered[1:] != ordered[:-1], True)
     _, number = np.unique(groups, return_inverse=True)
-    people = int(number.max()) + 1
+    num_identities = int(number.max()) + 1
     number = number[order]
-    whole = _weighted_metrics(np.ones((1, len(scores))), same, last, p_target)
-    draws = bootstrap_counts(people, replicates, seed)
+    total = _weighted_metrics(np.ones((1, len(scores))), same, last, p_target)
+    draws = bootstrap_counts(num_identities, replicates, seed)
     step = max(1, 2**22 // len(scores))
     parts = [
         _weighted_metrics(draws[start : start + step][:, number], same, last, p_target)
@@ -171,7 +171,7 @@ def bootstrap_verification(
     ]
     return {
         name: (float(value[0]), np.concatenate([part[name] for part in parts]))
-        for name, value in whole.items()
+        for name, value in total.items()
     }
 
 

@@ -76,10 +76,10 @@ class FeatureStatistics:
             return
         if mean.shape != self.mean.shape:
             raise ValueError(f"features have {len(mean)} columns, those before {len(self.mean)}")
-        whole, apart = self.count + count, mean - self.mean
-        self.scatter = self.scatter + scatter + torch.outer(apart, apart) * (self.count * count / whole)
-        self.mean = self.mean + apart * (count / whole)
-        self.count = whole
+        total, apart = self.count + count, mean - self.mean
+        self.scatter = self.scatter + scatter + torch.outer(apart, apart) * (self.count * count / total)
+        self.mean = self.mean + apart * (count / total)
+        self.count = total
 
 
 def frechet_distance(real: Tensor, generated: Tensor, eps: float = 0.0) -> float:

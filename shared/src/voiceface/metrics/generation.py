@@ -103,11 +103,11 @@ def feature_distances(predicted: Tensor, reference: Tensor, eps: float = EPS) ->
     Raises:
         ValueError: shapes differ, there are no rows, or one holds NaN or infinity.
     """
-    ours, theirs = _check_pair(predicted, reference)
-    difference = ours - theirs + eps
-    unit_ours, unit_theirs = _l2_normalize(ours), _l2_normalize(theirs)
+    predictions, references = _check_pair(predicted, reference)
+    difference = predictions - references + eps
+    unit_ours, unit_theirs = _l2_normalize(predictions), _l2_normalize(references)
     matched = (unit_ours * unit_theirs).sum(1)
-    count = len(ours)
+    count = len(predictions)
     all_pairs = unit_ours.sum(0) @ unit_theirs.sum(0)
     human = (all_pairs - matched.sum()) / (count * (count - 1)) if count > 1 else all_pairs * torch.nan
     return FeatureDistances(
@@ -168,26 +168,26 @@ def identity_retrieval(
     Raises:
         ValueError: shapes differ, a row holds NaN or infinity, no galleries, or a gallery beyond the rows.
     """
-    ours, theirs = _check_pair(predicted, reference)
+    predictions, references = _check_pair(predicted, reference)
     if similarity not in get_args(Similarity):
         raise ValueError(f"similarity must be one of {get_args(Similarity)}, found {similarity!r}")
     if min(cutoffs, default=0) < 1:
         raise ValueError(f"cutoffs must be whole numbers from 1 on, found {list(cutoffs)}")
     if similarity == "cosine":
-        ours, theirs = _l2_normalize(ours), _l2_normalize(theirs)
-    parts = evaluation_galleries(len(ours)) if galleries is None else list(galleries)
-    if not parts or any(not len(rows) or max(rows[0], rows[-1]) >= len(ours) for rows in parts):
-        raise ValueError(f"galleries must hold some of the {len(ours)} rows, found {parts}")
-    limits = torch.tensor(tuple(cutoffs), dtype=torch.float64, device=ours.device)
+        predictions, references = _l2_normalize(predictions), _l2_normalize(references)
+    parts = evaluation_galleries(len(predictions)) if galleries is None else list(galleries)
+    if not parts or any(not len(rows) or max(rows[0], rows[-1]) >= len(predictions) for rows in parts):
+        raise ValueError(f"galleries must hold some of the {len(predictions)} rows, found {parts}")
+    limits = torch.tensor(tuple(cutoffs), dtype=torch.float64, device=predictions.device)
     hits, numbers = [], []
     for number, rows in enumerate(parts):
-        chosen = torch.tensor(rows, device=ours.device)
-        queries, gallery = ours[chosen], theirs[chosen]
+        chosen = torch.tensor(rows, device=predictions.device)
+        queries, gallery = predictions[chosen], references[chosen]
         scores = queries @ gallery.T if similarity == "cosine" else -pairwise_l1(queries, gallery)
         own = scores.diagonal()[:, None]
         better, equal = (scores > own).sum(1, keepdim=True), (scores == own).sum(1, keepdim=True)
         hits.append(((limits - better) / equal).clamp(0, 1))
-        numbers.append(torch.full((len(rows),), number, device=ours.device))
+        numbers.append(torch.full((len(rows),), number, device=predictions.device))
     return IdentityRetrieval(
         torch.cat(hits), torch.cat(numbers), tuple(len(rows) for rows in parts), tuple(cutoffs)
     )
@@ -243,13 +243,13 @@ def _check_pair(predicted: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
             "predictions and references must be (N, D) with a row an identity, found "
             f"{tuple(predicted.shape)} and {tuple(reference.shape)}"
         )
-    ours, theirs = predicted.detach().double(), reference.detach().double()
-    for name, table in (("predictions", ours), ("references", theirs)):
+    predictions, references = predicted.detach().double(), reference.detach().double()
+    for name, table in (("predictions", predictions), ("references", references)):
         broken = ~table.isfinite().all(1)
         if broken.any():
             first = int(broken.nonzero()[0])
             raise ValueError(f"{name}: {int(broken.sum())} rows hold NaN or infinity, row {first} first")
-    return ours, theirs
+    return predictions, references
 
 
 def _l2_normalize(rows: Tensor) -> Tensor:

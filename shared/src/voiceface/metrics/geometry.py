@@ -127,10 +127,12 @@ def identity_means(values: npt.ArrayLike, identities: npt.ArrayLike) -> Array:
     Returns:
         (I,) or (I, K), identities in rising order of their number.
     """
-    table, who = np.asarray(values, float), np.asarray(identities)
-    if who.ndim != 1 or len(who) != len(table) or not len(table):
-        raise ValueError(f"one identity a row, at least one row: got {who.shape} for {table.shape}")
-    _, number = np.unique(who, return_inverse=True)
+    table, labels = np.asarray(values, float), np.asarray(identities)
+    if labels.ndim != 1 or len(labels) != len(table) or not len(table):
+        raise ValueError(
+            f"expected one identity per row, at least one row; got {labels.shape} for {table.shape}"
+        )
+    _, number = np.unique(labels, return_inverse=True)
     sums = np.zeros((int(number.max()) + 1, *table.shape[1:]))
     np.add.at(sums, number, table)
     counts = np.bincount(number).reshape(-1, *([1] * (table.ndim - 1)))
@@ -156,13 +158,13 @@ def compare_errors(
         replicates, confidence, seed: of the bootstrap.
     """
     rule = {"replicates": replicates, "confidence": confidence, "seed": seed}
-    mine = identity_means(ours, identities)
-    theirs = {name: identity_means(values, identities) for name, values in baselines.items()}
-    each = np.arange(len(mine))
+    own = identity_means(ours, identities)
+    references = {name: identity_means(values, identities) for name, values in baselines.items()}
+    each = np.arange(len(own))
     return ErrorComparison(
-        mean_interval(mine, each, **rule),  # type: ignore[arg-type]
-        {name: mean_interval(values, each, **rule) for name, values in theirs.items()},  # type: ignore[arg-type]
-        {name: paired_difference(mine, values, each, **rule) for name, values in theirs.items()},  # type: ignore[arg-type]
+        mean_interval(own, each, **rule),  # type: ignore[arg-type]
+        {name: mean_interval(values, each, **rule) for name, values in references.items()},  # type: ignore[arg-type]
+        {name: paired_difference(own, values, each, **rule) for name, values in references.items()},  # type: ignore[arg-type]
     )
 
 

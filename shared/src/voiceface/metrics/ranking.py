@@ -175,8 +175,8 @@ def _rank_by_stable_sort(
 ) -> None:
     """Ranks with ties in gallery order, by a stable sort."""
     order = scores.sort(dim=1, descending=True, stable=True).indices
-    mine = gallery_labels[order] == labels[:, None]
-    row, position = mine.nonzero(as_tuple=True)
+    own = gallery_labels[order] == labels[:, None]
+    row, position = own.nonzero(as_tuple=True)
     start = relevant.cumsum(0) - relevant
     above[row, torch.arange(len(row), device=row.device) - start[row]] = position
 

@@ -151,7 +151,7 @@ def build_corpus(
     }
     present = _find_existing_outputs(root, record)
     known = read_manifest(root / MANIFEST_FILE) if present and (root / MANIFEST_FILE).is_file() else []
-    people = {row.identity.name: row.identity for row in known}
+    identities = {row.identity.name: row.identity for row in known}
     done, jobs, missing = [], [], []
     for segment in wanted:
         if present.issuperset(output_paths(segment, settings)):
@@ -180,7 +180,7 @@ def build_corpus(
     done.sort()
     failures.sort(key=lambda failure: (failure["video"], failure["start"]))
     if done:
-        write_manifest(root / MANIFEST_FILE, list(_manifest_rows(done, settings, people)))
+        write_manifest(root / MANIFEST_FILE, list(_manifest_rows(done, settings, identities)))
     _write_or_remove(root / MISSING_FILE, "".join(segment.row for segment in missing))
     _write_or_remove(root / FAILURES_FILE, json.dumps(failures, indent=2) + "\n" if failures else "")
     record |= {
@@ -191,7 +191,7 @@ def build_corpus(
             "repeated rows": len(segments) - len(wanted),
             "written": _count_by_split(done, settings),
             "videos of known gender": len(
-                {s.video for s in done if s.video in people and people[s.video].gender}
+                {s.video for s in done if s.video in identities and identities[s.video].gender}
             ),
             "missing stretches": len(missing),
             "failed stretches": len(failures),
@@ -239,13 +239,13 @@ def _cut_segment(job: SegmentJob) -> str:
     ]
     try:
         wave = read_audio_segment(path, job.start, job.start + length)
-        pictures = read_images_at(path, times)
+        images = read_images_at(path, times)
     except MediaError as error:
         return str(error).replace(f"{path}: ", "", 1)
     voice, *faces = output_paths(segment, settings)
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if settings.image_format == "jpg" else []
-    for picture, place in zip(pictures, faces):
-        face = crop_square(picture, segment.x, segment.y, settings.face_fraction, settings.image_size)
+    for image, place in zip(images, faces):
+        face = crop_square(image, segment.x, segment.y, settings.face_fraction, settings.image_size)
         ok, data = cv2.imencode(f".{settings.image_format}", face, quality)
         assert ok, "image encoder failed"
         write_bytes(root / place, data.tobytes())
@@ -268,10 +268,10 @@ def _find_existing_outputs(root: Path, record: dict[str, Any]) -> set[str]:
         raise AvspeechError(
             f"{root / RECORD_FILE} cannot be read ({error!r}); start again in a new folder"
         ) from error
-    asked = {**record["settings"], "table (SHA-256)": record["table"]["sha256"]}
-    differ = [name for name in asked if found.get(name) != asked[name]]
+    expected = {**record["settings"], "table (SHA-256)": record["table"]["sha256"]}
+    differ = [name for name in expected if found.get(name) != expected[name]]
     if differ:
-        what = "; ".join(f"{name} is {found.get(name)} there and {asked[name]} here" for name in differ)
+        what = "; ".join(f"{name} is {found.get(name)} there and {expected[name]} here" for name in differ)
         raise AvspeechError(f"{root} was begun with something else: {what}; use the same or another folder")
     ending = f".{record['settings']['image_format']}"
     return {*(find_files(root, "wav", (".wav",)) or ()), *(find_files(root, "faces", (ending,)) or ())}

@@ -113,8 +113,8 @@ def _parse_matching(source: Path, name: str, lines: list[str]) -> TrialList:
         for item in row:
             if not is_inside_root(item):
                 raise TrialListError(f"{source}, line {number}: {item!r} is not a path below the root")
-    told = _MATCHING_NAME.fullmatch(name)
-    direction, stratum = (told["direction"], told["stratum"]) if told else ("v2f", "U")
+    match = _MATCHING_NAME.fullmatch(name)
+    direction, stratum = (match["direction"], match["stratum"]) if match else ("v2f", "U")
     if rows[0][0].endswith(".jpg") != (direction == "f2v"):
         raise TrialListError(f"{source}, line 1: {rows[0][0]} is no probe of a {direction} list")
     return trial_list_from_columns(name, "match", direction, stratum, list(zip(*rows)))
@@ -145,8 +145,8 @@ def _parse_verification(
         labels.append(int(label))
     if not labels:
         raise TrialListError(f"{source}: no line below the header")
-    told = _VERIFICATION_NAME.fullmatch(name)
-    stratum = told["stratum"].replace("random", "U") if told else "U"
+    match = _VERIFICATION_NAME.fullmatch(name)
+    stratum = match["stratum"].replace("random", "U") if match else "U"
     found = trial_list_from_columns(name, "verify", "v2f", stratum, [voices, faces])
     return replace(found, labels=np.array(labels, np.int8))
 

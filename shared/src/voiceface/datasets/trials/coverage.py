@@ -50,14 +50,14 @@ def check_trial_items(
     """
     if on_missing not in ("error", "skip"):
         raise ValueError(f"on_absent is {on_missing!r}, expected 'error' or 'skip'")
-    absent = find_missing_items(trial_list, corpus)
-    if absent and on_missing == "error":
+    missing = find_missing_items(trial_list, corpus)
+    if missing and on_missing == "error":
         raise TrialListError(
-            f"{trial_list.name}: {len(absent)} of {len(trial_list.probes) + len(trial_list.gallery)} listed "
-            f"files are not there: {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}. "
+            f"{trial_list.name}: {len(missing)} of {len(trial_list.probes) + len(trial_list.gallery)} listed "
+            f"files are not there: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}. "
             "Complete the data, or skip their lines (--missing skip, on_absent='skip')"
         )
-    kept = _drop_missing(trial_list, set(absent)) if absent else trial_list
+    kept = _drop_missing(trial_list, set(missing)) if missing else trial_list
     if not len(kept) or not kept.gallery:
         raise TrialListError(f"{trial_list.name}: no line is left, all of them name files that are not there")
     if isinstance(corpus, Corpus):
@@ -76,22 +76,22 @@ def shared_attribute_rates(
     """
     if trial_list.probe_index is None or trial_list.gallery_index is None:
         return {}
-    anchor = identity_indices(trial_list.probes, identity_source, trial_list.name)[trial_list.probe_index][
+    probe = identity_indices(trial_list.probes, identity_source, trial_list.name)[trial_list.probe_index][
         :, None
     ]
     candidate = identity_indices(trial_list.gallery, identity_source, trial_list.name)[
         trial_list.gallery_index
     ]
-    wrong = candidate != anchor
+    wrong = candidate != probe
     if trial_list.kind == "match":
         wrong[:, 0] = False
     identities = identity_source.identities if isinstance(identity_source, Corpus) else identity_source
     shares: dict[str, float] = {}
     for attribute in ("gender", "nationality", "age group"):
         group = attribute_groups(identities, attribute)
-        known = wrong & (group[anchor] >= 0) & (group[candidate] >= 0)
+        known = wrong & (group[probe] >= 0) & (group[candidate] >= 0)
         if known.any():
-            shares[attribute] = float((group[anchor] == group[candidate])[known].mean())
+            shares[attribute] = float((group[probe] == group[candidate])[known].mean())
     return shares
 
 
@@ -99,9 +99,9 @@ def attribute_groups(identities: Sequence[Identity], attribute: str) -> npt.NDAr
     """Group numbers of identities by "gender", "nationality" or "age group" (decades), (N,); -1: unknown."""
     values: list[str]
     if attribute == "age group":
-        values = ["" if person.age is None else str(int(person.age // 10)) for person in identities]
+        values = ["" if identity.age is None else str(int(identity.age // 10)) for identity in identities]
     else:
-        values = [getattr(person, attribute) for person in identities]
+        values = [getattr(identity, attribute) for identity in identities]
     order = {value: number for number, value in enumerate(sorted(set(values) - {""}))}
     return np.array([order.get(value, -1) for value in values], np.int64).reshape(-1)
 
@@ -140,11 +140,11 @@ def _check_targets(trial_list: TrialList, corpus: Corpus) -> None:
     if trial_list.kind != "match" or trial_list.probe_index is None or trial_list.gallery_index is None:
         return
     labels = np.array(corpus.labels, np.int64)
-    anchor = labels[[corpus.item_to_identity[item] for item in trial_list.probes]][trial_list.probe_index]
+    probe = labels[[corpus.item_to_identity[item] for item in trial_list.probes]][trial_list.probe_index]
     right = labels[[corpus.item_to_identity[item] for item in trial_list.gallery]][
         trial_list.gallery_index[:, 0]
     ]
-    bad = np.flatnonzero(anchor != right)
+    bad = np.flatnonzero(probe != right)
     if len(bad):
         line = int(bad[0])
         raise TrialListError(

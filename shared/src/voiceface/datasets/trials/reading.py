@@ -155,9 +155,9 @@ def write_trial_lists(
     Returns:
         The files, in the order of the lists.
     """
-    paths = [Path(folder) / f"{questions.name}.txt{'.gz' if gzipped else ''}" for questions in trial_lists]
-    for path, questions in zip(paths, trial_lists):
-        write_trial_list(path, questions)
+    paths = [Path(folder) / f"{trial_list.name}.txt{'.gz' if gzipped else ''}" for trial_list in trial_lists]
+    for path, trial_list in zip(paths, trial_lists):
+        write_trial_list(path, trial_list)
     return paths
 
 
@@ -198,22 +198,24 @@ def _split_items(source: Path, lines: list[str]) -> list[list[str]]:
 def _parse_lines(source: Path, name: str, lines: list[str]) -> TrialList:
     """Turn the lines of a text list into arrays, checking every one of them."""
     rows = _split_items(source, lines)
-    told = _NAME_PATTERN.fullmatch(name)
+    match = _NAME_PATTERN.fullmatch(name)
     voices = [is_voice_file(item) for item in rows[0]]
     faces = [is_face_file(item) for item in rows[0]]
-    whole = len(lines) == 2 and (all(voices) or all(faces))
-    kind = (
-        KINDS[told["kind"]] if told else "retrieval" if whole else "verify" if len(rows[0]) == 2 else "match"
-    )
+    if match:
+        kind = KINDS[match["kind"]]
+    elif len(lines) == 2 and (all(voices) or all(faces)):
+        kind = "retrieval"
+    else:
+        kind = "verify" if len(rows[0]) == 2 else "match"
     seen = "v2f" if voices[0] else "f2v" if faces[0] else ""
-    direction = told["direction"] if told else seen
+    direction = match["direction"] if match else seen
     if not direction:
         raise TrialListError(
             f"{source}: neither the name nor the first item ({rows[0][0]}) tells voice from face"
         )
     if seen and seen != direction:
         raise TrialListError(f"{source}, line 1: the name says {direction}, the first item is {rows[0][0]}")
-    stratum = (told["stratum"] or "U").upper() if told else "U"
+    stratum = (match["stratum"] or "U").upper() if match else "U"
     if kind == "retrieval":
         if len(rows) != 2:
             raise TrialListError(f"{source}: {len(rows)} lines, expected two: queries and gallery")

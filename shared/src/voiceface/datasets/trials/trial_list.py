@@ -111,11 +111,11 @@ def with_labels(trial_list: TrialList, identity_source: Corpus | Sequence[Identi
     """
     if trial_list.kind != "verify" or trial_list.probe_index is None or trial_list.gallery_index is None:
         return trial_list
-    anchor = identity_indices(trial_list.probes, identity_source, trial_list.name)[trial_list.probe_index]
+    probe = identity_indices(trial_list.probes, identity_source, trial_list.name)[trial_list.probe_index]
     candidate = identity_indices(trial_list.gallery, identity_source, trial_list.name)[
         trial_list.gallery_index[:, 0]
     ]
-    return replace(trial_list, labels=(anchor == candidate).astype(np.int8))
+    return replace(trial_list, labels=(probe == candidate).astype(np.int8))
 
 
 def identity_indices(
@@ -134,11 +134,11 @@ def identity_indices(
     rows |= {identity.face_id: index for index, identity in enumerate(identities)}
     found = (known.get(item, rows.get(item.partition("/")[0], -1)) for item in items)
     owners = np.fromiter(found, np.int64, len(items))
-    strangers = np.flatnonzero(owners < 0)
-    if len(strangers):
+    unknown = np.flatnonzero(owners < 0)
+    if len(unknown):
         raise TrialListError(
-            f"{list_name}: {len(strangers)} of {len(items)} items belong to nobody in the identity table, "
-            f"the first is {items[strangers[0]]}; is it the table of another split?"
+            f"{list_name}: {len(unknown)} of {len(items)} items belong to nobody in the identity table, "
+            f"the first is {items[unknown[0]]}; is it the table of another split?"
         )
     return owners
 
@@ -147,11 +147,11 @@ def trial_list_from_columns(
     name: str, kind: str, direction: str, stratum: str, columns: Sequence[Sequence[str]]
 ) -> TrialList:
     """Build a match or verify list from its columns: probes, then candidates, each of length L."""
-    anchors, anchor_index = factorize(columns[0])
+    probes, probe_index = factorize(columns[0])
     count = len(columns[0])
     candidates, flat = factorize([item for column in columns[1:] for item in column])
     index = np.ascontiguousarray(flat.reshape(len(columns) - 1, count).T)
-    return TrialList(name, kind, direction, stratum, anchors, candidates, anchor_index, index)
+    return TrialList(name, kind, direction, stratum, probes, candidates, probe_index, index)
 
 
 def factorize(items: Sequence[Item]) -> tuple[list[Item], npt.NDArray[np.int64]]:

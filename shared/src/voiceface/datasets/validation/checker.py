@@ -88,10 +88,10 @@ def check_corpus(
     records = dict(
         zip(jobs, probe_files(paths, decode=decode, cache_dir=folder, workers=workers, progress=progress))
     )
-    found = DatasetReport(decoded=decode)
-    found.missing_folders = [_relative_to_root(root, place) for place in corpus.missing_folders]
+    report = DatasetReport(decoded=decode)
+    report.missing_folders = [_relative_to_root(root, place) for place in corpus.missing_folders]
     by_table = not (root / "manifest.csv").is_file()
-    known = (
+    table_names = (
         {
             name
             for row in read_identities(root, None, include_unused=True)
@@ -100,14 +100,13 @@ def check_corpus(
         if by_table
         else set()
     )
-    count_identities(found, corpus, records)
-    count_files(found, records)
-    find_duplicates(found, corpus, records)
-    compare_with_tables(found, corpus, known, by_table)
-    second = root / "unzippedFaces"
-    check_trial_lists(found, corpus, _find_trial_lists(root), second if second.is_dir() else None)
-    assess(found, corpus, records)
-    return found
+    count_identities(report, corpus, records)
+    count_files(report, records)
+    find_duplicates(report, corpus, records)
+    compare_with_tables(report, corpus, table_names, by_table)
+    check_trial_lists(report, corpus, _find_trial_lists(root), root / "unzippedFaces")
+    assess(report, corpus, records)
+    return report
 
 
 def find_cache_directory(root: Path) -> Path:
@@ -131,11 +130,11 @@ def find_cache_directory(root: Path) -> Path:
 
 def _find_trial_lists(root: Path) -> list[Path]:
     """Every list that a data folder brings along."""
-    found = [root / "identity_splits.txt"]
+    report = [root / "identity_splits.txt"]
     for name in LIST_FOLDERS:
         for ending in ("*.txt", "*.txt.gz", "*.csv", "*.csv.gz"):
-            found += (root / name).glob(ending)
-    return sorted(path for path in found if not path.name.startswith(("vox1_", "identity_", ".")))
+            report += (root / name).glob(ending)
+    return sorted(path for path in report if not path.name.startswith(("vox1_", "identity_", ".")))
 
 
 def _relative_to_root(root: Path, location: str) -> str:

@@ -88,14 +88,14 @@ def probe_voice_file(path: Path, decode: bool) -> FileRecord:
         raise ValueError(f"truncated{missing}")
     header = read_audio_info(path)
     form = f"{path.suffix[1:].upper()} {header.subtype}"
-    seconds, level = header.duration, -1.0
+    seconds, peak = header.duration, -1.0
     if decode:
         samples = decode_audio(path, scale="unit").samples
-        seconds, level = samples.shape[1] / header.sample_rate, round(float(np.abs(samples).max()), 6)
+        seconds, peak = samples.shape[1] / header.sample_rate, round(float(np.abs(samples).max()), 6)
     if seconds == 0 and path.suffix.lower() in (".wav", ".flac"):
         raise ValueError("no samples")
     return FileRecord(
-        "", size, digest, form, header.sample_rate, header.num_channels, round(seconds, 4), peak=level
+        "", size, digest, form, header.sample_rate, header.num_channels, round(seconds, 4), peak=peak
     )
 
 
@@ -113,16 +113,16 @@ def probe_face_file(path: Path, decode: bool) -> FileRecord:
     with Image.open(path) as header:
         width, height = header.size
         form, channels = f"{header.format} {header.mode}", len(header.getbands())
-        grey = header.mode in ("1", "L", "LA", "I", "I;16", "F")
-    spread = -1.0
+        is_grey = header.mode in ("1", "L", "LA", "I", "I;16", "F")
+    pixel_std = -1.0
     if decode:
-        picture = load_image(path, strict=True)
-        spread = round(float(picture.std()), 4)
-        grey = grey or bool((picture[..., :1] == picture[..., 1:]).all())
+        image = load_image(path, strict=True)
+        pixel_std = round(float(image.std()), 4)
+        is_grey = is_grey or bool((image[..., :1] == image[..., 1:]).all())
     elif form.startswith("JPEG") and not _has_jpeg_end_marker(path):
         raise ValueError("truncated: no end mark")
     return FileRecord(
-        "", size, digest, form, 0, channels, width=width, height=height, pixel_std=spread, is_grey=grey
+        "", size, digest, form, 0, channels, width=width, height=height, pixel_std=pixel_std, is_grey=is_grey
     )
 
 
@@ -191,12 +191,12 @@ def probe_files(
 def _probe_chunk(chunk: Iterable[tuple[str, str, bool]]) -> list[FileRecord]:
     """Look at some files in one go."""
     library = logging.getLogger("voiceface")
-    level = library.level
+    peak = library.level
     library.setLevel(logging.ERROR)  # what it would warn of is in the records
     try:
         return [probe_file(job) for job in chunk]
     finally:
-        library.setLevel(level)
+        library.setLevel(peak)
 
 
 def _journal_key(modality: str, path: str, decode: bool) -> str:

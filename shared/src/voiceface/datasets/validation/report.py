@@ -107,34 +107,34 @@ def count_identities(
 ) -> None:
     """Fill in the counts per split, and who lacks what."""
     labels: dict[str, set[str]] = {}
-    for person in corpus.records:
-        split = person.identity.split or "no split"
+    for record in corpus.records:
+        split = record.identity.split or "no split"
         count = report.splits.setdefault(split, SplitCount())
         count.identities += 1
-        count.male += person.identity.gender == "m"
-        count.female += person.identity.gender == "f"
-        count.unknown_gender += person.identity.gender == ""
-        count.voices += len(person.voices)
-        count.faces += len(person.faces)
-        count.hours += sum(records["voice", item].duration for item in person.voices) / 3600
-        labels.setdefault(split, set()).add(person.identity.face_id)
+        count.male += record.identity.gender == "m"
+        count.female += record.identity.gender == "f"
+        count.unknown_gender += record.identity.gender == ""
+        count.voices += len(record.voices)
+        count.faces += len(record.faces)
+        count.hours += sum(records["voice", item].duration for item in record.voices) / 3600
+        labels.setdefault(split, set()).add(record.identity.face_id)
     for split, names in labels.items():
         report.splits[split].classes = len(names)
         report.splits[split].hours = round(report.splits[split].hours, 4)
     report.without_voices, report.without_faces = corpus.without_voices, corpus.without_faces
     ids: dict[str, set[str]] = {}
-    for person in corpus.records:
-        for name in {person.identity.voice_id, person.identity.face_id}:
-            ids.setdefault(name, set()).add(person.identity.split)
+    for record in corpus.records:
+        for name in {record.identity.voice_id, record.identity.face_id}:
+            ids.setdefault(name, set()).add(record.identity.split)
     report.in_several_splits = sorted(name for name, splits in ids.items() if len(splits) > 1)
 
 
 def count_files(report: DatasetReport, records: dict[tuple[str, str], "FileRecord"]) -> None:
     """Fill in formats, durations, unreadable and suspicious files."""
-    whole = {key: record for key, record in records.items() if not record.error}
+    readable = {key: record for key, record in records.items() if not record.error}
     report.unreadable = {item: record.error for (_, item), record in sorted(records.items()) if record.error}
-    voices = [record for (modality, _), record in whole.items() if modality == "voice"]
-    faces = [record for (modality, _), record in whole.items() if modality == "face"]
+    voices = [record for (modality, _), record in readable.items() if modality == "voice"]
+    faces = [record for (modality, _), record in readable.items() if modality == "face"]
     sound = [record for record in voices if record.sample_rate]
     report.sample_rates = _count_values(str(record.sample_rate) for record in sound)
     report.channels = _count_values(str(record.num_channels) for record in sound)
@@ -153,7 +153,7 @@ def count_files(report: DatasetReport, records: dict[tuple[str, str], "FileRecor
         "images that are not square": lambda r: r.width != r.height,
     }
     for what, holds in tests.items():
-        if items := sorted(item for (_, item), record in whole.items() if holds(record)):
+        if items := sorted(item for (_, item), record in readable.items() if holds(record)):
             report.suspicious[what] = items
 
 
@@ -200,7 +200,7 @@ def compare_with_tables(
 
 
 def check_trial_lists(
-    report: DatasetReport, corpus: Corpus, paths: Sequence[Path], scaled_face_root: Path | None
+    report: DatasetReport, corpus: Corpus, paths: Sequence[Path], scaled_face_root: Path
 ) -> None:
     """Fill in which lists name files that are not there.
 
@@ -208,25 +208,25 @@ def check_trial_lists(
         report: is filled in.
         corpus: everybody, all splits.
         paths: the lists.
-        scaled_face_root: root of the images whose paths hold a crop scale (`Name/1.6/...`).
+        scaled_face_root: root of the images whose paths hold a crop scale (`Name/1.6/...`); may be missing.
     """
     from voiceface.datasets.trials.coverage import find_missing_items
     from voiceface.datasets.trials.reading import read_trial_list
 
     present: set[str] = set(corpus.item_to_identity)
-    if scaled_face_root is not None and scaled_face_root != corpus.face_root:
-        for person in corpus.records:
-            present |= set(find_files(scaled_face_root, person.identity.face_id, (".jpg",)) or ())
+    if scaled_face_root != corpus.face_root:
+        for record in corpus.records:
+            present |= set(find_files(scaled_face_root, record.identity.face_id, (".jpg",)) or ())
     for path in paths:
         cover = TrialListCoverage(path.name)
         try:
             named = path.name.startswith("veriflist")  # these give voices by name
-            questions = read_trial_list(path, corpus.identities if named else None)
-            absent = find_missing_items(questions, present)
-            cover.trials, cover.missing, cover.examples = len(questions), len(absent), absent[:3]
+            trial_list = read_trial_list(path, corpus.identities if named else None)
+            missing = find_missing_items(trial_list, present)
+            cover.trials, cover.missing, cover.examples = len(trial_list), len(missing), missing[:3]
             cover.items, cover.generated = (
-                len(questions.probes) + len(questions.gallery),
-                questions.is_generated,
+                len(trial_list.probes) + len(trial_list.gallery),
+                trial_list.is_generated,
             )
         except (ValueError, OSError) as error:
             cover.error = str(error).replace(str(path), path.name)
@@ -236,7 +236,7 @@ def check_trial_lists(
 def assess(report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str], "FileRecord"]) -> None:
     """Fill in blockers and warnings."""
     block, warn = report.errors.append, report.warnings.append
-    has_splits = any(person.identity.split for person in corpus.records)
+    has_splits = any(record.identity.split for record in corpus.records)
     training = [p for p in corpus.records if p.identity.split == "train" or not has_splits]
     needed = [p for p in corpus.records if p.identity.split in ("train", "val") or not has_splits]
     able = [p for p in training if p.voices and p.faces]
@@ -302,7 +302,7 @@ def assess(report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str],
 
 def _all_items(identity_records: Sequence[IdentityRecord]) -> set[str]:
     """Every file of some identities."""
-    return {item for person in identity_records for item in (*person.voices, *person.faces)}
+    return {item for record in identity_records for item in (*record.voices, *record.faces)}
 
 
 def _count_values(values: Iterable[str]) -> dict[str, int]:
