@@ -1,4 +1,4 @@
-"""What a run of any voice-face association system can be told, checked and typed.
+"""Typed configuration that all voice-face association systems share, importable without torch.
 
 A system extends `AssociationConfig` by its networks and by sections of its own.
 """
@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from voiceface.association.encoder_config import EncodersConfig
+from voiceface.datasets.augmentation_config import AugmentationConfig
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, ScheduleConfig
 
@@ -43,10 +44,21 @@ class DataConfig(Config):
     resize_mode: Literal["letterbox", "stretch"] = "letterbox"
     channels: Literal["bgr", "rgb"] = "bgr"
     colour_jitter: float = Field(0.0, ge=0, le=1)
+    augmentation: AugmentationConfig | None = Field(None, description="further random changes; null: none")
     in_memory: bool = False
     sample_scale: Literal["int16", "native"] = "int16"
     resample: bool = False
     corrupt_audio: Literal["error", "salvage"] = "error"
+
+    @model_validator(mode="after")
+    def _augmentation_fits_scale(self) -> Self:
+        voice = self.augmentation.voice if self.augmentation else None
+        if voice and voice.waveform_items and self.sample_scale != "int16":
+            raise ValueError(
+                f"data.augmentation.voice.{voice.waveform_items[0]} needs data.sample_scale=int16, found "
+                f"{self.sample_scale}: the level of other samples is unknown"
+            )
+        return self
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
@@ -85,7 +97,7 @@ class EvaluationConfig(Config):
 
 
 class AssociationConfig(Config):
-    """One experiment, as far as all systems are alike."""
+    """Sections of an experiment that all systems share."""
 
     name: str
     model: EncodersConfig
@@ -94,6 +106,24 @@ class AssociationConfig(Config):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    def with_input_options(
+        self, *, resample: bool | None = None, on_corrupt: Literal["error", "salvage"] | None = None
+    ) -> Self:
+        """Copy the configuration with options for reading utterances; None keeps a value."""
+        options = {"resample": resample, "corrupt_audio": on_corrupt}
+        chosen = {key: value for key, value in options.items() if value is not None}
+        return self.model_copy(update={"data": self.data.model_copy(update=chosen)})
+
+    def frontend_signature(self) -> str:
+        """Describe what decides an embedding besides the weights; options only where not the default."""
+        data = self.data
+        words = [f"{data.clip_samples} {self.model.face.image_size} {data.resample}"]
+        words += ["salvage"] if data.corrupt_audio == "salvage" else []
+        for key in ("resize_mode", "channels", "sample_scale"):
+            value = getattr(data, key)
+            words += [f"{key}={value}"] if value != DataConfig.model_fields[key].default else []
+        return " ".join(words)
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:

@@ -10,6 +10,7 @@ import numpy as np
 
 from voiceface.association.config import AssociationConfig, DataConfig
 from voiceface.association.encoders import sample_crop_interval
+from voiceface.datasets.augmentation import build_augmentation
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.pair_dataset import PairDataset
 from voiceface.datasets.trials.coverage import check_trial_items
@@ -104,6 +105,7 @@ def training_dataset(
         return dataset
     return PairDataset(
         dataset,
+        augmentation=build_augmentation(config.data.augmentation),
         image_size=config.model.face.image_size,
         length=config.data.clip_samples,
         rotation=config.data.rotation,
@@ -135,6 +137,7 @@ def synthetic_training_set(
     return PopulationDataset(
         preset,
         "train",
+        augmentation=build_augmentation(config.data.augmentation),
         image_size=config.model.face.image_size,
         clip_length=config.data.clip_samples,
         rotation=config.data.rotation,

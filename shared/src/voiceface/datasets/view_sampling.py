@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.datasets.augmentation import Augmentation, FaceParams
 from voiceface.images import transforms
 from voiceface.images.loading import ImageArray
 
@@ -21,6 +22,15 @@ __all__ = [
 ChannelOrder = Literal["bgr", "rgb"]
 SecondSample = Literal["distinct", "with_replacement"]
 PairAugmentation = Literal["shared", "independent"]
+
+
+@dataclass(frozen=True)
+class _FaceSteps:
+    """Random steps of one image: view, colours, further changes."""
+
+    view: transforms.AugmentationParams
+    colours: NDArray[np.float64] | None
+    params: FaceParams
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class ViewSampler:
         pair_augmentation: "shared" does the same random steps on both images, as published for
             archetype_agnostic (docs/archetype_agnostic.md); "independent" draws them apart. Someone with a
             single image always gets "independent", for the two faces would be one.
+        augmentation: further random changes of faces and voices; None for none, also where `augment` is off.
     """
 
     image_size: int
@@ -52,6 +63,7 @@ class ViewSampler:
     num_views: Literal[1, 2] = 1
     second_sample: SecondSample = "distinct"
     pair_augmentation: PairAugmentation = "shared"
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that are no option."""
@@ -88,25 +100,30 @@ class ViewSampler:
             num_clips: how many the identity has.
             read_image: gives image i, shape (H, W, 3), uint8, B G R.
             read_clip: gives clip i as it is to be handed out, shape (length,), float32.
-            rng: source of every draw: image, clip, then the transform; then the second ones.
+            rng: source of every draw: image, clip, then the transform; then the second ones. Further changes
+                have generators of their own, spawned from it, so that files and views are the same with and
+                without them.
 
         Returns:
-            "face": (3, side, side), float32, 0...255. "voice": what `read_clip` gave. With two views also
-            "face_second" and "voice_second".
+            "face": (3, side, side), float32, 0...255. "voice": what `read_clip` gave, with its changes. With
+            masks of spectrograms also "voice_masks": (K, 4), see `VoiceAugmentation.sample_masks`. With two
+            views also the same with the suffix "_second".
         """
+        voice_rng, face_rng = rng.spawn(2) if self.augmentation and self.augment else (None, None)
         picture, clip = int(rng.integers(num_images)), int(rng.integers(num_clips))
         image = read_image(picture)
-        steps = self._sample_augmentation(rng)
-        drawn = {"face": self._transform_face(image, steps), "voice": read_clip(clip)}
+        steps = self._sample_augmentation(rng, face_rng)
+        drawn = {"face": self._transform_face(image, steps), **self._change_voice(read_clip(clip), voice_rng)}
         if self.num_views == 2:
             picture, clip = (
                 self._sample_second(picture, num_images, rng),
                 self._sample_second(clip, num_clips, rng),
             )
             if self.pair_augmentation == "independent" or num_images == 1:
-                steps = self._sample_augmentation(rng)
+                steps = self._sample_augmentation(rng, face_rng)
             drawn["face_second"] = self._transform_face(read_image(picture), steps)
-            drawn["voice_second"] = read_clip(clip)
+            second = self._change_voice(read_clip(clip), voice_rng)
+            drawn |= {f"{key}_second": value for key, value in second.items()}
         return drawn
 
     def _sample_second(self, first: int, num_files: int, rng: np.random.Generator) -> int:
@@ -115,27 +132,40 @@ class ViewSampler:
             return int(rng.integers(num_files))
         return (first + 1 + int(rng.integers(num_files - 1))) % num_files
 
+    def _change_voice(
+        self, waveform: NDArray[np.float32], rng: np.random.Generator | None
+    ) -> dict[str, NDArray[np.float32]]:
+        """The random changes of one clip, and the masks of its spectrogram."""
+        voice = self.augmentation.voice if self.augmentation else None
+        if voice is None or rng is None:
+            return {"voice": waveform}
+        changed = {"voice": voice.apply(waveform, rng)}
+        return (
+            changed
+            if voice.config.spec_augment is None
+            else {**changed, "voice_masks": voice.sample_masks(rng)}
+        )
+
     def _sample_augmentation(
-        self, rng: np.random.Generator
-    ) -> tuple[transforms.AugmentationParams, NDArray[np.float64] | None] | None:
-        """The random steps of one image: view, then colours; None without augmentation."""
+        self, rng: np.random.Generator, face_rng: np.random.Generator | None
+    ) -> _FaceSteps | None:
+        """The random steps of one image; None without augmentation."""
         if not self.augment:
             return None
         view = transforms.sample_augmentation(rng)
-        return view, rng.normal(0, self.colour_jitter, 4) if self.colour_jitter else None
+        colours = rng.normal(0, self.colour_jitter, 4) if self.colour_jitter else None
+        face = self.augmentation.face if self.augmentation else None
+        return _FaceSteps(view, colours, face.sample(face_rng) if face and face_rng else {})
 
-    def _transform_face(
-        self,
-        image: ImageArray,
-        augmentation: tuple[transforms.AugmentationParams, NDArray[np.float64] | None] | None,
-    ) -> NDArray[np.float32]:
+    def _transform_face(self, image: ImageArray, steps: _FaceSteps | None) -> NDArray[np.float32]:
         """Do the steps that were drawn."""
-        if augmentation is None:
+        if steps is None:
             face = transforms.evaluation_transform(image, self.image_size, resize_mode=self.resize_mode)
         else:
-            view, colours = augmentation
             face = transforms.apply_augmentation(
-                image, self.image_size, view, rotation=self.rotation, resize_mode=self.resize_mode
+                image, self.image_size, steps.view, rotation=self.rotation, resize_mode=self.resize_mode
             )
-            face = face if colours is None else transforms.apply_colour_jitter(face, colours)
+            if self.augmentation and self.augmentation.face:
+                face = self.augmentation.face.apply(face, steps.params)
+            face = face if steps.colours is None else transforms.apply_colour_jitter(face, steps.colours)
         return face if self.channels == "bgr" else np.ascontiguousarray(face[::-1])

@@ -16,6 +16,7 @@ from voiceface.synthetic.layout import PopulationSettings, build_settings
 from voiceface.synthetic.presets import Preset
 
 if TYPE_CHECKING:
+    from voiceface.datasets.augmentation import Augmentation
     from voiceface.datasets.view_sampling import ChannelOrder, PairAugmentation, SecondSample
     from voiceface.images.transforms import ResizeMode, Rotation
 
@@ -69,6 +70,7 @@ class PopulationDataset:
         num_views: Literal[1, 2] = 1,
         second_sample: "SecondSample" = "distinct",
         pair_augmentation: "PairAugmentation" = "shared",
+        augmentation: "Augmentation | None" = None,
         workers: int | None = None,
         progress: bool = True,
         **changes: Any,
@@ -81,7 +83,7 @@ class PopulationDataset:
             image_size: of the square faces that `sample` gives; default: as rendered.
             clip_length: samples of the voices that `sample` gives (repeated or cut); default: as synthesised.
             augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample,
-                pair_augmentation: see
+                pair_augmentation, augmentation: see
                 `voiceface.datasets.view_sampling.ViewSampler`.
             workers: processes that make it; None takes every core.
             progress: show a bar on standard error.
@@ -92,7 +94,7 @@ class PopulationDataset:
         self.settings = (
             settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
         )
-        self.image_size = image_size or self.settings.picture_side
+        self.image_size = image_size or self.settings.render_size
         self.clip_length = clip_length or round(self.settings.clip_seconds * 16_000)
         self.view_sampler = ViewSampler(
             self.image_size,
@@ -104,6 +106,7 @@ class PopulationDataset:
             num_views,
             second_sample,
             pair_augmentation,
+            augmentation,
         )
         ids = self.settings.ids(split)
         if not ids:
@@ -192,13 +195,13 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
             settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
         )
         self.ids: Sequence[int] = self.settings.ids(split)
-        if not self.ids or not self.settings.clips or not self.settings.pictures:
+        if not self.ids or not self.settings.clips or not self.settings.images:
             raise ValueError(f"the split {split!r} of this population has nobody with clips and images")
         if not 0 <= rank < world_size or first_item < 0:
             raise ValueError(
                 f"rank must be in 0 ... world_size - 1: got rank {rank} of {world_size}, first {first_item}"
             )
-        self.image_size = image_size or self.settings.picture_side
+        self.image_size = image_size or self.settings.render_size
         self.clip_length = clip_length or round(self.settings.clip_seconds * 16_000)
         self.augment = augment
         self.rank, self.world_size = rank, world_size
@@ -230,7 +233,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
         draws = integers(settings.seed, index, "lists", 2, 4)
         label, clip, picture = (
             int(draw % np.uint64(n))
-            for draw, n in zip(draws, (len(self.ids), settings.clips, settings.pictures))
+            for draw, n in zip(draws, (len(self.ids), settings.clips, settings.images))
         )
         k = self.ids[label]
         people = _sample_identities(settings, [k])
@@ -239,7 +242,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
             people,
             0,
             picture,
-            image_size=settings.picture_side,
+            image_size=settings.render_size,
             nuisance=settings.nuisance,
             face_gain=settings.face_gain,
         )
@@ -270,11 +273,11 @@ def generate_identity(
     for clip in range(settings.clips):
         samples = synthesise_clip(people, 0, clip, seconds=settings.clip_seconds).samples[:length]
         clips[clip, : len(samples)] = samples
-    pictures = np.zeros((settings.pictures, settings.picture_side, settings.picture_side, 3), np.uint8)
-    expression, pose = np.zeros((settings.pictures, 10)), np.zeros((settings.pictures, 3))
+    pictures = np.zeros((settings.images, settings.render_size, settings.render_size, 3), np.uint8)
+    expression, pose = np.zeros((settings.images, 10)), np.zeros((settings.images, 3))
     face = prepare_face(people, 0, face_gain=settings.face_gain)
-    how: dict[str, Any] = {"image_size": settings.picture_side, "nuisance": settings.nuisance}
-    for picture in range(settings.pictures):
+    how: dict[str, Any] = {"image_size": settings.render_size, "nuisance": settings.nuisance}
+    for picture in range(settings.images):
         drawn = render_image(people, 0, picture, face=face, face_gain=settings.face_gain, **how)
         pictures[picture], expression[picture], pose[picture] = (
             drawn.image,
