@@ -157,7 +157,7 @@ def test_nobody_shares_a_sex():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("compare") / "people"
-    sizes = {"clips": 2, "clip_seconds": 0.6, "pictures": 2, "picture_side": 32, "train": 2, "val": 6}
+    sizes = {"clips": 2, "clip_seconds": 0.6, "images": 2, "render_size": 32, "train": 2, "val": 6}
     return write_population(root, build_settings("tiny", test=14, **sizes), workers=1, progress=False)
 
 

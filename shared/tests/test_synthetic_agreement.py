@@ -347,8 +347,8 @@ def test_truth_of_a_folder_is_the_truth_of_its_settings(tmp_path):
         "test": 2,
         "clips": 1,
         "clip_seconds": 0.2,
-        "pictures": 1,
-        "picture_side": 32,
+        "images": 1,
+        "render_size": 32,
     }
     settings = build_settings("tiny", rho=0.5, **how)
     write_population(tmp_path / "people", settings, workers=1, lists=False, progress=False)

@@ -39,7 +39,7 @@ def truth_of(rho: float, count: int = 200) -> GroundTruth:
 @pytest.fixture(scope="module")
 def population(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("truth") / "population"
-    settings = build_settings("tiny", clips=2, clip_seconds=0.6, pictures=2, picture_side=32, rho=0.9)
+    settings = build_settings("tiny", clips=2, clip_seconds=0.6, images=2, render_size=32, rho=0.9)
     return write_population(root, settings, workers=1, progress=False)
 
 

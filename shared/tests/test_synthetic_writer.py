@@ -191,7 +191,7 @@ def test_content_does_not_depend_on_how_many_there_are(tree, tmp_path):
 
 
 def test_a_tree_can_grow_but_not_shrink(tmp_path):
-    base = replace(SMALL, clips=1, pictures=1, train=1, val=1, test=2)
+    base = replace(SMALL, clips=1, images=1, train=1, val=1, test=2)
     root = writer.write_population(tmp_path / "grow", base, workers=1, progress=False, lists=False)
     writer.write_population(root, replace(base, train=2), workers=1, progress=False, lists=False)
     fresh = writer.write_population(
@@ -202,7 +202,7 @@ def test_a_tree_can_grow_but_not_shrink(tmp_path):
         writer.write_population(root, base, workers=1, progress=False)
 
 
-@pytest.mark.parametrize("changes", [{"seed": 6}, {"rho": 0.5}, {"picture_side": 32}, {"nuisance": 1.0}])
+@pytest.mark.parametrize("changes", [{"seed": 6}, {"rho": 0.5}, {"render_size": 32}, {"nuisance": 1.0}])
 def test_other_settings_are_refused(tree, changes):
     with pytest.raises(PopulationError, match=next(iter(changes))):
         writer.write_population(tree, SMALL, workers=1, progress=False, **changes)
@@ -220,7 +220,7 @@ def test_voices_are_the_same_for_every_rho_and_can_be_linked(tree, tmp_path):
         tmp_path / "uncoupled", replace(SMALL, rho=0.0), workers=1, voices_from=tree, progress=False
     )
     alone = writer.write_population(
-        tmp_path / "alone", replace(SMALL, rho=0.0, pictures=0), workers=1, progress=False, lists=False
+        tmp_path / "alone", replace(SMALL, rho=0.0, images=0), workers=1, progress=False, lists=False
     )
     mine, theirs = digests(other), digests(tree)
     for name in theirs:
@@ -259,7 +259,7 @@ def test_quirks(tmp_path):
     import cv2
 
     settings = replace(
-        build_settings("quirks"), train=6, val=1, test=2, clips=1, pictures=1, clip_seconds=0.5
+        build_settings("quirks"), train=6, val=1, test=2, clips=1, images=1, clip_seconds=0.5
     )
     root = writer.write_population(tmp_path / "quirks", settings, workers=1, progress=False)
     names = [path.name for path in (root / "faces").iterdir()]
@@ -296,7 +296,7 @@ def test_settings_by_number_of_people():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"rho": 1.5}, {"nuisance": -1.0}, {"picture_side": 4}, {"clip_seconds": 0.01}, {"val": 200}]
+    "changes", [{"rho": 1.5}, {"nuisance": -1.0}, {"render_size": 4}, {"clip_seconds": 0.01}, {"val": 200}]
 )
 def test_impossible_settings_are_refused_early(tmp_path, changes):
     with pytest.raises(PopulationError, match=next(iter(changes))):
@@ -328,7 +328,7 @@ def test_command_line(tmp_path, capsys):
     assert population.main([str(tmp_path / "out"), *words]) == 0
     assert "4 identities, 4 clips, 4 images" in capsys.readouterr().out
     settings = json.loads((tmp_path / "out" / writer.POPULATION_FILE).read_text())["settings"]
-    assert settings["rho"] == 0.5 and settings["picture_side"] == 32 and settings["nuisance"] == 0.3
+    assert settings["rho"] == 0.5 and settings["render_size"] == 32 and settings["nuisance"] == 0.3
     with pytest.raises(PopulationError, match="streamed"):
         population.main([str(tmp_path / "large"), "--preset", "large"])
     with pytest.raises(ValueError, match="preset"):
@@ -397,7 +397,7 @@ def test_data_set_in_memory_draws_two_views_as_files_would_be(second_view):
 
 
 def test_stream_is_seeded_and_shared_out():
-    how = {"clip_seconds": 0.3, "picture_side": 32, "num_items": 6, "seed": 2}
+    how = {"clip_seconds": 0.3, "render_size": 32, "num_items": 6, "seed": 2}
     whole = list(PopulationStream("large", **how))
     assert len(whole) == 6
     parts = [list(PopulationStream("large", rank=rank, world_size=2, **how)) for rank in range(2)]

@@ -11,7 +11,7 @@ import pytest
 from voiceface.commands.population import main as population
 from voiceface.synthetic.writer import write_population
 
-PRESET_OVERRIDES = {"train": 6, "val": 2, "test": 3, "picture_side": 32, "clip_seconds": 0.6}
+PRESET_OVERRIDES = {"train": 6, "val": 2, "test": 3, "render_size": 32, "clip_seconds": 0.6}
 
 
 @pytest.fixture(scope="module")

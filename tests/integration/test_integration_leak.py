@@ -108,14 +108,14 @@ def test_only_the_factors_cross_when_everything_is_shared() -> None:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], tuple[Path, Corpus]]:
     """Populations of 120 people, one short clip and one small picture each; the voices are the same files."""
     roots: dict[float, Path] = {}
-    sizes = {"train": 60, "val": 0, "test": 60, "clips": 1, "pictures": 1, "clip_seconds": 0.6}
+    sizes = {"train": 60, "val": 0, "test": 60, "clips": 1, "images": 1, "clip_seconds": 0.6}
 
     def write(rho: float) -> tuple[Path, Corpus]:
         if rho not in roots:
             other = next(iter(roots.values()), None)
             out = tmp_path_factory.mktemp("leak") / "people"
             how: dict[str, Any] = {"voices_from": other, "lists": False, "workers": 1, "progress": False}
-            roots[rho] = write_population(out, "tiny", rho=rho, picture_side=32, **how, **sizes)
+            roots[rho] = write_population(out, "tiny", rho=rho, render_size=32, **how, **sizes)
         return roots[rho], open_corpus(roots[rho], None)
 
     return write

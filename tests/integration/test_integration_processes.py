@@ -39,8 +39,8 @@ def losses(run: Path) -> list[dict[str, Any]]:
 
 def test_torchrun_takes_the_steps_of_one_process(tmp_path: Path) -> None:
     data = tmp_path / "people"
-    sizes = {"train": 10, "val": 0, "test": 0, "clips": 1, "pictures": 1, "clip_seconds": 0.5}
-    write_population(data, "tiny", workers=1, progress=False, lists=False, picture_side=32, **sizes)  # type: ignore[arg-type]
+    sizes = {"train": 10, "val": 0, "test": 0, "clips": 1, "images": 1, "clip_seconds": 0.5}
+    write_population(data, "tiny", workers=1, progress=False, lists=False, render_size=32, **sizes)  # type: ignore[arg-type]
 
     def words(name: str) -> list[str]:
         where = ["--cfg", "reweight", "--data", str(data), "--out", str(tmp_path / name), "--threads", "1"]

@@ -318,7 +318,7 @@ def small_demo(name: str, out: str, changes: list[str], said: str) -> None:
     import voiceface.synthetic.writer as write
 
     load, settings = config.load_config, write.build_settings
-    sizes = {"train": 10, "val": 2, "test": 4, "clip_seconds": 1.0, "picture_side": 32}
+    sizes = {"train": 10, "val": 2, "test": 4, "clip_seconds": 1.0, "render_size": 32}
     config.load_config = lambda source, model, package, words=(): load(
         source, model, package, [*words, *changes]
     )

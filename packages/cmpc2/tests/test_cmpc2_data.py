@@ -58,12 +58,12 @@ def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, people: Path, ca
     strange = replace(first, voices=(*first.voices, f"{first.identity.voice_id}/lonely_vid_/00001.wav"))
     found = videos_from_corpus(replace(corpus, records=(strange, *corpus.records[1:])))
     assert "lonely_vid_" not in [video.video_id for video in found.videos]
-    assert "left out 1 videos that have clips or pictures only: lonely_vid_" in caplog.text
+    assert "skipped 1 videos that have clips or images only: lonely_vid_" in caplog.text
 
 
 def test_memory_and_files_give_the_same_videos_and_draws(people: Path, tiny: tuple[str, ...]) -> None:
     config = config_of(tiny)
-    sizes = {"train": 8, "val": 4, "test": 6, "picture_side": 32, "clip_seconds": 1.0}
+    sizes = {"train": 8, "val": 4, "test": 6, "render_size": 32, "clip_seconds": 1.0}
     memory = synthetic_training_set("tiny", config, progress=False, workers=1, **sizes)
     files = load_training_data(config, data=people, splits=["train"], progress=False).dataset
     assert memory.videos.table_rows == files.videos.table_rows

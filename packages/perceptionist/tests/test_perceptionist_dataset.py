@@ -76,7 +76,7 @@ def test_ground_truth_parameters_project_to_the_rendered_landmarks(train_dataset
         resolve_face_model(), torch.from_numpy(train_dataset.ground_truth.image_parameters)
     ).numpy()
     for row in (0, 5, 9):
-        person, image = divmod(row, settings.pictures)
+        person, image = divmod(row, settings.images)
         place = list(sampled.face_names).index(train_dataset.identities[person])
         view = sample_render_params(sampled, place, image, nuisance=settings.nuisance)
         gap = np.linalg.norm(result[row, :2].T - 120 * view.landmarks, axis=1)

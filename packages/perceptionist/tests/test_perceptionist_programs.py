@@ -38,9 +38,9 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def population(tmp_path_factory):
     root = tmp_path_factory.mktemp("population") / "people"
-    sizes = {"train": 4, "val": 1, "test": 4, "clips": 2, "clip_seconds": 1.5, "pictures": 1}
+    sizes = {"train": 4, "val": 1, "test": 4, "clips": 2, "clip_seconds": 1.5, "images": 1}
     return write_population(
-        root, "quick", picture_side=16, mesh=True, workers=1, lists=False, progress=False, **sizes
+        root, "quick", render_size=16, mesh=True, workers=1, lists=False, progress=False, **sizes
     )
 
 

@@ -16,7 +16,7 @@ from voiceface.audio.vad import SpeechError
 from voiceface.datasets.identities import IdentityError
 
 WHOLE = SpeechConfig(remove_silence=False)
-SMALL = {"train": 3, "val": 1, "test": 2, "clips": 2, "clip_seconds": 1.0, "pictures": 2, "picture_side": 16}
+SMALL = {"train": 3, "val": 1, "test": 2, "clips": 2, "clip_seconds": 1.0, "images": 2, "render_size": 16}
 
 
 def features(value: float, frames: int = 7) -> np.ndarray:

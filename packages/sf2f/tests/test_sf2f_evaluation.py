@@ -28,7 +28,7 @@ from voiceface.checkpoints.native import save_model
 from voiceface.commandline.dispatch import run_main
 from voiceface.runtime.config import load_config, to_dict
 
-SIZES = {"train": 4, "val": 2, "test": 8, "clip_seconds": 1.2, "picture_side": 32}
+SIZES = {"train": 4, "val": 2, "test": 8, "clip_seconds": 1.2, "render_size": 32}
 OVERRIDES = (
     "generator.encoder.channels=[8,8]",
     "generator.encoder.embedding_dim=16",

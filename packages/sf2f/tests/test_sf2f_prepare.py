@@ -93,9 +93,9 @@ def test_a_population_keeps_ground_truth_and_disclaimer(tmp_path: Path) -> None:
     from voiceface.synthetic.layout import build_settings
     from voiceface.synthetic.writer import write_population
 
-    small = {"train": 2, "val": 1, "test": 1, "clips": 1, "clip_seconds": 1.0, "pictures": 1}
+    small = {"train": 2, "val": 1, "test": 1, "clips": 1, "clip_seconds": 1.0, "images": 1}
     root, out = tmp_path / "in", tmp_path / "out"
-    write_population(root, build_settings("tiny", picture_side=16, **small), workers=1, progress=False)
+    write_population(root, build_settings("tiny", render_size=16, **small), workers=1, progress=False)
     assert prepare(root, out, dtype="float64", **QUIET)["counts"] == {"written": 4, "skipped": 0, "failed": 0}
     before, after = (open_speakers(place, "train", dtype="float32") for place in (root, out))
     assert (

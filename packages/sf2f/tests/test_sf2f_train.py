@@ -49,7 +49,7 @@ TINY = {
 }
 TINY["quick_fuser"] = TINY["quick_1st_stage"]
 RELEASED = ("v2f", "sf2f_1st_stage", "sf2f_fuser", "sf2f_mid_1st_stage", "sf2f_mid_fuser")
-SIZES = {"train": 8, "val": 6, "test": 6, "clip_seconds": 1.2, "picture_side": 32}
+SIZES = {"train": 8, "val": 6, "test": 6, "clip_seconds": 1.2, "render_size": 32}
 
 
 def tiny_config(name: str, *words: str, steps: int = 2) -> Sf2fConfig:

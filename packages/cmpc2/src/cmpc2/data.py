@@ -182,7 +182,7 @@ def synthetic_training_set(
         pictures: dict[int, list[str]] = {}
         for count, of, groups in (
             (people.settings.clips, get_clip_video, clips),
-            (people.settings.pictures, get_image_video, pictures),
+            (people.settings.images, get_image_video, pictures),
         ):
             for number in range(count):
                 groups.setdefault(of(k, number, seed=seed), []).append(f"{row}/{number}")

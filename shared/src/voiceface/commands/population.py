@@ -45,9 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--clips", type=int, help="clips per identity")
     parser.add_argument("--clip-seconds", type=float, help="length of a clip in seconds")
-    parser.add_argument("--images", type=int, dest="pictures", help="pictures per identity")
+    parser.add_argument("--images", type=int, dest="images", help="pictures per identity")
     parser.add_argument(
-        "--image-size", type=int, dest="picture_side", help="width and height of the images in pixels"
+        "--image-size", type=int, dest="render_size", help="width and height of the images in pixels"
     )
     parser.add_argument(
         "--face-gain", type=float, help="factor on the shape of faces; 0.55 is about life-size"
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_population(place, settings, **{**how, "voices_from": how["voices_from"] or first})
         first = first or place
         people = len(settings.ids())
-        clips, pictures = people * settings.clips, people * settings.pictures
+        clips, pictures = people * settings.clips, people * settings.images
         print(f"{place}: {people} identities, {clips} clips, {pictures} images; synthetic, no real person")
     return 0
 

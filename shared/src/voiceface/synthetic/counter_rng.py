@@ -16,7 +16,7 @@ Field layout
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-STREAMS = {"shared": 0, "voice": 1, "face": 2, "clip": 3, "picture": 4, "lists": 5, "constants": 6}
+STREAMS = {"shared": 0, "voice": 1, "face": 2, "clip": 3, "image": 4, "lists": 5, "constants": 6}
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 

@@ -24,7 +24,7 @@ class PopulationSettings:
         clips: clips per identity.
         clip_seconds: their length, s.
         images: images per identity.
-        picture_side: their width and height, pixels.
+        render_size: their width and height, pixels.
         rho: coupling in [0, 1].
         seed: population seed.
         nuisance: factor on what differs between images.
@@ -43,8 +43,8 @@ class PopulationSettings:
     test: int
     clips: int
     clip_seconds: float
-    pictures: int
-    picture_side: int
+    images: int
+    render_size: int
     rho: float
     seed: int = 0
     nuisance: float = 1.0
@@ -58,12 +58,12 @@ class PopulationSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made before anything is written."""
-        counts = {name: getattr(self, name) for name in ("train", "val", "test", "clips", "pictures", "seed")}
+        counts = {name: getattr(self, name) for name in ("train", "val", "test", "clips", "images", "seed")}
         wrong = [f"{name} must not be negative, got {value}" for name, value in counts.items() if value < 0]
         for name in ("rho", "confound"):
             if not 0 <= getattr(self, name) <= 1:
                 wrong.append(f"{name} must lie in 0 ... 1, got {getattr(self, name)}")
-        for name, least in (("clip_seconds", 0.1), ("picture_side", 8), ("nuisance", 0)):
+        for name, least in (("clip_seconds", 0.1), ("render_size", 8), ("nuisance", 0)):
             if not getattr(self, name) >= least:
                 wrong.append(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not self.face_gain > 0:
@@ -110,8 +110,8 @@ def build_settings(
         "test",
         "clips",
         "clip_seconds",
-        "pictures",
-        "picture_side",
+        "images",
+        "render_size",
         "rho",
         "nuisance",
         "quirks",

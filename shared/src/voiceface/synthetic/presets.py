@@ -17,7 +17,7 @@ class Preset:
         clips: voice clips per identity.
         clip_seconds: length of a clip, s.
         images: images per identity.
-        picture_side: side of the square images, pixels.
+        render_size: side of the square images, pixels.
         rho: coupling of voice and face, 0 to 1.
         nuisance: multiplier of the per-picture nuisance; the voice side stays at 1.
         rhos: every coupling that is compared; more than one in a study (one voice set serves all).
@@ -32,8 +32,8 @@ class Preset:
     test: int
     clips: int
     clip_seconds: float
-    pictures: int
-    picture_side: int
+    images: int
+    render_size: int
     rho: float
     nuisance: float
     rhos: tuple[float, ...] = ()

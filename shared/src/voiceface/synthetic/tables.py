@@ -88,7 +88,7 @@ def write_trial_lists(root: Path, settings: "PopulationSettings") -> None:
     from voiceface.datasets.trials.sampling import generate_trial_lists
     from voiceface.datasets.trials.trial_list import TrialListError
 
-    if not settings.clips or not settings.pictures:
+    if not settings.clips or not settings.images:
         return
     for split in SPLIT_RANGES:
         if not settings.ids(split):
@@ -149,7 +149,7 @@ def _write_ground_truth(
     write_text(root / "truth" / "identities.csv", _format_table(columns, rows, ",", "\n"))
     alpha = shape_coefficients(identities)
     save_npy(root / "truth" / "shape.npy", alpha.astype(np.float32))
-    which = [(i, picture) for i in range(len(identities)) for picture in range(settings.pictures)]
+    which = [(i, picture) for i in range(len(identities)) for picture in range(settings.images)]
     views = [
         sample_render_params(
             identities, i, picture, nuisance=settings.nuisance, shape=alpha[i], face_gain=settings.face_gain
@@ -161,11 +161,11 @@ def _write_ground_truth(
             [image_path(int(identities.ids[i]), picture, settings) for i, picture in which], "U"
         ),
         "k": np.array([int(identities.ids[i]) for i, _ in which], np.int64),
-        "picture": np.array([picture for _, picture in which], np.int64),
+        "image": np.array([picture for _, picture in which], np.int64),
         "video": np.array([view.video for view in views], np.int64),
         "expression": np.array([view.expression for view in views], np.float32).reshape(-1, 10),
         "pose_degrees": np.degrees(np.array([view.pose for view in views]).reshape(-1, 3)).astype(np.float32),
-        "landmarks": settings.picture_side
+        "landmarks": settings.render_size
         * np.array([view.landmarks for view in views], np.float32).reshape(-1, 68, 2),
     }
     buffer = io.BytesIO()

@@ -147,8 +147,8 @@ def _check_voice_source(source: str | Path, settings: PopulationSettings) -> Pat
 def _check_disk_space(root: Path, settings: PopulationSettings, voices_linked: bool) -> None:
     """Refuse early when the disk cannot hold the tree."""
     voice = 0.0 if voices_linked else settings.clips * settings.clip_seconds * 32_000.0
-    picture = 1500.0 + 0.25 * settings.picture_side**2
-    need = len(settings.ids()) * (voice + settings.pictures * picture + 800_000.0 * settings.mesh)
+    picture = 1500.0 + 0.25 * settings.render_size**2
+    need = len(settings.ids()) * (voice + settings.images * picture + 800_000.0 * settings.mesh)
     parent = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(parent).free
     if need > free:
@@ -198,7 +198,7 @@ def _write_clips(
 def _write_images(root: Path, settings: PopulationSettings, identity: int, identities: Any) -> int:
     wanted = [
         (picture, root / "faces" / image_path(identity, picture, settings))
-        for picture in range(settings.pictures)
+        for picture in range(settings.images)
     ]
     todo = [(picture, path) for picture, path in wanted if not path.exists()]
     if settings.quirks and corrupted_files.has_no_images(identity):
@@ -210,7 +210,7 @@ def _write_images(root: Path, settings: PopulationSettings, identity: int, ident
         from voiceface.synthetic.face.render import prepare_face, render_image
 
         face = prepare_face(identities, 0, face_gain=settings.face_gain)
-        how: dict[str, Any] = {"image_size": settings.picture_side, "nuisance": settings.nuisance}
+        how: dict[str, Any] = {"image_size": settings.render_size, "nuisance": settings.nuisance}
         for picture, path in todo:
             drawn = render_image(identities, 0, picture, face=face, face_gain=settings.face_gain, **how)
             grey = settings.quirks and corrupted_files.is_grayscale(identity, picture)

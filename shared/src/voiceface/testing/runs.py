@@ -31,7 +31,7 @@ def write_small_population(out: Path, **settings: Any) -> Path:
     """
     from voiceface.synthetic.writer import write_population
 
-    small = {"picture_side": 32, "clip_seconds": 1.0, **settings}
+    small = {"render_size": 32, "clip_seconds": 1.0, **settings}
     return write_population(out, "tiny", workers=1, lists=False, progress=False, **small)
 
 

@@ -108,7 +108,7 @@ def load_synthetic_folder(
             (i for i, row in enumerate(rows) if row["split"] == split), key=lambda i: rows[i]["name"]
         )
         genders = np.array([int(rows[i]["sex"]) for i in places])
-        side, gain = settings["picture_side"], settings["face_gain"]
+        side, gain = settings["render_size"], settings["face_gain"]
     except (ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError(f"{folder} is corrupt ({error!r}). Write the population again.") from error
     if not places:

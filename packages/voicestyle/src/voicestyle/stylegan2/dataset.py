@@ -102,8 +102,8 @@ def build_synthetic_images(
         "standard",
         train=config.num_identities,
         clips=0,
-        pictures=config.images_per_identity,
-        picture_side=size,
+        images=config.images_per_identity,
+        render_size=size,
         nuisance=config.nuisance,
     )
     dataset = PopulationDataset(settings, "train", workers=num_workers, progress=progress)

@@ -105,8 +105,8 @@ def sample_render_params(
     """
     seed = identities.seed if seed is None else seed
     who = int(identities.ids[index])
-    n = normals(seed, who, "picture", image_index, 26)
-    present = uniforms(seed, who, "picture", image_index, 10, start=13) < 0.5
+    n = normals(seed, who, "image", image_index, 26)
+    present = uniforms(seed, who, "image", image_index, 10, start=13) < 0.5
     if shape is None:
         shape = shape_coefficients(identities.take([index]))[0]
     pose = nuisance * POSE_SD * np.clip(n[:3], -2.6, 2.6)
@@ -162,8 +162,8 @@ def render_image(
     view = sample_render_params(
         identities, index, image_index, seed=seed, nuisance=nuisance, shape=face.shape, face_gain=face_gain
     )
-    u = uniforms(seed, who, "picture", image_index, 3, start=26)
-    jitter = normals(seed, who, "picture", image_index, 2, start=29)
+    u = uniforms(seed, who, "image", image_index, 3, start=26)
+    jitter = normals(seed, who, "image", image_index, 2, start=29)
     vn = normals(seed, who, "face", 1 + view.video, 18)
     vu = uniforms(seed, who, "face", 1 + view.video, 18)
 
@@ -186,7 +186,7 @@ def render_image(
     blur = 0.8 * u[0] * nuisance
     if blur > 0.15:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    grain = normals(seed, who, "picture", image_index, image_size * image_size, start=64).reshape(
+    grain = normals(seed, who, "image", image_index, image_size * image_size, start=64).reshape(
         image_size, image_size, 1
     )
     image = image + ((1.0 + 4.0 * u[1]) * nuisance * grain).astype(np.float32)

@@ -44,7 +44,7 @@ def render_listener_faces(
         face_factors=heard.coupling * heard.voice_factors,
         shape_nuisance=np.zeros_like(strangers.shape_nuisance),
     )
-    image_size = image_size or settings.picture_side
+    image_size = image_size or settings.render_size
     made = np.empty((len(numbers), image_size, image_size, 3), np.uint8)
     for i in range(len(numbers)):
         face = prepare_face(drawn, i, face_gain=settings.face_gain)
