@@ -132,7 +132,7 @@ def test_a_damaged_m4a(
         (tmp_path / name).write_bytes(content)
     files = [tmp_path / "empty.m4a", tmp_path / "torn.m4a", clip]
     assert call("embed", *files, "--weights", trained, "--out", tmp_path / "t.npz") == 1
-    says(capsys.readouterr().err, "left out", files[0], "empty file", files[1])
+    says(capsys.readouterr().err, "skipped", files[0], "empty file", files[1])
 
 
 def test_another_rate(data: Path, clip: Path, fails: Any, works: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from seeking_shape.embedder import load
+from seeking_shape import load
 from voiceface.association.data import load_split
 from voiceface.audio.decoders import AudioError
 from voiceface.embeddings.table import EmbeddingTable
@@ -34,7 +34,7 @@ def test_damaged_recordings_are_refused_or_used(
     clip, table = corpus.voice_path(corpus.records[0].voices[0]), tmp_path / "table.npz"
     words = ["embed", clip, torn / "faces", "--weights", trained, "--out", table]
     assert call(*words) == 1
-    assert f"left out: {clip}" in capsys.readouterr().err and str(clip) not in EmbeddingTable.load(table)
+    assert f"skipped: {clip}" in capsys.readouterr().err and str(clip) not in EmbeddingTable.load(table)
     assert call(*words, "--on-corrupt", "salvage") == 0
     assert clip.as_posix() in EmbeddingTable.load(table)
     assert f"{clip}: 0 packets, 0.2" in caplog.text and "s of sound are lost" in caplog.text

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seeking_shape.embedder import load
+from seeking_shape import load
 from voiceface.association.retrieval import rank_gallery
 
 Call = Callable[..., int]
@@ -100,7 +100,7 @@ def test_an_unreadable_candidate_is_left_out_and_an_unreadable_query_ends_it(
     bad.write_text("no picture")
     assert call("match", voices[0], "--gallery", faces[0], bad, "--weights", trained) == 1
     said = capsys.readouterr()
-    assert "best of 1" in said.out and "left out" in said.err and "bad.jpg" in said.err
+    assert "best of 1" in said.out and "skipped" in said.err and "bad.jpg" in said.err
     assert call("match", bad, "--gallery", voices[0], "--weights", trained) == 1
     said = capsys.readouterr()
     assert "bad.jpg" in said.err and "best of" not in said.out

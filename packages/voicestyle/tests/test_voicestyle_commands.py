@@ -176,7 +176,7 @@ def test_unusable_recordings_are_skipped(generate, voices, tmp_path, capsys):
     (some / "broken.wav").write_bytes(b"no sound at all")
     assert generate(tmp_path / "out", voices=some) == 1
     said = capsys.readouterr().err
-    assert_mentions(said, "left out: ", "silent.wav: the recording is silent", "broken.wav")
+    assert_mentions(said, "skipped: ", "silent.wav: the recording is silent", "broken.wav")
     assert [p.name for p in (tmp_path / "out" / "faces").iterdir()] == ["v0.png"]
     assert "silent.wav" in (tmp_path / "out" / "index.html").read_text()
     (some / "v0.wav").unlink()
@@ -240,7 +240,7 @@ def test_invert_files_and_directories(invert, faces, tmp_path, capsys):
     single = faces / "person1" / "1.png"
     assert invert(tmp_path / "out", mixed, single) == 1
     said = capsys.readouterr()
-    assert_mentions(said.err, "left out: ", "broken.png")
+    assert_mentions(said.err, "skipped: ", "broken.png")
     kept = {
         load_state(p)["label"]: load_state(p) for p in (tmp_path / "out" / "inversions").glob("*.safetensors")
     }

@@ -169,7 +169,7 @@ def videos_from_table(
             "(--missing skip)"
         )
     if absent:
-        log.warning("left out %d of %d videos without files", len(absent), len(rows))
+        log.warning("skipped %d of %d videos without files", len(absent), len(rows))
     return VideoSet(tuple(found), voice_root, face_root)
 
 
@@ -244,4 +244,4 @@ def _warn_unpaired(one_sided: Sequence[str]) -> None:
     """Tell of videos that have one side only."""
     if one_sided:
         shown = ", ".join(one_sided[:3]) + (" ..." if len(one_sided) > 3 else "")
-        log.warning("left out %d videos that have clips or pictures only: %s", len(one_sided), shown)
+        log.warning("skipped %d videos that have clips or images only: %s", len(one_sided), shown)

@@ -132,9 +132,7 @@ def build_training_steps(
         The steps, and the run folders by name.
     """
     if spec.training_steps:
-        steps, runs = spec.resolve("training_steps")(
-            out, population, preset=preset, seed=seed, device=device
-        )
+        steps, runs = spec.resolve("training_steps")(out, population, preset=preset, seed=seed, device=device)
         return steps, runs
     from voiceface.runtime.config import load_config
 
@@ -144,7 +142,9 @@ def build_training_steps(
 
     def train_main(corpus: "Corpus", disclaimer: str) -> None:
         if not (run / MODEL_FILE).is_file():
-            dataset = spec.resolve("training_set")(corpus, population, config) if spec.training_set else corpus
+            dataset: Any = corpus
+            if spec.training_set:
+                dataset = spec.resolve("training_set")(corpus, population, config)
             train_if_needed(spec.resolve("train"), run, config, dataset, device=device, disclaimer=disclaimer)
 
     return [DemoStep(spec.training_description, train_main)], {"main": run}
@@ -198,7 +198,7 @@ def rank_user_media(model: "Embedder", folder: Path) -> "RetrievalExamples":
     voices, _ = find_files([folder])
     answers, failed = rank_gallery(model, voices, [folder])
     for item, why in failed.items():
-        log.warning("left out %s: %s", item, why)
+        log.warning("skipped %s: %s", item, why)
     for query, ranked in answers.items():
         print(f"{query}: best of {len(ranked)} pictures is {ranked[0].name} ({ranked[0].score:+.3f})")
     return build_gallery(answers, title="Real recordings and pictures", note=USER_MEDIA_NOTE)

@@ -1,6 +1,6 @@
-"""Flags that have one name and one meaning in the commands of every system; imports nothing heavy.
+"""Arguments that have one name and one meaning in the commands of every system; imports nothing heavy.
 
-A flag says where and how, a configuration says what.
+Flags say where and how, the configuration says what.
 """
 
 import argparse
@@ -8,9 +8,26 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-CORPUS_HELP = "corpus folder: see docs/data.md"
+__all__ = [
+    "CHECKPOINT_HELP",
+    "COMPARISON_SAMPLES",
+    "CORPUS_HELP",
+    "add_checkpoint_argument",
+    "add_data_source_arguments",
+    "add_device_argument",
+    "add_missing_argument",
+    "add_on_corrupt_argument",
+    "add_override_argument",
+    "add_resample_argument",
+    "add_training_arguments",
+    "add_weights_argument",
+    "add_workers_argument",
+    "require_existing_paths",
+    "split_overrides",
+]
 
-CHECKPOINT_HELP = "weights file or run folder"
+CORPUS_HELP = "data folder, see docs/data.md"
+CHECKPOINT_HELP = "checkpoint or run folder"
 # Bootstrap samples of a comparison: with fewer, no p-value corrected for many tests can be below 0.05.
 COMPARISON_SAMPLES = 5000
 OVERRIDE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
@@ -19,87 +36,93 @@ OVERRIDE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
 def add_training_arguments(
     parser: argparse.ArgumentParser, *, configurations: str, data: str = CORPUS_HELP
 ) -> None:
-    """What `train` of every system has: --cfg, --data or --population, --out, --resume, --device, --threads.
+    """Add the arguments of `train`: --cfg, --data or --population, --out, --resume, --device, --threads.
 
     Args:
-        parser: of the command.
-        configurations: some bundled names, for the help.
-        data: what --data names, for the help.
+        parser: parser of the command.
+        configurations: some names of bundled configurations, for the help.
+        data: description of --data, for the help.
     """
-    parser.add_argument("--cfg", required=True, help=f"bundled name ({configurations}) or a .yaml file")
+    parser.add_argument(
+        "--cfg", required=True, help=f"name of a bundled configuration ({configurations}), or a .yaml file"
+    )
     add_data_source_arguments(parser, data)
     parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--resume", action="store_true", help="resume the run in --out from its last state")
     add_device_argument(parser, "auto")
-    parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
+    parser.add_argument("--threads", type=int, help="CPU threads (use the same number to resume)")
     add_override_argument(parser)
 
 
 def add_data_source_arguments(parser: argparse.ArgumentParser, data: str = CORPUS_HELP) -> None:
-    """--data, or --population in its place."""
+    """Add --data and its alternative --population."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help=data)
     source.add_argument(
-        "--population", metavar="PRESET", help="generate the identities of this preset in memory instead"
+        "--population",
+        metavar="PRESET",
+        help="synthetic identities of this preset, generated in memory, in place of --data",
     )
 
 
 def add_checkpoint_argument(parser: argparse.ArgumentParser, accepts: str) -> None:
-    """--checkpoint: the whole model that a training run starts from."""
-    parser.add_argument("--checkpoint", type=Path, help=f"a whole model to start from: {accepts}")
+    """Add --checkpoint: the model that a training run starts from."""
+    parser.add_argument("--checkpoint", type=Path, help=f"model to start from: {accepts}")
 
 
 def add_weights_argument(parser: argparse._ActionsContainer, accepts: str = CHECKPOINT_HELP) -> None:
-    """--weights: the trained model that a command works with; None: the bundled one."""
-    parser.add_argument("--weights", type=Path, help=f"{accepts} (default: the bundled weights)")
+    """Add --weights: the trained model that a command uses (default: None, the bundled one)."""
+    parser.add_argument("--weights", type=Path, help=f"{accepts} (default: the bundled checkpoint)")
 
 
 def add_device_argument(parser: argparse.ArgumentParser, default: str = "cpu", note: str = "") -> None:
-    """--device: as `voiceface.runtime.devices.choose_device` takes it."""
+    """Add --device: see `voiceface.runtime.devices.choose_device`."""
     text = f"cpu, cuda or auto{note} (default: %(default)s)"
     parser.add_argument("--device", default=default, help=text)
 
 
 def add_workers_argument(parser: argparse.ArgumentParser) -> None:
-    """--workers: threads that load files while the networks run."""
-    parser.add_argument("--workers", type=int, default=2, help="loading threads (default: %(default)s)")
+    """Add --workers: threads that load files while the networks run."""
+    parser.add_argument("--workers", type=int, default=2, help="file-loading threads (default: %(default)s)")
 
 
-def add_missing_argument(parser: argparse.ArgumentParser, what: str) -> None:
-    """--missing: whether data that is not there is an error, or skipped."""
+def add_missing_argument(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add --missing: whether missing data is an error, or skipped."""
     parser.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help=f"{what} (default: %(default)s)"
+        "--missing", choices=("error", "skip"), default="error", help=f"{description} (default: %(default)s)"
     )
 
 
 def add_on_corrupt_argument(parser: argparse._ActionsContainer) -> None:
-    """--on-corrupt: whether corrupt recordings are refused, or used as far as they can be decoded."""
+    """Add --on-corrupt: whether a corrupt recording is an error, or its decodable part is used."""
     parser.add_argument(
         "--on-corrupt",
         choices=("error", "salvage"),
-        help="refuse corrupt recordings, or use what can be decoded (default: as in training)",
+        help="corrupt recordings: an error, or use the part that can be decoded (default: as in training)",
     )
 
 
 def add_resample_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """--resample: whether recordings of another sample rate are resampled to 16 kHz, or refused."""
+    """Add --resample: whether a recording that is not at 16 kHz is resampled, or an error."""
     parser.add_argument(
         "--resample",
         choices=("never", "auto"),
         default=default,
-        help=f"recordings not at 16 kHz: an error, or resampled (default: {default or 'as in training'})",
+        help=f"recordings not at 16 kHz: an error, or resample (default: {default or 'as in training'})",
     )
 
 
 def add_override_argument(parser: argparse.ArgumentParser) -> None:
-    """Positional ``section.key=value``: changes of the configuration."""
-    parser.add_argument("override", nargs="*", metavar="section.key=value", help="change the configuration")
+    """Add the positional overrides ``section.key=value``."""
+    parser.add_argument(
+        "override", nargs="*", metavar="section.key=value", help="override values of the configuration"
+    )
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Separate file names from ``section.key=value`` among the positional words of a command.
+    """Separate file names from ``section.key=value`` among the positional arguments of a command.
 
-    A word that names an existing file is a file, whatever it looks like.
+    A word that names an existing file counts as a file.
 
     Returns:
         (paths, overrides), each in the order given.
@@ -115,13 +138,13 @@ def split_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def require_existing_paths(paths: Mapping[str, Path | None]) -> None:
-    """Refuse, before any work, files and folders that flags name and that are not there.
+    """Check, before any work, that the files and folders given by flags exist.
 
     Args:
-        paths: flag without dashes -> what it names; None where it was left out.
+        paths: flag without dashes -> path, or None where the flag was not given.
 
     Raises:
-        FileNotFoundError: names the flag.
+        FileNotFoundError: a path does not exist; the message names its flag.
     """
     for flag, path in paths.items():
         if path and not path.exists():

@@ -1,4 +1,4 @@
-"""What commands tell on standard error, in one wording: notices, what was left out, whom training has seen.
+"""Messages of commands on standard error: disclaimers, skipped inputs, overlap with the training set.
 
 Standard output is for results.
 """
@@ -6,37 +6,40 @@ Standard output is for results.
 import sys
 from collections.abc import Collection, Iterable, Mapping
 
+__all__ = ["print_disclaimers", "print_skipped", "warn_training_overlap"]
+
 
 def print_disclaimers(*disclaimers: str) -> None:
-    """What must be said beside every result; nothing for empty text, nothing twice."""
+    """Print each disclaimer once; empty ones are skipped."""
     for text in dict.fromkeys(disclaimers):
         if text:
             print(text, file=sys.stderr)
 
 
 def print_skipped(skipped: Mapping[str, str] | Iterable[str]) -> None:
-    """Inputs that could not be used: item -> why, or sentences that name the item."""
-    lines = (f"{item}: {why}" for item, why in skipped.items()) if isinstance(skipped, Mapping) else skipped
-    for line in lines:
-        print(f"left out: {line}", file=sys.stderr)
+    """Print the inputs that could not be used: item -> reason, or sentences that name the item."""
+    if isinstance(skipped, Mapping):
+        skipped = [f"{item}: {reason}" for item, reason in skipped.items()]
+    for line in skipped:
+        print(f"skipped: {line}", file=sys.stderr)
 
 
 def warn_training_overlap(identity_names: Iterable[str], training_identities: Collection[str]) -> list[str]:
-    """Warn of people who are to be judged and on whom the weights were trained.
+    """Warn about evaluation identities on which the checkpoint was trained.
 
     Args:
-        identity_names: names of those who are judged.
-        training_identities: names of the training people; empty where not known.
+        identity_names: names of the evaluation identities.
+        training_identities: names of the training identities; empty if unknown.
 
     Returns:
-        Those who are among them, sorted.
+        Names that occur in both, sorted.
     """
-    everybody = set(identity_names)
-    known = sorted(everybody & set(training_identities))
-    if known:
+    evaluated = set(identity_names)
+    overlap = sorted(evaluated & set(training_identities))
+    if overlap:
         print(
-            f"warning: {len(known)} of {len(everybody)} people took part in the training of these weights "
-            f"({known[0]}{', ...' if len(known) > 1 else ''}); figures of unseen people need another split",
+            f"warning: this checkpoint was trained on {len(overlap)} of {len(evaluated)} identities "
+            f"({overlap[0]}{', ...' if len(overlap) > 1 else ''}); use another split to measure unseen ones",
             file=sys.stderr,
         )
-    return known
+    return overlap

@@ -236,8 +236,8 @@ def encode_files(
             remedy = "repair them, or leave them out (--missing skip, on_error='skip')"
             raise EmbeddingError(f"{text}; {remedy}", failed)
         for item, why in failed.items():
-            log.warning("left out %s: %s", item, why)
-        log.warning("left out %d of %d files that could not be encoded", len(failed), len(distinct))
+            log.warning("skipped %s: %s", item, why)
+        log.warning("skipped %d of %d files that could not be encoded", len(failed), len(distinct))
     kept = [item for item in distinct if item in done]
     if not kept:
         raise EmbeddingError(
