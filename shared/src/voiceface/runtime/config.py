@@ -262,10 +262,10 @@ def _suggest_keys(key: str, known: Sequence[str]) -> str:
     if not nearest:
         nearest = [other for other in known if names & set(other.rpartition(".")[2].split("_"))]
     siblings = [other for other in known if other.rpartition(".")[0] == section]
-    for candidates in (siblings, known):
+    for candidates, cutoff in ((siblings, 0.6), (known, 0.7)):
         if not nearest:
             leaves = [other.rpartition(".")[2] for other in candidates]
-            close = difflib.get_close_matches(name, leaves, MAX_SUGGESTIONS)
+            close = difflib.get_close_matches(name, leaves, MAX_SUGGESTIONS, cutoff)
             nearest = [other for leaf in dict.fromkeys(close) for other in candidates if other.endswith(leaf)]
             nearest = [other for other in nearest if other.rpartition(".")[2] in close]
     if not nearest:
