@@ -1,19 +1,19 @@
-"""One HTML page from a run or an evaluation: figures, plots, pictures and voices, all inside one file.
+"""Self-contained HTML reports: metrics, plots, images and utterances of a run or an evaluation.
 
-`build_report` takes plain records; nothing in it knows how figures are computed:
+`build_report` takes plain records and does not know how the metrics were computed:
 
     build_report(
         "report.html",
         title="seeking_shape on the standard population",
-        notice=SYNTHETIC_NOTICE,
+        disclaimers=SYNTHETIC_PAGE_DISCLAIMER,
         headlines=[Headline("same-gender 1:2 matching", 0.745, 0.72, 0.77, chance=0.5, upper_bound=0.956)],
         systems=[SystemResults("seeking_shape", [ResultRow("Matching 1:2", 0.745, "v2f", "G", chance=0.5)])],
         logs="runs/first",
-        roc=[Plot("ROC, same sex", [Curve("seeking_shape", x, y, note="AUC 74.4 %")])],
-        galleries=[gallery_from_scores(scores, voices_of, faces_of, voices, faces, direction="v2f")],
-        people=hardest_and_easiest(names, accuracies, media),
+        roc=[Plot("ROC, same-gender", [Curve("seeking_shape", x, y, note="AUC 74.4 %")])],
+        retrieval_examples=[build_retrieval_examples(scores, probes, names, voices, faces, direction="v2f")],
+        identity_groups=select_hardest_and_easiest(names, accuracies, media),
         config=yaml_text,
-        environment=environment(),
+        environment=collect_environment(),
         commands=["seeking_shape train --cfg quick --data DATA --out runs/first"],
     )
 """

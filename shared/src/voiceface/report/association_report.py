@@ -41,6 +41,8 @@ from voiceface.report.list_results import (
     summarise_protocol,
 )
 
+__all__ = ["write_association_report"]
+
 NUM_PROBES, GALLERY_SIZE = 5, 100
 
 
@@ -63,7 +65,7 @@ def write_association_report(
     retrieval_examples: Sequence[RetrievalExamples] = (),
     seed: int = 0,
 ) -> Path:
-    """Write the page.
+    """Write the report of one or several association systems.
 
     Args:
         out_html: file to write.
@@ -72,7 +74,7 @@ def write_association_report(
         embeddings: voice and face embeddings of the first system.
         title: heading.
         subtitle: a sentence under it.
-        disclaimers: warnings.
+        disclaimers: warnings at the top of the page.
         references: "gender-only baseline" and "oracle upper bound" -> their results under the same protocol
             (population only).
         all_pairs: "single", "avg4" -> metrics over all pairs (population only).
@@ -90,7 +92,7 @@ def write_association_report(
     name, results = next(iter(systems.items()))
     references = references or {}
     rows = {
-        label: [build_result_row(found, references) for found in each.lists]
+        label: [build_result_row(result, references) for result in each.lists]
         for label, each in systems.items()
     }
     return build_report(
@@ -121,22 +123,22 @@ def _build_headlines(
     references: Mapping[str, Results],
     all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | None,
 ) -> list[Headline]:
-    """Headline cards; same-gender metrics first, because knowing the gender alone cannot improve them."""
-    found = []
-    for setting, figures in (all_pairs or {}).items():
-        for key, words in (("g_v2f", "same-gender"), ("u_v2f", "unrestricted")):
-            figure = figures[key]
-            half = 1.96 * figure.standard_error
+    """Headline cards; same-gender metrics first, because they cannot be explained by gender alone."""
+    headlines = []
+    for setting, metrics in (all_pairs or {}).items():
+        for key, label in (("g_v2f", "same-gender"), ("u_v2f", "unrestricted")):
+            metric = metrics[key]
+            half_width = 1.96 * metric.standard_error
             sampling = describe_sampling(setting)
-            found.append(
+            headlines.append(
                 Headline(
-                    f"{words} 1:2 matching",
-                    figure.value,
-                    figure.value - half,
-                    min(1.0, figure.value + half),
-                    figure.chance,
-                    figure.gender_baseline,
-                    figure.upper_bound,
+                    f"{label} 1:2 matching",
+                    metric.value,
+                    metric.value - half_width,
+                    min(1.0, metric.value + half_width),
+                    metric.chance,
+                    metric.gender_baseline,
+                    metric.upper_bound,
                     f"voice to face, all pairs of unseen identities, {sampling}",
                 )
             )
@@ -144,61 +146,61 @@ def _build_headlines(
         results.lists,
         key=lambda item: (item.trial_list.stratum != "G", list(TASK_TITLES).index(item.trial_list.kind)),
     )
-    for one in order:
-        if one.trial_list.direction == "v2f" and len(found) < 8:
-            main, stratum = one.main_metric, one.trial_list.stratum
-            words = "" if one.trial_list.kind == "retrieval" else f"{STRATUM_NAMES.get(stratum, stratum)} "
-            found.append(
+    for result in order:
+        if result.trial_list.direction == "v2f" and len(headlines) < 8:
+            main, stratum = result.main_metric, result.trial_list.stratum
+            label = "" if result.trial_list.kind == "retrieval" else f"{STRATUM_NAMES.get(stratum, stratum)} "
+            headlines.append(
                 Headline(
-                    f"{words}{get_task_title(one)}",
+                    f"{label}{get_task_title(result)}",
                     main.value,
                     nan_to_none(main.low),
                     nan_to_none(main.high),
                     main.chance,
-                    get_reference_value(one, references, "gender-only baseline"),
-                    get_reference_value(one, references, "oracle upper bound"),
-                    f"voice to face, {one.label}",
+                    get_reference_value(result, references, "gender-only baseline"),
+                    get_reference_value(result, references, "oracle upper bound"),
+                    f"voice to face, {result.label}",
                 )
             )
-    return found
+    return headlines
 
 
 def _build_differences(
     system: str, results: Results, systems: Mapping[str, Results]
 ) -> list[PairedDifferenceRow]:
-    found = []
-    for other, others in systems.items():
+    rows = []
+    for other, other_results in systems.items():
         if other != system:
-            for listed, gap in compare(results, others).items():
-                found.append(
+            for list_name, difference in compare(results, other_results).items():
+                rows.append(
                     PairedDifferenceRow(
                         system,
                         other,
-                        listed,
-                        gap.value,
-                        gap.low,
-                        gap.high,
-                        gap.p_value,
-                        adjusted_p_value=gap.adjusted_p_value,
+                        list_name,
+                        difference.value,
+                        difference.low,
+                        difference.high,
+                        difference.p_value,
+                        adjusted_p_value=difference.adjusted_p_value,
                     )
                 )
-    return found
+    return rows
 
 
 def _all_pairs_tables(all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | None) -> list[Table]:
     """Tables over all pairs of unseen identities: references, model and normalized gain."""
-    found = []
-    for setting, figures in (all_pairs or {}).items():
+    tables = []
+    for setting, metrics in (all_pairs or {}).items():
         rows = [
             [
                 METRIC_LABELS.get(key, key),
-                format_percent(figure.chance),
-                format_percent(figure.gender_baseline),
-                f"{format_percent(figure.value)} ± {format_percent(figure.standard_error)}",
-                format_percent(figure.upper_bound),
-                format_percent(figure.normalized_gain),
+                format_percent(metric.chance),
+                format_percent(metric.gender_baseline),
+                f"{format_percent(metric.value)} ± {format_percent(metric.standard_error)}",
+                format_percent(metric.upper_bound),
+                format_percent(metric.normalized_gain),
             ]
-            for key, figure in figures.items()
+            for key, metric in metrics.items()
         ]
         columns = [
             "metric",
@@ -212,10 +214,10 @@ def _all_pairs_tables(all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | No
             "Normalized gain: (model - baseline) / (upper bound - baseline). Standard errors are over "
             "identities."
         )
-        found.append(
+        tables.append(
             Table(f"All pairs of unseen identities: {describe_sampling(setting)}", columns, rows, note)
         )
-    return found
+    return tables
 
 
 def _identity_weight_histograms(identity_weights: np.ndarray | None) -> list[Histogram]:
@@ -232,35 +234,41 @@ def _identity_weight_histograms(identity_weights: np.ndarray | None) -> list[His
 def _build_retrieval_examples(
     corpus: Corpus, embeddings: tuple[EmbeddingTable, EmbeddingTable], seed: int
 ) -> list[RetrievalExamples]:
-    """Some probes in each direction against a gallery of at most 100 identities, one file each."""
+    """Probes in each direction against a gallery of at most 100 identities, one file each."""
     voices, faces = embeddings
     rng = np.random.Generator(np.random.PCG64(seed))
     pairs = []
-    for person in corpus.records:
-        clips = [item for item in person.voices if item in voices]
-        pictures = [item for item in person.faces if item in faces]
-        if clips and pictures:
-            pairs.append((person.identity.name, rng.choice(clips), rng.choice(pictures)))
+    for record in corpus.records:
+        utterances = [item for item in record.voices if item in voices]
+        images = [item for item in record.faces if item in faces]
+        if utterances and images:
+            pairs.append((record.identity.name, rng.choice(utterances), rng.choice(images)))
     if len(pairs) < 2:
         return []
     order = rng.permutation(len(pairs))[:GALLERY_SIZE]
-    names, clips, pictures = ([pairs[i][part] for i in order] for part in range(3))
-    left = _l2_normalize(voices.vectors[voices.row_indices(clips)])
-    right = _l2_normalize(faces.vectors[faces.row_indices(pictures)])
-    sounds = [AudioSource(str(corpus.voice_path(item))) for item in clips]
-    files = [str(corpus.face_path(item)) for item in pictures]
-    asked = slice(0, NUM_PROBES)
+    names, utterances, images = ([pairs[i][part] for i in order] for part in range(3))
+    voice_vectors = _l2_normalize(voices.vectors[voices.row_indices(utterances)])
+    face_vectors = _l2_normalize(faces.vectors[faces.row_indices(images)])
+    audio_sources = [AudioSource(str(corpus.voice_path(item))) for item in utterances]
+    image_files = [str(corpus.face_path(item)) for item in images]
+    probes = slice(0, NUM_PROBES)
     note = f"Probes and gallery of {len(names)} identities are sampled at random, one file per identity."
     return [
         build_retrieval_examples(
-            (left @ right.T)[asked], names[asked], names, sounds[asked], files, direction="v2f", note=note
+            (voice_vectors @ face_vectors.T)[probes],
+            names[probes],
+            names,
+            audio_sources[probes],
+            image_files,
+            direction="v2f",
+            note=note,
         ),
         build_retrieval_examples(
-            (right @ left.T)[asked],
-            names[asked],
+            (face_vectors @ voice_vectors.T)[probes],
+            names[probes],
             names,
-            files[asked],
-            sounds,
+            image_files[probes],
+            audio_sources,
             direction="f2v",
             note=note,
             num_shown=5,
@@ -270,15 +278,15 @@ def _build_retrieval_examples(
 
 def _identity_groups(results: Results, corpus: Corpus) -> list[IdentityGroup]:
     """Hardest and easiest identities of the first same-gender matching list, or of the first list."""
-    matching = [found for found in results.lists if found.trial_list.kind == "match"] or list(results.lists)
-    chosen = next((found for found in matching if found.trial_list.stratum == "G"), matching[0])
-    rows = chosen.by_identity()
-    place = {person.identity.name: person for person in corpus.records}
+    matching = [each for each in results.lists if each.trial_list.kind == "match"] or list(results.lists)
+    selected = next((each for each in matching if each.trial_list.stratum == "G"), matching[0])
+    rows = selected.by_identity()
+    records = {record.identity.name: record for record in corpus.records}
 
     def media(name: str) -> tuple[ImageSource | None, AudioSource | None]:
-        person = place[name]
-        picture = str(corpus.face_path(person.faces[0])) if person.faces else None
-        return picture, AudioSource(str(corpus.voice_path(person.voices[0]))) if person.voices else None
+        record = records[name]
+        image = str(corpus.face_path(record.faces[0])) if record.faces else None
+        return image, AudioSource(str(corpus.voice_path(record.voices[0]))) if record.voices else None
 
     names, values, counts = zip(*rows) if rows else ((), (), ())
     return select_hardest_and_easiest(names, values, media, counts)

@@ -24,6 +24,15 @@ from voiceface.report.list_results import (
 from voiceface.report.page import build_report, collect_environment
 from voiceface.report.records import PairedDifferenceRow, ResultRow, SystemResults, Table
 
+__all__ = [
+    "build_differences",
+    "build_result_rows",
+    "describe_table",
+    "format_comparison_table",
+    "summarise_comparison",
+    "write_comparison_report",
+]
+
 ALL_PAIRS_TASKS = {
     "g": ("1:2 matching", "G"),
     "u": ("1:2 matching", "U"),
@@ -35,73 +44,75 @@ ALL_PAIRS_TASKS = {
 
 def write_comparison_report(
     out_html: str | PathLike[str],
-    found: Comparison,
+    comparison: Comparison,
     *,
     title: str = "",
     disclaimers: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
     commands: Sequence[str] = (),
 ) -> Path:
-    """Write one page: one plot and one table of all systems, paired differences in words, ROC and CMC.
+    """Write one page: plot and table of all systems, paired differences, ROC and CMC.
 
     Args:
         out_html: file to write.
         found: the comparison.
         title: heading; by default the names of the systems.
-        disclaimers: warnings.
+        disclaimers: warnings at the top of the page.
         facts: name -> short text under the title.
-        commands: how to make the page again.
+        commands: shell lines that reproduce the page.
     """
-    differences, names = build_differences(found), list(found.systems)
+    differences, names = build_differences(comparison), list(comparison.systems)
     return build_report(
         out_html,
         title=title or ", ".join(names[:-1]) + f" and {names[-1]}",
-        subtitle=f"{len(found.systems)} systems on the same identities, files and trial lists.",
+        subtitle=f"{len(comparison.systems)} systems on the same identities, files and trial lists.",
         facts=facts,
         disclaimers=disclaimers,
-        summary=list(summarise_comparison(found, differences)),
-        systems=[SystemResults(name, build_result_rows(found, name)) for name in found.systems],
+        summary=list(summarise_comparison(comparison, differences)),
+        systems=[SystemResults(name, build_result_rows(comparison, name)) for name in comparison.systems],
         combined_title="All systems",
         differences=differences,
-        tables=_build_run_tables(found),
-        roc=build_roc_plots(found.systems, found.references),
-        cmc=build_cmc_plots(found.systems, found.references),
-        protocol=summarise_protocol(found.systems),
+        tables=_build_run_tables(comparison),
+        roc=build_roc_plots(comparison.systems, comparison.references),
+        cmc=build_cmc_plots(comparison.systems, comparison.references),
+        protocol=summarise_protocol(comparison.systems),
         environment=collect_environment(),
         commands=commands,
     )
 
 
-def format_comparison_table(found: Comparison) -> str:
-    """Text table: a line per list and per metric over all pairs, with intervals and differences.
+def format_comparison_table(comparison: Comparison) -> str:
+    """Format a text table with a line per list and per metric over all pairs.
 
     Columns: the references where they are known, then value and interval of each system, then the
     difference of every two systems with interval, p-value and Holm-adjusted p-value.
     """
-    with_references = bool(found.references)
-    first = found.first
+    with_references = bool(comparison.references)
+    first = comparison.first
     lines = [
         ["", "chance level", *(["gender-only baseline", "oracle upper bound"] if with_references else [])]
     ]
-    lines[0] += [*found.systems, *(f"{one} - {other}" for one, other in found.differences)]
-    for result in found.systems[first].lists:
+    lines[0] += [*comparison.systems, *(f"{one} - {other}" for one, other in comparison.differences)]
+    for result in comparison.systems[first].lists:
         name = result.name
-        told = [found.references[key].by_name[name].main_metric.value for key in found.references]
-        row = [result.label, *map(_format_fraction, (result.main_metric.chance, *told))]
-        for each in found.systems.values():
+        references = [each.by_name[name].main_metric.value for each in comparison.references.values()]
+        row = [result.label, *map(_format_fraction, (result.main_metric.chance, *references))]
+        for each in comparison.systems.values():
             main = each.by_name[name].main_metric
             row.append(f"{main.value:.3f}  {main.low:.3f} ... {main.high:.3f}")
-        lines.append([*row, *(_format_difference_cell(gaps[name]) for gaps in found.differences.values())])
-    for pairs in found.all_pairs:
+        lines.append(
+            [*row, *(_format_difference_cell(gaps[name]) for gaps in comparison.differences.values())]
+        )
+    for pairs in comparison.all_pairs:
         for key in DISPLAYED_METRICS:
             if key not in pairs.systems[first]:
                 continue
             row = [
                 f"{describe_sampling(pairs.setting)}, {key}",
-                *(_format_fraction(told[key]) for told in pairs.references.values()),
+                *(_format_fraction(metrics[key]) for metrics in pairs.references.values()),
             ]
-            for span in (pairs.systems[name][key] for name in found.systems):
-                row.append(f"{span.value:.3f}  {span.low:.3f} ... {span.high:.3f}")
+            for interval in (pairs.systems[name][key] for name in comparison.systems):
+                row.append(f"{interval.value:.3f}  {interval.low:.3f} ... {interval.high:.3f}")
             lines.append([*row, *(_format_difference_cell(gaps[key]) for gaps in pairs.differences.values())])
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
@@ -110,26 +121,26 @@ def format_comparison_table(found: Comparison) -> str:
     )
 
 
-def describe_table(found: Comparison) -> str:
+def describe_table(comparison: Comparison) -> str:
     """Legend of `format_comparison_table`."""
-    rules = found.protocol
+    rules = comparison.protocol
     text = [
         f"{rules.confidence:.0%} intervals and two-sided p from {rules.replicates} bootstrap samples",
-        f"Holm: p corrected for all {count_tests(found)} tests",
+        f"Holm: p corrected for all {count_tests(comparison)} tests",
     ]
-    if found.all_pairs:
+    if comparison.all_pairs:
         text.append(
-            f"single, avg: all pairs of {found.all_pairs[0].num_identities} identities in both directions, "
-            "g and auc_g within a gender"
+            f"single, avg: all pairs of {comparison.all_pairs[0].num_identities} identities in both "
+            "directions, g and auc_g within a gender"
         )
     averaged = [
-        f"{name} is the mean of {len(runs)} runs" for name, runs in found.runs.items() if len(runs) > 1
+        f"{name} is the mean of {len(runs)} runs" for name, runs in comparison.runs.items() if len(runs) > 1
     ]
     return "; ".join([*text, *averaged, *(["intervals do not cover runs"] if averaged else [])])
 
 
-def build_result_rows(found: Comparison, system: str) -> list[ResultRow]:
-    """Results of one system; within a task, all pairs come before the lists."""
+def build_result_rows(comparison: Comparison, system: str) -> list[ResultRow]:
+    """Build the result rows of one system; within a task, metrics over all pairs precede the lists."""
     rows = [
         ResultRow(
             ALL_PAIRS_TASKS[key][0],
@@ -144,32 +155,32 @@ def build_result_rows(found: Comparison, system: str) -> list[ResultRow]:
             upper_bound=pairs.references.get("oracle upper bound", {}).get(key),
             num_trials=pairs.num_identities,
         )
-        for pairs in found.all_pairs
+        for pairs in comparison.all_pairs
         for key, span in pairs.systems[system].items()
         if key in ALL_PAIRS_TASKS
     ]
     rows.sort(key=lambda row: row.stratum != "G")
-    rows += [build_result_row(result, found.references) for result in found.systems[system].lists]
-    tasks = list(dict.fromkeys(get_task_title(result) for result in found.systems[system].lists))
+    rows += [build_result_row(result, comparison.references) for result in comparison.systems[system].lists]
+    tasks = list(dict.fromkeys(get_task_title(result) for result in comparison.systems[system].lists))
     return sorted(rows, key=lambda row: (*tasks, row.task).index(row.task))
 
 
-def build_differences(found: Comparison) -> list[PairedDifferenceRow]:
-    """Differences of every two systems: all pairs, then lists."""
+def build_differences(comparison: Comparison) -> list[PairedDifferenceRow]:
+    """Build the rows of all paired differences: metrics over all pairs, then lists."""
     rows = []
-    for pair in found.differences:
-        for pairs in found.all_pairs:
+    for pair in comparison.differences:
+        for pairs in comparison.all_pairs:
             for key in DISPLAYED_METRICS:
                 if key in pairs.differences[pair]:
                     name = _capitalise(DISPLAYED_METRICS[key])
                     sampling = f"all pairs, {describe_sampling(pairs.setting)}"
                     rows.append(_build_difference(pair, pairs.differences[pair][key], name, sampling))
-        for result in found.systems[found.first].lists:
+        for result in comparison.systems[comparison.first].lists:
             trials = result.trial_list
             name = f"{get_task_title(result)}, {DIRECTION_PHRASES[trials.direction]}"
             if trials.kind != "retrieval":
                 name = f"{STRATUM_NAMES.get(trials.stratum, trials.stratum)} {name}"
-            difference = found.differences[pair][result.name]
+            difference = comparison.differences[pair][result.name]
             rows.append(_build_difference(pair, difference, _capitalise(name), result.label))
     return rows
 
@@ -189,33 +200,34 @@ def _build_difference(
     )
 
 
-def summarise_comparison(found: Comparison, differences: Sequence[PairedDifferenceRow]) -> Iterator[str]:
+def summarise_comparison(comparison: Comparison, differences: Sequence[PairedDifferenceRow]) -> Iterator[str]:
     """Summary of a comparison in sentences."""
-    lead = found.systems[found.first].lists[0].name
-    values = {name: results.lists[0].main_metric.value for name, results in found.systems.items()}
-    gaps = {pair: gaps[lead] for pair, gaps in found.differences.items()}
-    if found.all_pairs and "g" in found.all_pairs[0].systems[found.first]:
-        pairs = found.all_pairs[0]
-        lead = f"Same-gender 1:2 matching over all pairs of {pairs.num_identities} identities"
-        values = {name: figures["g"].value for name, figures in pairs.systems.items()}
-        gaps = {pair: figures["g"] for pair, figures in pairs.differences.items()}
-    yield f"{lead}: " + ", ".join(f"{name} {format_percent(value)}" for name, value in values.items()) + "."
-    for (first, second), gap in gaps.items():
-        mine = [d for d in differences if (d.system_a, d.system_b) == (first, second)]
-        better = sum(d.is_significant and d.value > 0 for d in mine)
-        worse = sum(d.is_significant and d.value < 0 for d in mine)
+    metric_name = comparison.systems[comparison.first].lists[0].name
+    values = {name: results.lists[0].main_metric.value for name, results in comparison.systems.items()}
+    gaps = {pair: gaps[metric_name] for pair, gaps in comparison.differences.items()}
+    if comparison.all_pairs and "g" in comparison.all_pairs[0].systems[comparison.first]:
+        pairs = comparison.all_pairs[0]
+        metric_name = f"Same-gender 1:2 matching over all pairs of {pairs.num_identities} identities"
+        values = {name: metrics["g"].value for name, metrics in pairs.systems.items()}
+        gaps = {pair: metrics["g"] for pair, metrics in pairs.differences.items()}
+    shown = ", ".join(f"{name} {format_percent(value)}" for name, value in values.items())
+    yield f"{metric_name}: {shown}."
+    for (first, second), difference in gaps.items():
+        rows = [d for d in differences if (d.system_a, d.system_b) == (first, second)]
+        better = sum(d.is_significant and d.value > 0 for d in rows)
+        worse = sum(d.is_significant and d.value < 0 for d in rows)
         yield (
-            f"{first} against {second}: {format_difference(gap.value)} in this metric "
-            f"({format_difference(gap.low).split()[0]} to {format_difference(gap.high)}). "
-            f"Of {len(mine)} metrics, {first} is better in {better}, {second} in {worse}, "
-            f"and {len(mine) - better - worse} show no clear difference."
+            f"{first} against {second}: {format_difference(difference.value)} in this metric "
+            f"({format_difference(difference.low).split()[0]} to {format_difference(difference.high)}). "
+            f"Of {len(rows)} metrics, {first} is better in {better}, {second} in {worse}, "
+            f"and {len(rows) - better - worse} show no clear difference."
         )
-    for name, runs in found.runs.items():
+    for name, runs in comparison.runs.items():
         if len(runs) > 1:
             yield f"{name}: means over {len(runs)} runs. Its intervals cover identities, not runs."
-    if found.num_skipped:
+    if comparison.num_skipped:
         yield (
-            f"{found.num_skipped} clips and images were skipped for all systems because some system has "
+            f"{comparison.num_skipped} clips and images were skipped for all systems because some system has "
             "no embedding for them."
         )
 
@@ -224,20 +236,20 @@ def _capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _build_run_tables(found: Comparison) -> list[Table]:
+def _build_run_tables(comparison: Comparison) -> list[Table]:
     """Results of every run of the systems with several runs."""
     tables = []
-    for name, runs in found.runs.items():
+    for name, runs in comparison.runs.items():
         if len(runs) < 2:
             continue
         rows: list[list[Any]] = []
-        for pairs in found.all_pairs:
+        for pairs in comparison.all_pairs:
             for key in DISPLAYED_METRICS:
                 if key in pairs.runs[name]:
                     label = f"{DISPLAYED_METRICS[key]}, all pairs, {describe_sampling(pairs.setting)}"
                     rows.append([label, *_format_runs(pairs.runs[name][key])])
-        for place, result in enumerate(runs[0].lists):
-            rows.append([result.label, *_format_runs([run.lists[place].main_metric.value for run in runs])])
+        for index, result in enumerate(runs[0].lists):
+            rows.append([result.label, *_format_runs([run.lists[index].main_metric.value for run in runs])])
         columns = [
             "metric",
             *(f"run {number}" for number in range(1, len(runs) + 1)),

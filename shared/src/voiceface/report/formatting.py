@@ -1,7 +1,21 @@
-"""Numbers and names on a page: metrics with their unit, directions and strata."""
+"""Formatting of numbers and names: metrics with their unit, directions and strata."""
 
 import math
 from typing import Any
+
+__all__ = [
+    "DIRECTION_PHRASES",
+    "DIRECTION_TITLES",
+    "STRATUM_DESCRIPTIONS",
+    "STRATUM_NAMES",
+    "display_name",
+    "format_difference",
+    "format_interval",
+    "format_metric",
+    "format_number",
+    "is_finite_number",
+    "ordinal",
+]
 
 NARROW_SPACE = "\u202f"
 """Narrow space between a number and its unit, which never breaks."""
@@ -22,7 +36,7 @@ STRATUM_DESCRIPTIONS = {stratum: f"{name} distractors" for stratum, name in STRA
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether a value is a finite number (numpy scalars as well; truth values are not)."""
+    """Whether a value is a finite number; numpy scalars are, booleans are not."""
     try:
         return not isinstance(value, bool | str) and math.isfinite(value)
     except TypeError:
@@ -30,7 +44,7 @@ def is_finite_number(value: Any) -> bool:
 
 
 def format_number(value: Any, digits: int = 3) -> str:
-    """A number to `digits` significant digits without a needless exponent; anything else as text."""
+    """Format a number to `digits` significant digits, and anything else as text."""
     if not is_finite_number(value):
         return "–" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
     if value == 0:
@@ -44,7 +58,7 @@ def format_number(value: Any, digits: int = 3) -> str:
 
 
 def format_metric(value: float | None, unit: str = "%", *, with_unit: bool = True) -> str:
-    """A figure as the page writes it: a fraction as per cent with one decimal, else three digits."""
+    """Format a metric: a fraction in per cent with one decimal, any other unit with three digits."""
     if value is None or not is_finite_number(value):
         return "–"
     text = f"{100 * value:.1f}" if unit == "%" else format_number(float(value))
@@ -52,24 +66,24 @@ def format_metric(value: float | None, unit: str = "%", *, with_unit: bool = Tru
 
 
 def format_interval(low: float | None, high: float | None, unit: str = "%") -> str:
-    """An interval as the page writes it, or nothing when an end is missing."""
+    """Format an interval; empty if an end is missing."""
     if not (is_finite_number(low) and is_finite_number(high)):
         return ""
     return f"{format_metric(low, unit, with_unit=False)} to {format_metric(high, unit, with_unit=False)}"
 
 
 def format_difference(value: float, unit: str = "%") -> str:
-    """A difference with its sign; of percentages, in points."""
+    """Format a difference with its sign, fractions in percentage points."""
     text = f"{100 * value:+.1f} points" if unit == "%" else f"{value:+.3g}{NARROW_SPACE}{unit}"
     return text.replace("-", "−")
 
 
 def display_name(name: str) -> str:
-    """A person's name as one reads it: folder names hold underscores for spaces."""
+    """Name of an identity with spaces in place of the underscores of folder names."""
     return name.replace("_", " ").strip()
 
 
 def ordinal(rank: int) -> str:
-    """1st, 2nd, 3rd, 11th …"""
-    tail = "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
-    return f"{rank}{tail}"
+    """Format a rank as 1st, 2nd, 3rd, 11th …"""
+    suffix = "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return f"{rank}{suffix}"

@@ -1,4 +1,4 @@
-"""Retrieval examples and rows of identities: probes with their best candidates."""
+"""Retrieval examples (probes with their best candidates) and rows of identities."""
 
 from collections.abc import Callable, Sequence
 
@@ -38,7 +38,7 @@ __all__ = [
 
 TEMPLATE = "gallery.html"
 EXCERPT_SECONDS = 4.0
-"""Length of the voices among the candidates of a probe; every other player holds the whole recording."""
+"""Duration of the utterances among the candidates; all other players hold the whole utterance."""
 
 
 def build_retrieval_examples(
@@ -53,7 +53,7 @@ def build_retrieval_examples(
     num_shown: int = 8,
     note: str = "",
 ) -> RetrievalExamples:
-    """Probes with their best candidates, from a table of scores.
+    """Build probes with their best candidates from a matrix of scores.
 
     The rank counts the candidates with a strictly higher score and those of equal score that come earlier.
     When no correct candidate is among the best, the first correct one is added with its own rank.
@@ -64,35 +64,39 @@ def build_retrieval_examples(
         gallery_identities: identity of each candidate, length N.
         probe_media: voice ("v2f") or face ("f2v") of each probe, length Q.
         gallery_media: face ("v2f") or voice ("f2v") of each candidate, length N.
-        direction: modality of the probes.
-        title: heading; empty takes the direction's name.
-        num_shown: candidates shown.
+        direction: "v2f" for voice probes, "f2v" for face probes.
+        title: heading (default: the direction).
+        num_shown: candidates shown per probe.
         note: text under the heading.
 
     Raises:
-        ValueError: lengths do not fit the table.
+        ValueError: lengths do not match the shape of the scores.
     """
     lengths = (len(probe_identities), len(probe_media), len(gallery_identities), len(gallery_media))
     if scores.ndim != 2 or lengths != (scores.shape[0],) * 2 + (scores.shape[1],) * 2:
         raise ValueError(
             f"expected scores (Q, N) for Q probes and N candidates; found {scores.shape} with {lengths}"
         )
-    queries = []
-    for row, person, medium in zip(scores, probe_identities, probe_media):
+    probes = []
+    for row, identity, medium in zip(scores, probe_identities, probe_media):
         order = np.argsort(-row, kind="stable")
-        right = [i for i, place in enumerate(order) if gallery_identities[place] == person]
+        correct = [i for i, candidate in enumerate(order) if gallery_identities[candidate] == identity]
         shown = list(range(min(num_shown, len(order))))
-        if right and right[0] >= num_shown:
-            shown.append(right[0])
+        if correct and correct[0] >= num_shown:
+            shown.append(correct[0])
         candidates = [
             _build_candidate(
-                gallery_identities[order[i]], i + 1, i in right, float(row[order[i]]), gallery_media[order[i]]
+                gallery_identities[order[i]],
+                i + 1,
+                i in correct,
+                float(row[order[i]]),
+                gallery_media[order[i]],
             )
             for i in shown
         ]
-        picture, sound = _split_media(medium)
-        queries.append(ProbeRanking(person, candidates, picture, sound, gallery_size=len(row)))
-    return RetrievalExamples(title or DIRECTION_TITLES.get(direction, "Retrieval"), direction, queries, note)
+        image, audio = _split_media(medium)
+        probes.append(ProbeRanking(identity, candidates, image, audio, gallery_size=len(row)))
+    return RetrievalExamples(title or DIRECTION_TITLES.get(direction, "Retrieval"), direction, probes, note)
 
 
 def select_hardest_and_easiest(
@@ -102,12 +106,12 @@ def select_hardest_and_easiest(
     num_trials: Sequence[int] | None = None,
     group_size: int = 6,
 ) -> list[IdentityGroup]:
-    """The identities with the lowest and with the highest accuracy, ties in order of their names.
+    """Select the identities with the lowest and the highest accuracy; ties are ordered by name.
 
     Args:
         names: identities.
         accuracies: accuracy of each in [0, 1]; identities with NaN are skipped.
-        media: name -> image and voice of an identity.
+        media: name -> image and utterance of the identity.
         num_trials: trials behind each accuracy.
         group_size: identities in each group (fewer when the groups would overlap).
     """
@@ -115,18 +119,18 @@ def select_hardest_and_easiest(
     order = sorted(known, key=lambda i: (accuracies[i], names[i]))
     group_size = min(group_size, len(order) // 2)
     groups = []
-    for title, chosen in (
+    for title, rows in (
         ("Hardest identities", order[:group_size]),
         ("Easiest identities", order[::-1][:group_size]),
     ):
-        people = []
-        for i in chosen:
-            picture, sound = media(names[i])
+        cards = []
+        for i in rows:
+            image, audio = media(names[i])
             count = int(num_trials[i]) if num_trials is not None else None
-            people.append(
-                IdentityCard(names[i], float(accuracies[i]), num_trials=count, image=picture, audio=sound)
+            cards.append(
+                IdentityCard(names[i], float(accuracies[i]), num_trials=count, image=image, audio=audio)
             )
-        groups.append(IdentityGroup(title, people))
+        groups.append(IdentityGroup(title, cards))
     return groups
 
 
@@ -154,13 +158,13 @@ def identity_group_html(group: IdentityGroup, media: MediaEncoder) -> Markup:
 def player_html(
     audio: AudioSource | None, label: str, media: MediaEncoder, max_seconds: float | None = None
 ) -> Markup:
-    """A play button with the waveform; without JavaScript the controls of the browser are shown.
+    """Player with the waveform; without JavaScript, the controls of the browser.
 
     Args:
-        audio: the voice; None gives no player.
-        label: name of the voice for screen readers.
+        audio: the utterance; None gives no player.
+        label: name of the utterance for screen readers.
         media: encoder of the page.
-        max_seconds: length of the excerpt; None keeps the whole recording.
+        max_seconds: duration of the excerpt; None keeps the whole utterance.
     """
     clip = media.encoded_clip(audio, max_seconds)
     if clip is None:
@@ -170,7 +174,7 @@ def player_html(
 
 
 def image_html(source: ImageSource | None, label: str, media: MediaEncoder) -> Markup:
-    """An image, or an empty frame where there is none."""
+    """An image, or an empty frame if it is missing."""
     return render_macro(TEMPLATE, "image", media.image_url(source), label)
 
 
@@ -239,5 +243,5 @@ def _split_media(medium: ImageSource | AudioSource) -> tuple[ImageSource | None,
 def _build_candidate(
     name: str, rank: int, correct: bool, score: float, medium: ImageSource | AudioSource
 ) -> RankedCandidate:
-    picture, sound = _split_media(medium)
-    return RankedCandidate(name, rank, correct, score, picture, sound)
+    image, audio = _split_media(medium)
+    return RankedCandidate(name, rank, correct, score, image, audio)

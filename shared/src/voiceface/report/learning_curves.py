@@ -1,4 +1,4 @@
-"""Learning curves from the log of a run: one JSON object a line, any named scalars."""
+"""Learning curves from the log of a run: one JSON object per line with any named scalars."""
 
 import json
 import logging
@@ -10,6 +10,8 @@ import numpy as np
 
 from voiceface.report.formatting import is_finite_number
 from voiceface.report.records import Curve, Plot
+
+__all__ = ["build_learning_curves", "read_log", "running_mean"]
 
 log = logging.getLogger(__name__)
 
@@ -31,58 +33,59 @@ LEADING_SCALARS = ("loss", "total", "val", "accuracy", "auc")
 
 
 def read_log(path: str | PathLike[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Scalars of a run.
+    """Read the scalars of a run.
 
-    Nested objects are joined with "/" ({"val": {"auc": 0.7}} is "val/auc"). A broken last line, as a killed
-    run leaves it, is skipped; so are values that are no numbers. Later lines win over earlier ones of a step.
+    Keys of nested objects are joined with "/" ({"val": {"auc": 0.7}} is "val/auc"). An incomplete last line,
+    as a killed run leaves it, is skipped, and so are values that are not numbers. Of several lines of a step,
+    the last one counts.
 
     Args:
-        path: a log.jsonl, or the run folder that holds it.
+        path: a log.jsonl, or the run folder that contains it.
 
     Returns:
         Name -> (steps (N,), values (N,)), steps increasing.
 
     Raises:
-        FileNotFoundError: no such log.
+        FileNotFoundError: the log does not exist.
     """
-    place = Path(path)
-    if place.is_dir():
-        place = place / "log.jsonl"
-    if not place.is_file():
-        raise FileNotFoundError(f"{place}: no log of a run; expected a file of one JSON object per line")
-    found: dict[str, dict[float, float]] = {}
-    for i, line in enumerate(place.read_text(encoding="utf-8", errors="replace").splitlines()):
+    log_file = Path(path)
+    if log_file.is_dir():
+        log_file = log_file / "log.jsonl"
+    if not log_file.is_file():
+        raise FileNotFoundError(f"no log at {log_file}; expected a file with one JSON object per line")
+    scalars: dict[str, dict[float, float]] = {}
+    for i, line in enumerate(log_file.read_text(encoding="utf-8", errors="replace").splitlines()):
         try:
             record = json.loads(line)
         except json.JSONDecodeError:
             if line.strip():
-                log.warning("%s: line %d is not JSON, skipped", place, i + 1)
+                log.warning("%s: line %d is not JSON, skipped", log_file, i + 1)
             continue
         if not isinstance(record, dict):
             continue
         step = next((record[name] for name in STEP_KEYS if is_finite_number(record.get(name))), i)
         for name, value in _flatten_scalars(record, ""):
-            found.setdefault(name, {})[float(step)] = value
+            scalars.setdefault(name, {})[float(step)] = value
     return {
         name: (np.array(sorted(points)), np.array([points[step] for step in sorted(points)]))
-        for name, points in found.items()
+        for name, points in scalars.items()
     }
 
 
 def build_learning_curves(
     runs: Mapping[str, str | PathLike[str]], names: Sequence[str] | None = None, smoothing: float = 0.04
 ) -> list[Plot]:
-    """One plot for each scalar, with every run in it.
+    """Build one plot per scalar with the curves of all runs.
 
     Args:
         runs: name of the run -> its log.jsonl or folder.
-        names: scalars to draw, in order; None takes all that vary, losses first.
-        smoothing: width of the running mean as a share of the run; 0 draws values as they are.
+        names: scalars to plot, in order; None plots all that vary, losses first.
+        smoothing: width of the running mean as a fraction of the run; 0 disables smoothing.
     """
     logs = {label: read_log(path) for label, path in runs.items()}
-    found = list(dict.fromkeys(name for scalars in logs.values() for name in scalars))
+    available = list(dict.fromkeys(name for scalars in logs.values() for name in scalars))
     if names is None:
-        names = sorted((n for n in found if n.split("/")[-1] not in NOT_PLOTTED), key=_sort_key)
+        names = sorted((n for n in available if n.split("/")[-1] not in NOT_PLOTTED), key=_sort_key)
     plots = []
     for name in names:
         curves = [_build_curve(label, *logs[label][name], smoothing) for label in logs if name in logs[label]]
@@ -95,13 +98,13 @@ def build_learning_curves(
 
 
 def running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Centred mean over `width` neighbours, fewer at the ends; not-a-number counts as missing. Shape (N,)."""
+    """Centred mean over `width` neighbours, fewer at the ends; NaN counts as missing. Shape (N,)."""
     if width <= 1:
         return values
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     window = np.ones(min(width | 1, 2 * len(values) - 1))
-    sums = np.convolve(np.where(known, values, 0.0), window, "full")
-    counts = np.convolve(known.astype(float), window, "full")
+    sums = np.convolve(np.where(finite, values, 0.0), window, "full")
+    counts = np.convolve(finite.astype(float), window, "full")
     half = len(window) // 2
     sums, counts = sums[half : half + len(values)], counts[half : half + len(values)]
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
@@ -119,17 +122,17 @@ def _flatten_scalars(record: Mapping[str, object], prefix: str) -> list[tuple[st
 
 
 def _build_curve(label: str, steps: np.ndarray, values: np.ndarray, smoothing: float) -> Curve:
-    """A smoothed curve with its raw points; a sparse one (validation) as it is, with dots."""
+    """Smooth a curve and keep its raw points; a sparse one (validation) stays as it is, with markers."""
     if len(values) < 40:
         return Curve(label, steps, values, markers=True)
-    if (np.diff(values) != 0).mean() < 0.2:  # a schedule in steps: a mean would bend its corners
+    if (np.diff(values) != 0).mean() < 0.2:  # a step schedule: smoothing would round its corners
         return Curve(label, steps, values)
     smoothed = running_mean(values, round(smoothing * len(values)))
     return Curve(label, steps, smoothed, raw=_envelope(steps, values))
 
 
 def _envelope(steps: np.ndarray, values: np.ndarray, bins: int = 220) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest value of each of `bins` parts, so that thinning loses no spike."""
+    """Minimum and maximum of each of `bins` parts, so that downsampling loses no spike."""
     if len(values) <= 2 * bins:
         return steps, values
     x, y = [], []
@@ -143,17 +146,17 @@ def _envelope(steps: np.ndarray, values: np.ndarray, bins: int = 220) -> tuple[n
 
 
 def _shared_y_range(curves: Sequence[Curve]) -> tuple[float, float] | None:
-    """Vertical range that shows the whole smoothed curves and 99 % of the raw points."""
-    inside = [np.asarray(c.y, float)[np.isfinite(c.y)] for c in curves]
+    """Vertical range that contains the smoothed curves and 99 % of the raw points."""
+    shown = [np.asarray(c.y, float)[np.isfinite(c.y)] for c in curves]
     for curve in curves:
         if curve.raw is not None:
             raw = np.asarray(curve.raw[1], float)
             if np.isfinite(raw).any():
-                inside.append(np.percentile(raw[np.isfinite(raw)], [0.5, 99.5]))
-    together = np.concatenate(inside)
-    if not len(together):
+                shown.append(np.percentile(raw[np.isfinite(raw)], [0.5, 99.5]))
+    values = np.concatenate(shown)
+    if not len(values):
         return None
-    low, high = float(together.min()), float(together.max())
+    low, high = float(values.min()), float(values.max())
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 

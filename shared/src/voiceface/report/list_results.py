@@ -8,43 +8,56 @@ from voiceface.evaluation.results import ListResult, Results
 from voiceface.report.formatting import DIRECTION_PHRASES, STRATUM_NAMES
 from voiceface.report.records import Curve, Direction, Plot, ProtocolSummary, ResultRow, TrialListRow
 
+__all__ = [
+    "TASK_TITLES",
+    "build_cmc_plots",
+    "build_result_row",
+    "build_roc_plots",
+    "format_percent",
+    "get_direction",
+    "get_reference_value",
+    "get_task_title",
+    "nan_to_none",
+    "summarise_protocol",
+]
+
 TASK_TITLES = {"match": "1:{n} matching", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
 
 
-def build_result_row(found: ListResult, references: Mapping[str, Results]) -> ResultRow:
-    """Main metric of one list with its interval and its reference values."""
-    main = found.main_metric
+def build_result_row(result: ListResult, references: Mapping[str, Results]) -> ResultRow:
+    """Build the row of one list: main metric with its interval and reference values."""
+    main = result.main_metric
     return ResultRow(
-        get_task_title(found),
+        get_task_title(result),
         main.value,
-        direction=get_direction(found),
-        stratum=found.trial_list.stratum,
-        list_name=found.label,
+        direction=get_direction(result),
+        stratum=result.trial_list.stratum,
+        list_name=result.label,
         low=nan_to_none(main.low),
         high=nan_to_none(main.high),
         chance=main.chance,
-        baseline=get_reference_value(found, references, "gender-only baseline"),
-        upper_bound=get_reference_value(found, references, "oracle upper bound"),
-        num_trials=found.counts.get("trials"),
+        baseline=get_reference_value(result, references, "gender-only baseline"),
+        upper_bound=get_reference_value(result, references, "oracle upper bound"),
+        num_trials=result.counts.get("trials"),
     )
 
 
 def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
-    """Rules, counts and trial lists of the protocol of all systems, and the fingerprints of their models."""
+    """Summarise the protocol of all systems: rules, counts, trial lists, fingerprints of the models."""
     results = next(iter(systems.values()))
     rules = results.protocol
     lists = [
         TrialListRow(
-            found.name,
-            get_task_title(found),
-            get_direction(found),
-            found.trial_list.stratum,
-            len(found.used_trials),
-            found.trial_list.sha256,
+            result.name,
+            get_task_title(result),
+            get_direction(result),
+            result.trial_list.stratum,
+            len(result.used_trials),
+            result.trial_list.sha256,
         )
-        for found in results.lists
+        for result in results.lists
     ]
-    own = sum(found.trial_list.is_generated for found in results.lists)
+    num_generated = sum(result.trial_list.is_generated for result in results.lists)
     facts = {
         "tie breaking": {
             "expected": "a tie among k counts 1/k",
@@ -53,8 +66,8 @@ def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
         "intervals": f"{rules.confidence:.0%}, {rules.replicates} bootstrap samples of identities, seed "
         f"{rules.seed}",
         "strata": ", ".join(f"{key} = {STRATUM_NAMES.get(key, key)}" for key in rules.strata),
-        "generated lists (not published)": f"{own} of {len(lists)}",
-        "skipped trials": sum(found.counts.get("skipped", 0) for found in results.lists),
+        "generated lists (not published)": f"{num_generated} of {len(lists)}",
+        "skipped trials": sum(result.counts.get("skipped", 0) for result in results.lists),
         "identities also in training": len({name for each in systems.values() for name in each.leaked}),
         "protocol SHA-256": rules.sha256,
     }
@@ -68,23 +81,25 @@ def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
 
 
 def build_roc_plots(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
-    """One ROC plot for each verification list: all systems, the references, chance level."""
+    """Build one ROC plot per verification list: all systems, references, chance level."""
     plots = []
-    for found in next(iter(systems.values())).lists:
-        if found.trial_list.kind != "verify":
+    for result in next(iter(systems.values())).lists:
+        if result.trial_list.kind != "verify":
             continue
         curves = []
         for label, each in systems.items():
-            one = each.by_name[found.name]
-            x, y = one.curve["roc"]
-            curves.append(Curve(label, x, y, note=f"AUC {format_percent(one.main_metric.value)}"))
-        curves += _reference_curves(found, references, "roc", "AUC")
+            system_result = each.by_name[result.name]
+            x, y = system_result.curve["roc"]
+            curves.append(Curve(label, x, y, note=f"AUC {format_percent(system_result.main_metric.value)}"))
+        curves += _reference_curves(result, references, "roc", "AUC")
         curves.append(Curve("chance level", [0, 1], [0, 1], kind="chance"))
-        stratum = found.trial_list.stratum
-        words = f"{DIRECTION_PHRASES[found.trial_list.direction]}, {STRATUM_NAMES.get(stratum, stratum)}"
+        stratum = result.trial_list.stratum
+        description = (
+            f"{DIRECTION_PHRASES[result.trial_list.direction]}, {STRATUM_NAMES.get(stratum, stratum)}"
+        )
         plots.append(
             Plot(
-                f"ROC, {words}",
+                f"ROC, {description}",
                 curves,
                 "false positive rate",
                 "true positive rate",
@@ -98,42 +113,42 @@ def build_roc_plots(systems: Mapping[str, Results], references: Mapping[str, Res
 
 
 def build_cmc_plots(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
-    """One CMC plot for each retrieval list: all systems and the references."""
+    """Build one CMC plot per retrieval list: all systems and references."""
     plots = []
-    for found in next(iter(systems.values())).lists:
-        if found.trial_list.kind != "retrieval":
+    for result in next(iter(systems.values())).lists:
+        if result.trial_list.kind != "retrieval":
             continue
         curves = []
         for label, each in systems.items():
-            one = each.by_name[found.name]
-            values = one.curve["cmc"]
+            system_result = each.by_name[result.name]
+            values = system_result.curve["cmc"]
             curves.append(
                 Curve(
                     label,
                     np.arange(1, len(values) + 1),
                     values,
-                    note=f"mAP {format_percent(one.main_metric.value)}",
+                    note=f"mAP {format_percent(system_result.main_metric.value)}",
                 )
             )
-        curves += _reference_curves(found, references, "cmc", "mAP")
-        title = f"Identification rate within rank k, {DIRECTION_PHRASES[found.trial_list.direction]}"
+        curves += _reference_curves(result, references, "cmc", "mAP")
+        title = f"Identification rate within rank k, {DIRECTION_PHRASES[result.trial_list.direction]}"
         plots.append(Plot(title, curves, "rank k", "probes", None, (0, 1), y_percent=True, x_log=True))
     return plots
 
 
-def get_task_title(found: ListResult) -> str:
+def get_task_title(result: ListResult) -> str:
     """Name of the task of a list."""
-    return TASK_TITLES[found.trial_list.kind].format(n=found.trial_list.num_candidates)
+    return TASK_TITLES[result.trial_list.kind].format(n=result.trial_list.num_candidates)
 
 
-def get_reference_value(found: ListResult, references: Mapping[str, Results], name: str) -> float | None:
-    """Main metric of a reference on the same list; None without that reference."""
-    return references[name].by_name[found.name].main_metric.value if name in references else None
+def get_reference_value(result: ListResult, references: Mapping[str, Results], name: str) -> float | None:
+    """Main metric of a reference system on the same list, or None without that reference."""
+    return references[name].by_name[result.name].main_metric.value if name in references else None
 
 
-def get_direction(found: ListResult) -> Direction:
+def get_direction(result: ListResult) -> Direction:
     """Direction of a list."""
-    return found.trial_list.direction  # type: ignore[return-value]
+    return result.trial_list.direction  # type: ignore[return-value]
 
 
 def nan_to_none(value: float) -> float | None:
@@ -142,22 +157,22 @@ def nan_to_none(value: float) -> float | None:
 
 
 def format_percent(value: float | None) -> str:
-    """A fraction as text in per cent."""
+    """Format a fraction in per cent."""
     return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
 
 
 def _reference_curves(
-    found: ListResult, references: Mapping[str, Results], curve_key: str, metric_name: str
+    result: ListResult, references: Mapping[str, Results], curve_key: str, metric_name: str
 ) -> list[Curve]:
     curves = []
     for name, kind in (("gender-only baseline", "baseline"), ("oracle upper bound", "upper_bound")):
         if name in references:
-            one = references[name].by_name[found.name]
+            system_result = references[name].by_name[result.name]
             x, y = (
-                one.curve["roc"]
+                system_result.curve["roc"]
                 if curve_key == "roc"
-                else (np.arange(1, len(one.curve["cmc"]) + 1), one.curve["cmc"])
+                else (np.arange(1, len(system_result.curve["cmc"]) + 1), system_result.curve["cmc"])
             )
-            note = f"{metric_name} {format_percent(one.main_metric.value)}"
+            note = f"{metric_name} {format_percent(system_result.main_metric.value)}"
             curves.append(Curve(name, x, y, kind=kind, note=note))  # type: ignore[arg-type]
     return curves

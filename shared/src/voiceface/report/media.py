@@ -1,4 +1,4 @@
-"""Images and voices embedded in a page as data URLs."""
+"""Images and utterances embedded in a page as data URLs."""
 
 import base64
 import io
@@ -11,6 +11,8 @@ import numpy as np
 
 from voiceface.report.records import AudioSource, ImageSource
 
+__all__ = ["SAMPLE_RATE", "EncodedClip", "MediaEncoder", "encode_clip", "encode_image", "upscale_image"]
+
 log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
@@ -18,7 +20,7 @@ SAMPLE_RATE = 16000
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A voice in the page: its data URL, duration in seconds, and the outline of its waveform in [0, 1]."""
+    """Encoded utterance: data URL, duration in seconds, and outline of the waveform in [0, 1]."""
 
     data_url: str
     seconds: float
@@ -35,10 +37,9 @@ def upscale_image(image: np.ndarray, min_height: int = 160) -> np.ndarray:
 
 
 class MediaEncoder:
-    """Encode images and voices as data URLs until the page's byte budget is spent.
+    """Encode images and utterances as data URLs until the page's byte budget is spent.
 
-    An image or voice that cannot be read is skipped with a warning: one corrupt file must not prevent the
-    report.
+    A file that cannot be read is skipped with a warning: one corrupt file does not prevent the report.
 
     Args:
         max_bytes: budget for all data URLs, bytes.
@@ -72,7 +73,7 @@ class MediaEncoder:
         return data_url if self.reserve_bytes(len(data_url)) else None
 
     def encoded_clip(self, audio: AudioSource | None, max_seconds: float | None = None) -> EncodedClip | None:
-        """A voice as MP3 (WAV where MP3 cannot be written), or None as for `image_url`."""
+        """An utterance as MP3 (WAV if MP3 cannot be written), or None as for `image_url`."""
         if audio is None:
             return None
         key = None
@@ -83,7 +84,7 @@ class MediaEncoder:
             try:
                 clip = encode_clip(audio, max_seconds)
             except (OSError, ValueError) as error:
-                log.warning("voice skipped in the report: %s", error)
+                log.warning("utterance skipped in the report: %s", error)
                 return None
             if key:
                 self._clips[key] = clip
@@ -99,7 +100,7 @@ class MediaEncoder:
 
 
 def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes:
-    """JPEG of an image whose longer side is at most `max_size` pixels.
+    """Encode an image as JPEG whose longer side is at most `max_size` pixels.
 
     Args:
         source: file, encoded bytes, or uint8 array (H, W, 3) RGB or (H, W) grey.
@@ -108,7 +109,7 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
 
     Raises:
         ValueError: an array of another type or shape.
-        OSError: a file that is missing or no image.
+        OSError: the file is missing or not an image.
     """
     from PIL import Image, ImageOps
 
@@ -129,21 +130,21 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
             image.load()
     image = image.convert("RGB")
     image.thumbnail((max_size, max_size), Image.Resampling.LANCZOS)
-    memory = io.BytesIO()
-    image.save(memory, "JPEG", quality=quality, optimize=True)
-    return memory.getvalue()
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()
 
 
 def encode_clip(audio: AudioSource, max_seconds: float | None = None) -> EncodedClip:
-    """A voice, normalised in level, at 16 kHz mono.
+    """Encode an utterance at 16 kHz mono with normalised level.
 
     Args:
         audio: file or samples.
-        max_seconds: longest part kept; None keeps the whole recording.
+        max_seconds: maximum duration; None keeps the whole utterance.
 
     Raises:
         ValueError: no samples, or an array that is not (T,).
-        OSError: a file that is missing.
+        OSError: the file is missing.
     """
     import soundfile
 
@@ -158,16 +159,15 @@ def encode_clip(audio: AudioSource, max_seconds: float | None = None) -> Encoded
 
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
     samples = 0.8 * samples / max(float(np.abs(samples).max()), 1e-4)
-    memory = io.BytesIO()
+    buffer = io.BytesIO()
     if "MP3" in soundfile.available_formats():
-        soundfile.write(memory, samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")
-        kind = "audio/mpeg"
+        soundfile.write(buffer, samples, SAMPLE_RATE, format="MP3", subtype="MPEG_LAYER_III")
+        mime_type = "audio/mpeg"
     else:
-        soundfile.write(memory, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-        kind = "audio/wav"
-    return EncodedClip(
-        _to_data_url(memory.getvalue(), kind), len(samples) / SAMPLE_RATE, tuple(_waveform_outline(samples))
-    )
+        soundfile.write(buffer, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+        mime_type = "audio/wav"
+    data_url = _to_data_url(buffer.getvalue(), mime_type)
+    return EncodedClip(data_url, len(samples) / SAMPLE_RATE, tuple(_waveform_outline(samples)))
 
 
 def _load_samples(audio: AudioSource) -> tuple[np.ndarray, int]:
@@ -186,13 +186,13 @@ def _load_samples(audio: AudioSource) -> tuple[np.ndarray, int]:
 
 
 def _waveform_outline(samples: np.ndarray, num_bars: int = 56) -> Iterator[float]:
-    """Loudness of `num_bars` equal parts, the loudest 1."""
+    """Relative loudness of `num_bars` equal parts; the loudest part is 1."""
     parts = [
         float(np.sqrt((part**2).mean())) if len(part) else 0.0 for part in np.array_split(samples, num_bars)
     ]
-    top = max(max(parts), 1e-6)
+    loudest = max(max(parts), 1e-6)
     for part in parts:
-        yield round((part / top) ** 0.7, 3)
+        yield round((part / loudest) ** 0.7, 3)
 
 
 def _to_data_url(data: bytes, mime_type: str) -> str:

@@ -1,7 +1,7 @@
-"""Interactive mesh inside a page, turned with mouse, finger or keys, with a still image as a fallback.
+"""Interactive mesh inside a page, rotated with mouse, finger or keys, with a still image as a fallback.
 
-Letters: V vertices, T triangles. The numbers travel as 16-bit steps of the mesh's box (a hundredth of a pixel
-of a face of 600), which is a tenth of what a text file of them takes.
+Letters: V vertices, T triangles. Coordinates are quantised to 16 bits of the bounding box (a hundredth of a
+pixel of a face of 600 pixels), a tenth of the size of a text file.
 """
 
 import base64
@@ -29,10 +29,10 @@ class MeshView:
     """A mesh on a page.
 
     Attributes:
-        title: name of the mesh.
+        title: caption.
         vertices: (V, 3) finite numbers, any unit; x right, y up, z towards the viewer.
-        triangles: (T, 3) vertex numbers from 0, wound outwards.
-        colors: (V, 3) in [0, 1]; None for one plain colour.
+        triangles: (T, 3) vertex indices from 0, counter-clockwise seen from outside.
+        colors: (V, 3) RGB in [0, 1]; None for one plain colour.
         still_image: image for print and for browsers without WebGL.
         note: text under it.
     """
@@ -53,10 +53,10 @@ def meshes_html(views: Sequence[MeshView], media: MediaEncoder) -> Markup:
 
 
 def mesh_html(view: MeshView, media: MediaEncoder) -> Markup:
-    """One mesh. Its still image is shown without WebGL or scripts, and where the page's budget is spent.
+    """One mesh. Its still image is shown without WebGL or scripts, and if the page's budget is spent.
 
     Raises:
-        ValueError: shapes or numbers that make no mesh.
+        ValueError: vertices, triangles or colours have a wrong shape or values that are not finite.
     """
     packed = pack_mesh(view.vertices, view.triangles, view.colors)
     still = media.image_url(view.still_image, STILL_IMAGE_SIZE)
@@ -65,11 +65,11 @@ def mesh_html(view: MeshView, media: MediaEncoder) -> Markup:
 
 
 def pack_mesh(vertices: ArrayLike, triangles: ArrayLike, colors: ArrayLike | None = None) -> dict[str, str]:
-    """A mesh as texts: `box` (six numbers), and base64 of little-endian `points` (uint16), `corners`
-    (uint16 or uint32, as `wide` says) and `colors` (uint8).
+    """Encode a mesh as texts: `box` (six numbers), and base64 of little-endian `points` (uint16), `corners`
+    (uint16, or uint32 if `wide` is set) and `colors` (uint8).
 
     Raises:
-        ValueError: shapes or numbers that make no mesh.
+        ValueError: vertices, triangles or colours have a wrong shape or values that are not finite.
     """
     points, corners = np.asarray(vertices, float), np.asarray(triangles)
     if points.ndim != 2 or points.shape[1] != 3 or not len(points) or not np.isfinite(points).all():

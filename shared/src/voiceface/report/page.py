@@ -59,7 +59,7 @@ SYNTHETIC_PAGE_DISCLAIMER = (
 RESPONSIBLE_USE = "Responsible use"
 DEFAULT_KICKER = "Voice–face association report"
 _CURVES_HINT = (
-    "Thin lines are single values, thick lines their running mean; dots are validations between the steps."
+    "Thin lines are single values, thick lines their running means. Curves with few values have dots."
 )
 REPORTED_PACKAGES = (
     "voiceface-shared",
@@ -106,12 +106,12 @@ def build_report(
     commands: str | Sequence[str] = (),
     max_bytes: int = 6_000_000,
 ) -> Path:
-    """Write one HTML file that holds everything it shows. Parts that are not given are omitted.
+    """Write one self-contained HTML file. Sections without content are omitted.
 
-    The same arguments give the same bytes: no date and no machine name is added.
+    The same arguments give the same bytes: no date and no host name is added.
 
     Args:
-        out_html: the file to write, atomically.
+        out_html: output file, written atomically.
         title: heading of the page.
         subtitle: one or two sentences under it.
         facts: name -> short text, shown as labels under the title (system, data, checkpoint).
@@ -130,11 +130,11 @@ def build_report(
         cmc: plots of cumulative matches.
         retrieval_examples: retrieval examples.
         identity_groups: groups of identities (hardest, easiest, a sample).
-        meshes: meshes that can be turned.
-        system_cards: outputs of several systems for one voice, a card each.
+        meshes: interactive meshes.
+        system_cards: cards with the outputs of several systems for one utterance.
         cards_title: heading of these cards.
         cards_hint: a sentence under it.
-        system_tables: tables of the systems that take part.
+        system_tables: tables of the systems.
         responsible_use: rules for the use of the page, one or two sentences each.
         kicker: line above the title that names the kind of page.
         config: YAML text, or a mapping that is written as YAML.
@@ -143,7 +143,7 @@ def build_report(
         max_bytes: largest size of the file; images and voices beyond it are skipped and counted on the page.
 
     Returns:
-        The path written.
+        Path of the page.
 
     Raises:
         FileNotFoundError: a log does not exist.
@@ -181,7 +181,7 @@ def build_report(
     )
     groups = [identity_group_html(group, media) for group in identity_groups]
     if media.num_skipped:
-        text = f"{media.num_skipped} images, voices and meshes were skipped to keep this file small."
+        text = f"{media.num_skipped} images, utterances and meshes were skipped to keep this file small."
         groups.append(_macro("note", text))
     sections["Identities"] = Markup("").join(groups)
     sections["Systems"] = Markup("").join(map(table_html, system_tables))
@@ -217,13 +217,13 @@ def build_report(
 
 def collect_environment(packages: Sequence[str] = REPORTED_PACKAGES) -> dict[str, str]:
     """Versions of Python, the system and the packages that are installed."""
-    found = {"Python": platform.python_version(), "System": f"{platform.system()} {platform.machine()}"}
+    versions = {"Python": platform.python_version(), "System": f"{platform.system()} {platform.machine()}"}
     for name in packages:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _macro(name: str, *args: Any) -> Markup:
@@ -258,13 +258,13 @@ def _results_html(
 
 
 def _plots_html(plots: Sequence[Plot | Histogram], classes: Mapping[str, str]) -> Markup:
-    """A grid of plots; empty without a plot that has values."""
-    figures = [
+    """Grid of plots; empty if no plot has values."""
+    drawn = [
         histogram_html(plot) if isinstance(plot, Histogram) else line_plot_html(plot, classes)
         for plot in plots
     ]
-    figures = [figure for figure in figures if figure]
-    return render_macro("plots.html", "grid", figures) if figures else Markup("")
+    drawn = [plot_html for plot_html in drawn if plot_html]
+    return render_macro("plots.html", "grid", drawn) if drawn else Markup("")
 
 
 def _reproduce_html(
@@ -293,7 +293,7 @@ def _configuration_lines(config: str | Mapping[str, Any]) -> list[tuple[str, str
 
 
 def _emblem_paths() -> tuple[str, str]:
-    """Paths of the decorative emblem: a wave, and the outline of a face."""
+    """Paths of the decorative emblem: a waveform, and the outline of a face."""
     heights = (6, 12, 22, 14, 30, 44, 26, 52, 34, 60, 40, 24, 48, 30, 16, 26, 12, 6)
     bars = "".join(f"M{8 * i + 4} {36 - h / 2}V{36 + h / 2}" for i, h in enumerate(heights))
     face = "M176 12c-17 0-27 12-26 28 1 17 12 30 26 30s25-13 26-30c1-16-9-28-26-28"
@@ -305,7 +305,7 @@ def _count_media(
     identity_groups: Sequence[IdentityGroup],
     system_cards: Sequence[SystemCard] = (),
 ) -> int:
-    """Number of images and voices, each of which needs markup besides its own bytes."""
+    """Number of images and utterances, each of which needs markup besides its own bytes."""
     ranked = sum(len(r.ranking.candidates) for card in system_cards for r in card.rankings)
     in_cards = ranked + sum(len(card.tiles) + 1 for card in system_cards)
     in_examples = sum(len(q.candidates) + 1 for g in retrieval_examples for q in g.probes)

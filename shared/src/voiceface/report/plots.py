@@ -1,6 +1,6 @@
 """Line plots and histograms as SVG; colours come from the style sheet of the page.
 
-Every text inside the SVG is escaped by `Markup.format`; the axes around it is the template `plots.html`.
+`Markup.format` escapes every text inside the SVG; the template `plots.html` adds title and legend.
 """
 
 import math
@@ -40,14 +40,14 @@ def assign_colour_classes(names: Sequence[str]) -> dict[str, str]:
 
 
 def line_plot_html(plot: Plot, css_classes: Mapping[str, str] | None = None) -> Markup:
-    """A plot with axes, lines, bands and a legend.
+    """Draw a plot with axes, lines, bands and a legend.
 
     Args:
-        plot: what to draw.
-        css_classes: label -> style class of labels whose colour is fixed; the others take what is left.
+        plot: the plot.
+        css_classes: label -> style class of labels with a fixed colour; the others get the remaining ones.
 
     Returns:
-        A `<figure>`; empty text when no curve has a point.
+        A `<figure>`; empty if no curve has a point.
     """
     curves = [curve for curve in map(_downsample, plot.curves) if len(curve.x)]
     if not curves:
@@ -72,7 +72,7 @@ def line_plot_html(plot: Plot, css_classes: Mapping[str, str] | None = None) -> 
 
 
 def histogram_html(plot: Histogram) -> Markup:
-    """Bars of equal width that count values; empty text when there is no finite value."""
+    """Draw a histogram with bars of equal width; empty without a finite value."""
     values = np.asarray(plot.values, float)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -103,7 +103,7 @@ def histogram_html(plot: Histogram) -> Markup:
 
 
 class _Axes:
-    """Where numbers lie inside the axes, in pixels from the upper left of the inner box."""
+    """Map from values to pixels, relative to the upper left of the inner box."""
 
     def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], x_log: bool) -> None:
         self.x_log = x_log and x_range[0] > 0
@@ -157,14 +157,14 @@ def linear_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5 times powers of ten from `low` to `high`; powers of ten alone when those would be many."""
+    """1, 2, 5 times powers of ten from `low` to `high`; only powers of ten over more than four decades."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if len(powers) <= 5 else (1,)
     return [m * 10.0**p for p in powers for m in steps if low * 0.999 <= m * 10.0**p <= high * 1.001]
 
 
 def tick_labels(values: Sequence[float], percent: bool) -> list[str]:
-    """Texts of ticks with as many decimals as the step needs."""
+    """Labels of ticks with as many decimals as the step needs."""
     if percent:
         return [f"{text}%" for text in tick_labels([100 * v for v in values], False)]
     steps = [b - a for a, b in pairwise(values)]
@@ -180,7 +180,7 @@ def tick_labels(values: Sequence[float], percent: bool) -> list[str]:
 
 
 def _downsample(curve: Curve) -> Curve:
-    """A curve of at most MAX_POINTS points, ends kept, and none that is not finite in x."""
+    """Reduce a curve to at most MAX_POINTS points with finite x; its ends stay."""
     x, y = np.asarray(curve.x, float), np.asarray(curve.y, float)
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(
@@ -234,7 +234,7 @@ def _path_data(axes: _Axes, points: Sequence[tuple[float, float]]) -> str:
 
 
 def _curve_classes(curves: Sequence[Curve], fixed_classes: Mapping[str, str]) -> dict[str, str]:
-    """Style class of every curve: references by kind, systems by fixed colour, others by what is free."""
+    """Style class of every curve: references by kind, systems by fixed colour, others by free colours."""
     taken = {fixed_classes[c.label] for c in curves if c.label in fixed_classes}
     free = [f"c{i}" for i in range(NUM_COLOURS) if f"c{i}" not in taken] or ["c0"]
     classes: dict[str, str] = {}
@@ -254,17 +254,17 @@ def _layer(curve: Curve) -> str:
 
 
 def _data_range(values: Sequence[np.ndarray], margin: float, log: bool = False) -> tuple[float, float]:
-    """Smallest and largest finite value (above zero for a log axis), widened by a share of their distance."""
-    together = np.concatenate(values)
-    together = together[np.isfinite(together) & ((together > 0) if log else True)]
-    if not len(together):
+    """Smallest and largest finite value (above zero for a log axis), widened by a fraction of the range."""
+    finite = np.concatenate(values)
+    finite = finite[np.isfinite(finite) & ((finite > 0) if log else True)]
+    if not len(finite):
         return (1.0, 10.0) if log else (0.0, 1.0)
-    low, high = float(together.min()), float(together.max())
+    low, high = float(finite.min()), float(finite.max())
     return low - margin * (high - low), high + margin * (high - low)
 
 
 def _nonempty_range(limits: tuple[float, float]) -> tuple[float, float]:
-    """Ends that differ, so that a constant can be drawn."""
+    """Limits that differ, so that a constant can be drawn."""
     low, high = limits
     if high - low > 1e-12 * max(1.0, abs(high)):
         return low, high
@@ -273,7 +273,7 @@ def _nonempty_range(limits: tuple[float, float]) -> tuple[float, float]:
 
 
 def _describe_ends(curve: Curve) -> str:
-    """First and last value of a curve in words."""
+    """Describe the first and last value of a curve."""
     finite = [float(v) for v in curve.y if is_finite_number(float(v))]
     return f"from {format_number(finite[0])} to {format_number(finite[-1])}" if finite else "no values"
 

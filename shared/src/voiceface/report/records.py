@@ -12,6 +12,27 @@ from typing import Any, Literal
 
 import numpy as np
 
+__all__ = [
+    "AudioSource",
+    "Curve",
+    "Direction",
+    "Headline",
+    "Histogram",
+    "IdentityCard",
+    "IdentityGroup",
+    "ImageSource",
+    "PairedDifferenceRow",
+    "Plot",
+    "ProbeRanking",
+    "ProtocolSummary",
+    "RankedCandidate",
+    "ResultRow",
+    "RetrievalExamples",
+    "SystemResults",
+    "Table",
+    "TrialListRow",
+]
+
 Direction = Literal["v2f", "f2v", "both", ""]
 CurveKind = Literal["system", "chance", "baseline", "upper_bound"]
 ImageSource = str | PathLike[str] | bytes | np.ndarray
@@ -20,12 +41,12 @@ ImageSource = str | PathLike[str] | bytes | np.ndarray
 
 @dataclass(frozen=True)
 class AudioSource:
-    """A voice: a file, or samples in memory.
+    """An utterance: a file, or samples in memory.
 
     Attributes:
         source: path of a sound file, or samples of shape (T,), int16 or float in [-1, 1].
-        sample_rate: samples per second of an array; not used for a file.
-        start_seconds: seconds skipped at the beginning.
+        sample_rate: sample rate of an array in Hz; ignored for a file.
+        start_seconds: seconds to skip at the beginning.
     """
 
     source: str | PathLike[str] | np.ndarray
@@ -38,7 +59,7 @@ class Headline:
     """One large metric at the top of the page.
 
     Attributes:
-        name: what it is ("same-gender 1:2 matching").
+        name: name of the metric ("same-gender 1:2 matching").
         value: the metric; a fraction when `unit` is "%".
         low: lower end of its interval.
         high: upper end of its interval.
@@ -48,7 +69,7 @@ class Headline:
         note: one line under the metric.
         unit: "%" for fractions, else the text after the number ("mm").
         higher_is_better: False for errors.
-        reference_names: other names of the references, such as {"chance": "mean face"}; the card then gives
+        reference_names: other names of the references, such as {"chance": "mean face"}; the card then shows
             no normalized gain.
     """
 
@@ -103,13 +124,13 @@ class ResultRow:
 
     @property
     def comparison_key(self) -> tuple[str, str, str, str]:
-        """Key that the rows of two systems share when they belong side by side."""
+        """Key that joins the rows of several systems."""
         return self.task, self.direction, self.stratum, self.list_name
 
 
 @dataclass(frozen=True)
 class SystemResults:
-    """All rows of one system; the report describes the first system."""
+    """Results of one system; the report describes the first system."""
 
     name: str
     rows: Sequence[ResultRow]
@@ -161,7 +182,7 @@ class ProtocolSummary:
     Attributes:
         name: name of the protocol.
         lists: every list with its hash.
-        facts: name -> text, in the order shown: ties rule, strata, interval, identities, clips, images.
+        facts: name -> text, in the order shown: tie rule, strata, interval, identities, utterances, images.
     """
 
     name: str
@@ -176,13 +197,13 @@ class Curve:
     Attributes:
         label: its name; a system's name gives it that system's colour everywhere on the page.
         x: positions, increasing, shape (N,).
-        y: values, shape (N,); not-a-number leaves a gap.
+        y: values, shape (N,); NaN leaves a gap.
         low: lower edge of a band, shape (N,).
         high: upper edge of a band, shape (N,).
         kind: "system" for measured lines; references are drawn dashed and grey.
         note: short text beside the label ("AUC 88.9 %").
         raw: values before smoothing, drawn faintly, as (x, y) of any length.
-        markers: draw a dot on every point (few points, such as one per rho).
+        markers: draw a marker at every point, for few points.
     """
 
     label: str
@@ -227,7 +248,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Histogram of raw `values` of shape (N,), counted in `bins` equal bins."""
+    """Histogram of `values` of shape (N,) with `bins` equal bins."""
 
     title: str
     values: Sequence[float] | np.ndarray
@@ -239,7 +260,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class RankedCandidate:
-    """One candidate of a probe, a face or a voice, with its rank (from 1) and score."""
+    """One candidate of a probe, a face or an utterance, with its rank (from 1) and score."""
 
     name: str
     rank: int
@@ -253,8 +274,8 @@ class RankedCandidate:
 class ProbeRanking:
     """One probe and its best candidates in order of rank.
 
-    A candidate whose rank exceeds its position (the first correct one, when not among the best) is set apart.
-    `labels_known` is False where the correct candidate is unknown: the page then gives no verdict.
+    A candidate whose rank exceeds its position (the first correct one, if not among the best) is set apart.
+    `labels_known` is False if the correct candidate is unknown; the page then gives no verdict.
     """
 
     name: str
@@ -268,7 +289,7 @@ class ProbeRanking:
 
 @dataclass(frozen=True)
 class RetrievalExamples:
-    """Probes in one direction: "v2f" voices against faces, "f2v" faces against voices."""
+    """Probes in one direction: "v2f" ranks faces for a voice, "f2v" ranks voices for a face."""
 
     title: str
     direction: Direction
@@ -278,7 +299,7 @@ class RetrievalExamples:
 
 @dataclass(frozen=True)
 class IdentityCard:
-    """One identity with its accuracy in [0, 1] over `num_trials` trials, or only an image and a voice."""
+    """One identity with its accuracy in [0, 1] over `num_trials` trials, or image and utterance only."""
 
     name: str
     accuracy: float | None = None
@@ -301,7 +322,7 @@ class IdentityGroup:
 
 @dataclass(frozen=True)
 class Table:
-    """A further table; numbers are aligned to the right, everything else is shown as text."""
+    """A further table; numbers are aligned to the right, other values are shown as text."""
 
     title: str
     columns: Sequence[str]

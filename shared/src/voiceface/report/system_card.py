@@ -1,4 +1,4 @@
-"""Cards with the outputs of several systems for one voice.
+"""Cards with the outputs of several systems for one utterance.
 
 A tile is an image or a mesh; a ranking is a row of faces in the order of one system.
 """
@@ -27,11 +27,11 @@ LIGHT_DIRECTION = np.array([-0.45, 0.5, 0.9]) / np.linalg.norm([-0.45, 0.5, 0.9]
 
 @dataclass(frozen=True)
 class ImageTile:
-    """One image beside a voice.
+    """One image on a card.
 
     Attributes:
-        title: name of the image, such as the system that generated it.
-        image: the image; None leaves an empty frame.
+        title: caption, such as the system that generated the image.
+        image: the image; None shows an empty frame.
         note: a short text under it.
         is_ground_truth: a real image of the identity, not a generated one.
     """
@@ -52,15 +52,15 @@ class SystemRanking:
 
 @dataclass(frozen=True)
 class SystemCard:
-    """One voice, its ground truth, and the outputs of the systems.
+    """One utterance, its ground truth, and the outputs of the systems.
 
     Attributes:
         name: heading.
-        audio: the voice.
+        audio: the utterance.
         tiles: images and meshes, in order.
         rankings: one for each system.
         note: one line under the name.
-        missing: one line for each system that could not process the voice.
+        missing: one line for each system that could not process the utterance.
     """
 
     name: str
@@ -81,7 +81,7 @@ def system_cards_html(cards: Sequence[SystemCard], media: MediaEncoder, hint: st
 def render_mesh_still(
     vertices: ArrayLike, triangles: ArrayLike, yaw_degrees: float = -24.0, image_size: int = 360
 ) -> NDArray[np.uint8]:
-    """A shaded image of a mesh, for pages where the mesh cannot be turned.
+    """Render a shaded image of a mesh, for pages where the mesh is not interactive.
 
     Args:
         vertices: (V, 3), x right, y up, z towards the viewer.
@@ -95,27 +95,27 @@ def render_mesh_still(
     from PIL import Image, ImageDraw
 
     angle = np.deg2rad(yaw_degrees)
-    about = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    points, corners = np.asarray(vertices, float) @ about.T, np.asarray(triangles)
+    rotation = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    points, faces = np.asarray(vertices, float) @ rotation.T, np.asarray(triangles)
     low, high = points.min(axis=0), points.max(axis=0)
     scale = 1.8 * image_size / max(float((high - low)[:2].max()), 1e-9)  # drawn at double size
-    placed = (points - (low + high) / 2) * scale
-    a, b, c = (placed[corners[:, k]] for k in range(3))
+    centred = (points - (low + high) / 2) * scale
+    a, b, c = (centred[faces[:, k]] for k in range(3))
     normals = np.cross(b - a, c - a)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    seen = np.flatnonzero(normals[:, 2] > 0)
-    bright = 0.3 + 0.75 * np.clip(normals @ LIGHT_DIRECTION, 0, None)
-    shades = np.clip(bright[:, None] * np.array(SKIN_COLOUR), 0, 255).astype(int)
-    flat = np.stack([image_size + placed[:, 0], image_size - placed[:, 1]], axis=1)
+    visible = np.flatnonzero(normals[:, 2] > 0)
+    brightness = 0.3 + 0.75 * np.clip(normals @ LIGHT_DIRECTION, 0, None)
+    shades = np.clip(brightness[:, None] * np.array(SKIN_COLOUR), 0, 255).astype(int)
+    projected = np.stack([image_size + centred[:, 0], image_size - centred[:, 1]], axis=1)
     image = Image.new("RGB", (2 * image_size, 2 * image_size), BACKGROUND_COLOUR)
     draw = ImageDraw.Draw(image)
-    for at in seen[np.argsort((a + b + c)[seen, 2])]:  # far ones first
-        draw.polygon([tuple(flat[corner]) for corner in corners[at]], fill=tuple(shades[at]))
+    for face in visible[np.argsort((a + b + c)[visible, 2])]:  # back to front
+        draw.polygon([tuple(projected[corner]) for corner in faces[face]], fill=tuple(shades[face]))
     return np.asarray(image.resize((image_size, image_size), Image.Resampling.BOX))
 
 
 def _card_html(card: SystemCard, media: MediaEncoder) -> Markup:
-    """One card: the voice on top, tiles below it, then a row of faces for each system."""
+    """One card: utterance, tiles below it, then a row of faces per system."""
     name = display_name(card.name)
     player = player_html(card.audio, f"voice of {name}", media)
     tiles = []

@@ -1,4 +1,4 @@
-"""Headline cards and tables: value, interval, and the position between chance level and upper bound."""
+"""Headline cards and tables: value, interval, and position between chance level and upper bound."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class _ResultCell(NamedTuple):
 
 
 def headline_html(headline: Headline) -> Markup:
-    """A card: the metric, its interval, a bar between the references, and the normalized gain."""
+    """Card with a metric, its interval, its position between the references, and the normalized gain."""
     names = dict(REFERENCE_FIELDS) | dict(headline.reference_names)
     references = [(field, names[field], getattr(headline, field)) for field, _ in REFERENCE_FIELDS]
     references = [(field, name, value) for field, name, value in references if is_finite_number(value)]
@@ -79,9 +79,9 @@ def headline_html(headline: Headline) -> Markup:
 def describe_normalized_gain(
     value: float, baseline: float | None, chance: float | None, upper_bound: float | None
 ) -> str:
-    """Normalized gain in words: (value - baseline) / (upper bound - baseline).
+    """Describe the normalized gain: (value - baseline) / (upper bound - baseline).
 
-    The chance level replaces a missing baseline. The text is empty where the gain is not defined.
+    The chance level replaces a missing baseline. The text is empty if the gain is not defined.
     """
     name, start = (
         ("gender-only baseline", baseline) if is_finite_number(baseline) else ("chance level", chance)
@@ -99,12 +99,12 @@ def describe_normalized_gain(
 def results_html(
     systems: Sequence[SystemResults], css_classes: Mapping[str, str], *, title: str = ""
 ) -> Markup:
-    """One sortable table for each task, systems side by side.
+    """One sortable table per task, systems side by side.
 
     Args:
-        systems: rows of each system; a list that only some systems have is shown with gaps.
+        systems: rows of each system; systems without a list have an empty cell.
         css_classes: system -> style class of its colour.
-        title: one table for all tasks, under this heading; they must share a unit.
+        title: heading of a single table for all tasks, which must share a unit.
     """
     tasks = group_by_task(systems)
     if title:
@@ -117,13 +117,13 @@ def results_html(
 def group_by_task(
     systems: Sequence[SystemResults],
 ) -> dict[str, list[tuple[ResultRow, list[ResultRow | None]]]]:
-    """Task -> for each of its lists a row that names the list, and the row of every system or None."""
+    """Task -> for each of its lists, a row that names the list, and the row of every system or None."""
     rows = {row.comparison_key: row for system in reversed(systems) for row in reversed(system.rows)}
     keys = dict.fromkeys(row.comparison_key for system in systems for row in system.rows)
     by_system = [{row.comparison_key: row for row in system.rows} for system in systems]
     tasks: dict[str, list[tuple[ResultRow, list[ResultRow | None]]]] = {key[0]: [] for key in keys}
     for key in keys:
-        tasks[key[0]].append((rows[key], [found.get(key) for found in by_system]))
+        tasks[key[0]].append((rows[key], [system_rows.get(key) for system_rows in by_system]))
     return tasks
 
 
@@ -134,7 +134,7 @@ def _results_table(
     lines: Sequence[tuple[ResultRow, Sequence[ResultRow | None]]],
     with_task: bool,
 ) -> Markup:
-    """A table with only the columns that hold a value; `with_task`: its rows belong to several tasks."""
+    """Table of the columns that have a value; `with_task` names the task in each row."""
     unit, many = lines[0][0].unit, len(systems) > 1
     present = [row for _, rows in lines for row in rows if row is not None]
     extras = [
@@ -154,7 +154,7 @@ def _results_table(
     further_columns += [("Trials", "number", "")] * counted
     rows = []
     for line, results in lines:
-        best = _best_row(results) if many and not with_task else None  # else the differences name the better
+        best = _best_row(results) if many and not with_task else None  # else the differences name the best
         cells: list[_ResultCell | None] = []
         marks: list[tuple[str, float, float | None, float | None]] = []
         for system, result in zip(systems, results):
@@ -189,7 +189,7 @@ def _format_p_value(value: float | None) -> str:
 
 
 def differences_html(differences: Sequence[PairedDifferenceRow]) -> Markup:
-    """Paired differences between systems, with the verdict that the interval supports."""
+    """Paired differences between systems with their verdicts."""
     if not differences:
         return Markup("")
     rows = []
@@ -204,9 +204,8 @@ def differences_html(differences: Sequence[PairedDifferenceRow]) -> Markup:
         rows.append((row, interval, p_values, verdict))
     note = (
         "Paired bootstrap over identities: both systems are evaluated on the same resampled identities. A "
-        "system is called better where its p-value, corrected by Holm's method for all rows, is below "
-        "0.05; a "
-        "row without a corrected p-value is judged by its interval."
+        "system is called better if the p-value, corrected by Holm's method for all rows, is below 0.05. "
+        "Without a corrected p-value, the interval must exclude zero."
     )
     return render_macro(TEMPLATE, "differences", rows, note)
 
@@ -224,7 +223,7 @@ def protocol_html(protocol: ProtocolSummary) -> Markup:
 
 
 def table_html(table: Table) -> Markup:
-    """A further table; a column of numbers is aligned to the right."""
+    """A further table; numeric columns are aligned to the right."""
     numeric = [
         bool(table.rows)
         and all(is_finite_number(row[i]) or row[i] is None for row in table.rows if i < len(row))
@@ -252,11 +251,11 @@ def facts_html(facts: Mapping[str, object]) -> Markup:
 
 
 def compute_axis_range(values: Sequence[float | None], unit: str) -> tuple[float, float]:
-    """Round ends that hold all values; fractions never pass 0 and 1."""
-    known = [float(v) for v in values if v is not None and is_finite_number(v)]
-    if not known:
+    """Round axis limits that contain all values; limits of fractions stay within 0 and 1."""
+    finite = [float(v) for v in values if v is not None and is_finite_number(v)]
+    if not finite:
         return 0.0, 1.0
-    low, high = min(known), max(known)
+    low, high = min(finite), max(finite)
     reach = high - low or abs(high) or 1.0
     step = 10 ** math.floor(math.log10(reach))
     step = next(step * m for m in (0.1, 0.2, 0.25, 0.5, 1) if reach / (step * m) <= 12)
@@ -276,7 +275,7 @@ def interval_track_html(
     references: Mapping[str, float | None],
     axis: tuple[float, float],
 ) -> Markup:
-    """A bar with ticks for the references and a dot with its interval for each system.
+    """Bar with ticks for the references, and a dot with its interval for each system.
 
     Args:
         marks: (style class, value, low, high) of each system.
@@ -288,15 +287,15 @@ def interval_track_html(
     def to_percent(value: float) -> float:
         return round(100 * min(1.0, max(0.0, (value - low) / (high - low or 1))), 2)
 
-    known = {
+    present = {
         name: value for name, value in references.items() if value is not None and is_finite_number(value)
     }
     fill = None
-    if len(marks) == 1 and is_finite_number(marks[0][1]) and ("baseline" in known or "chance" in known):
-        start = known.get("baseline", known.get("chance", low))
+    if len(marks) == 1 and is_finite_number(marks[0][1]) and ("baseline" in present or "chance" in present):
+        start = present.get("baseline", present.get("chance", low))
         ends = sorted((to_percent(start), to_percent(marks[0][1])))
         fill = ends[0], round(ends[1] - ends[0], 2)
-    ticks = [(name, to_percent(value)) for name, value in known.items()]
+    ticks = [(name, to_percent(value)) for name, value in present.items()]
     spots = []
     for i, (css_class, value, left, right) in enumerate(marks):
         if not is_finite_number(value):
@@ -310,7 +309,7 @@ def interval_track_html(
 
 
 def _best_row(rows: Sequence[ResultRow | None]) -> ResultRow | None:
-    """The best row, when at least two systems have one and no other equals it."""
+    """The best row, if at least two systems have one and it is unique."""
     present = [row for row in rows if row is not None and is_finite_number(row.value)]
     if len(present) < 2:
         return None
@@ -319,7 +318,7 @@ def _best_row(rows: Sequence[ResultRow | None]) -> ResultRow | None:
 
 
 def row_label_html(row: ResultRow, *, with_task: bool = False) -> Markup:
-    """Direction, stratum and list of a row; with the task where no heading names it."""
+    """Direction, stratum and list of a row; `with_task` adds the task if no heading names it."""
     direction = DIRECTION_TITLES.get(row.direction, "")
     name = " · ".join(text for text in (row.task, direction) if text) if with_task else direction or row.task
     description = STRATUM_DESCRIPTIONS.get(row.stratum, row.stratum)
