@@ -235,10 +235,9 @@ def load_embedder(
     if path.suffix == ".safetensors":
         return _load_native(spec, path, device, options)
     state, config = spec.resolve("read_published")(path, **published_options)
+    config = config.with_input_options(**options)
     model = _build_with_weights(spec, config, state, None, path)
-    embedder: Embedder = spec.resolve("embedder")(
-        model, config.with_input_options(**options), source=path.name, device=device
-    )
+    embedder: Embedder = spec.resolve("embedder")(model, config, source=path.name, device=device)
     return embedder
 
 
@@ -248,11 +247,12 @@ def _load_native(
     """Load a checkpoint of this library."""
     loaded = load_model(path, system=spec.name, kind="model")
     config = validate_config(loaded.config, spec.resolve("config"), f"configuration in {path}")
+    config = config.with_input_options(**options)
     names = loaded.extra.get("names")
     model = _build_with_weights(spec, config, loaded.state, None if names is None else tuple(names), path)
     embedder: Embedder = spec.resolve("embedder")(
         model,
-        config.with_input_options(**options),
+        config,
         identity_names=names,
         source=path.name,
         disclaimer=loaded.extra.get("disclaimer") or disclaimer,
