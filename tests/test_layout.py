@@ -15,7 +15,10 @@ SHARED = REPO / "shared" / "src" / "voiceface"
 PACKAGE_DIRS = [path for path in sorted((REPO / "packages").iterdir()) if (path / "pyproject.toml").is_file()]
 PACKAGES = {path.name: path / "src" / path.name for path in PACKAGE_DIRS}
 ALLOWED_SIBLINGS = {"voicestyle": {"cmpc2"}}
-HEAVY_PACKAGES = {"av", "cv2", "librosa", "matplotlib", "numba", "pandas", "scipy", "torch", "torchaudio"}
+HEAVY_PACKAGES = {
+    *("av", "cv2", "librosa", "matplotlib", "numba", "pandas", "scipy"),
+    *("torch", "torchaudio", "torchvision"),
+}
 # Floors of the shared package: a folder imports only from those in lines above its own.
 FLOORS = {
     folder: floor

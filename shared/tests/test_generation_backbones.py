@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch.nn import functional
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.checkpoints.third_party import THIRD_PARTY_FILES, locate_third_party_file
@@ -54,7 +55,7 @@ def facenet(**options):
 
 
 def classifier():
-    return scrambled(CaffeResNet(num_classes=9, blocks=(2, 1, 2, 1), width=4))
+    return scrambled(CaffeResNet(num_classes=9, blocks=(2, 1, 2, 1), width_per_group=4))
 
 
 def test_facenet_has_the_published_size_and_states():
@@ -164,17 +165,20 @@ def test_caffe_resnet_agrees_with_the_network_written_out():
     network = classifier()
     given = pictures(2, 3, 64, 96) * 60
     torch.testing.assert_close(network(given), slow_caffe_resnet(network.state_dict(), given, (2, 1, 2, 1)))
-    assert network.forward_features(given).pooled.shape == (2, 128)
+    assert network.forward_features(given).pooled.shape == (2, 2048)
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\), found \(2, 1, 8, 8\)"):
         network(torch.zeros(2, 1, 8, 8))
 
 
 def test_caffe_resnet_is_resnet_50_with_the_names_of_torchvision():
-    torchvision = pytest.importorskip("torchvision")
     with torch.device("meta"):
-        ours, theirs = CaffeResNet(), torchvision.models.resnet50(num_classes=8631)
-    shapes = [{k: tuple(v.shape) for k, v in net.state_dict().items()} for net in (ours, theirs)]
+        networks = CaffeResNet(), torchvision.models.resnet50(num_classes=8631)
+    shapes = [{k: tuple(v.shape) for k, v in network.state_dict().items()} for network in networks]
     assert shapes[0] == shapes[1]
+    strides = [
+        (layer[0].conv1.stride, layer[0].conv2.stride) for layer in (networks[0].layer1, networks[0].layer4)
+    ]
+    assert strides == [((1, 1), (1, 1)), ((2, 2), (1, 1))]
 
 
 def test_classifier_file_is_a_pickle_of_arrays_and_runs_nothing(tmp_path):
@@ -239,12 +243,11 @@ def test_point_convolution_is_the_stock_one_with_its_gradient(dtype, stride, bia
 
 @torch.no_grad()
 def test_inception_v3_agrees_with_torchvision(tmp_path):
-    torchvision = pytest.importorskip("torchvision")
-    theirs = scrambled(torchvision.models.inception_v3(weights=None, init_weights=False, num_classes=11))
-    torch.save(theirs.state_dict(), tmp_path / "inception.pth")
-    ours = load_inception(tmp_path / "inception.pth", "torchvision")
-    given = pictures(1, 3, 96, 96)
-    torch.testing.assert_close(ours(given), theirs(given), rtol=1e-3, atol=1e-3)
+    reference = scrambled(torchvision.models.inception_v3(weights=None, init_weights=False, num_classes=11))
+    torch.save(reference.state_dict(), tmp_path / "inception.pth")
+    network = load_inception(tmp_path / "inception.pth", "torchvision")
+    images = pictures(1, 3, 96, 96)
+    torch.testing.assert_close(network(images), reference(images), rtol=1e-3, atol=1e-3)
 
 
 @torch.no_grad()
@@ -262,16 +265,74 @@ def test_graph_of_2015_has_1008_classes_and_other_poolings():
 
 
 @torch.no_grad()
-def test_poolings_of_2015_average_what_is_there_and_end_with_the_maximum():
-    flat = torch.ones(1, 128, 4, 4)
-    graph, other = Inception(width_divisor=16).eval(), Inception(width_divisor=16, graph="torchvision").eval()
-    seen = {name: net.get_submodule(name).pool for net in (graph,) for name in ("Mixed_5b", "Mixed_7b")}
-    for pool in seen.values():
-        torch.testing.assert_close(pool(flat), flat)
-    assert other.Mixed_5b.pool(flat)[0, 0, 0, 0] == pytest.approx(4 / 9)
-    rising = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert graph.Mixed_7c.pool(rising)[0, 0].tolist()[0] == [5, 6, 7, 7]
-    assert other.Mixed_7c.pool(rising)[0, 0, 0, 0] == pytest.approx((0 + 1 + 4 + 5) / 9)
+@pytest.mark.parametrize("name", ["Mixed_5b", "Mixed_6d", "Mixed_7b", "Mixed_7c"])
+def test_poolings_of_2015_leave_the_padding_out_and_end_with_the_maximum(name):
+    networks = Inception(width_divisor=16).eval(), Inception(width_divisor=16, graph="torchvision").eval()
+    blocks = [network.get_submodule(name) for network in networks]
+    channels = blocks[0].branch1x1.conv.in_channels
+    rising = torch.arange(16.0).reshape(1, 1, 4, 4).expand(1, channels, 4, 4)
+    pooled = []
+    for block in blocks:
+        block.branch_pool = torch.nn.Identity()
+        pooled.append(block(rising)[0, -1])
+    assert pooled[1][0, 0] == pytest.approx((0 + 1 + 4 + 5) / 9)
+    if name == "Mixed_7c":
+        assert pooled[0][0].tolist() == [5, 6, 7, 7]
+    else:
+        assert pooled[0][0, 0] == pytest.approx((0 + 1 + 4 + 5) / 4)
+    assert pooled[0][1, 1] == (10 if name == "Mixed_7c" else pooled[1][1, 1])
+
+
+def test_inception_of_2015_agrees_with_its_layers_written_out():
+    """One block of each kind against functions; the rest is torchvision's."""
+    network = scrambled(Inception(width_divisor=16)).double()
+    for name, chains in CHAINS.items():
+        block = network.get_submodule(name)
+        x = pictures(2, block.branch1x1.conv.in_channels, 6, 7).double()
+        outputs = []
+        for chain in chains:
+            y = x
+            for step in chain.split():
+                if step == "pool":
+                    y = slow_pool(y, maximum=name == "Mixed_7c")
+                else:
+                    y = torch.cat([block.get_submodule(part)(y) for part in step.split("+")], 1)
+            outputs.append(y)
+        torch.testing.assert_close(block(x), torch.cat(outputs, 1))
+
+
+_E = [
+    "branch1x1",
+    "branch3x3_1 branch3x3_2a+branch3x3_2b",
+    "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3a+branch3x3dbl_3b",
+    "pool branch_pool",
+]
+CHAINS = {
+    "Mixed_5c": [
+        "branch1x1",
+        "branch5x5_1 branch5x5_2",
+        "branch3x3dbl_1 branch3x3dbl_2 branch3x3dbl_3",
+        "pool branch_pool",
+    ],
+    "Mixed_6c": [
+        "branch1x1",
+        "branch7x7_1 branch7x7_2 branch7x7_3",
+        "branch7x7dbl_1 branch7x7dbl_2 branch7x7dbl_3 branch7x7dbl_4 branch7x7dbl_5",
+        "pool branch_pool",
+    ],
+    "Mixed_7b": _E,
+    "Mixed_7c": _E,
+}
+
+
+def slow_pool(x, maximum):
+    """3x3 pooling over what lies inside the map, pixel by pixel."""
+    out = torch.zeros_like(x)
+    for i in range(x.shape[2]):
+        for j in range(x.shape[3]):
+            window = x[:, :, max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
+            out[:, :, i, j] = window.amax((2, 3)) if maximum else window.mean((2, 3))
+    return out
 
 
 def slow_tensorflow_resize(picture, rows, columns):
@@ -317,7 +378,7 @@ def test_sizes_are_read_off_weights_and_unknown_ones_are_refused():
     assert (found.features, found.width_divisor, len(found.repeat_2)) == (24, 16, 2)
     assert len(build_caffe_resnet(classifier().state_dict()).layer3) == 2
     for build in (InceptionResNet, Inception):
-        with pytest.raises(ValueError, match="narrow"):
+        with pytest.raises(ValueError, match=r"narrow|width_divisor"):
             build(width_divisor=3)
 
 
@@ -338,9 +399,9 @@ def test_outside_files_are_found_by_any_of_their_names_or_named_with_their_sourc
     assert locate_third_party_file("lpips-v0.1-alex", tmp_path) == inner
 
 
-def test_reading_networks_imports_no_torchvision():
+def test_facenet_and_lpips_import_no_torchvision():
     code = (
-        "import sys, voiceface.models.lpips, voiceface.models.inception, voiceface.models.vggface2_resnet;"
+        "import sys, voiceface.models.lpips, voiceface.models.facenet, voiceface.models.iresnet;"
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

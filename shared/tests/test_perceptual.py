@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+import torchvision
 from torch.nn import functional
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.models.lpips import (
@@ -50,7 +51,6 @@ def network(request):
 
 @pytest.mark.parametrize("name", [*NETS, "vgg19"])
 def test_trunks_are_numbered_as_in_torchvision(name):
-    torchvision = pytest.importorskip("torchvision")
     models = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1", "vgg19": "vgg19"}
     with torch.device("meta"):
         theirs, ours = getattr(torchvision.models, models[name])().features, build_backbone(name)
@@ -64,7 +64,6 @@ def test_trunks_are_numbered_as_in_torchvision(name):
 
 @torch.no_grad()
 def test_squeezenet_computes_what_torchvisions_does():
-    torchvision = pytest.importorskip("torchvision")
     theirs = torchvision.models.squeezenet1_1().features.eval()
     ours = build_backbone("squeeze")
     ours.load_state_dict(theirs.state_dict())

@@ -46,7 +46,7 @@ def images(count=6, side=20, seed=0):
 
 @pytest.fixture(scope="module")
 def classifier():
-    network = randomise(CaffeResNet(num_classes=9, blocks=(1, 1, 1, 1), width=4))
+    network = randomise(CaffeResNet(num_classes=9, blocks=(1, 1, 1, 1), width_per_group=4))
     with torch.no_grad():  # answers that differ by about one from image to image
         logits = network(preprocess_for_vggface(images(20, seed=5)))
         network.fc.weight /= logits.std(0).mean()
