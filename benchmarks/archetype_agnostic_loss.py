@@ -12,10 +12,9 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from timing import min_times
+from timing import add_report_arguments, min_times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,8 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print one row per task; 1 when a goal is missed and --strict is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--calls", type=int, default=200, help="measured calls of ours")
-    parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
+    add_report_arguments(parser)
     args = parser.parse_args(argv)
 
     import torch

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from timing import min_times
+from timing import min_times, synthetic_voice
 
 if TYPE_CHECKING:
     from perceptionist.voice_to_mesh import VoiceToMesh
 
-SECONDS, RATE = 10, 16000
+SECONDS = 10
 VERTICES = 53215
 PUBLISHED = {"log-mel": 92, "audio file to mesh, unsupervised": 221}  # milliseconds
 TARGETS = {
@@ -58,7 +58,7 @@ def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     from voiceface.audio.loading import write_wav
 
     torch.manual_seed(0)
-    wave, path = synthetic_voice(), folder / "voice.wav"
+    wave, path = synthetic_voice(SECONDS), folder / "voice.wav"
     write_wav(path, wave)
     samples = torch.from_numpy(wave.astype(np.float64))[None]
     front = get_frontend()
@@ -115,15 +115,6 @@ def build_model(kind: str) -> "VoiceToMesh":
     for part in parts.values():
         part.eval()
     return VoiceToMesh(kind, face_model=face_model, **parts)
-
-
-def synthetic_voice() -> np.ndarray:
-    """A harmonic sound with a formant and syllables, int16, which the voice activity detector accepts."""
-    moment = np.arange(SECONDS * RATE) / RATE
-    phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
-    partials = (np.sin(k * phase) * np.exp(-(((k * 110 - 600) / 700) ** 2)) for k in range(1, 30))
-    wave = np.sum(list(partials), 0) * (1 + 0.7 * np.sin(2 * np.pi * 4 * moment)) * 2500
-    return np.clip(wave + np.random.default_rng(0).normal(0, 20, len(wave)), -32768, 32767).astype(np.int16)
 
 
 def reference_row(wave: np.ndarray, row: int) -> np.ndarray:

@@ -15,13 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from timing import min_times
+from timing import min_times, synthetic_voice
 
 if TYPE_CHECKING:
     from sf2f.models import Sf2fModel
 
-SECONDS, RATE = 10, 16000
+SECONDS = 10
 MODELS = ("sf2f_1st_stage", "sf2f_fuser", "sf2f_mid_fuser", "v2f")
 TARGETS = {f"sound file to face, {name}": 80 for name in MODELS}  # milliseconds
 
@@ -51,7 +50,7 @@ def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     from voiceface.audio.loading import write_wav
 
     path = folder / "voice.wav"
-    write_wav(path, synthetic_voice())
+    write_wav(path, synthetic_voice(SECONDS))
     models = {name: build_model(name) for name in MODELS}
     model = models["sf2f_fuser"]
     heard = load_voice_features(model, path)
@@ -83,15 +82,6 @@ def build_model(name: str) -> "Sf2fModel":
     torch.manual_seed(0)
     config = load_config(name, Sf2fConfig, "sf2f")
     return Sf2fModel(EncoderDecoder(config.generator).eval().requires_grad_(False), config.data, name)
-
-
-def synthetic_voice() -> np.ndarray:
-    """A buzz with a formant and syllables, int16; the detector classifies it as speech."""
-    moment = np.arange(SECONDS * RATE) / RATE
-    phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
-    partials = (np.sin(k * phase) * np.exp(-(((k * 110 - 600) / 700) ** 2)) for k in range(1, 30))
-    wave = np.sum(list(partials), 0) * (1 + 0.7 * np.sin(2 * np.pi * 4 * moment)) * 2500
-    return np.clip(wave + np.random.default_rng(0).normal(0, 20, len(wave)), -32768, 32767).astype(np.int16)
 
 
 if __name__ == "__main__":

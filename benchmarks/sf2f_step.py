@@ -12,14 +12,12 @@ ratio: the target time to that of the published implementation on the same kind 
 """
 
 import argparse
-import json
-import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from timing import add_report_arguments, compare_builds, report_ratios, serve_steps
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -170,76 +168,27 @@ def _with_contiguous_format(network: Any) -> Callable[[Any], Any]:
     return stock
 
 
-def run_worker(model: str, variant: str, threads: int, connection: "Connection") -> None:
-    """Worker process: build the networks, then run a step on every request.
-
-    Answers each request with (losses, processor seconds, wall seconds); False ends it.
-    """
+def run_worker(build: str, connection: "Connection", model: str, threads: int) -> None:
+    """Worker process: build the networks, then run a step on every request."""
     import torch
     from voiceface.runtime.process import keep_freed_memory
 
     torch.set_num_threads(threads)
-    if variant == "ours":
+    if build == "ours":
         keep_freed_memory()
-    step = build_step(model, variant == "plain")
-    while connection.recv():
-        busy, clock = time.process_time(), time.perf_counter()
-        losses = step()
-        connection.send((losses, time.process_time() - busy, time.perf_counter() - clock))
+    serve_steps(build_step(model, build == "plain"), connection)
 
 
 def measure(model: str, rounds: int, threads: int) -> dict[str, object]:
-    """Time both builds turn by turn.
-
-    Args:
-        model: key of `TASKS`.
-        rounds: measured iterations of each build, after one that warms up.
-        threads: of PyTorch in each process.
-
-    Returns:
-        Least processor and wall time of an iteration in seconds, their ratios, and the first losses.
-
-    Raises:
-        RuntimeError: the builds give other losses.
-    """
-    context = multiprocessing.get_context("spawn")
-    ends, processes = {}, []
-    for build in ("plain", "ours"):
-        ends[build], theirs = context.Pipe()
-        processes.append(
-            context.Process(target=run_worker, args=(model, build, threads, theirs), daemon=True)
-        )
-        processes[-1].start()
-        theirs.close()  # so that a process that dies is noticed
-    found: dict[str, list[tuple[tuple[float, float], float, float]]] = {build: [] for build in ends}
-    for _ in range(rounds + 1):
-        for build, end in ends.items():
-            end.send(True)
-            found[build].append(end.recv())
-    for end, process in zip(ends.values(), processes):
-        end.send(False)
-        process.join()
-    first = {build: times[0][0] for build, times in found.items()}
-    for ours, plain in zip(first["ours"], first["plain"]):
-        if abs(ours - plain) > 1e-4 * abs(plain):
-            raise RuntimeError(f"the two builds disagree: {first}")
-    least = {
-        f"{build}_{kind}": min(times[place] for times in found[build][1:])
-        for build in found
-        for place, kind in ((1, "cpu"), (2, "wall"))
-    }
+    """Time an iteration of a key of `TASKS`; see `timing.compare_builds`."""
     task = TASKS[model]
     return {
         "model": model,
-        **{key: round(value, 3) for key, value in least.items()},
-        "ratio_cpu": round(least["ours_cpu"] / least["plain_cpu"], 3),
-        "ratio_wall": round(least["ours_wall"] / least["plain_wall"], 3),
+        **compare_builds(run_worker, (model, threads), rounds),
         "goal_ratio": round(task.goal_ratio, 3),
         "goal_seconds": task.goal_seconds,
         "published_seconds": task.published_seconds,
-        "first_losses": first,
         "threads": threads,
-        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -249,16 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="measured iterations of each build")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
-    parser.add_argument("--out", type=Path, help="write the metrics as JSON, too")
+    add_report_arguments(parser)
     args = parser.parse_args(argv)
-    figures = [measure(model, args.rounds, args.threads) for model in args.model]
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n")
-    missed = [each for each in figures if float(str(each["ratio_cpu"])) > float(str(each["goal_ratio"]))]
-    return int(args.strict and bool(missed))
+    return report_ratios([measure(model, args.rounds, args.threads) for model in args.model], args)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,16 @@
 
 Ours is timed alternately with a reference implementation of the same networks: stock layers, stock memory
 format, pooled shortcuts. Both must have the same loss. Processor time is reported; measure on an idle
-machine. The goal is
-the largest ratio: target divided by the time of the published implementation on a CPU.
+machine. The goal is the largest ratio: target divided by the time of the published implementation on a CPU.
 """
 
 import argparse
-import json
-import multiprocessing
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from timing import add_report_arguments, compare_builds, report_ratios, serve_steps
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -173,29 +170,22 @@ def build_step(system: str, plain: bool, seconds: float) -> Callable[[], float]:
 
 
 def run_worker(
-    system: str, variant: str, seconds: float, threads: int, keep_memory: bool, connection: "Connection"
+    build: str, connection: "Connection", system: str, seconds: float, threads: int, keep_memory: bool
 ) -> None:
-    """Process body: build the networks, then perform a step for each request.
-
-    Answers each request with (loss, processor seconds, wall seconds); a request of False ends it.
-    """
+    """Worker process: build the networks, then run a step on every request."""
     import torch
     from voiceface.runtime.process import keep_freed_memory
 
     torch.set_num_threads(threads)
-    if variant == "ours" and keep_memory:
+    if build == "ours" and keep_memory:
         keep_freed_memory()
-    step = build_step(system, variant == "plain", seconds)
-    while connection.recv():
-        busy, clock = time.process_time(), time.perf_counter()
-        loss = step()
-        connection.send((loss, time.process_time() - busy, time.perf_counter() - clock))
+    serve_steps(build_step(system, build == "plain", seconds), connection)
 
 
 def measure(
     system: str, seconds: float, rounds: int, threads: int, keep_memory: bool = True
 ) -> dict[str, object]:
-    """Time both implementations alternately, each in its own process (they manage memory differently).
+    """Time a step of a key of `TASKS`; see `timing.compare_builds`.
 
     Args:
         system: key of `TASKS`.
@@ -203,44 +193,13 @@ def measure(
         rounds: timed steps of each, after one warm-up step.
         threads: of PyTorch in each process.
         keep_memory: ours calls `voiceface.runtime.process.keep_freed_memory` first, as `train` does.
-
-    Returns:
-        Smallest processor and wall time of a step in seconds, their ratios, and the first losses.
     """
-    context = multiprocessing.get_context("spawn")
-    ends, processes = {}, []
-    for build in ("plain", "ours"):
-        ends[build], theirs = context.Pipe()
-        words = (system, build, seconds, threads, keep_memory, theirs)
-        processes.append(context.Process(target=run_worker, args=words, daemon=True))
-        processes[-1].start()
-        theirs.close()  # detects a process that dies
-    found: dict[str, list[tuple[float, float, float]]] = {build: [] for build in ends}
-    for _ in range(rounds + 1):
-        for build, end in ends.items():
-            end.send(True)
-            found[build].append(end.recv())
-    for end, process in zip(ends.values(), processes):
-        end.send(False)
-        process.join()
-    first = {build: times[0][0] for build, times in found.items()}
-    if abs(first["ours"] - first["plain"]) > 1e-4 * abs(first["plain"]):
-        raise RuntimeError(f"the two builds disagree: {first}")
-    least = {
-        f"{build}_{kind}": min(times[place] for times in found[build][1:])
-        for build in found
-        for place, kind in ((1, "cpu"), (2, "wall"))
-    }
     return {
         "system": system,
-        **{key: round(value, 3) for key, value in least.items()},
-        "ratio_cpu": round(least["ours_cpu"] / least["plain_cpu"], 3),
-        "ratio_wall": round(least["ours_wall"] / least["plain_wall"], 3),
+        **compare_builds(run_worker, (system, seconds, threads, keep_memory), rounds),
         "goal_ratio": round(TASKS[system].goal_ratio, 3),
-        "first_losses": first,
         "threads": threads,
         "keep_memory": keep_memory,
-        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -257,17 +216,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=True,
         help="ours keeps freed memory, as in training",
     )
-    parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
+    add_report_arguments(parser)
     args = parser.parse_args(argv)
     how = args.seconds, args.rounds, args.threads, args.keep_memory
-    figures = [measure(system, *how) for system in args.system]
-    text = json.dumps(figures, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n")
-    missed = [each for each in figures if float(str(each["ratio_cpu"])) > float(str(each["goal_ratio"]))]
-    return int(args.strict and bool(missed))
+    return report_ratios([measure(system, *how) for system in args.system], args)
 
 
 if __name__ == "__main__":
