@@ -1,4 +1,4 @@
-"""Systems of a few lines in place of trained ones: what they answer is known beforehand."""
+"""Stub systems in place of trained ones; their outputs are known in advance."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,25 +13,24 @@ from voiceface.synthetic.face.head import build_head_model
 WIDTH = 64
 
 
-class Told:
-    """Knows who is who by the first folder name that both sides share, or answers alike for all (`deaf`)."""
+class FolderNameEmbedder:
+    """Embed a file by the identity in its folder names, or all files alike (`constant`)."""
 
-    def __init__(self, people: dict[str, int], deaf: bool = False, names: Sequence[str] = ()) -> None:
-        self.people, self.deaf = people, deaf
-        self.identity_names, self.source, self.disclaimer = (
-            tuple(names),
-            "by heart",
-            "A stand-in: its answers mean nothing.",
-        )
+    def __init__(
+        self, identity_rows: dict[str, int], constant: bool = False, names: Sequence[str] = ()
+    ) -> None:
+        self.identity_rows, self.constant = identity_rows, constant
+        self.identity_names, self.source = tuple(names), "folder names"
+        self.disclaimer = "A stub: its outputs mean nothing."
         self.voice_batch_size = self.face_batch_size = 16
-        self.fingerprint = f"told {deaf} {sorted(people.items())}"
+        self.fingerprint = f"stub {constant} {sorted(identity_rows.items())}"
         self.device, self.dimension = torch.device("cpu"), WIDTH
 
     def _vector(self, path: str | Path) -> np.ndarray:
         vector = np.full(WIDTH, 0.01, np.float32)
-        owner = next((self.people[part] for part in Path(path).parts if part in self.people), None)
-        if not self.deaf and owner is not None:
-            vector[owner % WIDTH] = 1
+        parts = [part for part in Path(path).parts if part in self.identity_rows]
+        if parts and not self.constant:
+            vector[self.identity_rows[parts[0]] % WIDTH] = 1
         return vector
 
     def load_voice(self, path: str | Path) -> np.ndarray:
@@ -53,10 +52,10 @@ class Told:
         return self.load_face, self.encode_faces, self.face_batch_size, corpus.face_path
 
 
-class Grey:
-    """A picture as bright as the voice is loud; refuses recordings whose name says so."""
+class GreyImageGenerator:
+    """GreyImageGenerator image as bright as the voice is loud; fails for files named `refused`."""
 
-    identity_names, source, disclaimer = ("Somebody",), "a formula", "A formula made this picture."
+    identity_names, source, disclaimer = ("Somebody",), "a formula", "A formula generated this image."
 
     def generate_image(self, utterances: Sequence[Path]) -> np.ndarray:
         if any("refused" in voice.name for voice in utterances):
@@ -65,8 +64,8 @@ class Grey:
         return np.full((64, 64, 3), int(255 * min(1.0, float(np.abs(wave).mean()) * 4)), np.uint8)
 
 
-class MeanHead:
-    """The mean head, whoever speaks."""
+class MeanHeadGenerator:
+    """The mean head for every speaker."""
 
     identity_names, source, disclaimer = (), "a formula", ""
 
@@ -77,15 +76,17 @@ class MeanHead:
         return build_head_model().compute_vertices(np.zeros(40)).astype(np.float32)
 
 
-def systems_of(people: dict[str, int], names: Sequence[str] = ()):
-    """One knowing and one deaf association system, a picture maker and a mesh maker."""
+def build_stub_systems(identity_rows: dict[str, int], names: Sequence[str] = ()):
+    """One perfect and one constant association system, an image generator and a mesh generator."""
+    perfect = FolderNameEmbedder(identity_rows, names=names)
+    constant = FolderNameEmbedder(identity_rows, constant=True)
     return (
-        AssociationSystem("knowing", "has the answers", lambda weights, **_: Told(people, names=names)),
-        AssociationSystem("deaf", "answers alike", lambda weights, **_: Told(people, deaf=True)),
-        ImageSystem("grey", "a grey square", lambda weights, **_: Grey()),
-        MeshSystem("mean", "the mean head", lambda weights, **_: MeanHead()),
+        AssociationSystem("perfect", "knows the labels", lambda weights, **_: perfect),
+        AssociationSystem("constant", "equal scores", lambda weights, **_: constant),
+        ImageSystem("grey", "a grey square", lambda weights, **_: GreyImageGenerator()),
+        MeshSystem("mean", "the mean head", lambda weights, **_: MeanHeadGenerator()),
     )
 
 
-PICTURES = ImageSystem("grey", "a grey square", lambda weights, **_: Grey())
-WRONG = object()
+IMAGE_SYSTEM = ImageSystem("grey", "a grey square", lambda weights, **_: GreyImageGenerator())
+NOT_A_SYSTEM = object()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from headless_browser import browser, find_browser
-from stub_systems import MeanHead
+from stub_systems import MeanHeadGenerator
 from voiceface.report import (
     AudioSource,
     Curve,
@@ -40,7 +40,7 @@ def a_page(path):
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
     sound = AudioSource(np.sin(np.arange(24000) / 9).astype(np.float32))
-    head = MeanHead()
+    head = MeanHeadGenerator()
     mesh = head.generate_vertices(path)
     candidates = [
         RankedCandidate(f"A_person_with_a_long_name.{k:05d}", k + 1, k == 3, 0.5 - k / 20, picture)
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_page_is_seen(chromium, tmp_path):
 
 
 def test_a_still_is_lit_inside_its_frame_and_the_same_for_a_scaled_mesh():
-    head = MeanHead()
+    head = MeanHeadGenerator()
     mesh = head.generate_vertices(None)
     still = render_mesh_still(mesh, head.triangles, image_size=120)
     seen = (still != still[0, 0]).any(axis=2)

@@ -1,4 +1,4 @@
-"""Cards of a page from what the systems made of each voice."""
+"""Cards of a page: the outputs of all systems for one utterance."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +22,16 @@ from voiceface.suite.inference import GalleryEntry, SystemOutputs, Utterance
 if TYPE_CHECKING:
     from voiceface.report.records import ImageSource
 
+__all__ = [
+    "MAX_INTERACTIVE_MESHES",
+    "build_mesh_tile",
+    "build_probe_ranking",
+    "build_system_cards",
+    "output_paths",
+]
+
 MAX_INTERACTIVE_MESHES = 12
-"""Meshes of a page that can be turned, as browsers keep about sixteen alive; further ones are stills."""
+"""Interactive meshes of a page, as browsers keep about sixteen WebGL contexts; further ones are stills."""
 
 
 def build_system_cards(
@@ -38,53 +46,52 @@ def build_system_cards(
     true_triangles: NDArray[Any] | None = None,
     num_shown: int = 8,
 ) -> list[SystemCard]:
-    """One card a voice.
+    """Build one card per utterance.
 
     Args:
-        outputs: what the systems made of all voices.
-        utterances, gallery: as the answers.
-        rows: voices that get a card.
-        system_names: image and mesh systems that have a place on every card, in order; of those that made
-            nothing an empty frame is shown. Empty: those that made something.
-        true_faces: image of who speaks, of every voice.
-        true_meshes: (V, 3) true head of who speaks, of every voice.
-        true_triangles: of the true heads.
+        outputs: outputs of all systems for all utterances.
+        utterances, gallery: the inputs of the systems.
+        rows: rows of the utterances that get a card.
+        system_names: image and mesh systems in the order of their tiles (default: the order of `outputs`).
+        true_faces: image of the speaker of every utterance.
+        true_meshes: (V, 3) ground-truth head of the speaker of every utterance.
+        true_triangles: (T, 3) triangles of the ground-truth heads.
         num_shown: faces of a ranking.
     """
-    made = [name for name in system_names or (*outputs.images, *outputs.meshes)]
+    tile_names = [name for name in system_names or (*outputs.images, *outputs.meshes)]
     cards = []
-    turned = 0
+    num_meshes = 0
     for row in rows:
-        voice, missing = utterances[row], []
+        utterance = utterances[row]
         tiles: list[ImageTile | MeshView] = []
         if true_faces is not None and true_faces[row] is not None:
             tiles.append(ImageTile("Ground-truth face", true_faces[row], is_ground_truth=True))
-        for name in made:
-            if name in outputs.images and (picture := outputs.images[name][row]) is not None:
-                tiles.append(ImageTile(name, picture))
+        for name in tile_names:
+            if name in outputs.images and (image := outputs.images[name][row]) is not None:
+                tiles.append(ImageTile(name, image))
         if true_meshes is not None and true_triangles is not None:
-            turned += 1
-            tiles.append(build_mesh_tile("Ground-truth head", true_meshes[row], true_triangles, turned))
-        for name in made:
+            num_meshes += 1
+            tiles.append(build_mesh_tile("Ground-truth head", true_meshes[row], true_triangles, num_meshes))
+        for name in tile_names:
             if name in outputs.meshes and (mesh := outputs.meshes[name][row]) is not None:
-                turned += 1
-                tiles.append(build_mesh_tile(name, mesh, outputs.triangles[name], turned))
-        missing += [f"{name}: {why}" for name, why in outputs.failures.get(str(voice.file), {}).items()]
+                num_meshes += 1
+                tiles.append(build_mesh_tile(name, mesh, outputs.triangles[name], num_meshes))
+        failures = outputs.failures.get(str(utterance.file), {})
+        missing = [f"{name}: {reason}" for name, reason in failures.items()]
         rankings = [
-            SystemRanking(name, build_probe_ranking(voice, gallery, table[row], num_shown))
-            for name, table in outputs.scores.items()
-            if np.isfinite(table[row]).any()
+            SystemRanking(name, build_probe_ranking(utterance, gallery, scores[row], num_shown))
+            for name, scores in outputs.scores.items()
+            if np.isfinite(scores[row]).any()
         ]
-        cards.append(
-            SystemCard(voice.name, AudioSource(str(voice.file)), tiles, rankings, voice.note, missing)
-        )
+        audio = AudioSource(str(utterance.file))
+        cards.append(SystemCard(utterance.name, audio, tiles, rankings, utterance.note, missing))
     return cards
 
 
 def build_mesh_tile(
     title: str, vertices: NDArray[Any], triangles: NDArray[Any], mesh_number: int
 ) -> "ImageTile | MeshView":
-    """A mesh to be turned, or from the thirteenth on a drawing of it."""
+    """Build an interactive mesh, or a still image from the thirteenth mesh on."""
     still = render_mesh_still(vertices, triangles)
     return (
         MeshView(title, vertices, triangles, still_image=still)
@@ -96,28 +103,28 @@ def build_mesh_tile(
 def build_probe_ranking(
     utterance: Utterance, gallery: Sequence[GalleryEntry], scores: NDArray[np.float64], num_shown: int = 8
 ) -> ProbeRanking:
-    """The best faces of one voice; the first right one is set apart where it is not among them."""
+    """Rank the faces for one utterance; the first correct one is set apart if it is not among the best."""
     usable = np.flatnonzero(np.isfinite(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
-    right = [bool(utterance.identity) and gallery[at].identity == utterance.identity for at in order]
-    places = list(range(min(num_shown, len(order))))
-    if any(right) and right.index(True) >= num_shown:
-        places.append(right.index(True))
+    correct = [bool(utterance.identity) and gallery[index].identity == utterance.identity for index in order]
+    positions = list(range(min(num_shown, len(order))))
+    if any(correct) and correct.index(True) >= num_shown:
+        positions.append(correct.index(True))
     candidates = [
         RankedCandidate(
-            gallery[order[place]].name,
-            place + 1,
-            right[place],
-            float(scores[order[place]]),
-            image=str(gallery[order[place]].files[0]),
+            gallery[order[position]].name,
+            position + 1,
+            correct[position],
+            float(scores[order[position]]),
+            image=str(gallery[order[position]].files[0]),
         )
-        for place in places
+        for position in positions
     ]
-    return ProbeRanking(utterance.name, candidates, gallery_size=len(order), labels_known=any(right))
+    return ProbeRanking(utterance.name, candidates, gallery_size=len(order), labels_known=any(correct))
 
 
 def output_paths(out: Path, name: str = "report") -> tuple[Path, Path]:
-    """Page and file of numbers: FILE.html and FILE.json, or NAME.html and NAME.json in a folder."""
+    """Paths of page and JSON file: FILE.html and FILE.json, or NAME.html and NAME.json in a folder."""
     if out.suffix.lower() in (".html", ".htm"):
         return out, out.with_suffix(".json")
     return out / f"{name}.html", out / f"{name}.json"

@@ -1,6 +1,6 @@
 """`voiceface demo`: run every installed system on the same synthetic identities and write one page.
 
-No model was trained on the identities of the page. A stopped demo resumes where it was.
+No model was trained on the test identities. A stopped demo resumes where it was.
 """
 
 import argparse
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from voiceface.suite.plugins import SystemSet
+
+__all__ = ["available_cores", "build_parser", "main", "run_demo"]
 
 DEFAULT_OUT = "runs/demo"
 
@@ -33,10 +35,10 @@ def run_demo(
     Args:
         out: folder for population, runs and page; finished stages in it are kept.
         pretrained: use the bundled checkpoints of all systems instead of training.
-        systems: the systems to run; None: all installed ones.
-        num_identities: test identities; None: the 100 of the preset.
-        jobs: concurrent trainings; None: one per core.
-        workers: processes that generate identities; None uses every core.
+        systems: the systems to run (default: all installed ones).
+        num_identities: number of test identities (default: the 100 of the preset).
+        jobs: concurrent trainings (default: one per core).
+        workers: processes that generate identities (default: one per core).
         device: device of the networks.
 
     Returns:
@@ -139,25 +141,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `voiceface demo`."""
+    """Build the argument parser of `voiceface demo`."""
     parser = argparse.ArgumentParser(
         prog="voiceface demo",
         description="Generate synthetic identities, train the association systems on them, and write one "
-        "page "
-        "with the outputs of every installed system for unseen voices: ranked faces, images, interactive "
-        "heads, metrics with intervals. Run it again to resume a stopped demo.",
+        "page with the outputs of every installed system for unseen voices: ranked faces, images, "
+        "interactive heads, metrics with intervals. The same command resumes a stopped demo.",
     )
     add = parser.add_argument
-    add("--out", type=Path, default=Path(DEFAULT_OUT), help="folder (default: %(default)s)")
+    add("--out", type=Path, default=Path(DEFAULT_OUT), help="output folder (default: %(default)s)")
     add(
         "--pretrained",
         action="store_true",
-        help="do not train: use the bundled checkpoints and fewer trial lists",
+        help="use the bundled checkpoints instead of training, and fewer trial lists",
     )
     add("--systems", nargs="+", metavar="NAME", help="run only these (default: all installed ones)")
-    add("--identities", type=int, help="test identities (default: 100)")
+    add("--identities", type=int, help="number of test identities (default: 100)")
     add("--jobs", type=int, help="concurrent trainings (default: one per core)")
-    add("--workers", type=int, help="processes that generate identities (default: every core)")
+    add("--workers", type=int, help="processes that generate identities (default: one per core)")
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
     return parser
 

@@ -11,6 +11,17 @@ if TYPE_CHECKING:
     from voiceface.suite.inference import GalleryEntry, Utterance
     from voiceface.synthetic.layout import PopulationSettings
 
+__all__ = [
+    "PRESET",
+    "DemoData",
+    "build_gallery",
+    "build_utterances",
+    "choose_card_rows",
+    "generate_demo_data",
+    "read_settings",
+    "strip_number",
+]
+
 PRESET = "quick"
 VOICES_PER_GENDER = 2
 GENDER_LABELS = {"f": "woman", "m": "man", "": "sex not known"}
@@ -22,9 +33,9 @@ class DemoData:
 
     Attributes:
         root: population folder.
-        settings: how it was made.
+        settings: its settings.
         corpus: its test identities.
-        ids: their identity numbers.
+        ids: numbers of the test identities.
     """
 
     root: Path
@@ -36,9 +47,7 @@ class DemoData:
 def generate_demo_data(
     root: Path, *, pretrained: bool, num_identities: int | None = None, workers: int | None = None
 ) -> DemoData:
-    """The population, or of a quick demo its test and validation identities alone; the same files either
-    way.
-    """
+    """Generate the population; `pretrained` omits the training identities, all other files are the same."""
     from voiceface.association.data import load_split
     from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings, build_settings, get_face_name
     from voiceface.synthetic.writer import write_population
@@ -48,45 +57,44 @@ def generate_demo_data(
         settings = replace(settings, test=num_identities)
     if pretrained:
         settings = replace(settings, train=0)
-    if (root / POPULATION_FILE).is_file():  # what is there may hold more identities than are needed
-        there = PopulationSettings(**read_settings(root))
-        counts = {
-            word: max(getattr(settings, word), getattr(there, word)) for word in ("train", "val", "test")
-        }
+    if (root / POPULATION_FILE).is_file():  # it may have more identities than needed
+        existing = PopulationSettings(**read_settings(root))
+        splits = ("train", "val", "test")
+        counts = {split: max(getattr(settings, split), getattr(existing, split)) for split in splits}
         settings = replace(settings, **counts)
     write_population(root, settings, workers=workers)
     corpus = load_split(root, "test")
     if num_identities is not None:
         corpus = corpus.subset(range(min(num_identities, len(corpus))))
-    numbers = {get_face_name(k, settings): k for k in settings.ids("test")}
-    return DemoData(root, settings, corpus, tuple(numbers[p.identity.face_id] for p in corpus.records))
+    ids = {get_face_name(k, settings): k for k in settings.ids("test")}
+    return DemoData(root, settings, corpus, tuple(ids[record.identity.face_id] for record in corpus.records))
 
 
 def read_settings(root: Path) -> dict[str, Any]:
-    """Settings in the marker of a population folder, a finished one or not."""
+    """Read the settings of a population folder, finished or not."""
     from voiceface.synthetic.layout import POPULATION_FILE, PopulationError
 
     marker = root / POPULATION_FILE
     try:
-        found: dict[str, Any] = json.loads(marker.read_text("utf-8"))["settings"]
+        settings: dict[str, Any] = json.loads(marker.read_text("utf-8"))["settings"]
     except (ValueError, KeyError) as error:
         raise PopulationError(f"{marker} cannot be read ({error}); start again in a new folder") from error
-    return found
+    return settings
 
 
 def choose_card_rows(data: DemoData, training_identities: Sequence[Sequence[str]]) -> list[int]:
-    """Rows of the first women and men of the test identities whom nobody was trained on."""
-    met = {name for names in training_identities for name in names}
-    by_sex: dict[str, list[int]] = {"f": [], "m": []}
-    for row, person in enumerate(data.corpus.records):
-        rows = by_sex[person.identity.gender]
-        if len(rows) < VOICES_PER_GENDER and not met & {person.identity.face_id, person.identity.name}:
+    """Rows of the first female and male test identities that occur in no training set."""
+    training_names = {name for names in training_identities for name in names}
+    by_gender: dict[str, list[int]] = {"f": [], "m": []}
+    for row, record in enumerate(data.corpus.records):
+        rows, names = by_gender[record.identity.gender], {record.identity.face_id, record.identity.name}
+        if len(rows) < VOICES_PER_GENDER and not training_names & names:
             rows.append(row)
-    return [*by_sex["f"], *by_sex["m"]]
+    return [*by_gender["f"], *by_gender["m"]]
 
 
 def build_utterances(data: DemoData) -> "list[Utterance]":
-    """The first clip of every test identity."""
+    """The first utterance of every test identity."""
     from voiceface.suite.inference import Utterance
 
     corpus = data.corpus

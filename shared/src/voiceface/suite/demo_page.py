@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from voiceface.suite.plugins import SystemSet
     from voiceface.synthetic.agreement.result import Agreement
 
+__all__ = [
+    "GeneratedResults",
+    "embed_and_compare",
+    "generate_and_score",
+    "summarise_demo",
+    "summarise_results",
+    "write_demo_page",
+]
+
 PRETRAINED_LISTS = ("match_g_v2f_2_test", "match_v2f_2_test", "verify_g_v2f_test", "reterival_v2f_test")
 SELECTION_NOTE = (
-    "The first two women and the first two men of the test list on whom no model was trained. Every system "
-    "receives the recording that you can play. Faces are ranked in a gallery of {people} identities, one "
-    "image each. Heads can be turned."
+    "The first two women and the first two men of the test list that occur in no training set. Every system "
+    "receives the utterance that you can play. Faces are ranked in a gallery of {num_identities} identities, "
+    "one image each. Drag a head to turn it."
 )
 
 
@@ -32,11 +41,13 @@ class GeneratedResults:
         card_rows: rows of the voices that get a card on the page.
         agreements: image system -> agreement of its images with the ground truth.
         mesh_errors: mesh system -> errors of its heads.
+        num_heads: mesh system -> number of heads behind the errors.
     """
 
     card_rows: list[int]
     agreements: "dict[str, Agreement]" = field(default_factory=dict)
     mesh_errors: "dict[str, ErrorComparison]" = field(default_factory=dict)
+    num_heads: dict[str, int] = field(default_factory=dict)
 
 
 def embed_and_compare(
@@ -47,10 +58,11 @@ def embed_and_compare(
     *,
     pretrained: bool = False,
 ) -> "tuple[SystemOutputs, Comparison | None]":
-    """Embed all clips and images of the test identities with every association system, and compare them.
+    """Embed utterances and images of the test identities with every association system, and compare them.
 
     Returns:
-        Cosines of the first clips and first images of all identities; the comparison, None without a system.
+        Cosine similarities of the first utterances and first images of all identities; the comparison, None
+        without an association system.
     """
     import numpy as np
 
@@ -87,7 +99,7 @@ def embed_and_compare(
 def generate_and_score(
     systems: "SystemSet", models: dict[str, Any], data: DemoData, outputs: "SystemOutputs"
 ) -> GeneratedResults:
-    """Generate images and heads from the first clip of every identity, and compare them with the truth.
+    """Generate images and heads from the first utterance of every identity; compare with the ground truth.
 
     Args:
         systems: the systems; one that is not fast generates images for the voices on the cards only.
@@ -104,7 +116,7 @@ def generate_and_score(
         measure_image_agreement,
     )
 
-    corpus, voices = data.corpus, build_utterances(data)
+    corpus, utterances = data.corpus, build_utterances(data)
     for name, model in models.items():
         outputs.record_system(name, model)
     results = GeneratedResults(choose_card_rows(data, list(outputs.training_identities.values())))
@@ -117,18 +129,20 @@ def generate_and_score(
         model = models[system.name]
         if isinstance(system, ImageSystem):
             rows = None if system.is_fast else results.card_rows
-            generate_images(outputs, system.name, model, voices, rows)
+            generate_images(outputs, system.name, model, utterances, rows)
             agreement = measure_image_agreement(
                 outputs.images[system.name], real_files, data.settings, data.ids
             )
             if agreement:
                 results.agreements[system.name] = agreement
         else:
-            generate_meshes(outputs, system.name, model, voices)
+            generate_meshes(outputs, system.name, model, utterances)
             if model.landmarks is not None:
-                error = compare_mesh_errors(outputs.meshes[system.name], model.landmarks, heads)
+                meshes = outputs.meshes[system.name]
+                error = compare_mesh_errors(meshes, model.landmarks, heads)
                 if error:
                     results.mesh_errors[system.name] = error
+                    results.num_heads[system.name] = sum(mesh is not None for mesh in meshes)
     return results
 
 
@@ -173,9 +187,9 @@ def write_demo_page(
     from voiceface.suite.cards import build_system_cards
     from voiceface.suite.scoring import generate_ground_truth_heads
 
-    corpus, voices = data.corpus, build_utterances(data)
+    corpus, utterances = data.corpus, build_utterances(data)
     names = [record.identity.face_id for record in corpus.records]
-    agreements, errors, chosen = generated.agreements, generated.mesh_errors, generated.card_rows
+    agreements, errors, card_rows = generated.agreements, generated.mesh_errors, generated.card_rows
     heads = generate_ground_truth_heads(data.settings, data.ids)
     command = shlex.join(["voiceface", "demo", *(["--pretrained"] if pretrained else []), "--out", out.name])
     overlap = {name: len(set(seen) & set(names)) for name, seen in outputs.training_identities.items()}
@@ -188,11 +202,11 @@ def write_demo_page(
         "format": "voiceface-demo-2",
         "pretrained": pretrained,
         "num_identities": len(corpus),
-        "identities_shown": [voices[row].identity for row in chosen],
+        "identities_shown": [utterances[row].identity for row in card_rows],
         "checkpoints": outputs.checkpoint_sources | {name: run.as_posix() for name, run in runs.items()},
         "unavailable": systems.unavailable,
         "association": comparison.to_dict() if comparison else None,
-        "images": {name: found.to_dict() for name, found in agreements.items()},
+        "images": {name: agreement.to_dict() for name, agreement in agreements.items()},
         "heads": {name: asdict(error) for name, error in errors.items()},
     }
     write_json(out / "report.json", record)
@@ -209,22 +223,22 @@ def write_demo_page(
         },
         disclaimers=[
             SYNTHETIC_PAGE_DISCLAIMER,
-            *(t for t in outputs.disclaimers if "synthetic population" not in t.lower()),
+            *(text for text in outputs.disclaimers if "synthetic population" not in text.lower()),
         ],
         summary=summary,
-        headlines=sections.build_headlines(comparison, agreements, errors),
+        headlines=sections.build_headlines(comparison, agreements, errors, generated.num_heads),
         system_cards=build_system_cards(
             outputs,
-            voices,
+            utterances,
             build_gallery(data),
-            chosen,
+            card_rows,
             system_names=[system.name for system in systems.found],
             true_faces=[corpus.face_path(record.faces[0]) for record in corpus.records],
             true_meshes=list(heads.vertices),
             true_triangles=heads.triangles,
         ),
-        cards_title=f"{_number_word(len(chosen))} voices",
-        cards_hint=SELECTION_NOTE.format(people=len(corpus)),
+        cards_title=f"{_number_word(len(card_rows))} voices",
+        cards_hint=SELECTION_NOTE.format(num_identities=len(corpus)),
         system_tables=[
             sections.build_systems_table(
                 systems,
@@ -261,47 +275,49 @@ def summarise_demo(training_overlap: Mapping[str, int], *, pretrained: bool) -> 
     """
     if pretrained:
         yield (
-            "All checkpoints are the bundled ones. They were trained on different identities and with "
-            "different "
-            "voice-face couplings, so differences between systems are differences between checkpoints, not "
-            "methods. The full demo trains the association systems on the same identities."
+            "All checkpoints are the bundled ones. They were trained on different identities and voice-face "
+            "couplings, so differences between systems are differences between checkpoints, not methods. "
+            "The full demo trains the association systems on the same identities."
         )
     else:
         yield (
-            "The association systems were trained in this demo on other identities of the same "
-            "population. The "
-            "generators of images and heads use their bundled checkpoints."
+            "The association systems were trained in this demo on other identities of the same population. "
+            "The generators of images and heads use their bundled checkpoints."
         )
     if training_overlap:
-        known = ", ".join(f"{name} {count}" for name, count in training_overlap.items())
-        yield f"Some test identities occur in a training set ({known}): these metrics are too high."
+        counts = ", ".join(f"{name} {count}" for name, count in training_overlap.items())
+        yield f"Some test identities occur in a training set ({counts}): these metrics are too high."
     else:
         yield "No test identity of this page occurs in a training set that the checkpoints name."
 
 
 def summarise_results(comparison: "Comparison | None", generated: GeneratedResults) -> Iterator[str]:
-    """Three lines for the terminal: matching of voices and faces, generated images, generated heads."""
+    """Summarise matching, generated images and generated heads, one line each, for the terminal."""
     from voiceface.report.formatting import format_interval, format_metric
     from voiceface.suite.scoring import MEAN_FACE
 
     def show(metric: Any) -> str:
-        return f"{format_metric(metric.value)} ({format_interval(metric.low, metric.high)})"
+        return f"{format_metric(metric.value)} (95 % interval {format_interval(metric.low, metric.high)})"
 
     label = "same-gender 1:2 matching"
     if comparison and comparison.all_pairs:
-        systems = comparison.all_pairs[0].systems
-        values = ", ".join(f"{name} {show(found['g'])}" for name, found in systems.items() if "g" in found)
-        yield f"{label}, chance 50 %: {values}"
-    found = {name: each.metrics.get(label) for name, each in generated.agreements.items()}
-    values = ", ".join(f"{name} {show(metric)}" for name, metric in found.items() if metric)
+        pairs = comparison.all_pairs[0]
+        values = ", ".join(f"{name} {show(each['g'])}" for name, each in pairs.systems.items() if "g" in each)
+        yield f"{label}, {pairs.num_identities} identities, chance 50 %: {values}"
+    values = ", ".join(
+        f"{name} {show(each.metrics[label])} of {each.num_identities} identities"
+        for name, each in generated.agreements.items()
+        if label in each.metrics
+    )
     if values:
         yield f"{label} of generated images, chance 50 %: {values}"
     errors = ", ".join(
-        f"{name} {error.ours.value:.4f} (mean face {error.baselines[MEAN_FACE].value:.4f})"
+        f"{name} {error.ours.value:.4f} (mean face {error.baselines[MEAN_FACE].value:.4f}) "
+        f"of {generated.num_heads[name]} identities"
         for name, error in generated.mesh_errors.items()
     )
     if errors:
-        yield f"error of head proportions, lower is better: {errors}"
+        yield f"mean error of head proportions, lower is better: {errors}"
 
 
 def _number_word(count: int) -> str:

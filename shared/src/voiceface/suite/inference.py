@@ -1,6 +1,6 @@
-"""Run every system on a set of voices: similarity scores, images, meshes.
+"""Run every system on a set of utterances: similarity scores, images, meshes.
 
-Letters: V voices, F faces.
+Letters: V utterances, F gallery entries.
 """
 
 import logging
@@ -18,17 +18,28 @@ from voiceface.suite.plugins import AssociationSystem, ImageGenerator, ImageSyst
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
 
+__all__ = [
+    "GalleryEntry",
+    "Scores",
+    "SystemOutputs",
+    "Utterance",
+    "generate_images",
+    "generate_meshes",
+    "load_systems",
+    "rank_gallery",
+]
+
 log = logging.getLogger(__name__)
 Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One input recording.
+    """One input utterance.
 
     Attributes:
-        name: name of the recording or the speaker on the page.
-        file: the recording.
+        name: name of the utterance or its speaker on the page.
+        file: the audio file.
         identity: the speaker; empty where unknown.
         note: short text under the name.
     """
@@ -44,7 +55,7 @@ class GalleryEntry:
     """One candidate of the gallery.
 
     Attributes:
-        name: for the page.
+        name: name on the page.
         files: its images; the first is shown.
         identity: the identity shown; empty where unknown.
     """
@@ -59,10 +70,10 @@ class SystemOutputs:
     """Outputs of the systems.
 
     Attributes:
-        scores: association system -> (V, F) cosines; a row or column of NaN where a file could not be used.
+        scores: association system -> (V, F) cosine similarities; NaN rows and columns for unusable files.
         images: image system -> an image for each voice, or None.
         meshes: mesh system -> vertices for each voice, or None.
-        triangles: mesh system -> of its meshes.
+        triangles: mesh system -> triangles of its meshes.
         disclaimers: disclaimers of the systems, each once.
         training_identities: system -> names of its training identities.
         checkpoint_sources: system -> origin of its checkpoint.
@@ -91,12 +102,12 @@ class SystemOutputs:
 
     @property
     def processed_rows(self) -> set[int]:
-        """Rows of the voices for which some system has an output."""
+        """Rows of the utterances for which some system has an output."""
         rows = {
             int(row) for table in self.scores.values() for row in np.flatnonzero(np.isfinite(table).any(1))
         }
-        for made in self.images.values():
-            rows |= {row for row, picture in enumerate(made) if picture is not None}
+        for images in self.images.values():
+            rows |= {row for row, image in enumerate(images) if image is not None}
         for meshes in self.meshes.values():
             rows |= {row for row, mesh in enumerate(meshes) if mesh is not None}
         return rows
@@ -122,12 +133,12 @@ def load_systems(
     models: dict[str, Any] = {}
     unavailable = dict(systems.unavailable)
     for system in systems.found:
-        given = checkpoints.get(system.name)
-        more: dict[str, Any] = {"bank": bank} if isinstance(system, ImageSystem) else {}
+        checkpoint = checkpoints.get(system.name)
+        options: dict[str, Any] = {"bank": bank} if isinstance(system, ImageSystem) else {}
         try:
-            models[system.name] = system.load(given, device=device, **more)
+            models[system.name] = system.load(checkpoint, device=device, **options)
         except (ValueError, OSError) as error:
-            if given is not None:
+            if checkpoint is not None:
                 raise
             unavailable[system.name] = str(error)
             log.warning("unavailable: %s (%s)", system.name, error)
@@ -143,32 +154,33 @@ def rank_gallery(
     utterances: Sequence[Utterance],
     gallery: Sequence[GalleryEntry],
 ) -> None:
-    """Score every voice against every face; several images of a candidate are averaged."""
+    """Score every utterance against every gallery entry; embeddings of several images are averaged."""
     from voiceface.association.embedding import embed
     from voiceface.embeddings.table import EmbeddingError
 
     outputs.record_system(system.name, model)
-    pictures = [file for face in gallery for file in face.files]
+    image_files = [file for entry in gallery for file in entry.files]
     try:
-        table = embed(model, [voice.file for voice in utterances], pictures, progress=False)
+        table = embed(model, [utterance.file for utterance in utterances], image_files, progress=False)
     except EmbeddingError as error:
         if not error.failures:
             raise
-        for file, why in error.failures.items():
-            outputs.record_failure(file, system.name, why)
+        for file, reason in error.failures.items():
+            outputs.record_failure(file, system.name, reason)
         return
-    for file, why in table.failed.items():
-        outputs.record_failure(file, system.name, why)
-    left = np.full((len(utterances), table.vectors.shape[1]), np.nan)
-    right = np.full((len(gallery), table.vectors.shape[1]), np.nan)
-    for row, voice in enumerate(utterances):
-        if voice.file.as_posix() in table:
-            left[row] = table.group_means([[voice.file.as_posix()]])[0]
-    for row, face in enumerate(gallery):
-        if files := [file.as_posix() for file in face.files if file.as_posix() in table]:
-            right[row] = table.group_means([files])[0]
-    left, right = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (left, right))
-    outputs.scores[system.name] = left @ right.T
+    for file, reason in table.failed.items():
+        outputs.record_failure(file, system.name, reason)
+    voice_vectors = np.full((len(utterances), table.vectors.shape[1]), np.nan)
+    face_vectors = np.full((len(gallery), table.vectors.shape[1]), np.nan)
+    for row, utterance in enumerate(utterances):
+        if utterance.file.as_posix() in table:
+            voice_vectors[row] = table.group_means([[utterance.file.as_posix()]])[0]
+    for row, entry in enumerate(gallery):
+        if files := [file.as_posix() for file in entry.files if file.as_posix() in table]:
+            face_vectors[row] = table.group_means([files])[0]
+    voice_vectors /= np.linalg.norm(voice_vectors, axis=1, keepdims=True)
+    face_vectors /= np.linalg.norm(face_vectors, axis=1, keepdims=True)
+    outputs.scores[system.name] = voice_vectors @ face_vectors.T
 
 
 def generate_images(
@@ -178,7 +190,7 @@ def generate_images(
     utterances: Sequence[Utterance],
     rows: Iterable[int] | None = None,
 ) -> None:
-    """Generate an image for every voice, or for the given rows only."""
+    """Generate an image for every utterance, or for the given rows only."""
     outputs.record_system(name, generator)
     outputs.images[name] = _generate_each(
         outputs, name, utterances, rows, lambda file: generator.generate_image([file])
@@ -192,7 +204,7 @@ def generate_meshes(
     utterances: Sequence[Utterance],
     rows: Iterable[int] | None = None,
 ) -> None:
-    """Generate a mesh for every voice, or for the given rows only."""
+    """Generate a mesh for every utterance, or for the given rows only."""
     outputs.record_system(name, generator)
     outputs.triangles[name] = generator.triangles
     outputs.meshes[name] = _generate_each(outputs, name, utterances, rows, generator.generate_vertices)
@@ -205,13 +217,13 @@ def _generate_each(
     rows: Iterable[int] | None,
     generate: Callable[[Path], NDArray[Any]],
 ) -> list[NDArray[Any] | None]:
-    """Output for each voice; None for rows that are not selected or cannot be used."""
-    made: list[NDArray[Any] | None] = [None] * len(utterances)
+    """Output for each utterance; None for rows that are not selected or cannot be used."""
+    results: list[NDArray[Any] | None] = [None] * len(utterances)
     for row in tqdm(
-        range(len(utterances)) if rows is None else list(rows), desc=name, unit="voice", leave=False
+        range(len(utterances)) if rows is None else list(rows), desc=name, unit="utterance", leave=False
     ):
         try:
-            made[row] = generate(utterances[row].file)
+            results[row] = generate(utterances[row].file)
         except (ValueError, OSError) as error:
             outputs.record_failure(utterances[row].file, name, error)
-    return made
+    return results

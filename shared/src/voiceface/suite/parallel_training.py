@@ -1,7 +1,7 @@
-"""Several systems trained at the same time, each in a process of its own, by their quick configurations.
+"""Concurrent training of several systems by their quick configurations, one process each.
 
-A stopped training resumes exactly where it was: each process saves its state when it is told to leave, and
-leaves by itself when the one that started it is gone.
+A stopped training resumes exactly: each process saves its state on SIGTERM, and exits when its parent process
+is gone.
 """
 
 import argparse
@@ -20,25 +20,34 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from voiceface.association.demo import DemoStep
 
+__all__ = [
+    "PROGRESS_INTERVAL",
+    "describe_progress",
+    "main",
+    "run_training_steps",
+    "single_thread_environment",
+    "train_systems",
+]
+
 PROGRESS_INTERVAL = 15.0  # seconds between lines of progress
 POLL_INTERVAL = 0.2
-SHUTDOWN_TIMEOUT = 60.0  # seconds in which a process may save its state
+SHUTDOWN_TIMEOUT = 60.0  # seconds a process has to save its state
 
 
 def run_training_steps(population: Path, steps: "Sequence[DemoStep]") -> None:
-    """Take the steps of a training on the training identities of a population folder.
+    """Run the steps of a training on the training identities of a population folder.
 
     Args:
         population: folder that `voiceface population` wrote.
-        steps: each does nothing where its work is done already.
+        steps: the steps; a finished step does nothing.
     """
     from voiceface.association.data import load_split
     from voiceface.datasets.disclaimers import get_disclaimer
 
-    corpus, notice = load_split(population, "train"), get_disclaimer(population)
+    corpus, disclaimer = load_split(population, "train"), get_disclaimer(population)
     for step in steps:
-        print(step.description.format(people=len(corpus)), flush=True)
-        step.run(corpus, notice)
+        print(step.description.format(identities=len(corpus)), flush=True)
+        step.run(corpus, disclaimer)
 
 
 def train_systems(
@@ -51,27 +60,27 @@ def train_systems(
     on_progress: Callable[[str], None] = print,
     command: Sequence[str] = (sys.executable, "-m", "voiceface.suite.parallel_training"),
 ) -> dict[str, Path]:
-    """Train systems in processes of one thread each; what is done already is kept.
+    """Train systems in processes of one thread each; finished work is kept.
 
     Args:
-        names: systems whose record offers `train`.
+        names: systems whose record has `train`.
         population: folder of the synthetic identities.
-        out: every system gets the folder of its name in it, and `logs/NAME.txt`.
-        jobs: how many are trained at a time.
-        device: where the networks run.
-        on_progress: gets lines of progress.
-        command: what is started, before the name and the flags.
+        out: folder for one subfolder per system and `logs/NAME.txt`.
+        jobs: concurrent processes.
+        device: device of the networks.
+        on_progress: called with lines of progress.
+        command: command of a process, without name and flags.
 
     Returns:
         Name -> run folder of the finished model.
 
     Raises:
-        ValueError: a training failed; the message names its log. The others are finished first.
-        KeyboardInterrupt: asked to stop, after every training has saved its state.
+        ValueError: a training failed; the message names its log. The others finish first.
+        KeyboardInterrupt: interrupted; every training has saved its state.
     """
     waiting, failed = list(names), []
     running: dict[str, subprocess.Popen[bytes]] = {}
-    begun = told = time.monotonic()
+    start = last_report = time.monotonic()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -83,11 +92,11 @@ def train_systems(
                     if process.returncode:
                         failed.append(_describe_failure(name, process.returncode, out))
                     else:
-                        on_progress(f"    {name}: done after {time.monotonic() - begun:.0f} s")
-            if running and time.monotonic() - told > PROGRESS_INTERVAL:
-                told = time.monotonic()
+                        on_progress(f"    {name}: done after {time.monotonic() - start:.0f} s")
+            if running and time.monotonic() - last_report > PROGRESS_INTERVAL:
+                last_report = time.monotonic()
                 on_progress(
-                    f"    {told - begun:4.0f} s  "
+                    f"    {last_report - start:4.0f} s  "
                     + "   ".join(describe_progress(out / name) for name in running)
                 )
             time.sleep(POLL_INTERVAL)
@@ -100,10 +109,10 @@ def train_systems(
 
 
 def describe_progress(folder: Path) -> str:
-    """How far the training below a system's folder is: its name, the run and its last logged step."""
+    """Describe the progress of a system: its name, the run and its last logged step."""
     logs = sorted(folder.glob("*/log.jsonl"), key=lambda path: path.stat().st_mtime)
     if not logs:
-        return f"{folder.name}: beginning"
+        return f"{folder.name}: starting"
     step = None
     with suppress(OSError, ValueError, IndexError):
         step = json.loads(logs[-1].read_text("utf-8").splitlines()[-1]).get("step")
@@ -115,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m voiceface.suite.parallel_training", description=main.__doc__
     )
-    parser.add_argument("name", help="of the system")
+    parser.add_argument("name", help="name of the system")
     parser.add_argument("--population", type=Path, required=True, help="folder of the synthetic identities")
     parser.add_argument("--out", type=Path, required=True, help="folder for its runs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
@@ -134,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _start_training(
     name: str, population: Path, out: Path, device: str, command: Sequence[str]
 ) -> "subprocess.Popen[bytes]":
-    """A training in a process group of its own, so that Ctrl-C reaches it through `_stop_all` alone."""
+    """Start a training in its own process group, so that Ctrl-C reaches it through `_stop_all` only."""
     (out / "logs").mkdir(parents=True, exist_ok=True)
     words = [*command, name, "--population", population, "--out", out / name, "--device", device]
     with (out / "logs" / f"{name}.txt").open("ab") as log:
@@ -149,21 +158,21 @@ def _start_training(
 
 
 def single_thread_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that uses one core, so that metrics do not depend on their number."""
+    """Environment of a process that uses one core, so that metrics do not depend on their number."""
     return {**environment, "OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "30"}
 
 
 def _stop_all(running: "Mapping[str, subprocess.Popen[bytes]]", on_progress: Callable[[str], None]) -> None:
-    """Let every process save its state and leave; those that do not are ended."""
+    """Let every process save its state and exit; kill those that do not."""
     for process in running.values():
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
     if running:
-        on_progress(f"    stopping: {', '.join(running)} save where they are")
-    until = time.monotonic() + SHUTDOWN_TIMEOUT
+        on_progress(f"    stopping: {', '.join(running)} (saving their states)")
+    deadline = time.monotonic() + SHUTDOWN_TIMEOUT
     for process in running.values():
         try:
-            process.wait(max(0.1, until - time.monotonic()))
+            process.wait(max(0.1, deadline - time.monotonic()))
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             process.kill()
             process.wait()
@@ -172,15 +181,14 @@ def _stop_all(running: "Mapping[str, subprocess.Popen[bytes]]", on_progress: Cal
 def _describe_failure(name: str, return_code: int, out: Path) -> str:
     log = out / "logs" / f"{name}.txt"
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return (
-        f"{name}: the training ended with code {return_code} ({lines[-1] if lines else 'no word'}); see {log}"
-    )
+    last_line = lines[-1] if lines else "no output"
+    return f"{name}: the training failed with exit code {return_code} ({last_line}); see {log}"
 
 
 def _exit_with_parent() -> None:
-    """End as if told to when the pipe from the parent closes: nobody would ever stop this process.
+    """Send SIGTERM to this process when the pipe from its parent closes.
 
-    Reads the descriptor: a thread that waits inside `sys.stdin` would hold its lock when Python ends.
+    Reads the file descriptor: a thread that waits inside `sys.stdin` would hold its lock at exit.
     """
     while os.read(0, 1):
         pass

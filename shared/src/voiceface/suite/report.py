@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from voiceface.suite.plugins import SystemSet
     from voiceface.suite.user_media import MediaSet
 
+__all__ = ["build_parser", "main", "parse_checkpoints", "run_report"]
+
 DEFAULT_MAX_CARDS = 8
 
 
@@ -33,7 +35,7 @@ def run_report(
         voice_folder: folder of recordings, to any depth.
         face_folder: folder of images, to any depth; None: nothing is ranked.
         out: FILE.html (metrics go to FILE.json), or a folder.
-        systems: the systems to run; None: all installed ones.
+        systems: the systems to run (default: all installed ones).
         checkpoints: system -> checkpoint or run folder; the other systems use their bundled ones.
         max_cards: number of voices with a card on the page; the JSON file holds all.
         per_image: rank images individually instead of one folder per identity.
@@ -101,7 +103,7 @@ def run_report(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page; the exit code is 1 where a file could not be used, else 0."""
+    """Write the page; the exit code is 1 if a file could not be used, otherwise 0."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     args = parser.parse_args(arguments)
@@ -146,10 +148,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parse_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
-    """NAME=PATH of the command line.
+    """Parse the NAME=PATH arguments of --weights.
 
     Raises:
-        ValueError: another form, or a name twice. FileNotFoundError: nothing at the path.
+        ValueError: an argument is not NAME=PATH, or a name occurs twice.
+        FileNotFoundError: a path does not exist.
     """
     found: dict[str, Path] = {}
     for word in arguments:
@@ -163,18 +166,17 @@ def parse_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `voiceface report`."""
+    """Build the argument parser of `voiceface report`."""
     parser = argparse.ArgumentParser(
         prog="voiceface report",
         description="Run every installed system on your own recordings and images, and write one page: "
-        "ranked "
-        "faces, images, heads. A top-level folder name that occurs below both --voices and --faces is an "
-        "identity label: correct matches are then marked and counted.",
+        "ranked faces, images, heads. A top-level folder name that occurs below both --voices and --faces "
+        "is an identity label: correct matches are then marked and counted.",
     )
     add = parser.add_argument
     add("--voices", type=Path, required=True, help="folder of recordings (wav, flac, mp3, m4a, ...)")
-    add("--faces", type=Path, help="folder of images; without it nothing is ranked")
-    add("--out", type=Path, required=True, help="FILE.html (metrics go to FILE.json), or a folder")
+    add("--faces", type=Path, help="folder of images to rank (default: no ranking)")
+    add("--out", type=Path, required=True, help="FILE.html (metrics: FILE.json), or a folder")
     add(
         "--weights",
         nargs="+",
@@ -189,7 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=DEFAULT_MAX_CARDS,
         help="number of recordings with a card on the page (default: %(default)s)",
     )
-    add("--per-image", action="store_true", help="rank images individually, not folders")
+    add("--per-image", action="store_true", help="rank single images instead of folders")
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
     return parser
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from voiceface.suite.plugins import SystemSet
     from voiceface.suite.user_media import MediaSet
 
+__all__ = ["build_record", "find_true_faces", "write_report_page"]
+
 BUNDLED_MODEL_WARNING = (
     "The bundled checkpoints were trained on synthetic identities only. Their outputs for real recordings "
     "demonstrate the pipeline and say nothing about any person. Do not use them to identify or assess anyone."
@@ -35,7 +37,7 @@ def write_report_page(
         outputs: outputs of all systems.
         systems: the systems.
         card_rows: rows of the voices that get a card.
-        bundled: systems that use bundled checkpoints.
+        bundled: systems that use their bundled checkpoints.
         commands: shell lines that reproduce the page.
     """
     from voiceface.io.atomic import write_json
@@ -68,7 +70,7 @@ def write_report_page(
             f"{len(skipped.rows)} files could not be used by every system: see the table “Skipped files”."
         )
     hint = (
-        f"{len(card_rows)} of {len(media.utterances)} recordings; every system receives the one that "
+        f"{len(card_rows)} of {len(media.utterances)} recordings; every system receives the recording that "
         "you can play."
     )
     if media.gallery:
@@ -117,7 +119,7 @@ def write_report_page(
 
 
 def find_true_faces(media: "MediaSet") -> list[Path | None]:
-    """An image of each speaker, where the folder names give the identity."""
+    """An image of each speaker, if the folder names give the identity."""
     first: dict[str, Path] = {}
     for face in media.gallery:
         if face.identity:

@@ -1,6 +1,6 @@
-"""How right the systems are: on synthetic identities by the truth, on others by the folders' layout.
+"""Metrics of the systems' outputs: against synthetic ground truth, or identity labels from folder names.
 
-Letters: N identities, V voices, F faces.
+Letters: N identities, V utterances or vertices, F gallery entries.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,34 @@ if TYPE_CHECKING:
     from voiceface.synthetic.agreement.result import Agreement
     from voiceface.synthetic.layout import PopulationSettings
 
+__all__ = [
+    "GENDER_MEAN_FACE",
+    "MEAN_FACE",
+    "GroundTruthHeads",
+    "MatchingMetrics",
+    "compare_matching",
+    "compare_mesh_errors",
+    "compute_matching_metrics",
+    "facial_proportions",
+    "generate_ground_truth_heads",
+    "measure_image_agreement",
+    "per_utterance_metrics",
+]
+
 Array = NDArray[np.float64]
 MEAN_FACE, GENDER_MEAN_FACE = "mean face", "mean face of the same gender"
 
 
 @dataclass(frozen=True)
 class GroundTruthHeads:
-    """True heads of synthetic identities.
+    """Ground-truth heads of synthetic identities.
 
     Attributes:
         vertices: (N, V, 3) frontal, without expression.
-        triangles: (T, 3), wound outwards.
-        landmarks: (68,) vertex numbers.
-        sex: (N,) 1 = man, of the face.
-        baselines: word -> (V, 3) or (N, V, 3): what is predicted without a voice.
+        triangles: (T, 3) vertex indices, counter-clockwise seen from outside.
+        landmarks: (68,) vertex indices.
+        sex: (N,) 1 for male faces, 0 for female ones.
+        baselines: name -> (V, 3) or (N, V, 3) vertices predicted without an utterance.
     """
 
     vertices: Array
@@ -43,14 +57,14 @@ class GroundTruthHeads:
 
 @dataclass(frozen=True)
 class MatchingMetrics:
-    """How well one system ranks faces for voices whose owner is known.
+    """Matching and identification metrics of one system on labelled utterances.
 
     Attributes:
-        matching_accuracy: chance that the right face scores above a wrong one, mean over identities.
-        rank1_rate: share of voices whose right face comes first.
-        rank1_chance: the same of a random order.
-        median_rank: median place of the right face.
-        num_utterances, num_identities: how many.
+        matching_accuracy: 1:2 matching accuracy over all wrong candidates, mean over identities.
+        rank1_rate: rank-1 identification rate.
+        rank1_chance: chance level of `rank1_rate`.
+        median_rank: median rank of the correct face.
+        num_utterances, num_identities: size of the evaluated set.
     """
 
     matching_accuracy: Interval
@@ -62,7 +76,7 @@ class MatchingMetrics:
 
 
 def generate_ground_truth_heads(settings: "PopulationSettings", ids: Sequence[int]) -> GroundTruthHeads:
-    """True heads of the identities `ids` of a population, made anew from its settings."""
+    """Generate the ground-truth heads of the identities `ids` of a population from its settings."""
     from voiceface.synthetic.face import head_bases
     from voiceface.synthetic.face.geometry_truth import generate_face_ground_truth
     from voiceface.synthetic.face.head import build_head_model
@@ -90,8 +104,8 @@ def facial_proportions(landmarks: Array) -> Array:
     """
     from voiceface.synthetic.face.head import RATIO_LANDMARK_PAIRS
 
-    found = pair_distances(landmarks, [list(pair) for pair in RATIO_LANDMARK_PAIRS.values()])
-    return found[..., 1:] / found[..., :1]
+    distances = pair_distances(landmarks, [list(pair) for pair in RATIO_LANDMARK_PAIRS.values()])
+    return distances[..., 1:] / distances[..., :1]
 
 
 def compare_mesh_errors(
@@ -100,28 +114,30 @@ def compare_mesh_errors(
     heads: GroundTruthHeads,
     **bootstrap_options: Any,
 ) -> ErrorComparison | None:
-    """Mean absolute error of the four proportions beside those of mean faces; None of fewer than two meshes.
+    """Compare the mean absolute error of four proportions with those of mean faces.
+
+    The result is None for fewer than two meshes.
 
     Args:
-        meshes: a mesh of each identity, or None.
-        landmarks: (68,) vertex numbers of these meshes.
-        heads: the truth of the same identities.
-        bootstrap_options: of `voiceface.metrics.geometry.compare_errors`.
+        meshes: mesh of each identity, or None.
+        landmarks: (68,) vertex indices of these meshes.
+        heads: ground truth of the same identities.
+        bootstrap_options: options of `voiceface.metrics.geometry.compare_errors`.
     """
     rows = [row for row, mesh in enumerate(meshes) if mesh is not None]
     if len(rows) < 2:
         return None
-    made = facial_proportions(np.stack([np.asarray(meshes[row], float)[landmarks] for row in rows]))
-    true = facial_proportions(heads.vertices[rows][:, heads.landmarks])
+    generated = facial_proportions(np.stack([np.asarray(meshes[row], float)[landmarks] for row in rows]))
+    expected = facial_proportions(heads.vertices[rows][:, heads.landmarks])
 
     def error(predicted: Array) -> Array:
-        return np.abs(predicted - true).mean(axis=-1)
+        return np.abs(predicted - expected).mean(axis=-1)
 
     baselines = {}
-    for word, mean in heads.baselines.items():
-        chosen = mean if mean.ndim == 2 else mean[rows]
-        baselines[word] = error(facial_proportions(chosen[..., heads.landmarks, :]))
-    return compare_errors(error(made), baselines, np.arange(len(rows)), **bootstrap_options)
+    for name, mean in heads.baselines.items():
+        vertices = mean if mean.ndim == 2 else mean[rows]
+        baselines[name] = error(facial_proportions(vertices[..., heads.landmarks, :]))
+    return compare_errors(error(generated), baselines, np.arange(len(rows)), **bootstrap_options)
 
 
 def measure_image_agreement(
@@ -146,65 +162,65 @@ def measure_image_agreement(
     from voiceface.synthetic.face.geometry_truth import generate_face_ground_truth
     from voiceface.synthetic.readers.attribute_reader import load_reader
 
-    rows = [row for row, picture in enumerate(generated) if picture is not None]
+    rows = [row for row, image in enumerate(generated) if image is not None]
     truth = generate_face_ground_truth(settings, [ids[row] for row in rows])
     if min((truth.sex == sex).sum() for sex in (0, 1)) < 2:
         return None
     count = min(len(real_files[row]) for row in rows)
-    made = torch.stack([_to_chw_tensor(generated[row]) for row in rows])
+    images = torch.stack([_to_chw_tensor(generated[row]) for row in rows])
     real = torch.stack(
         [torch.stack([_to_chw_tensor(load_image(file)) for file in real_files[row][:count]]) for row in rows]
     )
-    return measure_agreement(load_reader("evaluation"), made, real, truth)
+    return measure_agreement(load_reader("evaluation"), images, real, truth)
 
 
 def compute_matching_metrics(
     scores: Array, voice_identities: Sequence[str], face_identities: Sequence[str], **bootstrap_options: Any
 ) -> MatchingMetrics | None:
-    """Metrics of one system where folders say who is who; None without a voice with right and wrong faces.
+    """Compute the metrics of one system; None without an utterance with correct and wrong candidates.
 
     Args:
-        scores: (V, F), NaN where a file could not be used.
-        voice_identities, face_identities: identity of each, empty where not known.
+        scores: (V, F), NaN for unusable files.
+        voice_identities, face_identities: identity of each, empty if unknown.
         bootstrap_options: `replicates`, `confidence`, `seed` of the intervals.
     """
-    found = per_utterance_metrics(scores, voice_identities, face_identities)
-    if not len(found):
+    rows = per_utterance_metrics(scores, voice_identities, face_identities)
+    if not len(rows):
         return None
-    two, first, place, chance, who = found.T
-    people = np.unique(who, return_inverse=True)[1]
+    accuracy, rank1, rank, chance, number = rows.T
+    clusters = np.unique(number, return_inverse=True)[1]
     return MatchingMetrics(
-        mean_interval(two, people, **bootstrap_options),
-        mean_interval(first, people, **bootstrap_options),
+        mean_interval(accuracy, clusters, **bootstrap_options),
+        mean_interval(rank1, clusters, **bootstrap_options),
         float(chance.mean()),
-        float(np.median(place)),
-        len(found),
-        len(set(people.tolist())),
+        float(np.median(rank)),
+        len(rows),
+        len(set(clusters.tolist())),
     )
 
 
 def per_utterance_metrics(
     scores: Array, voice_identities: Sequence[str], face_identities: Sequence[str]
 ) -> Array:
-    """A row for every voice that has a right and a wrong face.
+    """Metrics of every utterance that has a correct and a wrong candidate; ties count half.
 
     Returns:
-        (L, 5): share of wrong faces below the best right one, whether that is first, its place, the chance of
-        being first, number of the identity. Ties count half.
+        (L, 5): fraction of wrong candidates below the best correct one, whether that is at rank 1, its rank,
+        chance level of rank 1, number of the identity.
     """
     rows = []
-    number = {name: at for at, name in enumerate(dict.fromkeys(voice_identities))}
-    owners = np.array(face_identities)
-    for row, person in enumerate(voice_identities):
+    number = {name: index for index, name in enumerate(dict.fromkeys(voice_identities))}
+    candidates = np.array(face_identities)
+    for row, identity in enumerate(voice_identities):
         usable = np.isfinite(scores[row])
-        right, wrong = usable & (owners == person), usable & (owners != person)
-        if not person or not right.any() or not wrong.any():
+        correct, wrong = usable & (candidates == identity), usable & (candidates != identity)
+        if not identity or not correct.any() or not wrong.any():
             continue
-        best = scores[row][right].max()
+        best = scores[row][correct].max()
         above, equal = (scores[row][wrong] > best).sum(), (scores[row][wrong] == best).sum()
-        two = 1 - (above + equal / 2) / wrong.sum()
-        share = right.sum() / usable.sum()
-        rows.append([two, float(above == 0) / (1 + equal), 1 + above + equal / 2, share, number[person]])
+        accuracy = 1 - (above + equal / 2) / wrong.sum()
+        rank1, rank1_chance = float(above == 0) / (1 + equal), correct.sum() / usable.sum()
+        rows.append([accuracy, rank1, 1 + above + equal / 2, rank1_chance, number[identity]])
     return np.array(rows, float).reshape(-1, 5)
 
 
@@ -214,7 +230,7 @@ def compare_matching(
     face_identities: Sequence[str],
     **bootstrap_options: Any,
 ) -> dict[str, PairedDifference]:
-    """Chance of the right one of two: the first system minus every other, on what all could use."""
+    """Paired differences of the matching accuracy, first system minus each other one, on common files."""
     shared = np.isfinite(np.stack(list(scores.values()))).all(axis=0)
     tables = {
         name: per_utterance_metrics(np.where(shared, table, np.nan), voice_identities, face_identities)
@@ -223,9 +239,9 @@ def compare_matching(
     first, *others = tables
     if not len(tables[first]):
         return {}
-    people = np.unique(tables[first][:, 4], return_inverse=True)[1]
+    clusters = np.unique(tables[first][:, 4], return_inverse=True)[1]
     return {
-        name: paired_difference(tables[first][:, 0], tables[name][:, 0], people, **bootstrap_options)
+        name: paired_difference(tables[first][:, 0], tables[name][:, 0], clusters, **bootstrap_options)
         for name in others
     }
 

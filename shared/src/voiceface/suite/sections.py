@@ -17,6 +17,20 @@ if TYPE_CHECKING:
     from voiceface.report import PairedDifferenceRow
     from voiceface.synthetic.agreement.result import Agreement
 
+__all__ = [
+    "NO_LABELS_NOTE",
+    "RESPONSIBLE_USE",
+    "build_headlines",
+    "build_skipped_table",
+    "build_systems_table",
+    "build_tables",
+    "format_reasons",
+    "format_unavailable",
+    "matching_differences",
+    "matching_headlines",
+    "summarise_matching",
+]
+
 RESPONSIBLE_USE = (
     "Do not identify anyone with this report: a face that is ranked first, or generated from a voice, is a "
     "typical face for such a voice and no likeness of the speaker. It is no evidence.",
@@ -35,7 +49,7 @@ AGREEMENT_LABELS = {
     "factors": "correlation with the eight true face factors, within a gender",
     "skin": "correlation with the true skin colour",
 }
-"""Metrics of generated images that the page shows, with their descriptions."""
+"""Metrics of generated images on the page, with their labels."""
 VOICE_DEPENDENCE_LABELS = {
     "voice-determined": "yes",
     "partly voice-determined": "in part",
@@ -51,33 +65,35 @@ def build_headlines(
     comparison: "Comparison | None",
     agreements: "Mapping[str, Agreement]",
     errors: "Mapping[str, ErrorComparison]",
+    num_heads: Mapping[str, int],
 ) -> list[Headline]:
-    """One card per system, all on the same identities."""
+    """One card per system; `num_heads` are the identities behind the errors."""
     cards = []
     if comparison is not None and comparison.all_pairs:
         pairs = comparison.all_pairs[0]
-        for name, found in pairs.systems.items():
-            if (span := found.get("g")) is None:
+        for name, metrics in pairs.systems.items():
+            if (metric := metrics.get("g")) is None:
                 continue
-            chance, baseline, ceiling = (
+            chance, baseline, upper_bound = (
                 pairs.references.get(key, {}).get("g")
                 for key in ("chance level", "gender-only baseline", "oracle upper bound")
             )
-            note = "same-gender 1:2 matching, both directions; 1 sample per modality"
-            low, high = nan_to_none(span.low), nan_to_none(span.high)
-            cards.append(Headline(name, span.value, low, high, chance, baseline, ceiling, note))
+            note = f"same-gender 1:2 matching, both directions, {pairs.num_identities} identities"
+            note += "; 1 sample per modality"
+            low, high = nan_to_none(metric.low), nan_to_none(metric.high)
+            cards.append(Headline(name, metric.value, low, high, chance, baseline, upper_bound, note))
     for name, agreement in agreements.items():
-        metric = agreement.metrics.get("same-gender 1:2 matching")
-        if metric is not None:
+        matching = agreement.metrics.get("same-gender 1:2 matching")
+        if matching is not None:
             note = f"same-gender 1:2 matching of generated images, {agreement.num_identities} identities"
             cards.append(
                 Headline(
                     name,
-                    metric.value,
-                    metric.low,
-                    metric.high,
-                    metric.chance,
-                    upper_bound=metric.real_image_value,
+                    matching.value,
+                    matching.low,
+                    matching.high,
+                    matching.chance,
+                    upper_bound=matching.real_image_value,
                     note=note,
                     reference_names={"upper_bound": "other real image"},
                 )
@@ -91,7 +107,7 @@ def build_headlines(
                 error.ours.high,
                 chance=error.baselines[MEAN_FACE].value,
                 baseline=error.baselines[GENDER_MEAN_FACE].value,
-                note="mean error of four head proportions, lower is better",
+                note=f"mean error of four head proportions, {num_heads[name]} identities; lower is better",
                 reference_names={"chance": MEAN_FACE, "baseline": GENDER_MEAN_FACE},
                 unit="",
                 higher_is_better=False,
@@ -108,45 +124,36 @@ def build_tables(
     if agreements:
         rows = []
         first = next(iter(agreements.values()))
-        for key, words in AGREEMENT_LABELS.items():
+        for key, label in AGREEMENT_LABELS.items():
             if key not in first.metrics:
                 continue
-            figures = [agreement.metrics[key] for agreement in agreements.values()]
-            row = [
-                words,
-                *(
-                    f"{_format_decimal(f.value)} ({_format_decimal(f.low)} to {_format_decimal(f.high)})"
-                    for f in figures
-                ),
-            ]
-            rows.append(
-                [
-                    *row,
-                    _format_decimal(figures[0].chance),
-                    _format_decimal(figures[0].real_image_value),
-                    VOICE_DEPENDENCE_LABELS[figures[0].voice_dependence],
-                ]
-            )
+            metrics = [agreement.metrics[key] for agreement in agreements.values()]
+            row = [label]
+            for metric in metrics:
+                low, high = _format_decimal(metric.low), _format_decimal(metric.high)
+                row.append(f"{_format_decimal(metric.value)} ({low} to {high})")
+            row += [_format_decimal(metrics[0].chance), _format_decimal(metrics[0].real_image_value)]
+            rows.append([*row, VOICE_DEPENDENCE_LABELS[metrics[0].voice_dependence]])
         names = [f"{name} ({each.num_identities} identities)" for name, each in agreements.items()]
-        columns = ["metric", *names, "chance", "other real image", "in the voice?"]
+        columns = ["metric", *names, "chance", "other real image", "voice-determined?"]
         note = (
-            "One image from one clip per identity, read by the bundled attribute reader. Chance: images "
-            "generated "
-            "for others of the same sex. Other real image: a second real image in place of the generated one."
+            "One image from one utterance per identity, read by the bundled attribute reader. Chance: images "
+            "generated for other identities of the same gender. Other real image: a second real image in "
+            "place of the generated one."
         )
         tables.append(Table("Images generated from voices", columns, rows, note))
     if errors:
         rows = []
         for name, error in errors.items():
             rows.append([name, _format_interval(error.ours), "–", "–"])
-            for word, span in error.baselines.items():
-                gap = error.differences[word]
-                less = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})".replace("-", "−")
-                rows.append([word, _format_interval(span), less, f"{gap.p_value:.3f}"])
+            for baseline, interval in error.baselines.items():
+                gain = error.differences[baseline]
+                shown = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})".replace("-", "−")
+                rows.append([baseline, _format_interval(interval), shown, f"{gain.p_value:.3f}"])
         columns = ["prediction", "error (95 % interval)", "system - baseline", "p"]
         note = (
             "Mean absolute error of the widths of forehead, cheeks, ears and midline, each divided by "
-            "that of the eyes."
+            "the distance of the outer eye corners."
         )
         tables.append(Table("Heads generated from voices", columns, rows, note))
     return tables
@@ -168,23 +175,23 @@ def build_systems_table(
     """
     rows: list[list[Any]] = []
     for system in systems.found:
-        people = outputs.training_identities.get(system.name, ())
-        met = len(set(people) & set(test_identities))
-        description = f"{len(people)} identities" if people else "not stated"
-        if test_identities and people:
-            description += f", {met or 'none'} of the test identities"
+        identities = outputs.training_identities.get(system.name, ())
+        overlap = len(set(identities) & set(test_identities))
+        description = f"{len(identities)} identities" if identities else "not stated"
+        if test_identities and identities:
+            description += f", {overlap or 'none'} of the test identities"
         source = outputs.checkpoint_sources.get(system.name, "–")
-        if not source.startswith("bundled"):  # some name their file, whose name says little
+        if not source.startswith("bundled"):  # some give a file name, which says little
             source = source_labels.get(system.name, source)
         rows.append([system.name, system.description, source, description])
-    rows += [[name, why, "–", "–"] for name, why in systems.unavailable.items()]
+    rows += [[name, reason, "–", "–"] for name, reason in systems.unavailable.items()]
     return Table("Systems", ["system", "description", "checkpoint", "training identities"], rows)
 
 
 def summarise_matching(
     metrics: Mapping[str, MatchingMetrics], differences: "Mapping[str, PairedDifference]"
 ) -> Iterator[str]:
-    """Sentences with the metrics of user files."""
+    """Summarise the metrics of user files in sentences."""
     for name, each in metrics.items():
         yield (
             f"{name}: 1:2 matching {format_metric(each.matching_accuracy.value)} "
@@ -195,13 +202,13 @@ def summarise_matching(
             f"median rank {each.median_rank:.0f}; {each.num_identities} identities."
         )
     first = next(iter(metrics), "")
-    for name, gap in differences.items():
+    for name, difference in differences.items():
         verdict = "no clear difference"
-        if gap.low > 0 or gap.high < 0:
-            verdict = f"{first if gap.value > 0 else name} is better"
+        if difference.low > 0 or difference.high < 0:
+            verdict = f"{first if difference.value > 0 else name} is better"
         yield (
-            f"{first} against {name}: {100 * gap.value:+.1f} points "
-            f"({100 * gap.low:+.1f} to {100 * gap.high:+.1f}), {verdict}.".replace("-", "−")
+            f"{first} against {name}: {100 * difference.value:+.1f} points "
+            f"({100 * difference.low:+.1f} to {100 * difference.high:+.1f}), {verdict}.".replace("-", "−")
         )
 
 
@@ -233,12 +240,12 @@ def matching_differences(
             first,
             name,
             "Unrestricted 1:2 matching",
-            gap.value,
-            nan_to_none(gap.low),
-            nan_to_none(gap.high),
-            gap.p_value,
+            difference.value,
+            nan_to_none(difference.low),
+            nan_to_none(difference.high),
+            difference.p_value,
         )
-        for name, gap in differences.items()
+        for name, difference in differences.items()
     ]
 
 
@@ -258,8 +265,8 @@ def build_skipped_table(
 
 
 def format_reasons(file: str, reasons: Iterable[str]) -> str:
-    """Reasons for skipping a file, each once, without the name of the file."""
-    return "; ".join(dict.fromkeys(why.replace(file, "").strip(" :") for why in reasons))
+    """Reasons for skipping a file, each once, without the file name."""
+    return "; ".join(dict.fromkeys(reason.replace(file, "").strip(" :") for reason in reasons))
 
 
 def format_unavailable(system: System | str, reason: str) -> str:
@@ -267,8 +274,8 @@ def format_unavailable(system: System | str, reason: str) -> str:
     return f"    unavailable: {system if isinstance(system, str) else system.name} ({reason})"
 
 
-def _format_interval(span: Any) -> str:
-    return f"{span.value:.4f} ({span.low:.4f} to {span.high:.4f})"
+def _format_interval(interval: Any) -> str:
+    return f"{interval.value:.4f} ({interval.low:.4f} to {interval.high:.4f})"
 
 
 def _format_decimal(value: float | None) -> str:

@@ -1,6 +1,4 @@
-"""User recordings and images: collect files, derive identity labels from folders, check that files are
-usable.
-"""
+"""User recordings and images: collect and check files, derive identity labels from folder names."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -12,20 +10,22 @@ import numpy as np
 from voiceface.association.embedding import FACE_SUFFIXES, VOICE_SUFFIXES
 from voiceface.suite.inference import GalleryEntry, Utterance
 
+__all__ = ["SILENCE_PEAK", "MediaSet", "check_image", "check_recording", "collect_media", "select_spread"]
+
 SILENCE_PEAK = 1e-3
-"""A recording whose loudest sample is below this share of full scale holds no speech."""
-MIN_SECONDS = 0.5  # seconds of sound that are worth an answer
+"""A recording whose peak is below this fraction of full scale contains no speech."""
+MIN_SECONDS = 0.5  # minimum duration of a recording
 
 
 @dataclass
 class MediaSet:
-    """What can be used.
+    """Usable recordings and images.
 
     Attributes:
         utterances: every readable recording.
-        gallery: every candidate: an identity's folder, or a single image.
-        failures: file -> why it cannot be used by anybody.
-        relative_paths: file -> path below the folder that was given.
+        gallery: every candidate, an identity's folder or a single image.
+        failures: file -> reason why no system can use it.
+        relative_paths: file -> path relative to the given folder.
     """
 
     utterances: list[Utterance]
@@ -35,60 +35,60 @@ class MediaSet:
 
     @property
     def paired_identities(self) -> set[str]:
-        """Identities who are both heard and seen."""
+        """Identities with both recordings and images."""
         return {voice.identity for voice in self.utterances if voice.identity} & {
             face.identity for face in self.gallery
         }
 
     @property
     def has_labels(self) -> bool:
-        """Whether anybody is both heard and seen, as far as the folders tell."""
+        """Whether the folder names pair recordings with images."""
         return bool(self.paired_identities)
 
 
 def collect_media(voices: Path, faces: Path | None = None, *, per_image: bool = False) -> MediaSet:
-    """Look through two folders to any depth; hidden files and other kinds are passed over.
+    """Collect recordings and images from two folders, recursively; hidden and other files are ignored.
 
-    The first folder below the one that is given is taken for the identity. Images of one such folder are one
-    candidate, unless there is only one folder, or they are asked for one by one.
+    The top-level subfolder of a file is its identity. The images of one subfolder are one candidate, unless
+    there is only one subfolder or `per_image` is set.
 
     Args:
         voices: folder of recordings.
-        faces: folder of images; None: nothing is ranked.
-        per_image: every image is a candidate of its own.
+        faces: folder of images; None disables ranking.
+        per_image: every image is a separate candidate.
 
     Raises:
-        FileNotFoundError: a folder is not there or holds nothing of its kind.
-        ValueError: nothing in a folder can be used; the message says why for the first files.
+        FileNotFoundError: a folder does not exist or has no file of its kind.
+        ValueError: no file of a folder can be used; the message gives the reasons for the first ones.
     """
-    found = MediaSet([], [])
-    for file, label, person in _list_files(voices, VOICE_SUFFIXES, "recordings", "--voices"):
-        if _check_file(found, file, label, check_recording):
-            found.utterances.append(Utterance(Path(label).with_suffix("").as_posix(), file, person))
-    _require_usable(found.utterances, found, voices, "recordings")
+    media = MediaSet([], [])
+    for file, label, identity in _list_files(voices, VOICE_SUFFIXES, "recordings", "--voices"):
+        if _check_file(media, file, label, check_recording):
+            media.utterances.append(Utterance(Path(label).with_suffix("").as_posix(), file, identity))
+    _require_usable(media.utterances, media, voices, "recordings")
     if faces is None:
-        return found
-    pictures = []
-    for file, label, person in _list_files(faces, FACE_SUFFIXES, "pictures", "--faces"):
-        if _check_file(found, file, label, check_image):
-            pictures.append((file, label, person))
-    _require_usable(pictures, found, faces, "pictures")
-    grouped = not per_image and len({person for _, _, person in pictures if person}) > 1
+        return media
+    images = []
+    for file, label, identity in _list_files(faces, FACE_SUFFIXES, "images", "--faces"):
+        if _check_file(media, file, label, check_image):
+            images.append((file, label, identity))
+    _require_usable(images, media, faces, "images")
+    grouped = not per_image and len({identity for _, _, identity in images if identity}) > 1
     groups: dict[str, list[Path]] = defaultdict(list)
-    owner: dict[str, str] = {}
-    for file, label, person in pictures:
-        name = person if grouped and person else label
+    owners: dict[str, str] = {}
+    for file, label, identity in images:
+        name = identity if grouped and identity else label
         groups[name].append(file)
-        owner[name] = person
-    found.gallery = [GalleryEntry(name, tuple(files), owner[name]) for name, files in groups.items()]
-    return found
+        owners[name] = identity
+    media.gallery = [GalleryEntry(name, tuple(files), owners[name]) for name, files in groups.items()]
+    return media
 
 
 def check_recording(file: Path) -> None:
-    """Decode a recording.
+    """Check that a recording can be used.
 
     Raises:
-        ValueError, OSError: it cannot be decoded, is silent or too short.
+        ValueError, OSError: the recording cannot be decoded, is silent or too short.
     """
     from voiceface.audio.loading import load_audio
 
@@ -101,46 +101,44 @@ def check_recording(file: Path) -> None:
 
 
 def check_image(file: Path) -> None:
-    """Decode an image; errors as `voiceface.images.loading.load_image`."""
+    """Check that an image can be decoded; errors as of `voiceface.images.loading.load_image`."""
     from voiceface.images.loading import load_image
 
     load_image(file)
 
 
 def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:
-    """Rows of at most `max_count` voices: the first recording of every identity, evenly spaced of more
-    identities.
-    """
+    """Select rows of at most `max_count` utterances: the first of each identity, evenly spaced identities."""
     firsts: dict[str, int] = {}
-    for row, voice in enumerate(utterances):
-        firsts.setdefault(voice.identity or voice.name, row)
+    for row, utterance in enumerate(utterances):
+        firsts.setdefault(utterance.identity or utterance.name, row)
     rows = list(firsts.values())
-    if len(rows) < min(max_count, len(utterances)):  # further recordings of the same identities
+    if len(rows) < min(max_count, len(utterances)):  # further utterances of the same identities
         rows += [row for row in range(len(utterances)) if row not in set(rows)][: max_count - len(rows)]
     return sorted(
-        rows[len(rows) * at // min(max_count, len(rows))] for at in range(min(max_count, len(rows)))
+        rows[len(rows) * index // min(max_count, len(rows))] for index in range(min(max_count, len(rows)))
     )
 
 
 def _list_files(
     root: Path, suffixes: frozenset[str], description: str, flag: str
 ) -> list[tuple[Path, str, str]]:
-    """(file, path below the folder, identity) of every file of some kinds, sorted."""
+    """(file, path relative to the folder, identity) of every file with these suffixes, sorted."""
     if not root.is_dir():
         raise FileNotFoundError(f"{flag}: no folder at {root}")
-    found = []
+    files = []
     for file in sorted(root.rglob("*")):
-        below = file.relative_to(root)
-        hidden = any(part.startswith(".") for part in below.parts)
+        relative = file.relative_to(root)
+        hidden = any(part.startswith(".") for part in relative.parts)
         if not hidden and file.suffix.lower() in suffixes and file.is_file():
-            found.append((file, below.as_posix(), below.parts[0] if len(below.parts) > 1 else ""))
-    if not found:
+            files.append((file, relative.as_posix(), relative.parts[0] if len(relative.parts) > 1 else ""))
+    if not files:
         raise FileNotFoundError(f"{flag}: no {description} in {root} ({', '.join(sorted(suffixes))})")
-    return found
+    return files
 
 
 def _check_file(media: MediaSet, file: Path, relative_path: str, check: Callable[[Path], None]) -> bool:
-    """Whether a file can be read; why not is kept."""
+    """Whether a file passes the check; failures are recorded."""
     media.relative_paths[str(file)] = relative_path
     try:
         check(file)
@@ -152,6 +150,6 @@ def _check_file(media: MediaSet, file: Path, relative_path: str, check: Callable
 def _require_usable(usable: Sequence[object], media: MediaSet, root: Path, description: str) -> None:
     if not usable:
         first = "; ".join(
-            f"{media.relative_paths[file]}: {why}" for file, why in list(media.failures.items())[:3]
+            f"{media.relative_paths[file]}: {reason}" for file, reason in list(media.failures.items())[:3]
         )
         raise ValueError(f"none of the {description} in {root} can be used: {first}")
