@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from oracle_listener import render_listener_faces
 from voiceface.synthetic.agreement import parts
 from voiceface.synthetic.agreement.agreement import (
     agreement_from_predictions,
@@ -28,7 +29,6 @@ from voiceface.synthetic.readers.attribute_reader import (
     AttributeReader,
     AttributeReaderConfig,
 )
-from voiceface.synthetic.voice.oracle_listener import render_listener_faces
 from voiceface.synthetic.writer import write_population
 
 RNG = np.random.default_rng(1)

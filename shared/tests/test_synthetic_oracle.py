@@ -2,22 +2,23 @@
 
 import numpy as np
 import pytest
-from voiceface.synthetic.identities import sample_identities
-from voiceface.synthetic.oracle import (
+from oracle_reference import (
     COUPLINGS,
     EXPECTED_METRICS,
     GENDER_BASELINE,
     effective_coupling,
     equivalent_coupling,
     expected_metric,
-    log_likelihood_ratio,
     max_factor_r2,
-    max_shape_r2,
     metrics_from_scores,
     normalized_gain,
     oracle_metrics,
+    oracle_scores,
     simulate_oracle,
 )
+from voiceface.evaluation.all_pairs import all_pairs_metrics
+from voiceface.synthetic.identities import sample_identities
+from voiceface.synthetic.oracle import log_likelihood_ratio, max_shape_r2
 
 
 def test_ratio_is_that_of_the_two_densities():
@@ -147,4 +148,17 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(ValueError, match="there are"):
         expected_metric(0.5, "H")
     with pytest.raises(ValueError, match="loadings"):
-        max_factor_r2(np.ones((3, 8)))
+        max_shape_r2(0.5, np.ones((3, 8)))
+
+
+def test_reference_agrees_with_the_metrics_over_all_pairs():
+    """As many men as women: then pooled and per-probe same-gender accuracies are equal."""
+    whole = sample_identities(np.arange(400), rho=0.6)
+    rows = np.concatenate([np.flatnonzero(whole.sex == sex)[:60] for sex in (0, 1)])
+    identities = whole.take(rows)
+    scores = oracle_scores(identities)
+    reference = metrics_from_scores(scores, identities.sex)
+    actual = all_pairs_metrics(scores, identities.sex)
+    names = {"U": "u_v2f", "G": "g_v2f", "AUC": "auc", "AUC_G": "auc_g", "mAP": "map100_v2f"}
+    for name, other in names.items():
+        assert actual[other][0] == pytest.approx(reference[name].value), name

@@ -9,7 +9,7 @@ from voiceface.commands import weights
 from voiceface.synthetic.agreement import agreement
 from voiceface.synthetic.face.geometry_truth import build_face_ground_truth
 from voiceface.synthetic.face.head import build_head_model
-from voiceface.synthetic.face.head_bases import GRID_COLUMNS, GRID_ROWS
+from voiceface.synthetic.face.mean_surface import GRID_COLUMNS, GRID_ROWS
 from voiceface.synthetic.face.render import prepare_face, render_image
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.presets import PRESETS

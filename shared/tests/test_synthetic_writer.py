@@ -258,9 +258,7 @@ def test_meshes_and_second_view(tmp_path):
 def test_quirks(tmp_path):
     import cv2
 
-    settings = replace(
-        build_settings("quirks"), train=6, val=1, test=2, clips=1, images=1, clip_seconds=0.5
-    )
+    settings = replace(build_settings("quirks"), train=6, val=1, test=2, clips=1, images=1, clip_seconds=0.5)
     root = writer.write_population(tmp_path / "quirks", settings, workers=1, progress=False)
     names = [path.name for path in (root / "faces").iterdir()]
     assert any("-" in name and name.count(".") > 1 for name in names)

@@ -25,8 +25,7 @@ def has_no_images(identity: int) -> bool:
 def add_corrupted_files(root: Path, settings: "PopulationSettings", identity: int) -> None:
     """Add the odd files of identity k to the tree.
 
-    A clip of 1/20 s; an empty video folder; files that are neither sound nor image; an empty image
-    folder.
+    A clip of 1/20 s; an empty video folder; files that are neither sound nor image; an empty image folder.
     (The grey image and the odd name are made with the ordinary files.)
     """
     import numpy as np

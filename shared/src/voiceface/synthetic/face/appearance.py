@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms
-from voiceface.synthetic.face.head_bases import (
+from voiceface.synthetic.face.masks import MAP_SIZE, SoftMask, build_shared_masks, mean_surface_map
+from voiceface.synthetic.face.mean_surface import (
     GRID_COLUMNS,
     GRID_ROWS,
     monotone_cubic,
@@ -24,7 +25,6 @@ from voiceface.synthetic.face.head_bases import (
     sigmoid,
     smoothstep,
 )
-from voiceface.synthetic.face.masks import MAP_SIZE, SoftMask, build_shared_masks, mean_surface_map
 from voiceface.synthetic.identities import Identities
 
 Array = NDArray[np.float64]

@@ -1,13 +1,12 @@
-"""The project-owned head: a linear 3D face model made of formulas (6,400 vertices, 40 + 10 coefficients).
+"""Linear 3-D head model of the population, defined by formulas: 6,400 vertices, 40 + 10 coefficients.
 
-Two forms of the same model: raw semantic bases, which the population uses (coefficient 1 = one standard
-deviation within a sex), and orthonormal bases in the file arrangement of 3DDFA-like models, which consumers
-of such models read unchanged. Nothing is stored: it is computed on first use and kept for the process.
+The model has two forms: semantic bases, which the population uses (coefficient 1 = one standard deviation
+within a sex), and orthonormal bases in the file format of 3DDFA, which readers of such models accept
+unchanged. It is computed on first use and cached per process.
 """
 
 import io
 import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,57 +15,57 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from voiceface.io.atomic import atomic_path, write_bytes, write_text
-from voiceface.synthetic.face import head_bases
+from voiceface.io.atomic import write_bytes, write_text
+from voiceface.synthetic.face import head_bases, mean_surface
+
+__all__ = [
+    "MICROMETRES_PER_MM",
+    "RATIO_LANDMARK_PAIRS",
+    "FaceFactors",
+    "HeadModel",
+    "OrthonormalBases",
+    "build_head_model",
+    "save_npy",
+    "shape_coefficients",
+    "write_obj",
+]
 
 Array = NDArray[np.float64]
 
-# Landmark pairs (iBUG numbers, 0-based) behind named distances. The first table stands for the measuring
-# pairs that other models give as vertex numbers, the second has the usual anthropometric names.
-RATIO_LANDMARK_PAIRS = {
-    "OICD": (36, 45),
-    "FR": (17, 26),
-    "CR": (4, 12),
-    "ER": (0, 16),
-    "MR": (2, 14),
-}
-ANTHROPOMETRIC_PAIRS = {
-    "n-gn": (27, 8),
-    "n-sn": (27, 33),
-    "sn-gn": (33, 8),
-    "al-al": (31, 35),
-    "en-en": (39, 42),
-    "ex-ex": (36, 45),
-    "ch-ch": (48, 54),
-    "zy-zy": (0, 16),
-    "go-go": (3, 13),
-}
+# Landmark pairs (iBUG numbers, 0-based) of the distances behind the face ratios (docs/perceptionist.md).
+RATIO_LANDMARK_PAIRS = {"OICD": (36, 45), "FR": (17, 26), "CR": (4, 12), "ER": (0, 16), "MR": (2, 14)}
 MICROMETRES_PER_MM = 1000.0
 
 
 class FaceFactors(Protocol):
-    """What the head needs of identities: face_sex (N,), g (N, 8), q (N, 40)."""
+    """Fields of identities that determine the head."""
 
     @property
-    def face_sex(self) -> Any: ...
+    def face_sex(self) -> Any:
+        """(N,), 1 = male."""
+
     @property
-    def face_factors(self) -> Any: ...
+    def face_factors(self) -> Any:
+        """(N, 8), coupled to the voice factors."""
+
     @property
-    def shape_nuisance(self) -> Any: ...
+    def shape_nuisance(self) -> Any:
+        """(N, 40), independent of the voice."""
 
 
 @dataclass(frozen=True)
 class OrthonormalBases:
-    """The model in the 3DDFA arrangement: micrometres, rows interleaved x0, y0, z0, x1, …
+    """Head model in the format of 3DDFA: micrometres, rows interleaved x0, y0, z0, x1, …
 
     Attributes:
-        w_shp: (3V, 40) float32, orthonormal columns ordered by variance over the whole population.
+        w_shp: (3V, 40) float32, orthonormal columns by falling variance over both sexes.
         w_exp: (3V, 10) float32, likewise for expressions.
         u_shp, u_exp: (3V, 1) float32, mean shape and mean expression (zero).
         keypoints: (204,) int64, flat indices 3i, 3i+1, 3i+2 of the 68 landmarks.
-        tri: (3, T) int32, 1-based, wound to face the viewer where y points down.
+        tri: (3, T) int32, 1-based, front-facing where y points down.
         param_mean, param_std: (102,) float32: pose 3 x 4, 40 shape, 10 expression, 40 texture (unused).
-        shape_from_semantic, expression_from_semantic: (40, 40) and (10, 10), semantic to orthonormal numbers.
+        shape_from_semantic, expression_from_semantic: (40, 40) and (10, 10), map semantic to orthonormal
+            coefficients.
     """
 
     w_shp: NDArray[np.float32]
@@ -81,35 +80,34 @@ class OrthonormalBases:
     expression_from_semantic: Array
 
     def save(self, folder: str | Path, version: str = "_sim") -> None:
-        """Write the files: `w_shp{version}.npy`, …, `param_whitening{version}.pkl`, `tri.mat`."""
+        """Write `w_shp{version}.npy`, …, `param_whitening{version}.pkl` and `tri.mat` into a folder."""
         from scipy.io import savemat
 
         folder = Path(folder)
-        names: dict[str, NDArray[Any]] = {
-            "w_shp" + version: self.w_shp,
-            "w_exp" + version: self.w_exp,
-            "u_shp": self.u_shp,
-        }
-        names |= {"u_exp": self.u_exp, "keypoints_sim": self.keypoints}
-        for name, array in names.items():
-            save_npy(folder / f"{name}.npy", array)
+        save_npy(folder / f"w_shp{version}.npy", self.w_shp)
+        save_npy(folder / f"w_exp{version}.npy", self.w_exp)
+        save_npy(folder / "u_shp.npy", self.u_shp)
+        save_npy(folder / "u_exp.npy", self.u_exp)
+        save_npy(folder / "keypoints_sim.npy", self.keypoints)
         whitening = {"param_mean": self.param_mean, "param_std": self.param_std}
         write_bytes(folder / f"param_whitening{version}.pkl", pickle.dumps(whitening, protocol=4))
-        with atomic_path(folder / "tri.mat") as path:
-            savemat(path, {"tri": self.tri})
+        buffer = io.BytesIO()
+        savemat(buffer, {"tri": self.tri})
+        # The first 116 bytes are free text, into which SciPy writes the time.
+        write_bytes(folder / "tri.mat", b"MATLAB 5.0 MAT-file".ljust(116) + buffer.getvalue()[116:])
 
 
 @dataclass(frozen=True)
 class HeadModel:
-    """Linear head: vertices = mean + gain · (alpha · shape + epsilon · expression), in mm.
+    """Linear head: vertices = mean + gain · (alpha · shape_basis + epsilon · expression_basis), in mm.
 
     Attributes:
-        mean: (V, 3) mean vertices in mm, grid row-major: rows from neck to crown, columns round the head.
+        mean: (V, 3) mean vertices in mm, row-major grid: rows from neck to crown, columns around the head.
         triangles: (T, 3) int32, 0-based, counter-clockwise seen from outside.
-        shape: (40, V, 3) displacement in mm of +1 SD within a sex.
-        expression: (10, V, 3) displacement in mm at coefficient 1.
+        shape_basis: (40, V, 3) displacement in mm per +1 SD within a sex.
+        expression_basis: (10, V, 3) displacement in mm at coefficient 1.
         landmarks: (68,) vertex numbers in iBUG order.
-        gain: factor on all bases; 1 is the deliberate caricature, 0.55 about life-size.
+        gain: factor on all bases; 1 exaggerates on purpose, 0.55 is about life-like.
     """
 
     mean: Array
@@ -120,28 +118,25 @@ class HeadModel:
     gain: float = 1.0
 
     def compute_vertices(self, shape: ArrayLike, expression: ArrayLike | None = None) -> Array:
-        """Vertices of one head (V, 3) or a batch (..., V, 3), from coefficients (..., 40) and (..., 10)."""
-        result = self.mean + self.gain * np.tensordot(
-            _check_coefficients(shape, 40, "shape"), self.shape_basis, 1
-        )
-        if expression is not None:
-            moved = np.tensordot(_check_coefficients(expression, 10, "expression"), self.expression_basis, 1)
-            result = result + self.gain * moved
-        return np.asarray(result)
+        """Compute vertices (..., V, 3) in mm from coefficients (..., 40) and (..., 10).
 
-    def fit_shape(self, vertices: ArrayLike) -> Array:
-        """Shape coefficients (40,) of a neutral head (V, 3) by least squares."""
-        flat = (np.asarray(vertices, float) - self.mean).ravel()
-        design = self.gain * self.shape_basis.reshape(len(self.shape_basis), -1)
-        return np.asarray(np.linalg.solve(design @ design.T, design @ flat), float)
+        Raises:
+            ValueError: another number of coefficients.
+        """
+        alpha = _check_coefficients(shape, 40, "shape")
+        vertices = self.mean + self.gain * np.tensordot(alpha, self.shape_basis, 1)
+        if expression is not None:
+            epsilon = _check_coefficients(expression, 10, "expression")
+            vertices = vertices + self.gain * np.tensordot(epsilon, self.expression_basis, 1)
+        return np.asarray(vertices)
 
     def compute_landmarks(self, shape: ArrayLike, expression: ArrayLike | None = None) -> Array:
-        """The 68 landmarks, (..., 68, 3) in mm."""
+        """Compute the 68 landmarks, (..., 68, 3) in mm; arguments as `compute_vertices`."""
         return self.landmark_model.compute_vertices(shape, expression)
 
     @cached_property
     def landmark_model(self) -> "HeadModel":
-        """The same model restricted to its landmarks (no triangles)."""
+        """The model restricted to its landmarks, without triangles."""
         keep = self.landmarks
         none, order = np.zeros((0, 3), np.int32), np.arange(len(keep))
         return HeadModel(
@@ -150,9 +145,11 @@ class HeadModel:
 
     @cached_property
     def orthonormal(self) -> OrthonormalBases:
-        """The model over the whole population (both sexes) as orthonormal bases in micrometres."""
-        mix, shift = head_bases.factor_loadings(), head_bases.sex_shift()
-        covariance = mix @ mix.T + np.diag(head_bases.residual_scale() ** 2) + np.outer(shift, shift)
+        """Orthonormal bases in micrometres, over both sexes."""
+        loadings, shift = head_bases.factor_loadings(), head_bases.sex_shift()
+        covariance = (
+            loadings @ loadings.T + np.diag(head_bases.residual_scale() ** 2) + np.outer(shift, shift)
+        )
         w_shp, shape_sd, to_shape = _orthonormal_basis(
             self.shape_basis * self.gain * MICROMETRES_PER_MM, covariance
         )
@@ -185,16 +182,19 @@ class HeadModel:
 
 @lru_cache(maxsize=4)
 def build_head_model(face_gain: float = 1.0) -> HeadModel:
-    """The head model, computed once per process in a fraction of a second.
+    """Build the head model; cached per process.
 
     Args:
         face_gain: factor on all bases, above 0.
+
+    Raises:
+        ValueError: `face_gain` is not above 0.
     """
     if not face_gain > 0:
         raise ValueError(f"face_gain must be above 0, got {face_gain}")
-    surface = head_bases.build_mean_surface()
+    surface = mean_surface.build_mean_surface()
     shape, expression = head_bases.build_shape_bases(surface), head_bases.build_expression_bases(surface)
-    triangles = head_bases.grid_triangles(head_bases.GRID_ROWS, head_bases.GRID_COLUMNS)
+    triangles = mean_surface.grid_triangles(mean_surface.GRID_ROWS, mean_surface.GRID_COLUMNS)
     model = HeadModel(
         surface.points(), triangles, shape, expression, _nearest_landmark_vertices(surface), face_gain
     )
@@ -204,55 +204,11 @@ def build_head_model(face_gain: float = 1.0) -> HeadModel:
 
 
 def shape_coefficients(identities: FaceFactors) -> Array:
-    """Shape coefficients of identities: alpha = A g + D q ± 0.9 S, shape (N, 40), float64.
-
-    Args:
-        identities: face_sex (N,) with 1 = male; g (N, 8) coupled face factors; q (N, 40) uncoupled parts.
-    """
+    """Compute shape coefficients of N identities: alpha = A g + D q ± 0.9 S, shape (N, 40), float64."""
     coupled = np.asarray(identities.face_factors, float) @ head_bases.factor_loadings().T
+    residual = np.asarray(identities.shape_nuisance, float) * head_bases.residual_scale()
     sign = 2.0 * np.asarray(identities.face_sex, float) - 1.0
-    return (
-        coupled
-        + np.asarray(identities.shape_nuisance, float) * head_bases.residual_scale()
-        + sign[..., None] * head_bases.sex_shift()
-    )
-
-
-def max_factor_r2() -> Array:
-    """Greatest R² with which the eight coupled factors can be read from the true 40 coefficients, (8,)."""
-    mix = head_bases.factor_loadings()
-    covariance = mix @ mix.T + np.diag(head_bases.residual_scale() ** 2)
-    return np.diag(mix.T @ np.linalg.solve(covariance, mix)).copy()
-
-
-def landmark_distances(
-    landmarks: ArrayLike, pairs: Mapping[str, tuple[int, int]] = ANTHROPOMETRIC_PAIRS
-) -> dict[str, Array]:
-    """Named distances between landmarks in the unit of the points.
-
-    Args:
-        landmarks: (..., 68, 3).
-        pairs: name to two landmark numbers, for instance `ANTHROPOMETRIC_PAIRS` or `RATIO_LANDMARK_PAIRS`.
-
-    Returns:
-        name to distances, each (...).
-    """
-    points = np.asarray(landmarks, float)
-    if points.shape[-2:] != (68, 3):
-        raise ValueError(f"68 landmarks with 3 coordinates are needed: got shape {points.shape}")
-    return {n: np.linalg.norm(points[..., a, :] - points[..., b, :], axis=-1) for n, (a, b) in pairs.items()}
-
-
-def compute_vertex_normals(vertices: ArrayLike, triangles: ArrayLike) -> Array:
-    """Unit normals (V, 3) by area-weighted means of the triangles' normals; zero where undefined."""
-    points, corners = np.asarray(vertices, float), np.asarray(triangles)
-    a, b, c = (points[corners[:, i]] for i in range(3))
-    faces = np.cross(b - a, c - a)
-    normals = np.stack(
-        [np.bincount(corners.T.ravel(), np.tile(faces[:, axis], 3), len(points)) for axis in range(3)], axis=1
-    )
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
+    return coupled + residual + sign[..., None] * head_bases.sex_shift()
 
 
 def write_obj(path: str | Path, vertices: ArrayLike, triangles: ArrayLike) -> None:
@@ -272,27 +228,27 @@ def save_npy(path: str | Path, array: ArrayLike) -> None:
 def _check_coefficients(values: ArrayLike, count: int, name: str) -> Array:
     array = np.asarray(values, float)
     if array.shape[-1:] != (count,):
-        raise ValueError(f"{count} {name} coefficients are needed on the last axis: got shape {array.shape}")
+        raise ValueError(f"expected {count} {name} coefficients on the last axis, got shape {array.shape}")
     return array
 
 
-def _nearest_landmark_vertices(surface: head_bases.MeanSurface) -> NDArray[np.int64]:
-    """Nearest vertex of the mean face's front to each target, (68,), all distinct."""
+def _nearest_landmark_vertices(surface: mean_surface.MeanSurface) -> NDArray[np.int64]:
+    """Find the vertex on the front of the mean face nearest to each target, (68,), all distinct."""
     points, angle, front = surface.points(), surface.theta.ravel(), np.cos(surface.theta).ravel() > 0
-    found = []
-    for across, height, by_angle in head_bases.landmark_targets():
-        here = 60.0 * (angle - across) if by_angle else points[:, 0] - across
-        miss = here**2 + (points[:, 1] - height) ** 2
-        found.append(int(np.argmin(np.where(front, miss, np.inf))))
-    assert len(set(found)) == 68, "two landmarks share a vertex"
-    return np.array(found, np.int64)
+    vertices = []
+    for across, height, is_angle in head_bases.landmark_targets():
+        offset = 60.0 * (angle - across) if is_angle else points[:, 0] - across
+        distance = offset**2 + (points[:, 1] - height) ** 2
+        vertices.append(int(np.argmin(np.where(front, distance, np.inf))))
+    assert len(set(vertices)) == 68, "two landmarks share a vertex"
+    return np.array(vertices, np.int64)
 
 
 def _orthonormal_basis(fields: Array, covariance: Array) -> tuple[Array, Array, Array]:
-    """Principal directions of the fields under a covariance of their coefficients.
+    """Compute principal directions of displacement fields for a covariance of their coefficients.
 
     Args:
-        fields: (K, V, 3) displacement of each coefficient.
+        fields: (K, V, 3) displacement per coefficient.
         covariance: (K, K) of the coefficients.
 
     Returns:

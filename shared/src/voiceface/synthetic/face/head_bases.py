@@ -1,60 +1,31 @@
-"""Formulas of the head: grid, mean surface, shape fields, expression fields, loadings.
+"""Bases of the head model: shape and expression fields, factor loadings, landmark targets, by formula.
 
-Everything is written in mean coordinates (millimetres; x to the viewer's right, y up, z to the viewer, origin
-between the ears at eye height), so that landmarks and painted texture travel with the mesh and the model is
-exactly linear. Own formulas; source of the numbers: the design of the synthetic population, section 5.
+Fields are displacements in millimetres on the points of the mean surface (mean_surface.py).
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.face.mean_surface import LIP_LINE_Y, MeanSurface, sigmoid, smoothstep
+
+__all__ = [
+    "EXPRESSION_NAMES",
+    "EXPRESSION_SD",
+    "EXTRA_RBF_SPOTS",
+    "RBF_SPOTS",
+    "SHAPE_NAMES",
+    "SHAPE_TABLE",
+    "build_expression_bases",
+    "build_shape_bases",
+    "factor_loadings",
+    "landmark_targets",
+    "residual_scale",
+    "sex_shift",
+]
+
 Array = NDArray[np.float64]
 
-GRID_ROWS, GRID_COLUMNS = 80, 80
-LIP_LINE_Y = -66.0
-
-# Profiles of the mean surface: (height in mm, value in mm) for half width, front depth and back depth.
-HALF_WIDTH = (
-    *(
-        (-165, 66),
-        (-152, 52),
-        (-138, 47),
-        (-120, 45),
-        (-112, 45),
-        (-105, 49),
-        (-85, 59),
-        (-65, 65),
-        (-45, 68),
-    ),
-    *((-20, 71), (0, 73), (20, 75), (45, 77), (70, 73), (90, 61), (105, 43), (114, 22), (118, 0.5)),
-)
-FRONT_DEPTH = (
-    *(
-        (-165, 48),
-        (-150, 42),
-        (-135, 38),
-        (-124, 42),
-        (-119, 56),
-        (-115, 78),
-        (-108, 86),
-        (-95, 86),
-        (-84, 86),
-    ),
-    *((-66, 91), (-45, 92), (-20, 92), (0, 93), (20, 97), (45, 97), (70, 87), (90, 67), (105, 45), (114, 22)),
-    (118, 0.5),
-)
-BACK_DEPTH = (
-    *((-165, 62), (-150, 60), (-120, 63), (-90, 75), (-60, 86), (-20, 96), (20, 101), (50, 99), (80, 82)),
-    *((100, 54), (114, 22), (118, 0.5)),
-)
-NOSE_HEIGHT = ((-51, 0), (-46, 4), (-40, 18), (-34, 21), (-25, 16), (-10, 8.5), (0, 4), (8, 1.5), (16, 0))
-NOSE_SPREAD = ((-48, 9), (-38, 9.5), (-28, 8.5), (-10, 7), (16, 8))
-
-# name, loadings on the eight coupled factors, half the male-female shift before the factor 0.9
+# Name, loadings on the eight face factors, half the male-female shift (scaled by 0.9 in `sex_shift`).
 SHAPE_TABLE: tuple[tuple[str, dict[int, float], float], ...] = (
     ("lowlen", {1: 0.88}, 0.6),
     ("midlen", {2: 0.80}, 0.4),
@@ -104,7 +75,7 @@ EXPRESSION_NAMES = (
 )
 EXPRESSION_SD = np.array([0.35, 0.6, 0.3, 0.25, 0.5, 0.5, 0.5, 0.2, 0.3, 0.4])
 
-# Four free fields of five Gaussians of 22 mm each: centre (x, y) and amplitude (dx, dy, dz), all in mm.
+# Four fields of five Gaussians with an SD of 22 mm: centre (x, y) and amplitude (dx, dy, dz), all in mm.
 RBF_SPOTS = (
     *(((-52, -70, 1.5, -0.6, 2.0), (40, 30, -0.9, 1.2, 1.3), (8, -95, 0.8, 1.0, -1.6)),),
     *(((36, -40, 1.2, 1.1, 1.8), (-30, 52, -1.2, 0.8, 1.7), (55, -5, 1.6, -0.9, -1.2)),),
@@ -119,162 +90,10 @@ EXTRA_RBF_SPOTS = (
 )
 
 
-def monotone_cubic(
-    knots: Sequence[tuple[float, float]], positions: Array, outside: float | None = None
-) -> Array:
-    """Monotone cubic through `knots` (rising abscissa), held at the ends or set to `outside` beyond them.
-
-    Piecewise cubic Hermite interpolation; slopes are weighted harmonic means of the neighbouring secants and
-    0 at extremes (Fritsch and Butland 1984), so there is no overshoot.
-    """
-    places, values = np.array(knots, float).T
-    width, secant = np.diff(places), np.diff(values) / np.diff(places)
-    slope = np.zeros(len(places))
-    same = secant[:-1] * secant[1:] > 0
-    before, after = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
-    safe_first, safe_second = np.where(same, secant[:-1], 1.0), np.where(same, secant[1:], 1.0)
-    harmonic = (before + after) / (before / safe_first + after / safe_second)
-    slope[1:-1] = np.where(same, harmonic, 0.0)
-    slope[0] = _end_slope(width[0], width[1], secant[0], secant[1])
-    slope[-1] = _end_slope(width[-1], width[-2], secant[-1], secant[-2])
-    inside = np.clip(positions, places[0], places[-1])
-    i = np.clip(np.searchsorted(places, inside, side="right") - 1, 0, len(width) - 1)
-    h, t = width[i], (inside - places[i]) / width[i]
-    result = (
-        values[i] * (1 + 2 * t) * (1 - t) ** 2
-        + values[i + 1] * t**2 * (3 - 2 * t)
-        + h * slope[i] * t * (1 - t) ** 2
-        - h * slope[i + 1] * t**2 * (1 - t)
-    )
-    if outside is not None:
-        result = np.where((positions < places[0]) | (positions > places[-1]), outside, result)
-    return np.asarray(result, float)
-
-
-def _end_slope(width: float, next_width: float, secant: float, next_secant: float) -> float:
-    """Three-point slope at an end, kept from overshooting."""
-    slope = ((2 * width + next_width) * secant - width * next_secant) / (width + next_width)
-    if slope * secant <= 0:
-        return 0.0
-    if secant * next_secant <= 0 and abs(slope) > 3 * abs(secant):
-        return 3 * secant
-    return slope
-
-
-def row_heights(rows: int = GRID_ROWS) -> Array:
-    """Heights of the grid rows from -165 (neck) to +118 mm (crown), twice as dense from -118 to +32."""
-    stations = np.linspace(0.0, 433.0, rows)
-    return np.interp(stations, [0.0, 47.0, 347.0, 433.0], [-165.0, -118.0, 32.0, 118.0])
-
-
-def column_angles(columns: int = GRID_COLUMNS) -> Array:
-    """Angles of the grid columns in radians, -pi (back) over 0 (front) to pi, dense in front."""
-    s = np.linspace(-1.0, 1.0, columns)
-    return np.pi * (0.40 * s + 0.60 * s**3)
-
-
-def grid_triangles(rows: int, columns: int) -> NDArray[np.int32]:
-    """Two triangles per cell of a row-major grid, (2·(rows-1)·(columns-1), 3), 0-based.
-
-    Rows go up and columns go to the viewer's right, so the order is counter-clockwise seen from outside.
-    """
-    corner = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).ravel()
-    right, up = corner + 1, corner + columns
-    lower = np.stack([corner, right, up + 1], axis=1)
-    upper = np.stack([corner, up + 1, up], axis=1)
-    return np.stack([lower, upper], axis=1).reshape(-1, 3).astype(np.int32)
-
-
-def smoothstep(values: Array, start: float, end: float) -> Array:
-    """Smoothstep: 0 at `start`, 1 at `end`, whichever is larger."""
-    t = np.clip((values - start) / (end - start), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
-
-
-def sigmoid(value: Array) -> Array:
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * value)))
-
-
-@dataclass(frozen=True)
-class MeanSurface:
-    """The mean head on a rows x columns grid; the fields below are functions on its points.
-
-    Attributes:
-        x, y, z: coordinates in mm, each (rows, columns).
-        theta: column angle at each point in radians, (rows, columns).
-        nose_ridge: relief of the nose ridge in mm, (rows, columns).
-    """
-
-    x: Array
-    y: Array
-    z: Array
-    theta: Array
-    nose_ridge: Array
-
-    @cached_property
-    def front_mask(self) -> Array:
-        """Mask, 1 on the front and 0 on the back."""
-        return sigmoid(12.0 * (np.cos(self.theta) - 0.15))
-
-    @cached_property
-    def side_sign(self) -> Array:
-        """-1 on the viewer's left, +1 on the right, smooth over the middle."""
-        return np.tanh(self.x / 18.0)
-
-    def front_gaussian(self, cx: float, cy: float, sx: float, sy: float, *, signed: bool = False) -> Array:
-        """Front Gaussian at (cx, cy) with widths sx, sy in mm; mirrored to both sides unless `signed`."""
-        across = self.x if signed else np.abs(self.x)
-        shape = np.exp(-0.5 * (((across - cx) / sx) ** 2 + ((self.y - cy) / sy) ** 2))
-        return np.asarray(shape * self.front_mask)
-
-    def height_gaussian(self, cy: float, sy: float) -> Array:
-        """Gaussian in height alone, all round the head."""
-        return np.asarray(np.exp(-0.5 * ((self.y - cy) / sy) ** 2))
-
-    def points(self) -> Array:
-        """(rows·columns, 3) in mm, row-major."""
-        return np.stack([self.x, self.y, self.z], axis=-1).reshape(-1, 3)
-
-
-def build_mean_surface(rows: int = GRID_ROWS, columns: int = GRID_COLUMNS) -> MeanSurface:
-    """The mean head: superellipse sections along three profiles, relief of the face, ears."""
-    y, theta = np.meshgrid(row_heights(rows), column_angles(columns), indexing="ij")
-    sine, cosine = np.sin(theta), np.cos(theta)
-    x = monotone_cubic(HALF_WIDTH, y) * np.sign(sine) * np.abs(sine) ** 0.92
-    depth = np.where(cosine >= 0, monotone_cubic(FRONT_DEPTH, y), -monotone_cubic(BACK_DEPTH, y))
-    z = depth * np.abs(cosine) ** 0.92
-    flat = MeanSurface(x, y, z, theta, np.zeros_like(x))
-    spread = monotone_cubic(NOSE_SPREAD, y)
-    ridge = flat.front_mask * monotone_cubic(NOSE_HEIGHT, y, outside=0.0) * np.exp(-0.5 * (x / spread) ** 2)
-    g = flat.front_gaussian
-    relief = (
-        ridge
-        + 6.5 * g(13.5, -39, 4.2, 5)
-        - 7.5 * g(31, 3, 13, 9)
-        + 4.5 * g(32, 1, 10, 6.5)
-        + 4.0 * g(28, 20, 20, 6)
-        + 4.0 * g(48, -22, 16, 14)
-        + 5.0 * g(0, -60.5, 17, 3.4)
-        + 5.5 * g(0, -72, 15, 4.2)
-        - 3.0 * g(0, LIP_LINE_Y, 20, 1.8)
-        - 4.0 * g(0, -84, 18, 5)
-        + 5.0 * g(0, -104, 15, 9)
-        - 1.5 * g(0, -52, 4, 5)
-    )
-    ear = np.exp(-0.5 * (((np.abs(theta) - 1.68) / 0.13) ** 2 + ((y + 6) / 17) ** 2))
-    return MeanSurface(x + 11.0 * np.sign(theta) * ear, y, z + relief - 5.0 * ear, theta, ridge)
-
-
 def build_shape_bases(mean: MeanSurface) -> Array:
-    """The 40 shape bases on the points of `mean`: displacement of +1 SD in mm, (40, rows·columns, 3)."""
-    x, y, g, band, side, front = (
-        mean.x,
-        mean.y,
-        mean.front_gaussian,
-        mean.height_gaussian,
-        mean.side_sign,
-        mean.front_mask,
-    )
+    """Build the 40 shape bases on the points of `mean`: mm per +1 SD, (40, rows·columns, 3)."""
+    x, y, g, band = mean.x, mean.y, mean.front_gaussian, mean.height_gaussian
+    side, front = mean.side_sign, mean.front_mask
     fields = np.zeros((len(SHAPE_TABLE), *x.shape, 3))
     move = dict(zip(SHAPE_NAMES, fields))
     low = 1.0 - smoothstep(y, -66.0, -106.0) * smoothstep(y, -118.0, -140.0)
@@ -332,7 +151,7 @@ def build_shape_bases(mean: MeanSurface) -> Array:
 
 
 def build_expression_bases(mean: MeanSurface) -> Array:
-    """The 10 expression bases on the points of `mean`: mm at coefficient 1, (10, points, 3)."""
+    """Build the 10 expression bases on the points of `mean`: mm at coefficient 1, (10, points, 3)."""
     x, y, g, side, front = mean.x, mean.y, mean.front_gaussian, mean.side_sign, mean.front_mask
     fields = np.zeros((len(EXPRESSION_NAMES), *x.shape, 3))
     move = dict(zip(EXPRESSION_NAMES, fields))
@@ -362,26 +181,26 @@ def build_expression_bases(mean: MeanSurface) -> Array:
 
 
 def factor_loadings() -> Array:
-    """A, (40, 8): what one SD of each coupled face factor adds to each shape coefficient."""
+    """Return A, (40, 8): change of each shape coefficient per SD of each face factor."""
     table = np.zeros((len(SHAPE_TABLE), 8))
-    for row, (_, loads, _) in enumerate(SHAPE_TABLE):
-        for factor, load in loads.items():
-            table[row, factor] = load
+    for row, (_, loadings, _) in enumerate(SHAPE_TABLE):
+        for factor, loading in loadings.items():
+            table[row, factor] = loading
     return table
 
 
 def sex_shift() -> Array:
-    """(40,): shift of each shape coefficient for men; women get its negative."""
+    """Return the shift of each shape coefficient for men, (40,); women have its negative."""
     return 0.9 * np.array([shift for _, _, shift in SHAPE_TABLE])
 
 
 def residual_scale() -> Array:
-    """D, (40,): scale of the uncoupled part, which makes every coefficient N(0, 1) within a sex."""
+    """Return D, (40,): scale of the residual, so that every coefficient is N(0, 1) within a sex."""
     return np.sqrt(1.0 - (factor_loadings() ** 2).sum(axis=1))
 
 
 def landmark_targets() -> Array:
-    """Targets in iBUG order, (68, 3): x in mm or angle in radians, y in mm, 1 where it is an angle."""
+    """Return landmark targets in iBUG order, (68, 3): x in mm or angle in radians, y in mm, 1 for angles."""
     angles = np.linspace(-1.45, 1.45, 17)
     jaw = [(t, -116.0 + 116.0 * (abs(t) / 1.45) ** 1.7, 1.0) for t in angles]
     brow = [(46.0, 17.5), (38.0, 20.5), (30.0, 21.5), (21.0, 20.5), (13.0, 17.5)]
@@ -390,15 +209,8 @@ def landmark_targets() -> Array:
     base = [(-14.0, -43.0), (-7.0, -45.5), (0.0, -46.0), (7.0, -45.5), (14.0, -43.0)]
     eye = [(-46.0, 0.0), (-37.0, 5.0), (-27.0, 5.0), (-18.0, 0.0), (-27.0, -3.5), (-37.0, -3.5)]
     other_eye = [(-x, y) for x, y in (eye[3], eye[2], eye[1], eye[0], eye[5], eye[4])]
-    outer = [
-        (-25.5, -66.0),
-        (-16.0, -61.5),
-        (-6.0, -59.0),
-        (0.0, -60.0),
-        (6.0, -59.0),
-        (16.0, -61.5),
-        (25.5, -66.0),
-    ]
+    outer = [(-25.5, -66.0), (-16.0, -61.5), (-6.0, -59.0), (0.0, -60.0)]
+    outer += [(6.0, -59.0), (16.0, -61.5), (25.5, -66.0)]
     outer += [(15.0, -73.0), (7.0, -75.0), (0.0, -75.5), (-7.0, -75.0), (-15.0, -73.0)]
     inner = [(-20.0, -66.0), (-8.0, -64.5), (0.0, -64.5), (8.0, -64.5), (20.0, -66.0)]
     inner += [(8.0, -68.5), (0.0, -68.5), (-8.0, -68.5)]

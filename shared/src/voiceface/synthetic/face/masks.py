@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.face.head_bases import (
+from voiceface.synthetic.face.mean_surface import (
     LIP_LINE_Y,
     MeanSurface,
     build_mean_surface,

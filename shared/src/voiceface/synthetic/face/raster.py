@@ -1,23 +1,25 @@
-"""Compiled drawing of grid meshes: normals and a z-buffer with texture lookup and lighting.
+"""Compiled rasteriser of grid meshes: normals and a z-buffer with texture lookup and shading.
 
-Single thread, no fast-math, so results are the same bits in every process of one machine. Compiled code is
-cached beside this file after the first use.
+Single-threaded and without fast-math, so results are bit-equal in every process of one machine. The compiled
+code is cached next to this file after the first use.
 """
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+__all__ = ["compute_grid_normals", "rasterise_grid", "shade"]
+
 Map = NDArray[np.float32]
 
 
 @njit(cache=True, nogil=True)
 def compute_grid_normals(points: Map, closed: bool) -> Map:
-    """Unit normals of a grid mesh from central differences.
+    """Compute unit normals of a grid mesh from central differences.
 
     Args:
-        points: (R, C, 3), rows upwards, columns to the right seen from outside.
-        closed: the first and last column are the same place.
+        points: (R, C, 3), rows ascending, columns to the right seen from outside.
+        closed: the first and last column coincide.
 
     Returns:
         (R, C, 3), pointing outwards.
@@ -48,16 +50,19 @@ def compute_grid_normals(points: Map, closed: bool) -> Map:
 def shade(
     nx: float, ny: float, nz: float, light: Map, red: float, green: float, blue: float, gloss: float
 ) -> tuple[float, float, float]:
-    """Colour of a surface point.
+    """Shade a surface point.
 
     Args:
         nx, ny, nz: unit normal in camera space.
-        light: (8,) direction x, y, z; half vector x, y, z; ambient share; strength of the direct light.
+        light: (8,) direction x, y, z; half vector x, y, z; ambient light; direct light.
         red, green, blue, gloss: linear colour and gloss.
+
+    Returns:
+        Linear red, green, blue.
     """
     facing = nx * light[0] + ny * light[1] + nz * light[2]
     ambient = light[6] * (np.float32(0.86) + np.float32(0.14) * ny)
-    # Red light wanders further under the skin than blue: a softer edge of the shadow in red.
+    # Red light scatters further under the skin than blue: shadow edges are softer in red.
     wide = max(np.float32(0), (facing + np.float32(0.34)) / np.float32(1.34))
     narrow = max(np.float32(0), (facing + np.float32(0.20)) / np.float32(1.20))
     middle = np.float32(0.5) * (wide + narrow)
@@ -78,16 +83,16 @@ def shade(
 def rasterise_grid(
     screen_points: Map, normals: Map, texture: Map, light: Map, two_sided: bool, colour: Map, depth: Map
 ) -> None:
-    """Draw a grid mesh into `colour` and `depth`, in place.
+    """Rasterise a grid mesh into `colour` and `depth`, in place.
 
     Args:
         screen_points: (R, C, 3) pixel x to the right, pixel y down, depth (larger is nearer).
         normals: (R, C, 3) in camera space (y up).
-        texture: (H, W, 4) linear colour and gloss; corners of map and grid coincide.
+        texture: (H, W, 4) linear colour and gloss; corners of texture and grid coincide.
         light: (8,) as in `shade`.
-        two_sided: also draw what faces away.
+        two_sided: also draw back faces.
         colour: (S, S, 3) linear light.
-        depth: (S, S).
+        depth: (S, S), same unit as the depth of `screen_points`.
     """
     rows, columns = screen_points.shape[0], screen_points.shape[1]
     side = depth.shape[0]
@@ -103,7 +108,7 @@ def rasterise_grid(
                 bx, by, bz = screen_points[r1, c1, 0], screen_points[r1, c1, 1], screen_points[r1, c1, 2]
                 qx, qy, qz = screen_points[r2, c2, 0], screen_points[r2, c2, 1], screen_points[r2, c2, 2]
                 area = (bx - ax) * (qy - ay) - (by - ay) * (qx - ax)
-                # y points down on the screen: what faces the viewer has a negative area.
+                # y points down on the screen, so front faces have a negative area.
                 if area > np.float32(-1e-9) and (not two_sided or area < np.float32(1e-9)):
                     continue
                 flip = np.float32(-1) if area > 0 else np.float32(1)

@@ -1,22 +1,21 @@
-"""Images of synthetic identities: pose, expression, crop, light, background, clothes, blur, noise.
+"""Rendering of face images: pose, expression, crop, light, background, clothes, blur, noise.
 
 Slots of the counters
-    stream "image", clip = image: 0-2 pose, 3-12 expression, 13-22 which expressions (uniforms),
-        23 zoom, 24-25 shift, 26 blur (uniform), 27 noise (uniform), 28 file quality (uniform),
-        29-30 light jitter, from 64 on noise of the pixels
-    stream "face", clip = 1 + video: 0-1 direction of the light, 2 ambient share (uniform), 3 gain (uniform),
+    stream "image", item = image: 0-2 pose, 3-12 expression, 13-22 which expressions (uniforms),
+        23 zoom, 24-25 shift, 26 blur (uniform), 27 noise (uniform), 28 JPEG quality (uniform),
+        29-30 light jitter, from 64 pixel noise
+    stream "face", item = 1 + video: 0-1 direction of the light, 2 ambient light (uniform), 3 gain (uniform),
         4-6 white balance, 7-12 two background colours (uniforms), 13 gradient direction (uniform),
         14-16 colour of the clothes (uniforms), 17 collar (uniform)
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms
-from voiceface.synthetic.face import head_bases
+from voiceface.synthetic.face import head_bases, mean_surface
 from voiceface.synthetic.face.appearance import build_appearance, to_linear_light
 from voiceface.synthetic.face.head import build_head_model, shape_coefficients
 from voiceface.synthetic.face.scene import (
@@ -28,27 +27,41 @@ from voiceface.synthetic.face.scene import (
 )
 from voiceface.synthetic.identities import Identities, get_image_video
 
+__all__ = [
+    "FOCAL_LENGTH_MM",
+    "IMAGE_VERSION",
+    "LANDMARK_BOX_CENTRE_Y",
+    "LANDMARK_BOX_SIZE",
+    "POSE_SD",
+    "SUPERSAMPLING",
+    "RenderParams",
+    "RenderedImage",
+    "prepare_face",
+    "render_image",
+    "sample_render_params",
+]
+
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
 IMAGE_VERSION = 1
-FOCAL_LENGTH_MM = 900.0  # mm from the camera to the point between the ears
-LANDMARK_BOX_SIZE, LANDMARK_BOX_CENTRE_Y = 0.60, 0.56
+FOCAL_LENGTH_MM = 900.0  # distance of the camera to the point between the ears
+LANDMARK_BOX_SIZE, LANDMARK_BOX_CENTRE_Y = 0.60, 0.56  # in image sides
 POSE_SD = np.radians([14.0, 6.0, 4.0])
 SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
 class RenderedImage:
-    """One rendered image and the truth behind it.
+    """Rendered image with its ground truth.
 
     Attributes:
-        image: (side, side, 3) uint8, RGB.
+        image: (S, S, 3) uint8, RGB.
         expression: (10,) expression coefficients.
         pose_degrees: (3,) yaw, pitch, roll in degrees.
         landmarks: (68, 2) pixel x, y.
-        video: which of the identity's videos the image comes from.
-        jpeg_quality: JPEG quality for the file, 90 to 95.
+        video: number of the identity's video that the image belongs to.
+        jpeg_quality: JPEG quality of its file, 90 to 95.
     """
 
     image: NDArray[np.uint8]
@@ -60,7 +73,7 @@ class RenderedImage:
 
 
 def prepare_face(identities: Identities, index: int, *, face_gain: float = 1.0) -> PreparedFace:
-    """Shape and painted map of row `index` of `identities`: the work done once per identity."""
+    """Compute shape and texture of row `index` of `identities`, once for all its images."""
     alpha = shape_coefficients(identities.take([index]))[0]
     return PreparedFace(
         alpha, build_head_model(face_gain).compute_vertices(alpha), build_appearance(identities, index)
@@ -74,10 +87,10 @@ class RenderParams:
     Attributes:
         pose: (3,) yaw, pitch, roll in radians.
         expression: (10,) expression coefficients.
-        scale: pixels per mm in the image plane, for an image of 1 pixel.
-        offset: (2,) pixel position of the point between the ears, for an image of 1 pixel.
-        landmarks: (68, 2) x, y as shares of the image's side.
-        video: which of the identity's videos the image comes from.
+        scale: image sides per mm in the image plane.
+        offset: (2,) position of the point between the ears in image sides.
+        landmarks: (68, 2) x, y in image sides, 0 ... 1 inside the image.
+        video: number of the identity's video that the image belongs to.
     """
 
     pose: Array
@@ -98,26 +111,26 @@ def sample_render_params(
     shape: Array | None = None,
     face_gain: float = 1.0,
 ) -> RenderParams:
-    """Pose, expression and crop of an image without drawing it; arguments as `render_image`.
+    """Sample pose, expression and crop of an image without rendering it; arguments as `render_image`.
 
-    The crop is made as a face detector would: the landmarks' box takes 60 % of the side, so absolute size
-    does not show.
+    The crop imitates a face detector: the landmarks' bounding box takes 60 % of the side, so the absolute
+    size of a head does not show.
     """
     seed = identities.seed if seed is None else seed
-    who = int(identities.ids[index])
-    n = normals(seed, who, "image", image_index, 26)
-    present = uniforms(seed, who, "image", image_index, 10, start=13) < 0.5
+    k = int(identities.ids[index])
+    n = normals(seed, k, "image", image_index, 26)
+    present = uniforms(seed, k, "image", image_index, 10, start=13) < 0.5
     if shape is None:
         shape = shape_coefficients(identities.take([index]))[0]
     pose = nuisance * POSE_SD * np.clip(n[:3], -2.6, 2.6)
     expression = np.minimum(nuisance * np.abs(n[3:13]) * head_bases.EXPRESSION_SD * present, 1.3)
-    marks = build_head_model(face_gain).compute_landmarks(shape, expression)
-    plane = _project(marks @ rotation_matrix(pose).T)[:, :2]
+    landmarks = build_head_model(face_gain).compute_landmarks(shape, expression)
+    plane = _project(landmarks @ rotation_matrix(pose).T)[:, :2]
     low, high = plane.min(axis=0), plane.max(axis=0)
     zoom = LANDMARK_BOX_SIZE * (1.0 + 0.05 * nuisance * n[23]) / (0.5 * (high - low).sum())
     centre = np.array([0.5, LANDMARK_BOX_CENTRE_Y]) + 0.02 * nuisance * n[24:26]
     offset = centre - zoom * 0.5 * (low + high)
-    video = get_image_video(who, image_index, seed=seed)
+    video = get_image_video(k, image_index, seed=seed)
     return RenderParams(pose, expression, float(zoom), offset, zoom * plane + offset, video)
 
 
@@ -131,113 +144,106 @@ def render_image(
     nuisance: float = 1.0,
     face: PreparedFace | None = None,
     face_gain: float = 1.0,
-    compiled: bool = True,
 ) -> RenderedImage:
-    """Draw image number `image_index` of row `index` of `identities`.
+    """Render image number `image_index` of row `index` of `identities`.
 
     Args:
         identities: the population.
         index: row.
         image_index: number of the image, at least 0.
-        seed: population seed; that of `identities` by default.
-        image_size: width and height in pixels.
-        nuisance: factor on everything that differs between images of one identity.
-        face: result of `prepare_face`, to save time over many images.
-        face_gain: factor on all shape and expression bases; the one `face` was made with.
-        compiled: use the compiled z-buffer; otherwise the slow NumPy reference (see splat.py).
-
-    Returns:
-        The image with its expression, pose and landmarks.
+        seed: population seed; default: that of `identities`.
+        image_size: width and height in pixels, at least 8.
+        nuisance: factor on everything that differs between images of one identity, at least 0.
+        face: result of `prepare_face` with the same `face_gain`, which saves time for several images.
+        face_gain: factor on all shape and expression bases.
 
     Raises:
-        ValueError: side below 8, or a negative nuisance or image number.
+        ValueError: a value out of range.
     """
     import cv2
 
     if image_size < 8 or nuisance < 0 or image_index < 0:
-        raise ValueError(f"side >= 8, nuisance >= 0, image >= 0: got {image_size}, {nuisance}, {image_index}")
+        raise ValueError(
+            "expected image_size >= 8, nuisance >= 0 and image_index >= 0, got "
+            f"{image_size}, {nuisance} and {image_index}"
+        )
     seed = identities.seed if seed is None else seed
     face = face or prepare_face(identities, index, face_gain=face_gain)
-    who = int(identities.ids[index])
-    view = sample_render_params(
+    k = int(identities.ids[index])
+    params = sample_render_params(
         identities, index, image_index, seed=seed, nuisance=nuisance, shape=face.shape, face_gain=face_gain
     )
-    u = uniforms(seed, who, "image", image_index, 3, start=26)
-    jitter = normals(seed, who, "image", image_index, 2, start=29)
-    vn = normals(seed, who, "face", 1 + view.video, 18)
-    vu = uniforms(seed, who, "face", 1 + view.video, 18)
+    u = uniforms(seed, k, "image", image_index, 3, start=26)
+    jitter = normals(seed, k, "image", image_index, 2, start=29)
+    video_normals = normals(seed, k, "face", 1 + params.video, 18)
+    video_uniforms = uniforms(seed, k, "face", 1 + params.video, 18)
 
     model = build_head_model(face_gain)
-    moved = model.gain * np.tensordot(view.expression, model.expression_basis, 1)
-    skin = (face.neutral_vertices + moved).reshape(head_bases.GRID_ROWS, head_bases.GRID_COLUMNS, 3)
-    big = image_size * SUPERSAMPLING
-    light = _light_vector(vn, vu, jitter, nuisance)
-    colour = _background(vu, big, nuisance)
-    depth = np.full((big, big), -1e9, np.float32)
-    for surface in build_surfaces(face, skin, view.pose, vu[14:18], nuisance):
+    displacement = model.gain * np.tensordot(params.expression, model.expression_basis, 1)
+    grid = (face.neutral_vertices + displacement).reshape(
+        mean_surface.GRID_ROWS, mean_surface.GRID_COLUMNS, 3
+    )
+    raster_size = image_size * SUPERSAMPLING
+    light = _light_vector(video_normals, video_uniforms, jitter, nuisance)
+    colour = _background(video_uniforms, raster_size, nuisance)
+    depth = np.full((raster_size, raster_size), -1e9, np.float32)
+    for surface in build_surfaces(face, grid, params.pose, video_uniforms[14:18], nuisance):
         screen = _project(surface.points)
-        screen[..., :2] = big * (view.scale * screen[..., :2] + view.offset)
-        _rasterise(surface, screen, light, colour, depth, compiled)
+        screen[..., :2] = raster_size * (params.scale * screen[..., :2] + params.offset)
+        _rasterise(surface, screen, light, colour, depth)
 
-    gain = 0.97 + nuisance * (0.25 * vu[3] - 0.125)
-    balance = gain * (1.0 + 0.04 * nuisance * np.clip(vn[4:7], -2, 2))
+    gain = 0.97 + nuisance * (0.25 * video_uniforms[3] - 0.125)
+    balance = gain * (1.0 + 0.04 * nuisance * np.clip(video_normals[4:7], -2, 2))
     small = cv2.resize(colour, (image_size, image_size), interpolation=cv2.INTER_AREA)
     image = np.sqrt(np.maximum(small, 0.0)) * (255.0 * balance).astype(np.float32)
     blur = 0.8 * u[0] * nuisance
     if blur > 0.15:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    grain = normals(seed, who, "image", image_index, image_size * image_size, start=64).reshape(
-        image_size, image_size, 1
-    )
-    image = image + ((1.0 + 4.0 * u[1]) * nuisance * grain).astype(np.float32)
+    noise = normals(seed, k, "image", image_index, image_size * image_size, start=64)
+    noise = noise.reshape(image_size, image_size, 1)
+    image = image + ((1.0 + 4.0 * u[1]) * nuisance * noise).astype(np.float32)
     return RenderedImage(
         image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
-        expression=view.expression,
-        pose_degrees=np.degrees(view.pose),
-        landmarks=image_size * view.landmarks,
-        video=view.video,
+        expression=params.expression,
+        pose_degrees=np.degrees(params.pose),
+        landmarks=image_size * params.landmarks,
+        video=params.video,
         jpeg_quality=90 + int(6 * u[2]),
     )
 
 
 def _project(points: Array) -> Array:
-    """Camera-space points (..., 3) to image-plane x, y (down) in mm and depth."""
+    """Project camera-space points (..., 3) to image-plane x, y (down) in mm and depth."""
     scale = FOCAL_LENGTH_MM / (FOCAL_LENGTH_MM - points[..., 2])
     return np.stack([points[..., 0] * scale, -points[..., 1] * scale, points[..., 2]], axis=-1)
 
 
 def _light_vector(video_normals: Array, video_uniforms: Array, image_normals: Array, nuisance: float) -> Map:
-    """Direction, half vector, ambient share and direct strength, (8,)."""
+    """Compute the light of `raster.shade`: direction, half vector, ambient and direct light, (8,)."""
     azimuth = nuisance * (0.55 * video_normals[0] + 0.08 * image_normals[0]) + 0.18
     height = 0.50 + nuisance * (0.20 * video_normals[1] + 0.05 * image_normals[1])
     azimuth, height = np.clip(azimuth, -1.05, 1.05), np.clip(height, 0.0, 1.1)
-    towards = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
-    half = towards + np.array([0.0, 0.0, 1.0])
+    direction = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
+    half = direction + np.array([0.0, 0.0, 1.0])
     ambient = 0.36 + nuisance * 0.16 * (video_uniforms[2] - 0.5)
-    return np.concatenate([towards, half / np.linalg.norm(half), [ambient, 1.12 - ambient]]).astype(
-        np.float32
-    )
+    light = np.concatenate([direction, half / np.linalg.norm(half), [ambient, 1.12 - ambient]])
+    return light.astype(np.float32)
 
 
 def _background(video_uniforms: Array, image_size: int, nuisance: float) -> Map:
-    """Two-colour gradient, (side, side, 3) linear."""
+    """Compute a two-colour gradient, (S, S, 3) linear."""
     first = to_linear_light(muted_colour(video_uniforms[7:10], 150.0, nuisance)).astype(np.float32)
     second = to_linear_light(muted_colour(video_uniforms[10:13], 122.0, nuisance)).astype(np.float32)
     angle = 2.0 * np.pi * video_uniforms[13]
-    at = np.linspace(-0.5, 0.5, image_size)
-    share = np.clip(0.5 + np.cos(angle) * at[None, :] + np.sin(angle) * at[:, None], 0, 1).astype(np.float32)
-    return first + (second - first) * share[..., None]
+    axis = np.linspace(-0.5, 0.5, image_size)
+    weight = np.clip(0.5 + np.cos(angle) * axis[None, :] + np.sin(angle) * axis[:, None], 0, 1)
+    return first + (second - first) * weight.astype(np.float32)[..., None]
 
 
-def _rasterise(
-    surface: Surface, screen_points: Array, light: Map, colour: Map, depth: Map, compiled: bool
-) -> None:
-    """Draw one surface, compiled or by the reference."""
+def _rasterise(surface: Surface, screen_points: Array, light: Map, colour: Map, depth: Map) -> None:
+    """Rasterise one surface into `colour` and `depth`, in place."""
     from voiceface.synthetic.face.raster import compute_grid_normals, rasterise_grid
 
     outward = compute_grid_normals(np.ascontiguousarray(surface.points, np.float32), surface.closed)
-    draw: Any = rasterise_grid
-    if not compiled:
-        from voiceface.synthetic.face.raster_reference import rasterise_grid_reference as draw
-    flat = np.ascontiguousarray(screen_points, np.float32)
-    draw(flat, outward, surface.texture, light, surface.two_sided, colour, depth)
+    screen = np.ascontiguousarray(screen_points, np.float32)
+    rasterise_grid(screen, outward, surface.texture, light, surface.two_sided, colour, depth)

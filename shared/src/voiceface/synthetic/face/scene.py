@@ -1,6 +1,6 @@
-"""Scene of an image: head with hair, ears, long hair, collar and shoulders, as grid meshes.
+"""Scene of an image as grid meshes: head with hair, ears, long hair, collar and shoulders.
 
-Only the head is the true mesh; hair, ears and clothes exist for images alone.
+Only the head belongs to the 3-D ground truth; hair, ears and clothes exist in images only.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.face import head_bases
+from voiceface.synthetic.face import head_bases, mean_surface
 from voiceface.synthetic.face.appearance import Appearance, to_linear_light
 from voiceface.synthetic.face.masks import MAP_SIZE
+
+__all__ = ["PreparedFace", "Surface", "build_surfaces", "muted_colour", "rotation_matrix"]
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -19,12 +21,12 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PreparedFace:
-    """What all images of one identity share.
+    """Face of one identity, shared by all its images.
 
     Attributes:
         shape: (40,) shape coefficients.
         neutral_vertices: (6400, 3) vertices in mm without expression.
-        appearance: painted map and hair.
+        appearance: texture and hair.
     """
 
     shape: Array
@@ -34,13 +36,13 @@ class PreparedFace:
 
 @dataclass(frozen=True)
 class Surface:
-    """A grid mesh to be drawn.
+    """Grid mesh with texture.
 
     Attributes:
         points: (R, C, 3) in camera space, mm.
         texture: (H, W, 4) float32 linear colour and gloss.
-        closed: the first and last column are the same place.
-        two_sided: both sides are seen.
+        closed: the first and last column coincide.
+        two_sided: back faces are drawn.
     """
 
     points: Array
@@ -50,7 +52,7 @@ class Surface:
 
 
 def rotation_matrix(pose: Array) -> Array:
-    """Rotation (3, 3): roll in the image plane after pitch after yaw, radians."""
+    """Compute the rotation (3, 3) of yaw, then pitch, then roll (in the image plane), in radians."""
     (cy, cp, cr), (sy, sp, sr) = np.cos(pose), np.sin(pose)
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
@@ -61,49 +63,48 @@ def rotation_matrix(pose: Array) -> Array:
 def build_surfaces(
     face: PreparedFace, face_grid: Array, pose: Array, clothes_uniforms: Array, nuisance: float
 ) -> list[Surface]:
-    """Everything that is in the image.
+    """Build all surfaces of an image, in camera space.
 
     Args:
         face: the identity.
         face_grid: (80, 80, 3) mesh with expression, mm.
         pose: yaw, pitch, roll in radians.
         clothes_uniforms: (4,) uniforms: colour and collar.
-        nuisance: how far clothes differ between videos.
+        nuisance: how much clothes differ between videos.
     """
-    looks, turn = face.appearance, rotation_matrix(pose)
     from voiceface.synthetic.face.raster import compute_grid_normals
 
+    appearance, rotation = face.appearance, rotation_matrix(pose)
     outward = compute_grid_normals(face_grid.astype(np.float32), True)
-    head = face_grid + looks.hair_lift[..., None] * outward
-    under = head_bases.row_heights() < -146.0  # the neck's foot must not come through the clothes
-    head[under] *= np.array([0.8, 1.0, 0.7])
-    head = head @ turn.T
-    result = [Surface(head, looks.texture, True, False)]
-    result.append(
-        Surface(_torso_mesh(face_grid, turn, pose), _clothes_texture(clothes_uniforms, nuisance), True, True)
-    )
-    if not looks.hair_length or looks.fringe_angle > 1.08:
-        tint = _ear_texture(looks)
-        result += [
-            Surface(_ear_mesh(face_grid, face.shape, side) @ turn.T, tint, True, True) for side in (-1.0, 1.0)
-        ]
-    if looks.hair_length:
-        result.append(
-            Surface(_long_hair_mesh(face_grid, looks) @ turn.T, _long_hair_texture(face), False, True)
-        )
-    return result
+    head = face_grid + appearance.hair_lift[..., None] * outward
+    neck = mean_surface.row_heights() < -146.0  # must not intersect the clothes
+    head[neck] *= np.array([0.8, 1.0, 0.7])
+    torso = _torso_mesh(face_grid, rotation, pose)
+    surfaces = [
+        Surface(head @ rotation.T, appearance.texture, True, False),
+        Surface(torso, _clothes_texture(clothes_uniforms, nuisance), True, True),
+    ]
+    if not appearance.hair_length or appearance.fringe_angle > 1.08:
+        texture = _ear_texture(appearance)
+        for side_sign in (-1.0, 1.0):
+            ear = _ear_mesh(face_grid, face.shape, side_sign)
+            surfaces.append(Surface(ear @ rotation.T, texture, True, True))
+    if appearance.hair_length:
+        hair = _long_hair_mesh(face_grid, appearance)
+        surfaces.append(Surface(hair @ rotation.T, _long_hair_texture(face), False, True))
+    return surfaces
 
 
 def _torso_mesh(face_grid: Array, head_rotation: Array, pose: Array) -> Array:
-    """Collar and shoulders round the neck, in camera space, (12, 80, 3)."""
-    row = int(np.argmin(np.abs(head_bases.row_heights() + 144.0)))
+    """Build collar and shoulders around the neck in camera space, (12, 80, 3)."""
+    row = int(np.argmin(np.abs(mean_surface.row_heights() + 144.0)))
     ring = face_grid[row]
-    theta = head_bases.column_angles()
+    theta = mean_surface.column_angles()
     sine, cosine = np.sin(theta), np.cos(theta)
     wide = 190.0 * np.sign(sine) * np.abs(sine) ** 0.8
     deep = np.where(cosine > 0, 78.0, 88.0) * np.sign(cosine) * np.abs(cosine) ** 0.8 - 8.0
     front = 0.5 + 0.5 * cosine
-    middle = float(ring[:, 1].mean())  # a long lower face carries the neck down with it
+    middle = float(ring[:, 1].mean())  # a long lower face lowers the neck
     top = middle + 18.0 - 17.0 * front**2
     share = np.array([0.0, 0.0, 0.012, 0.03, 0.08, 0.18, 0.34, 0.54, 0.74, 0.90, 1.0, 1.0])
     drop = np.array([14.0, -1.0, -1.0, 8.0, 13.0, 18.0, 26.0, 36.0, 50.0, 74.0, 110.0, 170.0])
@@ -118,17 +119,15 @@ def _torso_mesh(face_grid: Array, head_rotation: Array, pose: Array) -> Array:
 
 
 def _clothes_texture(uniforms: Array, nuisance: float) -> Map:
-    """Clothes: a collar of another shade over one colour, (12, 80, 4)."""
-    share = min(nuisance, 1.5)
-    own = np.array([70.0, 84.0, 110.0]) * (1.0 - 0.6 * share) + 0.6 * share * muted_colour(
-        uniforms[:3], 105.0, 1.7
-    )
-    colour = to_linear_light(np.clip(own, 14, 236))
+    """Texture of the clothes: one colour with a collar of another shade, (12, 80, 4)."""
+    weight = 0.6 * min(nuisance, 1.5)
+    display = np.array([70.0, 84.0, 110.0]) * (1.0 - weight) + weight * muted_colour(uniforms[:3], 105.0, 1.7)
+    colour = to_linear_light(np.clip(display, 14, 236))
     rows = np.repeat(colour[None], 12, axis=0)
     rows[8:] = colour * 0.72 if uniforms[3] < 0.5 else 0.55 * colour + 0.40
     rows[11] *= 0.35
     texture = np.concatenate([rows, np.full((12, 1), 0.03)], axis=1)
-    return np.ascontiguousarray(np.repeat(texture[:, None], head_bases.GRID_COLUMNS, axis=1), np.float32)
+    return np.ascontiguousarray(np.repeat(texture[:, None], mean_surface.GRID_COLUMNS, axis=1), np.float32)
 
 
 _EAR_RINGS = np.array([0.0, 0.25, 0.5, 0.70, 0.84, 0.94, 1.0, 1.0])
@@ -136,17 +135,17 @@ _EAR_RELIEF = np.array([-7.0, -6.0, -2.0, 1.0, 2.2, 2.0, 0.4, -5.0])
 
 
 def _ear_mesh(face_grid: Array, shape: Array, side_sign: float) -> Array:
-    """One outer ear (images only) in head coordinates, (8, 25, 3) mm; `side_sign` -1 on the viewer's left."""
-    row = int(np.argmin(np.abs(head_bases.row_heights() + 5.0)))
-    column = int(np.argmin(np.abs(head_bases.column_angles() - side_sign * 1.50)))
+    """Build an outer ear in head coordinates, (8, 25, 3) mm; `side_sign` -1 on the viewer's left."""
+    row = int(np.argmin(np.abs(mean_surface.row_heights() + 5.0)))
+    column = int(np.argmin(np.abs(mean_surface.column_angles() - side_sign * 1.50)))
     size = 1.0 + 0.07 * np.clip(shape[head_bases.SHAPE_NAMES.index("ear")], -2.5, 2.5)
     around = np.linspace(0.0, 2.0 * np.pi, 25)
-    # Up to down, front to back: wider and rounder above, a lobe below.
+    # Wider and rounder above, a lobe below.
     up = 29.0 * size * _EAR_RINGS[:, None] * np.sin(around)
     back = size * _EAR_RINGS[:, None] * np.cos(around) * (15.0 + 3.5 * np.sin(around))
     relief = np.repeat(_EAR_RELIEF[:, None], 25, axis=1) * (0.55 + 0.45 * np.cos(around - 0.5))
     ear = np.empty((len(_EAR_RINGS), 25, 3))
-    spread = np.array([0.62, 0.0, -0.78])  # how the ear stands off the head
+    spread = np.array([0.62, 0.0, -0.78])  # direction in which the ear stands off the head
     face = np.array([0.78, 0.0, 0.62])
     ear[:] = (back + 9.0)[..., None] * spread + relief[..., None] * face
     ear[..., 1] += up - 0.12 * back
@@ -157,8 +156,8 @@ def _ear_mesh(face_grid: Array, shape: Array, side_sign: float) -> Array:
 
 
 def _ear_texture(appearance: Appearance) -> Map:
-    """Skin of the ear, dark in the hollow, (8, 25, 4)."""
-    row = int(np.searchsorted(head_bases.row_heights(MAP_SIZE), -30.0))
+    """Texture of the ear: skin, dark in the hollow, (8, 25, 4)."""
+    row = int(np.searchsorted(mean_surface.row_heights(MAP_SIZE), -30.0))
     skin = appearance.texture[row, MAP_SIZE // 2 + 44, :3].astype(float) * np.array([0.98, 0.93, 0.92])
     shade = np.array([0.38, 0.48, 0.70, 0.92, 1.0, 1.0, 0.92, 0.8])
     texture = np.concatenate([shade[:, None] * skin, np.full((len(shade), 1), 0.12)], axis=1)
@@ -169,7 +168,7 @@ _HAIR_ROWS, _HAIR_COLUMNS = 26, 64
 
 
 def _long_hair_mesh(face_grid: Array, appearance: Appearance) -> Array:
-    """Open shell of long hair behind the ears in head coordinates, (26, 64, 3) mm."""
+    """Build the open shell of long hair behind the ears in head coordinates, (26, 64, 3) mm."""
     heights = np.linspace(-appearance.hair_length, 104.0, _HAIR_ROWS)
     opening = appearance.fringe_angle
     angle = np.linspace(opening - 2.0 * np.pi, -opening, _HAIR_COLUMNS)
@@ -192,28 +191,23 @@ def _long_hair_mesh(face_grid: Array, appearance: Appearance) -> Array:
 
 
 def _long_hair_texture(face: PreparedFace) -> Map:
-    """Strands of the long hair, (4, 128, 4): colour varies along the columns, darker inside and below."""
-    return _strand_texture(
-        tuple(face.appearance.hair_colour.tolist()), tuple(face.appearance.strands.tolist())
-    )
+    """Texture of long hair, (4, 128, 4): strands along the rows, darker inside and below."""
+    appearance = face.appearance
+    return _strand_texture(tuple(appearance.hair_colour.tolist()), tuple(appearance.strands.tolist()))
 
 
 @lru_cache(maxsize=8)
 def _strand_texture(hair: tuple[float, ...], strands: tuple[float, ...]) -> Map:
-    at = np.linspace(0, 1, 128)
-    grain = np.sum(
-        [np.sin((31 + 17 * j) * at + 3 * strands[12 + j]) / (1 + 0.4 * j) for j in range(5)], axis=0
-    )
+    position = np.linspace(0, 1, 128)
+    waves = [np.sin((31 + 17 * j) * position + 3 * strands[12 + j]) / (1 + 0.4 * j) for j in range(5)]
+    grain = np.sum(waves, axis=0)
     shade = (0.92 + 0.07 * grain)[None, :, None] * np.array([0.72, 0.9, 1.0, 1.0])[:, None, None]
     texture = np.concatenate([shade * np.array(hair), np.full((4, 128, 1), 0.16)], axis=2)
     return np.ascontiguousarray(texture, np.float32)
 
 
 def muted_colour(uniforms: Array, brightness: float, nuisance: float) -> Array:
-    """Display colour of walls and clothes from three uniforms: brightness differs more than hue."""
-    share = min(nuisance, 1.5)
-    return np.clip(
-        brightness + share * (140.0 * (uniforms.mean() - 0.5) * 1.7 + 85.0 * (uniforms - uniforms.mean())),
-        14,
-        240,
-    )
+    """Sample a display colour of walls and clothes from three uniforms; brightness varies more than hue."""
+    mean = uniforms.mean()
+    change = 140.0 * (mean - 0.5) * 1.7 + 85.0 * (uniforms - mean)
+    return np.clip(brightness + min(nuisance, 1.5) * change, 14, 240)

@@ -1,7 +1,7 @@
-"""Slow, dependency-free reference of the compiled drawing: refine, sort by depth, scatter.
+"""Reference rasteriser in plain NumPy: refine, sort by depth, scatter.
 
-The grid is refined until its points lie closer together than pixels, every point is lit, and the points are
-written into the image from far to near. It needs NumPy only and is the yardstick for the z-buffer.
+The grid is refined until its points are closer together than pixels, every point is shaded, and points are
+written into the image from far to near. The compiled z-buffer is compared with it.
 """
 
 from itertools import pairwise
@@ -23,7 +23,7 @@ def rasterise_grid_reference(
     *,
     max_spacing: float = 0.45,
 ) -> None:
-    """Draw a grid mesh into `colour` and `depth`, in place; arguments as `raster.rasterise_grid`.
+    """Rasterise a grid mesh into `colour` and `depth`, in place; arguments as `raster.rasterise_grid`.
 
     Args:
         max_spacing: greatest distance of neighbouring points in pixels.
@@ -35,23 +35,10 @@ def rasterise_grid_reference(
         for first, last, across in _refinement_runs(along[1], max_spacing):
             rows = r + (np.arange(up) + 0.5) / up
             columns = first + (np.arange((last - first) * across) + 0.5) / across
-            points, outward = (
-                _bilinear_sample(screen_points, rows, columns),
-                _bilinear_sample(normals, rows, columns),
-            )
-            _scatter_points(
-                points,
-                outward,
-                texture,
-                light,
-                two_sided,
-                colour,
-                depth,
-                rows,
-                columns,
-                screen_points.shape,
-                side,
-            )
+            points = _bilinear_sample(screen_points, rows, columns)
+            outward = _bilinear_sample(normals, rows, columns)
+            surface = (points, outward, texture, light, two_sided)
+            _scatter_points(*surface, colour, depth, rows, columns, screen_points.shape, side)
 
 
 def _max_edge_lengths(screen_points: Map, axis: int) -> NDArray[np.float64]:
@@ -61,7 +48,7 @@ def _max_edge_lengths(screen_points: Map, axis: int) -> NDArray[np.float64]:
 
 
 def _refinement_runs(lengths: NDArray[np.float64], max_spacing: float) -> list[tuple[int, int, int]]:
-    """Neighbouring columns with equal refinement: (first, end, refinement)."""
+    """Group neighbouring columns of equal refinement: (first, end, refinement)."""
     counts = np.maximum(1, np.ceil(lengths / max_spacing)).astype(int)
     edges = [0, *(np.nonzero(np.diff(counts))[0] + 1).tolist(), len(counts)]
     return [(a, b, int(counts[a])) for a, b in pairwise(edges)]
@@ -93,10 +80,10 @@ def _scatter_points(
     grid_shape: tuple[int, ...],
     image_size: int,
 ) -> None:
-    """Light the points and write the nearest of each pixel."""
-    place = points[..., :2]
-    # Only points near a pixel's centre count; all others would make every outline half a pixel wider.
-    inside = ((place >= 0) & (place < image_size) & (np.abs(place % 1.0 - 0.5) <= 0.25)).all(axis=-1)
+    """Shade the points and write the nearest one of each pixel."""
+    position = points[..., :2]
+    # Only points near a pixel's centre count; others would widen every outline by half a pixel.
+    inside = ((position >= 0) & (position < image_size) & (np.abs(position % 1.0 - 0.5) <= 0.25)).all(axis=-1)
     if not inside.any():
         return
     # The sign of the normal's z is that of the projected area, up to the slight perspective.
@@ -124,7 +111,7 @@ def _scatter_points(
 def _shade(
     normals: NDArray[np.float64], light: NDArray[np.float64], material: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The lighting of `raster.shade` on arrays: normals (..., 3), colour and gloss (..., 4)."""
+    """Shade arrays as `raster.shade` does: normals (..., 3), colour and gloss (..., 4)."""
     facing = normals @ light[:3]
     ambient = light[6] * (0.86 + 0.14 * normals[..., 1])
     wide, narrow = np.maximum(0, (facing + 0.34) / 1.34), np.maximum(0, (facing + 0.20) / 1.20)

@@ -1,0 +1,70 @@
+"""Recording channel of a synthetic clip: equaliser, filters, room, background noise, level.
+
+Slots of the counters: stream "clip", item = clip: 2 level, 3 signal-to-noise ratio, from 2**22 background
+noise; stream "voice", item = 1 + video: 0-7 equaliser, 8 high-pass, 9 low-pass, 10 whether there is a room,
+11 its length, 12 its level, 13 spectral tilt of the noise, from 2**20 the room's impulse response.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.synthetic.counter_rng import normals, uniforms, white_noise
+
+__all__ = ["SAMPLE_RATE", "apply_channel"]
+
+SAMPLE_RATE = 16_000
+_EQUALISER_HZ = np.array([0.0, 150, 400, 900, 1800, 3200, 5000, 8000])
+
+
+def apply_channel(
+    speech: NDArray[np.float64], identity: int, clip: int, video: int, *, seed: int, nuisance: float = 1.0
+) -> NDArray[np.int16]:
+    """Apply channel, room, background noise and level to dry speech.
+
+    Args:
+        speech: (T,) speech at any level, 16 kHz.
+        identity: identity number.
+        clip: clip number; determines level and signal-to-noise ratio.
+        video: video number; determines equaliser, filters, room and noise spectrum.
+        seed: population seed.
+        nuisance: factor on all effects; 0 leaves clean speech at a fixed level.
+
+    Returns:
+        (T,) int16, without clipping.
+    """
+    u = uniforms(seed, identity, "voice", 1 + video, 14)
+    decibels = 3 * nuisance * normals(seed, identity, "voice", 1 + video, 8)
+    clip_uniforms = uniforms(seed, identity, "clip", clip, 4)
+    size = _even_fast_length(len(speech) + SAMPLE_RATE // 4)
+    f = np.arange(size // 2 + 1) * (SAMPLE_RATE / size)
+    gain = 10 ** (np.interp(f, _EQUALISER_HZ, decibels) / 20)
+    high_pass = 40 + 100 * min(nuisance, 1.5) * u[8]
+    low_pass = max(8500 - 3000 * nuisance * u[9], 3400)
+    squared = np.square(f / high_pass)
+    gain *= squared / np.sqrt(1 + squared * squared)
+    gain /= np.sqrt(1 + np.square(np.square(np.square(f / low_pass))))
+    spectrum = np.fft.rfft(speech, size) * gain
+    if u[10] < 0.5 and nuisance > 0:
+        seconds = 0.05 + 0.2 * u[11]
+        level = nuisance * (0.01 + 0.03 * u[12])
+        num_echo = int(seconds * SAMPLE_RATE)
+        echo = level * white_noise(seed, identity, "voice", 1 + video, num_echo, 1 << 20)
+        spectrum *= 1 + np.fft.rfft(echo * np.exp(-6.9 * np.arange(num_echo) / num_echo), size)
+    wet = np.fft.irfft(spectrum, size)[: len(speech)]
+    if nuisance > 0:
+        tilt = np.maximum(f, 60) ** (-0.6 * u[13])
+        tilt[0] = 0
+        white = white_noise(seed, identity, "clip", clip, len(speech), 1 << 22)
+        noise = np.fft.irfft(np.fft.rfft(white, size) * tilt, size)[: len(speech)]
+        ratio = nuisance * 10 ** (-(12 + 20 * clip_uniforms[3]) / 20)
+        wet += noise * (ratio * np.sqrt(np.square(wet).mean() / np.square(noise).mean()))
+    level = 10 ** ((-21 + 10 * nuisance * (clip_uniforms[2] - 0.5)) / 20)
+    scale = level / max(float(np.sqrt(np.square(wet).mean())), 1e-12)
+    scale = min(scale, 0.97 / max(float(np.abs(wet).max()), 1e-12))
+    return np.rint(wet * (scale * 32767)).astype(np.int16)
+
+
+def _even_fast_length(n: int) -> int:
+    """Return the smallest length >= n that is a power of two times 1, 3, 5, 9 or 15, at least even."""
+    lengths = (odd << power for odd in (1, 3, 5, 9, 15) for power in range(1, 40))
+    return min(length for length in lengths if length >= n)
