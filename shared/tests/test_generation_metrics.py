@@ -186,11 +186,11 @@ def test_statistics_come_in_blocks_and_far_from_zero():
     blocks = FeatureStatistics()
     for block in whole.split(7):
         blocks.update(block)
-    joined = FeatureStatistics().update(whole[:20]).merge(FeatureStatistics().update(whole[20:]))
-    for found in (blocks.gaussian(), joined.gaussian()):
+    at_once = FeatureStatistics().update(whole)
+    for found in (blocks.gaussian(), at_once.gaussian()):
         np.testing.assert_allclose(found.covariance, np.cov(whole, rowvar=False), atol=1e-9)
         np.testing.assert_allclose(found.mean, whole.mean(0), rtol=1e-15)
-    untouched = FeatureStatistics().update(whole[:0]).merge(FeatureStatistics())
+    untouched = FeatureStatistics().update(whole[:0])
     with pytest.raises(ValueError, match="at least two rows of features, found 0"):
         untouched.gaussian()
 

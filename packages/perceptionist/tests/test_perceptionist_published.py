@@ -22,6 +22,7 @@ from perceptionist.published import ExpertArchive
 from perceptionist.refiners import ForwardDirection, ReverseDirection
 from perceptionist.supervised_head import SupervisedHead
 from perceptionist.voice_network import VoiceNetwork
+from published_files import save_expert, save_network, save_student
 from torch import nn
 from voiceface.checkpoints.published import CheckpointError
 
@@ -59,7 +60,7 @@ def expert() -> ExpertArchive:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_round_trips_with_its_sizes(name: str, tmp_path: Path) -> None:
     network, path = NETWORKS[name], tmp_path / "x.pth"
-    published.save_network(path, network)
+    save_network(path, network)
     result = getattr(published, f"load_{name}")(path)
     assert type(result) is type(network) and same(result, network) and not result.training
     if hasattr(network, "config"):
@@ -69,7 +70,7 @@ def test_every_network_round_trips_with_its_sizes(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("copies", [False, True])
 def test_students_round_trip_with_and_without_duplicates(copies: bool, tmp_path: Path) -> None:
     student, path = ImageTo3D(STUDENT), tmp_path / "image3D_48000.pth"
-    published.save_student(path, student, copies=copies)
+    save_student(path, student, copies=copies)
     keys = set(torch.load(path, weights_only=True))
     assert all(key.startswith("backbone.") for key in keys)
     assert ("backbone.features_first.8.conv.3.weight" in keys) is copies
@@ -89,14 +90,14 @@ def test_published_sizes_are_read_off_the_shapes() -> None:
 
 def test_a_file_with_the_second_names_alone_is_read(tmp_path: Path) -> None:
     student = ImageTo3D(STUDENT)
-    published.save_student(tmp_path / "a.pth", student, copies=True)
+    save_student(tmp_path / "a.pth", student, copies=True)
     state = torch.load(tmp_path / "a.pth", weights_only=True)
     torch.save({k: v for k, v in state.items() if ".features." not in k}, tmp_path / "b.pth")
     assert same(published.load_student(tmp_path / "b.pth"), student)
 
 
 def test_duplicates_that_differ_are_refused(tmp_path: Path) -> None:
-    published.save_student(tmp_path / "a.pth", ImageTo3D(STUDENT), copies=True)
+    save_student(tmp_path / "a.pth", ImageTo3D(STUDENT), copies=True)
     state = torch.load(tmp_path / "a.pth", weights_only=True)
     state["backbone.features_first.3.conv.2.weight"] = state["backbone.features_first.3.conv.2.weight"] + 1
     torch.save(state, tmp_path / "a.pth")
@@ -107,7 +108,7 @@ def test_duplicates_that_differ_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("copies", [False, True])
 def test_the_expert_archive_round_trips(copies: bool, tmp_path: Path) -> None:
     whole, path = expert(), tmp_path / "2D-to-3D-pretrained.tar"
-    published.save_expert(path, whole, copies=copies)
+    save_expert(path, whole, copies=copies)
     content = torch.load(path, weights_only=True)
     assert list(content) == ["state_dict"]
     assert all(key.startswith("module.") for key in content["state_dict"])
@@ -122,7 +123,7 @@ def test_the_expert_archive_round_trips(copies: bool, tmp_path: Path) -> None:
 
 def test_an_archive_without_extras_and_with_mixed_prefixes(tmp_path: Path) -> None:
     network = ImageTo3D(STUDENT)
-    published.save_expert(tmp_path / "a.tar", ExpertArchive(network, {}, None, None))
+    save_expert(tmp_path / "a.tar", ExpertArchive(network, {}, None, None))
     state = torch.load(tmp_path / "a.tar", weights_only=True)["state_dict"]
     torch.save({"state_dict": state | {"epoch": torch.zeros(1)}}, tmp_path / "a.tar")
     result = published.load_expert(tmp_path / "a.tar")
@@ -130,10 +131,10 @@ def test_an_archive_without_extras_and_with_mixed_prefixes(tmp_path: Path) -> No
 
 
 def test_errors_for_files_of_another_kind_name_the_likely_kind(tmp_path: Path) -> None:
-    published.save_network(tmp_path / "head.pth", NETWORKS["supervised_head"])
-    published.save_network(tmp_path / "g.pth", NETWORKS["generator"])
-    published.save_network(tmp_path / "c.pth", NETWORKS["classifier"])
-    published.save_student(tmp_path / "s.pth", ImageTo3D(STUDENT))
+    save_network(tmp_path / "head.pth", NETWORKS["supervised_head"])
+    save_network(tmp_path / "g.pth", NETWORKS["generator"])
+    save_network(tmp_path / "c.pth", NETWORKS["classifier"])
+    save_student(tmp_path / "s.pth", ImageTo3D(STUDENT))
     for load, name, words in (
         (published.load_generator, "head.pth", "not a generator.*looks like a supervised head"),
         (

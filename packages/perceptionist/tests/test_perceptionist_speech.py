@@ -15,7 +15,6 @@ from perceptionist.speech import (
     collect,
     extract_features,
     extract_file_features,
-    find_feature_files,
     read_features,
     read_recording,
     remove_silence,
@@ -213,16 +212,6 @@ def test_corrupt_feature_files_are_refused_or_still_valid(data) -> None:
             assert "x.npy" in str(error)
         else:
             assert result.shape[1] == 64 and np.isfinite(result).all()
-
-
-def test_feature_files_are_sorted_and_an_empty_folder_is_an_error(tmp_path: Path) -> None:
-    for name in ("b/v/2.npy", "b/v/1.npy", "a/w/9.npy"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    result = [path.relative_to(tmp_path).as_posix() for path in find_feature_files(tmp_path)]
-    assert result == ["a/w/9.npy", "b/v/1.npy", "b/v/2.npy"]
-    with pytest.raises(FileNotFoundError, match="SPEAKER/VIDEO"):
-        find_feature_files(tmp_path / "none")
 
 
 def test_valid_features_are_not_copied() -> None:

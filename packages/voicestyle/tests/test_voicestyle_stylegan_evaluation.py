@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from published_stylegan2 import save_published_checkpoint
 from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance
 from voiceface.models.inception import Inception, preprocess_images
 from voiceface.models.lpips import LPIPS
@@ -18,7 +19,6 @@ from voicestyle.factorise import render_direction_rows
 from voicestyle.ppl import load_distance
 from voicestyle.stylegan2 import fid
 from voicestyle.stylegan2.bundled import load_bundled_generator, open_generator
-from voicestyle.stylegan2.checkpoints import save_published_checkpoint
 from voicestyle.stylegan2.dataset import ImageDataset
 from voicestyle.stylegan2.factorise import factorise, load_directions
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig

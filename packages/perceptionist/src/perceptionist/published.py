@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from voiceface.checkpoints.published import (
     CheckpointError,
-    cpu_state_dict,
     extract_state_dict,
     read_published,
-    save_torch,
 )
 
 from perceptionist.face_network import Classifier, Discriminator, FaceNetwork
@@ -26,7 +23,6 @@ from perceptionist.image_to_3d import ImageTo3D
 from perceptionist.published_networks import (
     M,
     State,
-    add_duplicate_keys,
     build_classifier,
     build_discriminator,
     build_face_network,
@@ -57,9 +53,6 @@ __all__ = [
     "load_student",
     "load_supervised_head",
     "load_voice_network",
-    "save_expert",
-    "save_network",
-    "save_student",
 ]
 
 
@@ -177,34 +170,6 @@ def load_expert(path: str | Path) -> ExpertArchive:
         _build_checked(parts["forward"], source, build_forward_direction) if parts["forward"] else None,
         _build_checked(parts["reverse"], source, build_reverse_direction) if parts["reverse"] else None,
     )
-
-
-def save_network(path: str | Path, network: nn.Module) -> None:
-    """Write a plain published state dict, atomically: voice network, generator, face network or any head."""
-    save_torch(path, dict(cpu_state_dict(network)))
-
-
-def save_student(path: str | Path, network: ImageTo3D, *, copies: bool = False) -> None:
-    """Write an image-to-3D network as `image3D_48000.pth`, atomically.
-
-    Args:
-        path: the file.
-        network: the student.
-        copies: repeat the features under their duplicate names, which the published code requires.
-    """
-    state = add_duplicate_keys(cpu_state_dict(network)) if copies else cpu_state_dict(network)
-    save_torch(path, {f"backbone.{key}": value for key, value in state.items()})
-
-
-def save_expert(path: str | Path, expert: ExpertArchive, *, copies: bool = False) -> None:
-    """Write an expert archive, atomically; see `save_student`."""
-    state = add_duplicate_keys(cpu_state_dict(expert.network)) if copies else cpu_state_dict(expert.network)
-    content = {key: torch.as_tensor(np.asarray(value)) for key, value in expert.arrays.items()}
-    content |= {f"IGM.backbone.{key}": value for key, value in state.items()}
-    for name, part in (("forward", expert.forward_direction), ("reverse", expert.reverse_direction)):
-        if part is not None:
-            content |= {f"{name}Direction.{key}": value for key, value in cpu_state_dict(part).items()}
-    save_torch(path, {"state_dict": {f"module.{key}": value for key, value in content.items()}})
 
 
 def _load(path: str | Path, build: Callable[[State, str], M]) -> M:

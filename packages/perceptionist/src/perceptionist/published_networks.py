@@ -33,8 +33,6 @@ from perceptionist.voice_network import VoiceNetwork
 
 __all__ = [
     "KIND_PATTERNS",
-    "NUM_FIRST_BLOCKS",
-    "add_duplicate_keys",
     "build_classifier",
     "build_discriminator",
     "build_face_network",
@@ -52,9 +50,6 @@ __all__ = [
 
 State = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
-
-
-NUM_FIRST_BLOCKS = 9  # registered a second time as `features_first`, the others as `features_second`
 
 
 def build_voice_network(state: State, source: str = "the state dict") -> VoiceNetwork:
@@ -204,16 +199,6 @@ def drop_duplicate_keys(state: State, source: str = "the state dict") -> dict[st
             raise CheckpointError(f"{source}: {key} duplicates {name} with other values; the file is corrupt")
         kept.setdefault(name, value)
     return kept
-
-
-def add_duplicate_keys(state: State) -> dict[str, Tensor]:
-    """Add the duplicate names that the published code writes and strictly requires."""
-    both = dict(state)
-    for key, value in state.items():
-        if found := re.match(r"features\.(\d+)\.", key):
-            part = "first" if int(found[1]) < NUM_FIRST_BLOCKS else "second"
-            both[key.replace("features.", f"features_{part}.", 1)] = value
-    return both
 
 
 def _with_weights(network: M, state: State, source: str) -> M:

@@ -5,9 +5,7 @@ Letters: T samples.
 """
 
 import os
-from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +37,6 @@ __all__ = [
     "collect",
     "extract_features",
     "extract_file_features",
-    "find_feature_files",
     "get_frontend",
     "read_features",
     "read_recording",
@@ -159,20 +156,6 @@ def read_features(path: str | os.PathLike[str], n_mels: int = 64) -> Features:
             values.
     """
     return validate_features(read_feature_file(path), n_mels, mel_axis=1, source=str(path))
-
-
-def find_feature_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Find all .npy files below a folder, sorted by speaker, video and utterance.
-
-    Raises:
-        FileNotFoundError: no such folder, or no feature files in it.
-    """
-    root = Path(folder)
-    paths = sorted(root.rglob("*.npy")) if root.is_dir() else []
-    if not paths:
-        problem = "contains no .npy feature files" if root.is_dir() else "does not exist or is not a folder"
-        raise FileNotFoundError(f"{root} {problem}; expected SPEAKER/VIDEO/UTTERANCE.npy")
-    return iter(paths)
 
 
 @lru_cache(maxsize=1)

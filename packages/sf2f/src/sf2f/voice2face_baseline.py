@@ -22,7 +22,6 @@ from sf2f.network_config import EncoderConfig
 
 __all__ = [
     "NETWORK_KINDS",
-    "NOISE_STD",
     "Rescale",
     "State",
     "Voice2FaceFaceEncoder",
@@ -38,7 +37,6 @@ __all__ = [
 
 Rescale = Literal["fixed", "per_image"]
 State = Mapping[str, Tensor]
-NOISE_STD = 0.05
 NETWORK_KINDS = {
     "e": "voice embedding",
     "g": "generator",

@@ -5,12 +5,12 @@ Letters: N images, S their side, D features.
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from voiceface.association.pretrained_backbones import infer_face_config
-from voiceface.checkpoints.native import load_into, load_model, save_model
+from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 from voiceface.models.conv_prepacked import replace_with_prepacked
 from voiceface.models.fuse_batchnorm import fuse_batchnorm
@@ -22,10 +22,8 @@ __all__ = [
     "crop_face",
     "identity_distance",
     "load_ir_se50",
-    "save_ir_se50",
 ]
 
-SYSTEM, KIND = "voicestyle", "identity"
 REFERENCE_SIDE = 256
 CROP_ROWS, CROP_COLUMNS = (35, 223), (32, 220)
 INPUT_SIDE = 112
@@ -40,18 +38,14 @@ def load_ir_se50(path: str | Path) -> IR:
     """Load a face recognition network, frozen and in evaluation mode.
 
     Args:
-        path: `model_ir_se50.pth`, a flat state dict, or a file written by `save_ir_se50`. The architecture is
-            inferred from the shapes.
+        path: `model_ir_se50.pth`, a flat state dict. The architecture is inferred from the shapes.
 
     Raises:
         CheckpointError: the file is corrupt, unsafe, or belongs to another network.
         FileNotFoundError: the file is missing.
     """
     source = str(path)
-    if Path(path).suffix == ".safetensors":
-        state = load_model(path, system=SYSTEM, kind=KIND).state
-    else:
-        state = extract_state_dict(read_published(path), "state_dict", source=source)
+    state = extract_state_dict(read_published(path), "state_dict", source=source)
     if "body.0.res_layer.5.fc1.weight" not in state or "output_layer.3.weight" not in state:
         keys = ", ".join(list(state)[:4]) or "nothing"
         raise CheckpointError(
@@ -63,17 +57,6 @@ def load_ir_se50(path: str | Path) -> IR:
     network = IR(sizes.units, sizes.widths, sizes.image_size, features, squeeze_excitation=True)
     load_into(network, state, ignore=["*.num_batches_tracked"], source=source)
     return network.eval().requires_grad_(False)
-
-
-def save_ir_se50(path: str | Path, network: IR, extra: dict[str, Any] | None = None) -> None:
-    """Write a face recognition network to a native checkpoint.
-
-    Args:
-        path: name ending in .safetensors.
-        network: network with its output layer, batch norms not fused.
-        extra: further JSON values.
-    """
-    save_model(path, network.state_dict(), system=SYSTEM, kind=KIND, config={}, extra=extra)
 
 
 def crop_face(images: Tensor, side: int = INPUT_SIDE) -> Tensor:

@@ -10,14 +10,13 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from voiceface.models.lpips import NetName, load_lpips
 from voiceface.synthetic.readers.attribute_reader import AttributeReader, load_reader
 
 __all__ = [
     "BundledIdentityEncoder",
     "BundledPerceptualDistance",
-    "EmbedderIdentityEncoder",
     "IdentityEncoder",
     "PerceptualDistance",
     "load_identity_encoder",
@@ -79,22 +78,6 @@ class BundledIdentityEncoder:
     def features(self, images: Tensor) -> Tensor:
         """Return unit features (N, D)."""
         return self.network(_to_bundled_input(images)).embedding
-
-
-class EmbedderIdentityEncoder:
-    """Face branch of an association model, such as CMPC's.
-
-    Args:
-        network: images (N, 3, s, s) in -1...1 to embeddings (N, D).
-        side: s.
-    """
-
-    def __init__(self, network: nn.Module, side: int) -> None:
-        self.network, self.side = network, side
-
-    def features(self, images: Tensor) -> Tensor:
-        """Return unit features (N, D)."""
-        return F.normalize(self.network(resize_images(images, self.side)), dim=1)
 
 
 def load_perceptual_distance(

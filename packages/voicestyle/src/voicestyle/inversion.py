@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicestyle.config import InversionConfig
+from voicestyle.identity_loss import identity_distance
 from voicestyle.image_losses import IdentityEncoder, PerceptualDistance
 from voicestyle.latent_optimisation import LatentOptimiser, LatentStatistics, LatentTrajectory, LossTerms
 from voicestyle.noise import NoiseSource
@@ -136,7 +137,7 @@ def invert(
             error = (images - targets[index]).square().mean((1, 2, 3))
             terms["mse"] = config.mse_weight * (error.mean() if coupled else error)
         if config.identity_weight and identity_encoder is not None and target_identities is not None:
-            distance = 1 - (identity_encoder.features(images) * target_identities[index]).sum(1)
+            distance = identity_distance(identity_encoder.features(images), target_identities[index])
             terms["identity"] = config.identity_weight * (distance.mean() if coupled else distance)
         return terms
 

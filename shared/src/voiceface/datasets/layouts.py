@@ -25,7 +25,6 @@ __all__ = [
     "find_files",
     "find_voice_root",
     "find_voices",
-    "get_video",
     "get_voice_folder",
     "is_face_file",
     "is_inside_root",
@@ -122,14 +121,6 @@ def find_voices(
 def is_voice_file(item: str) -> bool:
     """Tell a clip from an image by its ending (case does not matter)."""
     return item[item.rfind(".") :].lower() in _VOICE_SUFFIXES
-
-
-def get_video(item: str) -> str:
-    """Return the recording that a clip belongs to: everything before its last part.
-
-    Clips of one recording share channel, room and day, so a fair test may have to keep them together.
-    """
-    return item.rpartition("/")[0]
 
 
 _VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) | {".pkl"}

@@ -5,7 +5,6 @@ with replacement, and every line counts as often as the identity of its probe wa
 metrics use one table of draws, made from the seed alone, so two systems on one list see the same draws.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,6 @@ __all__ = [
     "Index",
     "Interval",
     "PairedDifference",
-    "add_intervals",
     "bootstrap_counts",
     "bootstrap_mean",
     "bootstrap_verification",
@@ -291,15 +289,6 @@ def jackknife_standard_error(leave_one_out: Array) -> float:
     """Standard error of a metric from its values (I,) with one identity skipped each; NaN is passed over."""
     kept = leave_one_out[np.isfinite(leave_one_out)]
     return float(np.sqrt((len(kept) - 1) * kept.var())) if len(kept) > 1 else float("nan")
-
-
-def add_intervals(
-    replicates: Mapping[str, tuple[float, Array]], confidence: float = 0.95
-) -> dict[str, Interval]:
-    """Intervals of several metrics given as (value, replicates)."""
-    return {
-        name: percentile_interval(value, again, confidence) for name, (value, again) in replicates.items()
-    }
 
 
 def _weighted_metrics(

@@ -32,8 +32,8 @@ class Gaussian:
 class FeatureStatistics:
     """Mean and covariance of features that come block by block.
 
-    Sums are kept around running means in double precision (Chan, Golub and LeVeque, 1979), so that far off
-    means do no harm.
+    Sums are kept around running means in double precision (Chan, Golub and LeVeque, 1979), so that means far
+    from zero do no harm.
     """
 
     def __init__(self) -> None:
@@ -48,16 +48,20 @@ class FeatureStatistics:
             ValueError: another shape than before, or NaN or infinity.
         """
         block = _check_features(features, "features")
-        if len(block):
-            mean = block.mean(0)
-            centred = block - mean
-            self._combine(len(block), mean, centred.T @ centred)
-        return self
-
-    def merge(self, other: "FeatureStatistics") -> Self:
-        """Add what another object has seen."""
-        if other.count:
-            self._combine(other.count, other.mean, other.scatter)
+        if not len(block):
+            return self
+        count, mean = len(block), block.mean(0)
+        centred = block - mean
+        scatter = centred.T @ centred
+        if not self.count:
+            self.count, self.mean, self.scatter = count, mean, scatter
+            return self
+        if mean.shape != self.mean.shape:
+            raise ValueError(f"features have {len(mean)} columns, those before {len(self.mean)}")
+        total, shift = self.count + count, mean - self.mean
+        self.scatter = self.scatter + scatter + torch.outer(shift, shift) * (self.count * count / total)
+        self.mean = self.mean + shift * (count / total)
+        self.count = total
         return self
 
     def gaussian(self) -> Gaussian:
@@ -69,17 +73,6 @@ class FeatureStatistics:
         if self.count < 2:
             raise ValueError(f"a covariance needs at least two rows of features, found {self.count}")
         return Gaussian(self.mean, self.scatter / (self.count - 1))
-
-    def _combine(self, count: int, mean: Tensor, scatter: Tensor) -> None:
-        if not self.count:
-            self.count, self.mean, self.scatter = count, mean, scatter
-            return
-        if mean.shape != self.mean.shape:
-            raise ValueError(f"features have {len(mean)} columns, those before {len(self.mean)}")
-        total, apart = self.count + count, mean - self.mean
-        self.scatter = self.scatter + scatter + torch.outer(apart, apart) * (self.count * count / total)
-        self.mean = self.mean + apart * (count / total)
-        self.count = total
 
 
 def frechet_distance(real: Tensor, generated: Tensor, eps: float = 0.0) -> float:

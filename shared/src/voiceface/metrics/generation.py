@@ -16,7 +16,6 @@ __all__ = [
     "BLOCK_BYTES",
     "CUTOFFS",
     "EPS",
-    "PUBLISHED_GALLERIES",
     "Diversity",
     "FeatureDistances",
     "IdentityRetrieval",
@@ -30,7 +29,6 @@ __all__ = [
 
 Similarity = Literal["cosine", "l1"]
 CUTOFFS = (1, 2, 5, 10, 20, 50)
-PUBLISHED_GALLERIES = (100, 200, 300)
 BLOCK_BYTES = 12 * 2**20  # differences held at once
 EPS = 1e-6  # that the published distances add to every difference
 

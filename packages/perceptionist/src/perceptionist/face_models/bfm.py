@@ -61,10 +61,6 @@ class BfmCoefficients:
     shape: NDArray[np.float32]
     expression: NDArray[np.float32]
 
-    def leading_shape(self, num_shape: int = 40) -> NDArray[np.float32]:
-        """The first shape coefficients, which the short basis of the published face model has."""
-        return self.shape[:num_shape]
-
 
 def read_model_folder(folder: str | Path, *, scale: tuple[float, float] | None = None) -> LinearFaceModel:
     """Read `train.configs` or `3dmm_data`: w_shp, w_exp, u_shp, u_exp, whitening, keypoints_sim, tri.mat.

@@ -7,14 +7,13 @@ are constants; a file with other kernels is refused.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from voiceface.checkpoints.native import load_into, load_model
-from voiceface.checkpoints.published import CheckpointError, read_published, save_torch
+from voiceface.checkpoints.published import CheckpointError, read_published
 from voiceface.runtime.config import ConfigError, validate_config
 
 from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig
@@ -22,68 +21,18 @@ from voicestyle.stylegan2.generator import Generator, GeneratorConfig
 from voicestyle.stylegan2.operators import fir_kernel
 
 __all__ = [
-    "PublishedCheckpoint",
     "StateDict",
     "build_discriminator",
     "build_generator",
     "infer_discriminator_config",
     "infer_generator_config",
     "load_generator",
-    "load_published_checkpoint",
-    "save_published_checkpoint",
-    "state_dict_with_kernels",
 ]
 
 StateDict = Mapping[str, Tensor]
 SYSTEM = "voicestyle"
 OPTIONAL_KEYS = ("noises.*", "*kernel")
 NOISE_SEED = 0
-NETWORKS = ("g_ema", "g", "d")
-
-
-@dataclass(frozen=True)
-class PublishedCheckpoint:
-    """A published training checkpoint.
-
-    Attributes:
-        generator: moving average of the generator, `g_ema`.
-        latent_avg: (1, D), in converted official models; None if missing.
-        raw_generator: the generator itself, `g`; None if missing.
-        discriminator: `d`; None if missing.
-        args: options of the training run, if stored.
-        ada_p: final augmentation probability; None if missing.
-    """
-
-    generator: Generator
-    latent_avg: Tensor | None
-    raw_generator: Generator | None
-    discriminator: Discriminator | None
-    args: dict[str, Any]
-    ada_p: float | None
-
-
-def load_published_checkpoint(path: str | Path) -> PublishedCheckpoint:
-    """Load every network of a file such as `550000.pt`, frozen.
-
-    Raises:
-        CheckpointError: the file is corrupt, unsafe, lacks `g_ema`, or a key is missing, unknown or
-        misshapen.
-        FileNotFoundError: the file is missing.
-    """
-    source, content = str(path), read_published(path)
-    parts = {name: content.get(name) for name in NETWORKS}
-    if not isinstance(parts["g_ema"], Mapping):
-        keys = ", ".join(map(str, list(content)[:8]))
-        raise CheckpointError(f"{source} is not a StyleGAN2 checkpoint: expected the key g_ema, found {keys}")
-    args = content.get("args")
-    return PublishedCheckpoint(
-        build_generator(parts["g_ema"], f"{source} (g_ema)", latent_avg=content.get("latent_avg")),
-        _as_latent_avg(content.get("latent_avg")),
-        build_generator(parts["g"], f"{source} (g)") if parts["g"] else None,
-        build_discriminator(parts["d"], f"{source} (d)") if parts["d"] else None,
-        dict(vars(args)) if args is not None and hasattr(args, "__dict__") else {},
-        float(content["ada_aug_p"]) if "ada_aug_p" in content else None,
-    )
 
 
 def load_generator(path: str | Path) -> Generator:
@@ -92,7 +41,9 @@ def load_generator(path: str | Path) -> Generator:
     Its `latent_avg` is set if the file has it.
 
     Raises:
-        CheckpointError, FileNotFoundError: as `load_published_checkpoint`.
+        CheckpointError: the file is corrupt, unsafe or of another network, or a key is missing, unknown or
+            misshapen.
+        FileNotFoundError: the file is missing.
     """
     source = Path(path)
     if source.suffix == ".safetensors":
@@ -188,25 +139,6 @@ def infer_discriminator_config(state: StateDict, source: str = "the state dict")
     return _build_config(
         DiscriminatorConfig, source, size=4 << blocks, channels=widths, channel_cap=max(widths)
     )
-
-
-def save_published_checkpoint(
-    path: str | Path, generator: Generator, *, discriminator: Discriminator | None = None
-) -> None:
-    """Write a file in the published layout: `g_ema`, `latent_avg` if known, `d` if given."""
-    content: dict[str, Any] = {"g_ema": state_dict_with_kernels(generator)}
-    if generator.latent_avg is not None:
-        content["latent_avg"] = generator.latent_avg.detach().cpu().reshape(-1)
-    if discriminator is not None:
-        content["d"] = state_dict_with_kernels(discriminator)
-    save_torch(path, content)
-
-
-def state_dict_with_kernels(network: Generator | Discriminator) -> dict[str, Tensor]:
-    """Return a network's state on the CPU with its FIR kernels, as in published files."""
-    kernels = {name: value for name, value in network.named_buffers() if name.rpartition(".")[2] == "kernel"}
-    state = {**network.state_dict(), **kernels}
-    return {key: value.detach().cpu().contiguous() for key, value in state.items()}
 
 
 def _check_kernels(state: StateDict, source: str) -> None:
