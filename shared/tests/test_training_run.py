@@ -1,0 +1,106 @@
+"""Directory, checkpoints and log of a training run: what it contains, and what is refused."""
+
+import json
+
+import pytest
+import torch
+from tiny_training import die_at_step, in_child, train
+from torch import nn
+from voiceface.checkpoints.native import load_model
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime.devices import choose_device, to_device
+from voiceface.training.run import Run
+from voiceface.training.run_directory import RunError
+
+
+def test_checkpoints_hold_configuration_extra_values_and_step(tmp_path):
+    run = train(tmp_path / "run")
+    file = load_model(
+        tmp_path / "run" / "checkpoints" / "step_000005_critic.safetensors", system="demo", kind="critic"
+    )
+    assert file.extra == {"names": ["a", "b"], "step": 5} and file.config["milestones"] == [3, 7]
+    assert run.save("small", nn.Linear(2, 2), kind="other", dtype=torch.float16).exists()
+    with pytest.raises(RunError, match="nothing is tracked as 'painter'"):
+        run.save("small", kind="painter")
+
+
+def test_a_directory_that_is_not_empty_is_refused(tmp_path):
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(RunError, match=r"not empty \(letter\.txt\).*--resume.*--out"):
+        train(tmp_path)
+    assert [item.name for item in tmp_path.iterdir()] == ["letter.txt"]
+    with pytest.raises(RunError, match=r"nothing to resume: .*absent does not exist"):
+        train(tmp_path / "absent", resume=True)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_another_configuration_is_refused_and_its_keys_are_named(tmp_path):
+    out = tmp_path / "run"
+    in_child(die_at_step, out, False, 3)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    message = r"(?s)section\.a: 1 in the run, 2 given\n  zeal: 'missing' in the run, 3 given"
+    with pytest.raises(RunError, match=message):
+        train(out, resume=True, section={"a": 2}, zeal=3)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    early = tmp_path / "early"
+    in_child(die_at_step, early, False, 0)  # no state yet: config.yaml is compared
+    with pytest.raises(RunError, match=r"lr: 0\.1 in the run, 0\.2 given"):
+        train(early, resume=True, lr=0.2)
+
+
+def test_other_tracked_names_and_a_corrupt_state_are_refused(tmp_path):
+    out = tmp_path / "run"
+    in_child(die_at_step, out, False, 3)
+    with (
+        pytest.raises(RunError, match="holds model, critic, optimiser, critic_.*, but now net is tracked"),
+        Run(
+            out,
+            seed=7,
+            config={"lr": 0.1, "milestones": [3, 7], "section": {"a": 1}},
+            system="demo",
+            resume=True,
+        ) as run,
+    ):
+        run.track(net=nn.Linear(2, 2))
+        next(run.steps(3))
+    data = bytearray((out / "state.safetensors").read_bytes())
+    data[-9] ^= 1
+    (out / "state.safetensors").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"state\.safetensors is damaged"):
+        train(out, resume=True)
+
+
+def test_two_runs_in_one_directory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("voiceface.training.metrics_log.LOCK_TIMEOUT", 0.1)
+    options = {"seed": 1, "config": {}, "system": "demo", "device": "cpu"}
+    first = Run(tmp_path / "run", **options)
+    with pytest.raises(ValueError, match="another process writes to"):
+        Run(tmp_path / "run", **options, resume=True)
+    first.close()
+    Run(tmp_path / "run", **options, resume=True).close()
+
+
+def test_invalid_options_are_refused(tmp_path):
+    with pytest.raises(RunError, match="precision 'double' is unknown; choose float32"):
+        Run(tmp_path / "a", seed=1, config={}, system="demo", precision="double")
+    with (
+        pytest.raises(RunError, match="cannot track numbers: list has no state_dict"),
+        Run(tmp_path / "b", seed=1, config={}, system="demo", device="cpu") as run,
+    ):
+        run.track(numbers=[1])
+    if not torch.cuda.is_available():
+        assert choose_device("auto").type == "cpu"
+        with pytest.raises(ValueError, match="no GPU"):
+            choose_device("cuda")
+
+
+def test_a_loss_that_is_not_finite_is_logged_as_null_with_a_warning(tmp_path, caplog):
+    with Run(tmp_path / "run", seed=1, config={}, system="demo", device="cpu") as run:
+        run.log(0, {"loss": torch.tensor(float("nan")), "n": 2})
+    line = json.loads((tmp_path / "run" / "log.jsonl").read_text())
+    assert line["loss"] is None and line["n"] == 2 and "loss is nan" in caplog.text
+
+
+def test_to_device_follows_containers():
+    moved = to_device({"a": [torch.ones(1), "text"], "b": (torch.ones(1),)}, torch.device("cpu"))
+    assert moved["a"][1] == "text" and isinstance(moved["b"], tuple)
