@@ -98,7 +98,7 @@ def test_what_is_kept_in_memory_changes_nothing(videos: VideoSet) -> None:
     plain, kept = (
         PairDataset(
             videos,
-            DataConfig(in_memory=memory, augmentation="views", colour_jitter=0.1, gain_jitter=2.0),
+            DataConfig(in_memory=memory, face_transform="views", colour_jitter=0.1, gain_jitter=2.0),
             24,
             progress=False,
         )

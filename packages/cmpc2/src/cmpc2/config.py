@@ -1,4 +1,4 @@
-"""Everything a run of CMPC can be told, checked and typed.
+"""Typed configuration of CMPC.
 
 A configuration says *what* is trained; paths, devices and resuming are flags of the commands. Published slips
 that change numbers are options; the defaults are what the paper means (docs/cmpc2.md).
@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 from voiceface.association.config import EvaluationConfig
+from voiceface.datasets.augmentation_config import AugmentationConfig
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, Positive, Share
 
@@ -124,15 +125,16 @@ class OptimiserConfig(Config):
 class DataConfig(Config):
     """How recordings and pictures reach the networks.
 
-    `augmentation`: training pictures as they are (`none`, as published), or flipped, turned and cut at random
+    `face_transform`: training images as they are (`none`, as published), or flipped, turned and cut at random
     (`views`). `mismatched_fraction`: fraction of the training videos whose images are exchanged among each
     other: an experiment on wrong pairs, never a way to train.
     """
 
     voice: VoiceFrontendConfig = VoiceFrontendConfig()
-    augmentation: Literal["none", "views"] = "none"
+    face_transform: Literal["none", "views"] = "none"
     colour_jitter: float = Field(0.0, ge=0, le=1)
     gain_jitter: float = Field(0.0, ge=0, description="random gain of a training clip, deviation in decibels")
+    augmentation: AugmentationConfig | None = Field(None, description="further random changes; null: none")
     in_memory: bool = False
     mismatched_fraction: Share = 0.0
 
@@ -154,6 +156,7 @@ class TrainingConfig(Config):
     checkpoint_interval: Positive = 1_000
     best_checkpoint: Literal["validation", "lowest_loss", "none"] = "none"
     validation_interval: int | None = Field(None, gt=0)
+    validation_start: NonNegative = 0
     log_interval: Positive = 10
 
 
@@ -182,6 +185,22 @@ class Cmpc2Config(Config):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: ListEvaluationConfig = ListEvaluationConfig()
+
+    def with_input_options(
+        self, *, resample: bool | None = None, on_corrupt: Literal["error", "salvage"] | None = None
+    ) -> Self:
+        """Copy the configuration with options for reading utterances; None keeps a value."""
+        chosen: dict[str, str] = {}
+        if resample is not None:
+            chosen["sample_rates"] = "resample" if resample else "error"
+        if on_corrupt is not None:
+            chosen["corrupt_audio"] = on_corrupt
+        voice = self.data.voice.model_copy(update=chosen)
+        return self.model_copy(update={"data": self.data.model_copy(update={"voice": voice})})
+
+    def frontend_signature(self) -> str:
+        """Describe what decides an embedding besides the weights."""
+        return f"{self.data.voice.model_dump_json()} {self.model.face.image_size}"
 
     @model_validator(mode="after")
     def _check_warm_up(self) -> Self:

@@ -10,13 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
+from voiceface.audio.augmentation import mask_spectrogram
+from voiceface.audio.vad import Int16Samples, SpeechError
+from voiceface.datasets.augmentation import build_augmentation
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
 from voiceface.runtime.process_pool import available_cpu_count
 
-from cmpc2.audio_frontend import LogMelArray, compute_log_mel, load_log_mel, prepare_voice
+from cmpc2.audio_frontend import (
+    SAMPLE_RATE,
+    LogMelArray,
+    compute_log_mel,
+    load_log_mel,
+    prepare_voice,
+    read_utterance,
+)
 from cmpc2.config import Cmpc2Config, DataConfig
 from cmpc2.image_frontend import ImageArray, resize_image, to_planes
 from cmpc2.model_config import VoiceFrontendConfig
@@ -32,9 +43,10 @@ class PairDataset:
     Args:
         videos: who is trained on.
         data: how files reach the networks.
-        side: of the pictures, S.
-        load_bands: voice key -> bands (64, T); default: files below the voice root.
-        load_picture: face key -> RGB bytes of size S; default: files below the face root.
+        image_size: side S of the images.
+        load_log_mel: voice key -> bands (64, T); default: files below the voice root.
+        load_samples: voice key -> samples (T,) at 16 kHz, where waveforms are augmented; default as above.
+        load_image: face key -> RGB bytes of size S; default: files below the face root.
         workers: threads that fill the memory; None takes every core.
         progress: show a bar meanwhile.
 
@@ -49,6 +61,7 @@ class PairDataset:
         image_size: int,
         *,
         load_log_mel: Callable[[str], LogMelArray] | None = None,
+        load_samples: Callable[[str], Int16Samples] | None = None,
         load_image: Callable[[str], ImageArray] | None = None,
         workers: int | None = None,
         progress: bool = True,
@@ -56,9 +69,14 @@ class PairDataset:
         if not len(videos):
             raise ValueError("no training videos: look at --data, or at the table")
         self.videos, self.data, self.image_size = videos, data, image_size
+        self.augmentation = build_augmentation(data.augmentation)
+        voice = self.augmentation.voice if self.augmentation else None
+        self._waveform_augmentation = voice if voice and voice.config.waveform_items else None
         self._load_log_mel = load_log_mel or _MelLoader(_require_root(videos.voice_root), data.voice)
+        if self._waveform_augmentation:
+            self._load_samples = load_samples or _SampleLoader(_require_root(videos.voice_root), data)
         self._load_image = load_image or _ImageLoader(_require_root(videos.face_root), image_size)
-        self._cached_log_mels: dict[str, LogMelArray] = {}
+        self._cached_voices: dict[str, LogMelArray | Int16Samples] = {}
         self._cached_images: dict[str, ImageArray] = {}
         if data.in_memory:
             self._load_into_memory(workers or available_cpu_count(), progress)
@@ -82,15 +100,29 @@ class PairDataset:
         """
         video = self.videos.videos[index]
         clip = video.voices[int(rng.integers(len(video.voices)))]
-        bands = self._cached_log_mels.get(clip)
-        bands = self._load_log_mel(clip) if bands is None else bands
+        voice_rng, face_rng = rng.spawn(2) if self.augmentation else (rng, rng)
+        bands = self._read_log_mel(clip, voice_rng)
         voice = prepare_voice(bands, self.data.voice, lambda places: int(rng.integers(places)), crop=True)
         if self.data.gain_jitter:
             voice = self._apply_gain(voice, float(rng.normal(0, self.data.gain_jitter)))
+        if self.augmentation and self.augmentation.voice and self.augmentation.voice.config.spec_augment:
+            masks = torch.from_numpy(self.augmentation.voice.sample_masks(voice_rng))[None]
+            voice = mask_spectrogram(torch.from_numpy(voice), masks).numpy()
         picture = video.faces[int(rng.integers(len(video.faces)))]
         kept = self._cached_images.get(picture)
-        face = self._augment_face(self._load_image(picture) if kept is None else kept, rng)
+        face = self._augment_face(self._load_image(picture) if kept is None else kept, rng, face_rng)
         return {"voice": voice, "face": face, "index": index}
+
+    def _read_log_mel(self, clip: str, rng: np.random.Generator) -> LogMelArray:
+        """Bands (64, T) of a clip, kept or computed; of a changed waveform where that is configured."""
+        kept: Any = self._cached_voices.get(clip)
+        if self._waveform_augmentation is None:
+            return self._load_log_mel(clip) if kept is None else kept
+        samples = self._load_samples(clip) if kept is None else kept
+        waveform = self._waveform_augmentation.apply(samples.astype(np.float32), rng)
+        changed = np.clip(np.rint(waveform), -32768, 32767).astype(np.int16)
+        config = self.data.voice.model_copy(update={"on_no_speech": "keep"})  # noise may hide the speech
+        return compute_log_mel(changed, 16000, config, clip)
 
     def _apply_gain(self, voice: LogMelArray, decibels: float) -> LogMelArray:
         """The same clip at another level; frames that only pad it stay zero."""
@@ -98,27 +130,36 @@ class PairDataset:
             return voice
         return np.where(voice.any(axis=1, keepdims=True), voice + np.float32(decibels), voice)
 
-    def _augment_face(self, image: ImageArray, rng: np.random.Generator) -> NDArray[np.float32]:
+    def _augment_face(
+        self, image: ImageArray, rng: np.random.Generator, face_rng: np.random.Generator
+    ) -> NDArray[np.float32]:
         """A picture as the network takes it, with the random steps of training."""
-        if self.data.augmentation == "none":
+        changes = self.augmentation.face if self.augmentation else None
+        if self.data.face_transform == "none" and changes is None:
             return to_planes(image)
-        face = transforms.training_transform(image, self.image_size, rng, resize_mode="stretch")
-        if self.data.colour_jitter:
+        if self.data.face_transform == "none":
+            face = image.transpose(2, 0, 1).astype(np.float32)
+        else:
+            face = transforms.training_transform(image, self.image_size, rng, resize_mode="stretch")
+        if changes:
+            face = changes.apply(face, changes.sample(face_rng), channels="rgb")
+        if self.data.colour_jitter and self.data.face_transform == "views":
             face = transforms.jitter_colour(face, self.data.colour_jitter, rng)
         return (face - np.float32(127.5)) / np.float32(127.5)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave decoded files behind: a process started by spawn would get its own copy of them all."""
         if isinstance(self._load_log_mel, _MelLoader):
-            return {**self.__dict__, "_cached_log_mels": {}, "_cached_images": {}}
+            return {**self.__dict__, "_cached_voices": {}, "_cached_images": {}}
         return self.__dict__
 
     def _load_into_memory(self, workers: int, progress: bool) -> None:
         """Decode every file once."""
         clips = list(dict.fromkeys(key for video in self.videos.videos for key in video.voices))
         pictures = list(dict.fromkeys(key for video in self.videos.videos for key in video.faces))
+        load_voice = self._load_samples if self._waveform_augmentation else self._load_log_mel
         jobs: list[tuple[str, Callable[[str], Any], dict[str, Any]]] = [
-            *((key, self._load_log_mel, self._cached_log_mels) for key in clips),
+            *((key, load_voice, self._cached_voices) for key in clips),
             *((key, self._load_image, self._cached_images) for key in pictures),
         ]
         with (
@@ -197,6 +238,10 @@ def synthetic_training_set(
         row, number = map(int, key.split("/"))
         return compute_log_mel(people.clips[row, number], 16000, config.data.voice, f"clip {key}")
 
+    def load_samples(key: str) -> Int16Samples:
+        row, number = map(int, key.split("/"))
+        return people.clips[row, number]
+
     def load_picture(key: str) -> ImageArray:
         row, number = map(int, key.split("/"))
         return resize_image(people.images[row, number], side)
@@ -206,6 +251,7 @@ def synthetic_training_set(
         config.data.model_copy(update={"in_memory": True}),
         side,
         load_log_mel=load_bands,
+        load_samples=load_samples,
         load_image=load_picture,
         workers=workers,
         progress=progress,
@@ -220,6 +266,29 @@ class _MelLoader:
 
     def __call__(self, key: str) -> LogMelArray:
         return load_log_mel(self.root / key, self.config)
+
+
+class _SampleLoader:
+    """Samples of a recording below a root at 16 kHz."""
+
+    def __init__(self, root: Path, config: DataConfig) -> None:
+        self.root, self.config = root, config
+
+    def __call__(self, key: str) -> Int16Samples:
+        items = self.config.augmentation.voice.waveform_items  # type: ignore[union-attr]
+        name = f"data.augmentation.voice.{items[0]}"
+        if (self.root / key).suffix in (".pkl", ".npy"):
+            raise SpeechError(
+                f"{self.root / key}: {name} changes waveforms, found stored features; use recordings, or set "
+                f"{name}=null"
+            )
+        samples, rate = read_utterance(self.root / key, self.config.voice)
+        if rate != SAMPLE_RATE:
+            raise SpeechError(
+                f"{self.root / key}: {name} needs {SAMPLE_RATE} Hz, found {rate}; use "
+                "data.voice.sample_rates=resample"
+            )
+        return samples
 
 
 class _ImageLoader:

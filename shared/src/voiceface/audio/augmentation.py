@@ -36,7 +36,8 @@ TELEPHONE_BAND = (300.0, 3400.0)
 """Pass band of telephone speech in Hz (ITU-T G.712)."""
 TELEPHONE_RATE = 8000
 MU_LAW_CHANNELS = 256  # 8 bits (ITU-T G.711)
-DIRECT_SAMPLES = 0.0025  # seconds around the peak of an impulse response that count as direct sound
+LAME_QUALITY = "7"  # 0 best, 9 fastest
+DIRECT_SECONDS = 0.0025  # seconds around the peak of an impulse response that count as direct sound
 
 
 def require_torchaudio(key: str) -> None:
@@ -63,10 +64,12 @@ def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator) 
     Returns:
         Shape (T,), float32, without a constant part.
     """
-    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
+    from scipy.fft import irfft, rfft
+
+    spectrum = rfft(rng.standard_normal(num_samples, np.float32))
     spectrum[0] = 0
-    spectrum[1:] *= np.arange(1, len(spectrum)) ** (-exponent / 2)
-    noise = np.fft.irfft(spectrum, num_samples)
+    spectrum[1:] *= np.arange(1, len(spectrum), dtype=np.float32) ** (-exponent / 2)
+    noise = irfft(spectrum, num_samples)
     return (noise / max(_rms(noise), 1e-12)).astype(np.float32)
 
 
@@ -106,9 +109,9 @@ def synthetic_impulse_response(
         Shape (n,), float32; sample 0 is the direct sound, 1.
     """
     length = max(2, round(decay_seconds * sample_rate))
-    decay = np.exp(-3 * np.log(10) * np.arange(1, length) / (decay_seconds * sample_rate))
-    tail = rng.standard_normal(length - 1) * decay
-    tail[: round(DIRECT_SAMPLES * sample_rate)] = 0  # the first reflection comes later
+    decay = np.exp(np.arange(1, length, dtype=np.float32) * (-3 * np.log(10) / (decay_seconds * sample_rate)))
+    tail = rng.standard_normal(length - 1, np.float32) * decay
+    tail[: round(DIRECT_SECONDS * sample_rate)] = 0  # the first reflection comes later
     energy = np.sqrt(np.square(tail).sum())
     if energy:
         tail *= 10 ** (-direct_to_reverberant_db / 20) / energy
@@ -202,7 +205,8 @@ def mp3_codec(waveform: Waveform, kbps: int, sample_rate: int = 16000) -> Wavefo
     samples = np.clip(np.rint(waveform), -32768, 32767).astype(np.int16)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp3") as container:
-        stream = container.add_stream("libmp3lame", rate=sample_rate, layout="mono")
+        options = {"compression_level": LAME_QUALITY}
+        stream = container.add_stream("libmp3lame", rate=sample_rate, layout="mono", options=options)
         stream.bit_rate = kbps * 1000
         frame = av.AudioFrame.from_ndarray(samples[None], format="s16p", layout="mono")
         frame.sample_rate = sample_rate

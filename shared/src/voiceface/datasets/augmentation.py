@@ -7,7 +7,7 @@ t does not depend on the number of loader processes or on interruptions.
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,16 +136,19 @@ class FaceAugmentation:
             params["erase_rectangle"] = (rng.uniform(*erasing.area), ratio, tuple(rng.random(2)))
         return params
 
-    def apply(self, face: NDArray[np.float32], params: FaceParams) -> NDArray[np.float32]:
-        """Change a face (3, S, S), B G R, whole numbers 0...255, as sampled."""
+    def apply(
+        self, face: NDArray[np.float32], params: FaceParams, channels: Literal["bgr", "rgb"] = "bgr"
+    ) -> NDArray[np.float32]:
+        """Change a face (3, S, S), planes in the order `channels`, whole numbers 0...255, as sampled."""
         if not params:
             return face
         from voiceface.images import augmentation as images
 
-        image = np.ascontiguousarray(face[::-1], np.uint8)
+        step = -1 if channels == "bgr" else 1
+        image = np.ascontiguousarray(face[::step], np.uint8)
         for name, values in params.items():
             image = getattr(images, name)(image, *values)
-        return np.ascontiguousarray(image[::-1], np.float32)
+        return np.ascontiguousarray(image[::step], np.float32)
 
 
 @dataclass(frozen=True)
