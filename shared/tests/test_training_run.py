@@ -52,7 +52,7 @@ def test_other_tracked_names_and_a_corrupt_state_are_refused(tmp_path):
     out = tmp_path / "run"
     in_child(die_at_step, out, False, 3)
     with (
-        pytest.raises(RunError, match="holds model, critic, optimiser, critic_.*, but now net is tracked"),
+        pytest.raises(RunError, match=r"holds model, critic, optimiser, critic_.*, but now net is tracked"),
         Run(
             out,
             seed=7,

@@ -24,13 +24,10 @@ def sampled_batches(**options):
 def test_batch_is_a_function_of_seed_and_step():
     expected = sampled_batches()
     assert len(expected) == 9
-    assert sampled_batches(start_step=5) == expected[5:] and sampled_batches(
-        start_step=9
-    ) == [] == sampled_batches(start_step=12)
-    assert (
-        sampled_batches(num_workers=2) == expected
-        and sampled_batches(num_workers=1, start_step=4) == expected[4:]
-    )
+    assert sampled_batches(start_step=5) == expected[5:]
+    assert sampled_batches(start_step=9) == sampled_batches(start_step=12) == []
+    assert sampled_batches(num_workers=2) == expected
+    assert sampled_batches(num_workers=1, start_step=4) == expected[4:]
     assert sampled_batches(seed=4) != expected
     for epoch in range(4):  # two full batches of four of eleven items
         seen = {*expected[2 * epoch][0], *expected[2 * epoch + 1][0]}
