@@ -8,7 +8,7 @@ import torchvision
 from cmpc2.architecture import infer_branch, infer_model_config
 from cmpc2.model import FV_Wrapper
 from cmpc2.model_config import ModelConfig
-from cmpc2.resnet import RESNET_SPECS, ResNet, SqueezeExcitation, pool_channels
+from cmpc2.resnet import RESNET_SPECS, ResNet, SEBottleneck, SqueezeExcitation, pool_channels
 from voiceface.checkpoints.published import CheckpointError
 
 SMALL: dict[str, Any] = {"widths": (4, 8, 8, 16), "blocks": (1, 2, 1, 1)}
@@ -50,6 +50,17 @@ def test_se_bottlenecks_have_the_published_keys() -> None:
     keys = ResNet("se_resnet50", 1, 64, **SMALL).state_dict()
     assert keys["layer1.0.se.fc.0.weight"].shape == (1, 16) and "layer2.1.se.fc.2.weight" in keys
     assert keys["layer2.0.conv2.weight"].shape[2:] == (3, 3)
+
+
+def test_squeeze_excitation_scales_the_residual_and_not_the_shortcut() -> None:
+    block, plain = SEBottleneck(16, 4).eval(), torchvision.models.resnet.Bottleneck(16, 4).eval()
+    torch.nn.init.zeros_(block.se.fc[2].weight)  # every gain is sigmoid(0)
+    plain.load_state_dict(block.state_dict(), strict=False)
+    maps = torch.randn(2, 16, 5, 3)
+    with torch.no_grad():
+        plain.bn3.weight.mul_(0.5)
+        plain.bn3.bias.mul_(0.5)
+        assert torch.allclose(block(maps), plain(maps), atol=1e-6)
 
 
 def test_the_stride_of_a_bottleneck_sits_on_its_3x3_convolution() -> None:
