@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+SHARED_SOURCE = Path(__file__).resolve().parents[1] / "shared" / "src" / "voiceface"
 ADD_ARGUMENT_NAMES = {"add_argument", "add"}
 # What commands of one name have in every system.
 REQUIRED_FLAGS = {
@@ -108,33 +109,60 @@ def find_flag_violations(tree: ast.AST) -> Iterator[str]:
 
 
 def command_table(path: Path) -> dict[str, str]:
-    """Command -> module, of the COMMANDS in a source file."""
+    """Command -> module or "module:function", of the COMMANDS in a source file."""
     for node in parse_module(path).body:
         target = node.target if isinstance(node, ast.AnnAssign) else None
         target = node.targets[0] if isinstance(node, ast.Assign) else target
         if isinstance(target, ast.Name) and target.id == "COMMANDS" and isinstance(node.value, ast.Dict):
-            table = ast.literal_eval(node.value)
-            return {name: module for name, (module, _) in table.items()}
+            table: dict[str, str] = {}
+            for key, value in zip(node.value.keys, node.value.values):
+                if isinstance(key, ast.Constant) and isinstance(value, ast.Tuple):
+                    table[key.value] = ast.literal_eval(value.elts[0])
+                else:
+                    assert ast.unparse(value) == "association_commands(SPEC)", ast.unparse(value)
+                    table |= _association_commands()
+            return table
     raise ValueError(f"{path} holds no table COMMANDS")
+
+
+def _association_commands() -> dict[str, str]:
+    """Commands that every association system has -> "module:function"."""
+    path = SHARED_SOURCE / "association" / "commands.py"
+    (function,) = (
+        node
+        for node in parse_module(path).body
+        if isinstance(node, ast.FunctionDef) and node.name == "association_commands"
+    )
+    (table,) = (node for node in ast.walk(function) if isinstance(node, ast.Dict))
+    return {
+        ast.literal_eval(key): f"voiceface.association.commands:{ast.unparse(value.elts[0])}"
+        for key, value in zip(table.keys, table.values)
+        if key is not None and isinstance(value, ast.Tuple)
+    }
 
 
 def collect_flags(module: str, roots: Mapping[str, Path]) -> dict[str, Flag]:
     """The flags of a command by name.
 
     Args:
-        module: dotted name of the module that has its `main`.
+        module: dotted name of the module that has its `main`, or "module:function".
         roots: import name of every package -> its source folder.
     """
+    module, _, function = module.partition(":")
     path = _module_path(module, roots)
     assert path is not None, module
-    found = {flag.name: flag for flag in find_flags(parse_module(path))}
+    found = {} if function else {flag.name: flag for flag in find_flags(parse_module(path))}
     called, seen = [*_called_functions(parse_module(path), module, roots)], set()
+    if function:
+        called = [(module, function)]
     while called:
         owner, name = called.pop()
         if (owner, name) in seen:
             continue
         seen.add((owner, name))
         place = _module_path(owner, roots)
+        if place and name == "train_command":  # its arguments are a method of the trainer class
+            called += _called_functions(parse_module(place), owner, roots)
         for node in parse_module(place).body if place else ():
             if isinstance(node, ast.FunctionDef) and node.name == name:
                 found |= {flag.name: flag for flag in find_flags(node) if flag.name not in found}

@@ -117,7 +117,8 @@ def resolve_command(words: Sequence[str]) -> tuple[str | Path, list[str]] | None
     place = importlib.import_module(f"{words[0]}.__main__")
     if words[1] not in place.COMMANDS:
         raise LookupError(f"{words[0]} has no command {words[1]}")
-    return place.COMMANDS[words[1]][0], words[2:]
+    command = place.COMMANDS[words[1]][0]
+    return (command, words[2:]) if isinstance(command, str) else (f"{words[0]}.__main__", words[1:])
 
 
 def parse_command_line(line: CommandLine, monkeypatch: Any) -> argparse.Namespace | None:

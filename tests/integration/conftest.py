@@ -25,8 +25,8 @@ PRELOADED = [
     *(
         "voiceface.commands.population",
         "voiceface.commands.check",
-        "seeking_shape.embedder",
-        "seeking_shape.embed",
+        "voiceface.association.embedder",
+        "seeking_shape.__main__",
     ),
 ]
 

@@ -84,12 +84,12 @@ def test_embed(
     killed_again_and_again: Any, start: Any, people: Path, weights: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     words = [people / "wav", people / "faces", "--weights", weights, "--workers", "1", "--out"]
-    whole, out = start("seeking_shape.embed", *words, tmp_path / "whole.npz"), tmp_path / "killed.npz"
+    whole, out = start("seeking_shape.__main__", "embed", *words, tmp_path / "whole.npz"), tmp_path / "killed.npz"
     whole.join(120)
     assert whole.exitcode == 0, whole.said()
     cache = tmp_path / "killed.npz.cache"
     child = killed_again_and_again(
-        "seeking_shape.embed", *words, out,
+        "seeking_shape.__main__", "embed", *words, out,
         made=lambda: sum(1 for _ in cache.rglob("*")) + out.exists(),
         forget=lambda: (shutil.rmtree(cache), out.unlink()), patience=0.1,
     )  # fmt: skip

@@ -56,7 +56,7 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(population: Path, tmp_path_factory: pytest.TempPathFactory, launch: Callable[..., Any]) -> Path:
     """Output of `seeking_shape test`, for lines that read results of earlier ones."""
     folder = tmp_path_factory.mktemp("evaluated")
-    launch("seeking_shape.test", ["--data", str(population), "--out", "test"], folder)
+    launch("seeking_shape.__main__", ["test", "--data", str(population), "--out", "test"], folder)
     return folder
 
 

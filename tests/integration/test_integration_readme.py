@@ -129,7 +129,7 @@ def test_pages_hold_command_lines_of_every_program() -> None:
         "seeking_shape train --cfg main --data D",
         "seeking_shape test --data D --out O --tie-breaking sometimes",
         "seeking_shape test --data D --out O --weight W",  # an abbreviation
-        "voiceface lists draw D --no-such-flag",
+        "voiceface lists generate D --no-such-flag",
         "cmpc2 trian --cfg main --data D --out O",
         "python benchmarks/no_such_program.py --seeds 1",
     ],
@@ -324,7 +324,7 @@ def small_demo(name: str, out: str, changes: list[str], said: str) -> None:
     )
     write.build_settings = lambda preset, **more: settings("tiny", **sizes, **more)
     with Path(said).open("w") as file, redirect_stdout(file), redirect_stderr(file):
-        raise SystemExit(importlib.import_module(f"{name}.demo").main(["--out", out, "--workers", "1"]))
+        raise SystemExit(importlib.import_module(f"{name}.__main__").main(["demo", "--out", out, "--workers", "1"]))
 
 
 @pytest.mark.parametrize("name", ["seeking_shape", "archetype_agnostic", "cmpc2"])
@@ -336,7 +336,7 @@ def test_the_demo_of_a_system_that_ranks(name: str, tmp_path: Path, processes: A
     child.join(240)
     assert child.exitcode == 0, told.read_text()
     assert "all pairs of unseen identities" in told.read_text()
-    assert "A voice finds its face" in (tmp_path / "demo" / "report.html").read_text("utf-8")
+    assert f"{name} on synthetic identities" in (tmp_path / "demo" / "report.html").read_text("utf-8")
 
 
 def test_sf2f_is_trained_tested_and_asked(people: Path, tmp_path: Path, ask: Callable[..., str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from archetype_agnostic import published
 from archetype_agnostic.config import ArchetypeAgnosticConfig
-from archetype_agnostic.model import Aasm, parameter_groups
+from archetype_agnostic.model import Aasm
 from archetype_agnostic.published_config import translate
 from archetype_agnostic.train import compute_losses
 from parity.archetype_experiment import build_backbone_config, build_config
@@ -34,7 +34,7 @@ def train_step(case: Case, log: ComparisonLog) -> None:
     model = Aasm(architecture.model_copy(update={"num_classes": classes}))
     load_into(model, state, ignore=[*published.UNUSED_KEYS, *published.OPTIONAL_KEYS, "normalize.*"])
     model.train()
-    optimiser = build_optimiser(config.optimiser, parameter_groups(model))
+    optimiser = build_optimiser(config.optimiser, model.parameter_groups())
     output = model(faces[""], waves[""], faces["_aux"], waves["_aux"])
     terms, _ = compute_losses(config, model, output, labels, iteration)
     total = torch.stack(list(terms.values())).sum()
@@ -106,7 +106,7 @@ def checkpoint_layout(case: Case, log: ComparisonLog) -> None:
     model = Aasm(config.model, config.model.num_classes or int(case.config["num_classes"]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ckp_epoch_000001.pth.tar"
-        optimiser = build_optimiser(config.optimiser, parameter_groups(model))
+        optimiser = build_optimiser(config.optimiser, model.parameter_groups())
         published.save_checkpoint(path, model, 1, optimiser)
         content = torch.load(path, weights_only=True)
         state: dict[str, Tensor] = content["state_dict"]

@@ -14,7 +14,7 @@ from seeking_shape.losses import (
     explicit_alignment_loss,
     implicit_alignment_loss,
 )
-from seeking_shape.model import FaceBranch, Voice2Face, VoiceBranch, parameter_groups
+from seeking_shape.model import FaceBranch, Voice2Face, VoiceBranch
 from seeking_shape.published import infer_face_config, infer_model_config, infer_voice_config
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor, nn
@@ -226,7 +226,7 @@ def _steps(case: Case, front: dict[str, Tensor], dtype: torch.dtype) -> dict[str
         if isinstance(module, nn.Dropout):
             module.p = config.get("dropout_forced_to", 0.0)
     optimiser = torch.optim.SGD(
-        parameter_groups(model),
+        model.parameter_groups(),
         lr=config.get("lr", 0.01),
         momentum=config.get("momentum", 0.9),
         weight_decay=config.get("weight_decay", 1e-4),
@@ -321,7 +321,7 @@ def checkpoint_layout(case: Case, log: ComparisonLog) -> None:
     if theirs := meta.get("id_weight_file"):
         _compare_layout(log, "id_weight", {"center.weight": model.center.weight}, theirs)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    groups = [[names[p] for p in group["params"]] for group in parameter_groups(model)]
+    groups = [[names[p] for p in group["params"]] for group in model.parameter_groups()]
     stored = meta.get("training_checkpoint", {}).get("param_groups", [])
     for ours, theirs in zip(groups, stored, strict=bool(stored)):
         log.compare_equal(f"order of the parameters of {theirs['component']}", ours, theirs["parameters"])
@@ -346,7 +346,7 @@ def _file_layouts(log: ComparisonLog, model: Voice2Face, meta: dict[str, Any]) -
 
     from seeking_shape import published
 
-    optimiser = torch.optim.SGD(parameter_groups(model), lr=0.01, momentum=0.9)
+    optimiser = torch.optim.SGD(model.parameter_groups(), lr=0.01, momentum=0.9)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ckp_000001.pth.tar"
         published.save_checkpoint(path, model, 1, optimiser)

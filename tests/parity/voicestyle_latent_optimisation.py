@@ -169,14 +169,15 @@ def projector_run(case: Case, log: ComparisonLog) -> None:
 
 def voice_optimize_run(case: Case, log: ComparisonLog) -> None:
     """Check a short guidance by a voice."""
-    from cmpc2.published import build_model_for_state
+    from cmpc2.architecture import infer_model_config
+    from cmpc2.model import FV_Wrapper
 
     config, draws = case.config, RecordedNoise(case)
     layouts = case.meta["layout"]
     name = next(each for each in layouts if each.startswith("generator"))
     network = readers.build_generator(load_weights(case, name))
     state = load_weights(case, next(each for each in layouts if each not in (name,)))
-    model = build_model_for_state(state).eval().requires_grad_(False)
+    model = FV_Wrapper(config=infer_model_config(state)).eval().requires_grad_(False)
     model.load_state_dict(state)
     plan = GuidanceConfig(
         num_steps=int(config["step"]),

@@ -1,16 +1,14 @@
-"""A small corpus, tiny networks and a trained run, made once per session."""
+"""The system for its contracts: tiny networks in which all three components act."""
 
-from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkServerContext
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from archetype_agnostic.__main__ import COMMANDS
-from voiceface.testing import fault_injection, runs
-from voiceface.testing.commands import CommandRunner, command_runner
+from torch import Tensor
+from voiceface.testing.contracts.fixtures import *  # noqa: F403
+from voiceface.testing.contracts.system_under_test import SystemUnderTest
 
-TINY_OVERRIDES = (
+OVERRIDES = (
     "model.face.image_size=32",
     "model.face.widths=[4,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
@@ -32,62 +30,55 @@ TINY_OVERRIDES = (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Bit-identity needs the same number of threads everywhere."""
-    runs.use_one_thread()
+def write_published(path: Path, arch: str = "ir50") -> Mapping[str, Tensor]:
+    """Write a checkpoint of a published size and form; returns the tensors of the model."""
+    import torch
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
+    from archetype_agnostic.model import Aasm
+    from archetype_agnostic.published import save_checkpoint
+    from voiceface.runtime.config import load_config
+
+    overrides = [f"model.face.arch={arch}"]
+    config = load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic", overrides)
+    torch.manual_seed(0)
+    model = Aasm(config.model, 3)
+    save_checkpoint(path, model, 1)
+    return model.state_dict()
 
 
 @pytest.fixture(scope="session")
-def tiny() -> tuple[str, ...]:
-    """Overrides that make any bundled configuration a matter of a second; all three components act."""
-    return TINY_OVERRIDES
-
-
-@pytest.fixture(scope="session")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A population of twenty people, two clips of a second and two pictures of 32 pixels each; no lists."""
-    return runs.write_small_population(tmp_path_factory.mktemp("data") / "people", train=10, val=4, test=6)
-
-
-@pytest.fixture(scope="session")
-def call() -> CommandRunner:
-    """One `archetype_agnostic` command in this process; gives its exit code."""
-    return command_runner("archetype_agnostic", COMMANDS)
-
-
-@pytest.fixture(scope="session")
-def train(call: CommandRunner, people: Path) -> CommandRunner:
-    """`archetype_agnostic train` on the people with tiny networks; words come last and win."""
-    return runs.training_runner(call, people, TINY_OVERRIDES, "main")
-
-
-@pytest.fixture(scope="session")
-def trained(train: CommandRunner, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run folder: six steps, identity weights refreshed before the third and fifth, validations."""
-    out = tmp_path_factory.mktemp("runs") / "main"
-    often = [
-        "training.validation_interval=3",
-        "training.validation_start=3",
-        "training.checkpoint_interval=2",
-    ]
-    assert train(out, "training.max_steps=6", *often) == 0
-    return out
-
-
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Processes that start with everything imported and no state of this one."""
-    return fault_injection.preloaded_processes(
-        *(
-            f"archetype_agnostic.{module}"
-            for module in ("train", "embedder", "published", "losses", "regauging")
-        )
+def system() -> SystemUnderTest:
+    """The system for its contracts."""
+    return SystemUnderTest(
+        "archetype_agnostic",
+        config="main",
+        overrides=OVERRIDES,
+        trained=(
+            "training.max_steps=6",
+            "training.checkpoint_interval=2",
+            "training.validation_interval=3",
+            "training.validation_start=3",
+        ),
+        interrupted=(
+            "training.max_steps=8",
+            "training.checkpoint_interval=3",
+            "training.validation_interval=4",
+            "training.validation_start=4",
+            "regauging.start_step=3",
+            "regauging.trust_threshold=-1.0",  # a network that is not trained has loose pairs, too
+            "equilibrium.warm_up=2",
+            "equilibrium.update_interval=5",  # refreshed before step 5: earlier saves have full counters
+        ),
+        required_key="eqm.weight",
+        write_published=write_published,
+        checkpoint_flags=("--checkpoint", "--face-backbone", "--voice-backbone"),
+        frontend_settings={
+            "data.clip_samples": 12_500,
+            "data.resample": True,
+            "data.resize_mode": "letterbox",
+            "data.channels": "rgb",
+            "data.sample_scale": "native",
+            "model.face.image_size": 40,
+        },
+        preloaded=("train", "published", "losses", "regauging"),
     )
-
-
-@pytest.fixture
-def start(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
-    """Start a function in a process of its own; whatever still runs is killed at the end."""
-    with fault_injection.process_starter(processes) as run:
-        yield run

@@ -7,7 +7,7 @@ import archetype_agnostic
 import numpy as np
 import pytest
 import torch
-from archetype_agnostic.bundle import main as bundle
+from archetype_agnostic.__main__ import main
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm
 from archetype_agnostic.model_config import VoiceConfig
@@ -88,7 +88,7 @@ def test_bundled_weights_are_half_as_large_and_nearly_the_same(
     model: Embedder, trained: Path, voices: list[Path], tmp_path: Path
 ) -> None:
     path = tmp_path / "small.safetensors"
-    assert bundle([str(trained), "--out", str(path)]) == 0
+    assert main(["export", str(trained), "--out", str(path)]) == 0
     assert path.stat().st_size < 0.7 * (trained / "model.safetensors").stat().st_size
     half, full = archetype_agnostic.load(path).embed_voices(voices), model.embed_voices(voices)
     assert float(torch.nn.functional.cosine_similarity(half, full).min()) > 0.999
@@ -96,7 +96,7 @@ def test_bundled_weights_are_half_as_large_and_nearly_the_same(
 
 def test_without_a_name_the_bundled_weights_are_read_or_missed_clearly() -> None:
     if (resources.files("archetype_agnostic") / "weights" / "population.safetensors").is_file():
-        assert "(the synthetic population)" in archetype_agnostic.load().disclaimer
+        assert "a synthetic population" in archetype_agnostic.load().disclaimer
     else:
         with pytest.raises(CheckpointError, match="brings no weights: name a weights file"):
             archetype_agnostic.load()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from archetype_agnostic.equilibrium import Equilibrium
 from archetype_agnostic.losses import aasm_losses, compute_similarities, mean_terms
-from archetype_agnostic.model import Aasm, parameter_groups
+from archetype_agnostic.model import Aasm
 from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 from torch import Tensor, nn
 from voiceface.association.encoders import freeze
@@ -45,7 +45,7 @@ def test_the_published_model_has_its_keys_and_sizes() -> None:
     }
     assert tuple(state["eqm.weight"].shape) == (924,)
     assert tuple(state["vNet.model.body.47.shortcut_layer.0.weight"].shape) == (512, 256, 1, 1)
-    face, voice = ([p.numel() for p in group["params"]] for group in parameter_groups(model))
+    face, voice = ([p.numel() for p in group["params"]] for group in model.parameter_groups())
     assert sum(face) == 57_889_984 + 163_840
     assert sum(voice) == 1_437_078 - 66_048 + 32_768
     assert model.config.num_classes == 924
@@ -125,7 +125,7 @@ def test_a_training_pass_updates_running_statistics_twice_one_set_after_the_othe
 def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
     torch.manual_seed(0)
     model = Aasm(SMALL, 3).train()
-    optimiser = torch.optim.SGD(parameter_groups(model), lr=0.05)
+    optimiser = torch.optim.SGD(model.parameter_groups(), lr=0.05)
     inputs, totals = batch(), []
     for _ in range(5):
         terms = mean_terms(aasm_losses(compute_similarities(*model(*inputs))))
@@ -151,7 +151,7 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics(frozen: str) ->
     torch.stack([part.sum() for part in model(*batch())]).sum().backward()
     assert all(p.grad is None for p in branch.parameters())
     assert all(torch.equal(value, before[key]) for key, value in branch.state_dict().items())
-    sizes = [len(group["params"]) for group in parameter_groups(model)]
+    sizes = [len(group["params"]) for group in model.parameter_groups()]
     assert (sizes[0] == 0) == (frozen == "vNet") and (sizes[1] == 0) == (frozen == "aNet")
     other = model.aNet if frozen == "vNet" else model.vNet
     assert all(module.training for module in other.modules())
@@ -161,7 +161,7 @@ def test_the_normaliser_is_frozen_and_maps_bytes_to_one() -> None:
     model = Aasm(SMALL, 3)
     ends = model.normalize(torch.tensor([0.0, 255.0])[:, None, None, None].expand(2, 3, 4, 4))
     assert torch.allclose(ends[0], -torch.ones(3, 4, 4)) and torch.allclose(ends[1], torch.ones(3, 4, 4))
-    learnt = {id(p) for group in parameter_groups(model) for p in group["params"]}
+    learnt = {id(p) for group in model.parameter_groups() for p in group["params"]}
     assert not any(id(p) in learnt or p.requires_grad for p in model.normalize.parameters())
     assert learnt == {id(p) for p in model.parameters() if p.requires_grad}
 

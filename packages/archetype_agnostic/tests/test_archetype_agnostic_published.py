@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from archetype_agnostic.config import ArchetypeAgnosticConfig
-from archetype_agnostic.model import Aasm, parameter_groups
+from archetype_agnostic.model import Aasm
 from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 from archetype_agnostic.published import (
     build_published_state,
@@ -54,7 +54,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def trained(model: Aasm) -> torch.optim.SGD:
-    optimiser = torch.optim.SGD(parameter_groups(model), lr=0.01, momentum=0.9)
+    optimiser = torch.optim.SGD(model.parameter_groups(), lr=0.01, momentum=0.9)
     for group in optimiser.param_groups:
         for parameter in group["params"]:
             parameter.grad = torch.rand_like(parameter)
@@ -67,7 +67,7 @@ def test_the_published_architecture_has_985_keys(tmp_path: Path) -> None:
     model = Aasm(num_classes=924)
     state = build_published_state(model)
     assert len(state) == 985 and sum(value.numel() for value in state.values()) == 72_441_934
-    learnt = sum(p.numel() for group in parameter_groups(model) for p in group["params"])
+    learnt = sum(p.numel() for group in model.parameter_groups() for p in group["params"])
     unused = {
         key: value.numel()
         for key, value in state.items()
@@ -87,7 +87,7 @@ def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) 
     checkpoint = load_checkpoint(other, tmp_path / "ckp_epoch_000007.pth.tar")
     assert checkpoint.step == 7 and checkpoint.config == SMALL
     assert same(model.state_dict(), other.state_dict())
-    fresh = torch.optim.SGD(parameter_groups(other), lr=0.01, momentum=0.9)
+    fresh = torch.optim.SGD(other.parameter_groups(), lr=0.01, momentum=0.9)
     restore_momentum(other, fresh, get_momentum(checkpoint))
     mine, theirs = (
         [model.state[p]["momentum_buffer"] for group in model.param_groups for p in group["params"]]
@@ -106,7 +106,7 @@ def test_momentum_is_numbered_with_the_layers_that_are_never_evaluated(tmp_path:
     assert set(range(stem, stem + 6)).isdisjoint(saved["state"])
     first = model.vNet.model.body[0].res_layer[0].weight
     assert torch.equal(saved["state"][stem + 6]["momentum_buffer"], optimiser.state[first]["momentum_buffer"])
-    whole = 6 + 2 + sum(len(group["params"]) for group in parameter_groups(model))
+    whole = 6 + 2 + sum(len(group["params"]) for group in model.parameter_groups())
     assert [n for group in saved["param_groups"] for n in group["params"]] == list(range(whole))
     assert get_momentum(read_checkpoint(tmp_path / "ckp.pth.tar")).keys() == {
         name for name, parameter in model.named_parameters() if parameter.requires_grad

@@ -235,7 +235,7 @@ def test_the_command_prints_a_file_that_loads(tmp_path: Path, capsys: pytest.Cap
     assert is_published(TRAINING) and not is_published(yaml.safe_load(printed.out))
 
 
-@pytest.mark.parametrize("module", ["published_config", "bundle"])
+@pytest.mark.parametrize("module", ["published_config"])
 def test_help_of_a_module_without_a_command_is_light(module: str) -> None:
     code = f"import sys\nfrom archetype_agnostic.{module} import main\n"
     code += "try:\n    main(['--help'])\nexcept SystemExit:\n"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm
-from archetype_agnostic.train import build_model, train_step
+from archetype_agnostic.train import ArchetypeAgnosticTrainer, build_model, train_step
 from voiceface.association.data import load_split, load_validation, sample_crop
 from voiceface.association.initialisation import InitialWeights
 from voiceface.association.validation import validate
@@ -147,7 +147,7 @@ def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
     extra = load_model(trained / "model.safetensors").extra
     corpus = load_split(people, "train")
     assert extra["names"] == [person.identity.face_id for person in corpus.records]
-    assert "(the synthetic population)" in extra["disclaimer"]
+    assert "a synthetic population" in extra["disclaimer"]
 
 
 def test_a_start_gives_its_networks_but_not_its_identity_weights(
@@ -332,7 +332,7 @@ def until(train: Call, out: Path, *words: str) -> list[int]:
 def judged(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
     """Validations give these accuracies, one after the other."""
     given = iter(accuracies)
-    monkeypatch.setattr("archetype_agnostic.train.validate", lambda *_: next(given))
+    monkeypatch.setattr(ArchetypeAgnosticTrainer, "validate", lambda *_: next(given))
 
 
 def test_patience_ends_a_run_once_accuracies_no_longer_rise(
@@ -409,5 +409,5 @@ def test_people_invented_in_memory_can_be_trained_on(
     out = tmp_path / "memory"
     assert call("train", "--population", "tiny", "--out", out, *words) == 0
     loaded = load_model(out / "model.safetensors")
-    assert len(loaded.extra["names"]) == 16 and "(the synthetic population)" in loaded.extra["disclaimer"]
+    assert len(loaded.extra["names"]) == 16 and "a synthetic population" in loaded.extra["disclaimer"]
     assert set(lines(out, "total_loss")[-1]) >= TRIPS

@@ -1,18 +1,16 @@
-"""A small population, tiny networks and a trained run, made once per session."""
+"""The system for its contracts: tiny networks, a published checkpoint; a speech-like waveform."""
 
-from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkServerContext
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from cmpc2.__main__ import COMMANDS
 from numpy.typing import NDArray
-from voiceface.testing import fault_injection, runs
-from voiceface.testing.commands import CommandRunner, command_runner
+from torch import Tensor
+from voiceface.testing.contracts.fixtures import *  # noqa: F403
+from voiceface.testing.contracts.system_under_test import SystemUnderTest
 
-TINY_OVERRIDES = (
+OVERRIDES = (
     "model.face.image_size=32",
     "model.face.widths=[4,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
@@ -25,75 +23,63 @@ TINY_OVERRIDES = (
     "clustering.start_step=2",
     "clustering.interval=2",
     "optimiser.warm_up=2",
+    "optimiser.cycle=6",
     "training.batch_size=8",
     "training.num_workers=0",
     "training.log_interval=1",
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Bit-identity needs the same number of threads everywhere."""
-    runs.use_one_thread()
+def write_published(path: Path, prefix: str = "") -> Mapping[str, Tensor]:
+    """Write a checkpoint of small networks in the published form; returns the tensors of the model."""
+    import torch
+    from cmpc2.model import FV_Wrapper
+    from cmpc2.model_config import ModelConfig
+
+    branch = {"widths": (4, 8, 8, 16), "blocks": (1, 1, 1, 1)}
+    config = ModelConfig.model_validate({"voice": branch, "face": branch, "embedding_dim": 16})
+    torch.manual_seed(0)
+    state = FV_Wrapper(config=config).state_dict()
+    model = {prefix + key: value for key, value in state.items()}
+    torch.save({"epoch": 128, "model": model, "optimizer": {}, "train_criterion": {}}, path)
+    return state
 
 
 @pytest.fixture(scope="session")
-def tiny() -> tuple[str, ...]:
-    """Overrides that make any bundled configuration a matter of a second; all terms act."""
-    return TINY_OVERRIDES
-
-
-@pytest.fixture(scope="session")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A population of eighteen people, two clips of a second and two pictures of 32 pixels each, by video."""
-    return runs.write_small_population(
-        tmp_path_factory.mktemp("data") / "people", train=8, val=4, test=6, second_view=True
+def system() -> SystemUnderTest:
+    """The system for its contracts; all terms of the loss act from the third step on."""
+    return SystemUnderTest(
+        "cmpc2",
+        config="main",
+        overrides=OVERRIDES,
+        trained=("--splits", "train", "training.max_steps=6", "training.checkpoint_interval=2"),
+        interrupted=("training.max_steps=8", "training.checkpoint_interval=3"),
+        required_key="voice_subnet.conv1.weight",
+        write_published=write_published,
+        published_key="model",
+        loader="load_embedder",
+        checkpoint_flags=("--checkpoint", "--imagenet"),
+        frontend_settings={"data.voice.num_frames": 50, "model.face.image_size": 40},
+        optimisers=("sgd", "adam", "adamw"),
+        slow_learning="optimiser.max_lr=0.0005",
+        resampling=("data.voice.sample_rates=error", "data.voice.sample_rates=resample"),
+        corrupt_audio="data.voice.corrupt_audio",
+        population={"train": 8, "val": 4, "test": 6, "second_view": True},
+        face_folder="unzippedFaces",
+        trains_on_videos=True,
+        outputs=("model.safetensors", "memory.safetensors"),
+        preloaded=("train", "embedder", "training_data", "memory"),
     )
-
-
-@pytest.fixture(scope="session")
-def call() -> CommandRunner:
-    """One `cmpc2` command in this process; gives its exit code."""
-    return command_runner("cmpc2", COMMANDS)
-
-
-@pytest.fixture(scope="session")
-def train(call: CommandRunner, people: Path) -> CommandRunner:
-    """`cmpc2 train` on the people with tiny networks; words come last and win."""
-    return runs.training_runner(call, people, TINY_OVERRIDES, "main")
-
-
-@pytest.fixture(scope="session")
-def trained(train: CommandRunner, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run folder: six steps, clustered before the third and fifth; trained on the split `train` alone."""
-    out = tmp_path_factory.mktemp("runs") / "main"
-    assert train(out, "--splits", "train", "training.max_steps=6", "training.checkpoint_interval=2") == 0
-    return out
-
-
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Processes that start with everything imported and no state of this one."""
-    return fault_injection.preloaded_processes(
-        *(f"cmpc2.{module}" for module in ("train", "embedder", "training_data", "memory"))
-    )
-
-
-@pytest.fixture
-def start(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
-    """Start a function in a process of its own; whatever still runs is killed at the end."""
-    with fault_injection.process_starter(processes) as run:
-        yield run
 
 
 @pytest.fixture(scope="session")
 def speech() -> NDArray[np.int16]:
-    """Two seconds that the voice activity detector takes for speech between pauses: harmonics that waver."""
+    """Return two seconds that voice activity detection classifies as speech between pauses."""
     rng = np.random.default_rng(5)
     time = np.arange(32_000) / 16_000
-    pitch = 2 * np.pi * np.cumsum(140 + 20 * np.sin(5 * time)) / 16_000
-    sound = sum(np.sin(k * pitch) / k for k in range(1, 25)) * (0.6 + 0.4 * np.sin(12 * time))
-    sound[:6_000] *= 0.001
-    sound[24_000:] *= 0.001
-    sound += rng.normal(0, 0.002, len(sound))
-    return (9_000 * sound / np.abs(sound).max()).astype(np.int16)
+    phase = 2 * np.pi * np.cumsum(140 + 20 * np.sin(5 * time)) / 16_000
+    waveform = sum(np.sin(k * phase) / k for k in range(1, 25)) * (0.6 + 0.4 * np.sin(12 * time))
+    waveform[:6_000] *= 0.001
+    waveform[24_000:] *= 0.001
+    waveform += rng.normal(0, 0.002, len(waveform))
+    return (9_000 * waveform / np.abs(waveform).max()).astype(np.int16)

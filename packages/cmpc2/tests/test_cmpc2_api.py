@@ -209,7 +209,7 @@ def test_available_models_are_the_bundled_one_and_known_files() -> None:
 
 def test_the_bundled_model_says_what_it_is_not(files: tuple[Path, Path]) -> None:
     found = cmpc2.load_embedder()
-    assert "(the synthetic population)" in found.disclaimer and found.identity_names
+    assert "a synthetic population" in found.disclaimer and found.identity_names
     voices, faces = found.embed_voices([files[0], files[0]]), found.embed_faces(files[1])
     assert voices.shape == (2, found.embedding_dim) and faces.shape == (1, found.embedding_dim)
     model = cmpc2.load("population")

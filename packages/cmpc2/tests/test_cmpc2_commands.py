@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cmpc2.bundle
+import cmpc2
 import numpy as np
 import pytest
 import torch
+from cmpc2.export import export_bundled
 from cmpc2.nearest import load_prototype_memory
 from cmpc2.published import read_prototype_memory
 from numpy.typing import NDArray
@@ -81,7 +82,7 @@ def test_nearest_prints_videos_of_near_prototypes(
 def test_nearest_works_with_the_bundled_model(call: Call, voice: Path, capsys: Any) -> None:
     assert call("nearest", voice) == 0
     said = capsys.readouterr()
-    assert "nearest prototypes" in said.out and "(the synthetic population)" in said.err
+    assert "nearest prototypes" in said.out and "a synthetic population" in said.err
     memory, table = load_prototype_memory(None, None, None)
     assert len(memory.assignment[0]) == len(table) and len(memory.centroids) == 3
 
@@ -140,7 +141,7 @@ def test_features_are_stored_once_and_failures_are_told(
 
 
 def test_bundles_are_small_and_mean_the_same(trained: Path, tmp_path: Path) -> None:
-    weights, memory, table = cmpc2.bundle.export_bundled(trained, tmp_path / "small.safetensors")
+    weights, memory, table = export_bundled(trained, tmp_path / "small.safetensors")
     one, other = cmpc2.load_embedder(trained), cmpc2.load_embedder(weights)
     assert other.identity_names == one.identity_names and other.disclaimer == one.disclaimer
     wave = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)

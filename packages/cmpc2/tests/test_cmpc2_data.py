@@ -160,7 +160,7 @@ def test_wrong_pairs_are_stated_in_the_notice(tiny: tuple[str, ...], people: Pat
     config = config_of(tiny, "data.mismatched_fraction=0.5")
     found = load_training_data(config, data=people, splits=["train"], progress=False)
     assert "50% of the training videos had the pictures of another video, on purpose" in found.disclaimer
-    assert "(the synthetic population)" in found.disclaimer
+    assert "a synthetic population" in found.disclaimer
 
 
 def test_no_videos_and_no_source_are_told(tiny: tuple[str, ...]) -> None:

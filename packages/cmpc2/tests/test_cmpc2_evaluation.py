@@ -259,7 +259,7 @@ def test_the_command_measures_every_published_list(
         ("retrieval", "f2v"),
     ]
     assert (
-        found["leaked_identities"] == [] and "(the synthetic population)" in (out / "report.html").read_text()
+        found["leaked_identities"] == [] and "a synthetic population" in (out / "report.html").read_text()
     )
 
 
@@ -273,7 +273,7 @@ def test_the_command_takes_a_bank_and_warns(
         tmp_path / "bank.csv", [TrainingVideo(known.face_id, "1", known.voice_id, "f", "", "dev", "v")]
     )
     words = ["--weights", trained, "--data", people, "--lists", lists, "--list", "matching_v2f_U"]
-    assert call("test", *words, "--bank", tmp_path / "bank.csv", "--out", tmp_path / "out") == 0
+    assert call("test", *words, "--table", tmp_path / "bank.csv", "--out", tmp_path / "out") == 0
     assert "1 of the 6 evaluated people have videos among the training videos" in capsys.readouterr().err
     report = (tmp_path / "out" / "report.html").read_text()
     assert "do not measure unseen people" in report

@@ -35,7 +35,7 @@ def test_a_run_leaves_model_memory_and_table(trained: Path) -> None:
         set(model.identity_names or ()) == {row.identity for row in table}
         and len(model.identity_names or ()) == 8
     )
-    assert "(the synthetic population)" in model.disclaimer
+    assert "a synthetic population" in model.disclaimer
     assert [len(c) for c in memory.centroids] == [2, 3] and len(memory.assignment[0]) == len(table)
     stored = load_model(trained / "memory.safetensors", system="cmpc2", kind="memory")
     bank = stored.state["bank/face"]

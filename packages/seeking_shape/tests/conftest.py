@@ -1,16 +1,15 @@
-"""A small corpus, tiny networks and trained runs, made once per session."""
+"""The system for its contracts; runs of the three steps of the method."""
 
-from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkServerContext
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from seeking_shape.__main__ import COMMANDS
-from voiceface.testing import fault_injection, runs
-from voiceface.testing.commands import CommandRunner, command_runner
+from torch import Tensor
+from voiceface.testing.commands import CommandRunner
+from voiceface.testing.contracts.fixtures import *  # noqa: F403
+from voiceface.testing.contracts.system_under_test import SystemUnderTest
 
-TINY_OVERRIDES = (
+OVERRIDES = (
     "model.face.image_size=32",
     "model.face.widths=[4,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
@@ -29,47 +28,50 @@ TINY_OVERRIDES = (
 )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    """Bit-identity needs the same number of threads everywhere."""
-    runs.use_one_thread()
+def write_published(path: Path) -> Mapping[str, Tensor]:
+    """Write a checkpoint of the published size and form; returns the tensors of the model."""
+    import torch
+    from seeking_shape.config import SeekingShapeConfig
+    from seeking_shape.model import Voice2Face
+    from seeking_shape.published import save_checkpoint
+    from voiceface.runtime.config import load_config
+
+    torch.manual_seed(0)
+    model = Voice2Face(load_config("published_main", SeekingShapeConfig, "seeking_shape").model, 3)
+    save_checkpoint(path, model, 1)
+    return model.state_dict()
 
 
 @pytest.fixture(scope="session")
-def tiny() -> tuple[str, ...]:
-    """Overrides that make any bundled configuration a matter of a second."""
-    return TINY_OVERRIDES
-
-
-@pytest.fixture(scope="session")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A population of twenty people, two clips of a second and two pictures of 32 pixels each; no lists."""
-    return runs.write_small_population(tmp_path_factory.mktemp("data") / "people", train=10, val=4, test=6)
-
-
-@pytest.fixture(scope="session")
-def call() -> CommandRunner:
-    """One `seeking_shape` command in this process; gives its exit code."""
-    return command_runner("seeking_shape", COMMANDS)
-
-
-@pytest.fixture(scope="session")
-def train(call: CommandRunner, people: Path) -> CommandRunner:
-    """`seeking_shape train` on the people with tiny networks; words come last and win."""
-    return runs.training_runner(call, people, TINY_OVERRIDES, "reweight")
+def system() -> SystemUnderTest:
+    """The system for its contracts."""
+    return SystemUnderTest(
+        "seeking_shape",
+        config="reweight",
+        overrides=OVERRIDES,
+        interrupted=(
+            "training.max_steps=8",
+            "training.checkpoint_interval=3",
+            "training.validation_interval=4",
+            "training.validation_start=4",
+            "weights.warm_up=2",
+            "weights.update_interval=2",
+        ),
+        required_key="F.cls.weight",
+        write_published=write_published,
+        checkpoint_flags=("--checkpoint", "--id-weights", "--face-backbone", "--voice-backbone"),
+        frontend_settings={"data.clip_samples": 12_500, "data.resample": True, "model.face.image_size": 40},
+        preloaded=("train", "published", "losses", "extract_id_weight"),
+    )
 
 
 @pytest.fixture(scope="session")
 def reweighted(train: CommandRunner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of step 1: six steps, weight updates before the third and fifth, validations."""
     out = tmp_path_factory.mktemp("runs") / "reweight"
-    often = ["weights.warm_up=2", "weights.update_interval=2", "weights.fraction_step=0.2"]
-    often += [
-        "training.validation_interval=3",
-        "training.validation_start=3",
-        "training.checkpoint_interval=2",
-    ]
-    assert train(out, "training.max_steps=6", *often) == 0
+    settings = ["weights.warm_up=2", "weights.update_interval=2", "weights.fraction_step=0.2"]
+    settings += ["training.validation_interval=3", "training.validation_start=3"]
+    assert train(out, "training.max_steps=6", "training.checkpoint_interval=2", *settings) == 0
     return out
 
 
@@ -81,26 +83,8 @@ def id_weights(call: CommandRunner, reweighted: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(train: CommandRunner, id_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def final_run(train: CommandRunner, id_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of step 3: three steps with the identity weights of step 2."""
     out = tmp_path_factory.mktemp("runs") / "main"
     assert train(out, "--id-weights", id_weights, "training.max_steps=3", cfg="main") == 0
     return out
-
-
-@pytest.fixture(scope="session")
-def processes() -> ForkServerContext:
-    """Processes that start with everything imported and no state of this one."""
-    return fault_injection.preloaded_processes(
-        *(
-            f"seeking_shape.{module}"
-            for module in ("train", "embedder", "published", "losses", "extract_id_weight")
-        )
-    )
-
-
-@pytest.fixture
-def start(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
-    """Start a function in a process of its own; whatever still runs is killed at the end."""
-    with fault_injection.process_starter(processes) as run:
-        yield run

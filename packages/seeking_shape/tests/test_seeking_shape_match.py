@@ -50,7 +50,7 @@ def test_pictures_are_ranked_by_cosine(
     assert [answer["name"] for answer in answers] == order
     assert np.allclose([answer["score"] for answer in answers], sorted(scores, reverse=True), atol=1e-5)
     assert order[0] in said and order[1] in said and order[2] not in said
-    assert "(the synthetic population)" in found["disclaimer"] and found["weights"] == "model.safetensors"
+    assert "a synthetic population" in found["disclaimer"] and found["weights"] == "model.safetensors"
     assert "data:image" in page.read_text() and "data:audio" in page.read_text()
 
 

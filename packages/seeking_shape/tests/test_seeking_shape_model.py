@@ -3,7 +3,7 @@
 import pytest
 import torch
 from seeking_shape.losses import apply_identity_weights, compute_sample_losses
-from seeking_shape.model import Voice2Face, parameter_groups
+from seeking_shape.model import Voice2Face
 from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor
@@ -26,7 +26,7 @@ def batch(size: int = 3) -> tuple[Tensor, Tensor]:
 def test_the_published_model_has_653_keys_and_two_groups() -> None:
     model = Voice2Face(num_classes=924)
     assert len(model.state_dict()) == 653
-    face, voice = parameter_groups(model)
+    face, voice = model.parameter_groups()
     assert sum(p.numel() for p in face["params"]) == 43_759_808
     assert sum(p.numel() for p in voice["params"]) == 1_503_638
     assert model.config.num_classes == 924
@@ -57,7 +57,7 @@ def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
             module.p = 0.0
     faces, voices = batch()
     labels = torch.arange(3)
-    optimiser = torch.optim.SGD(parameter_groups(model), lr=0.01)
+    optimiser = torch.optim.SGD(model.parameter_groups(), lr=0.01)
     totals = []
     for _ in range(4):
         out = model(faces, voices)
@@ -93,7 +93,7 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
     out.voice.sum().backward()
     assert all(p.grad is None for p in model.F.parameters())
     assert all(torch.equal(value, before[key]) for key, value in model.F.state_dict().items())
-    assert parameter_groups(model)[0]["params"] == []
+    assert model.parameter_groups()[0]["params"] == []
 
 
 def test_a_branch_stays_frozen_when_its_layers_are_replaced_by_those_of_a_run() -> None:

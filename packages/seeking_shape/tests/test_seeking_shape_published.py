@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from seeking_shape.model import Voice2Face, parameter_groups
+from seeking_shape.model import Voice2Face
 from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.published import (
     infer_model_config,
@@ -48,7 +48,7 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def trained(model: Voice2Face) -> torch.optim.SGD:
-    optimiser = torch.optim.SGD(parameter_groups(model), lr=0.01, momentum=0.9)
+    optimiser = torch.optim.SGD(model.parameter_groups(), lr=0.01, momentum=0.9)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.rand_like(parameter)
@@ -64,7 +64,7 @@ def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) 
     checkpoint = load_checkpoint(other, tmp_path / "ckp_000007.pth.tar")
     assert checkpoint.step == 7
     assert same(model.state_dict(), other.state_dict())
-    fresh = torch.optim.SGD(parameter_groups(other), lr=0.01, momentum=0.9)
+    fresh = torch.optim.SGD(other.parameter_groups(), lr=0.01, momentum=0.9)
     restore_momentum(other, fresh, checkpoint.momentum)
     for mine, theirs in zip(model.parameters(), other.parameters()):
         if mine.requires_grad:

@@ -119,7 +119,7 @@ def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
     extra = load_model(trained / "model.safetensors").extra
     corpus = load_split(people, "train")
     assert extra["names"] == [person.identity.face_id for person in corpus.records]
-    assert "(the synthetic population)" in extra["disclaimer"]
+    assert "a synthetic population" in extra["disclaimer"]
     assert extra["source"] == {"id_weights": "id_weight.safetensors"}
 
 
@@ -265,5 +265,5 @@ def test_people_invented_in_memory_can_be_trained_on(tiny, call, tmp_path, capsy
         call("train", "--population", "tiny", "--out", out, *words, "training.validation_interval=null") == 0
     )
     loaded = load_model(out / "model.safetensors")
-    assert len(loaded.extra["names"]) == 16 and "(the synthetic population)" in loaded.extra["disclaimer"]
+    assert len(loaded.extra["names"]) == 16 and "a synthetic population" in loaded.extra["disclaimer"]
     assert len((out / "log.jsonl").read_text().splitlines()) > 0

@@ -1,15 +1,17 @@
-"""`archetype_agnostic COMMAND ...`, the same as `python -m archetype_agnostic.COMMAND ...`."""
+"""`archetype_agnostic COMMAND ...`, the same as `python -m archetype_agnostic COMMAND ...`."""
 
 from collections.abc import Sequence
 
-from voiceface.commandline.dispatch import dispatch
+from voiceface.association.commands import association_commands
+from voiceface.commandline.dispatch import Command, dispatch
 
-COMMANDS = {
+from archetype_agnostic.system import SPEC
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, tuple[Command, str]] = {
     "train": ("archetype_agnostic.train", "train a model"),
-    "test": ("archetype_agnostic.test", "matching, verification and retrieval on evaluation lists"),
-    "embed": ("archetype_agnostic.embed", "embeddings of many recordings and pictures as one table"),
-    "match": ("archetype_agnostic.match", "rank pictures for a voice, or voices for a picture"),
-    "demo": ("archetype_agnostic.demo", "the whole method on synthetic identities, ending in a report"),
+    **association_commands(SPEC),
 }
 
 

@@ -1,21 +1,31 @@
 """The whole network: face embedder, voice embedder, and the table of identity weights.
 
-Letters: B batch, S picture side in pixels, T samples, D embedding length, C identities.
+Letters: B batch, S image side in pixels, T samples, D embedding length, C identities.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
-from voiceface.association.encoders import Branch, Encoders, InputNormalization, VoiceBackbone, num_identities
+from voiceface.association.encoders import (
+    Branch,
+    InputNormalization,
+    TwoBranchModel,
+    VoiceBackbone,
+    num_identities,
+)
+from voiceface.checkpoints.published import CheckpointError
 from voiceface.models import iresnet
 
+from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.equilibrium import Equilibrium
 from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 
+__all__ = ["Aasm", "FaceBranch", "Head", "ModelOutput", "VoiceBranch", "build_model_for_checkpoint"]
+
 
 class ModelOutput(NamedTuple):
-    """Embeddings of a batch of people, each of shape (B, D), not normalised."""
+    """Embeddings of a batch of identities, each of shape (B, D), not normalised."""
 
     face: Tensor
     voice: Tensor
@@ -24,7 +34,7 @@ class ModelOutput(NamedTuple):
 
 
 class Head(nn.Sequential):
-    """Linear, ReLU, linear, both without bias: trunk features to the embedding."""
+    """Linear, ReLU, linear, both without bias: backbone features to the embedding."""
 
     def __init__(self, in_features: int, hidden_dim: int, embedding_dim: int) -> None:
         super().__init__(
@@ -35,7 +45,7 @@ class Head(nn.Sequential):
 
 
 class FaceBranch(Branch):
-    """IR trunk without its recognition layer, mean over the map, head."""
+    """IR backbone without its recognition layer, mean over the map, head."""
 
     def __init__(self, config: FaceConfig, embedding_dim: int) -> None:
         super().__init__()
@@ -51,7 +61,7 @@ class FaceBranch(Branch):
         self.fc = Head(config.widths[-1], config.hidden_dim, embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, S, S) to embeddings (B, D)."""
+        """Normalised images (B, 3, S, S) to embeddings (B, D)."""
         return self.fc(self.model(images).mean((2, 3)))
 
 
@@ -63,12 +73,12 @@ class VoiceBranch(Branch):
         self.model = VoiceBackbone(config, features=None)
         self.fc = Head(self.model.features, config.hidden_dim, embedding_dim)
 
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Waves (B, T) in the 16-bit range to embeddings (B, D)."""
-        return self.fc(self.model(waveforms))
+    def forward(self, waveforms: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Waveforms (B, T) in the 16-bit range to embeddings (B, D); `masks` (B, K, 4): of their bands."""
+        return self.fc(self.model(waveforms, masks))
 
 
-class Aasm(Encoders):
+class Aasm(TwoBranchModel):
     """Both embedders and the identity weights, with the state-dict keys of the published checkpoints.
 
     Published checkpoints also hold layers that are never evaluated (`vNet.model.output_layer`,
@@ -78,11 +88,13 @@ class Aasm(Encoders):
         config: architecture.
         num_classes: training identities C, when the configuration leaves it open.
         eqm: identity weights of the same C classes; None: all one, for good.
-        names: identity of every class, where `eqm` is not given.
+        identity_names: identity of every class, where `eqm` is not given.
 
     Raises:
         ValueError: the number of classes is unknown or contradicts the configuration.
     """
+
+    branches: ClassVar[dict[str, str]] = {"face": "vNet", "voice": "aNet"}
 
     def __init__(
         self,
@@ -105,32 +117,47 @@ class Aasm(Encoders):
             raise ValueError(f"identity weights of {len(self.eqm.weight)} classes given for {classes}")
 
     def forward(
-        self, faces: Tensor, voices: Tensor, faces_second: Tensor, voices_second: Tensor
+        self,
+        faces: Tensor,
+        voices: Tensor,
+        faces_second: Tensor,
+        voices_second: Tensor,
+        voice_masks: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> ModelOutput:
-        """One training batch, row i of all inputs from one person.
+        """One training batch, row i of all inputs of one identity.
 
         Four separate passes, as published: in training each batch norm sees each of them by itself.
 
         Args:
-            faces: pictures in the channel order of the configuration, 0...255, shape (B, 3, S, S).
-            voices: waves in the 16-bit range at 16 kHz, shape (B, T), already cropped.
-            faces_second: further pictures of the same people.
-            voices_second: further clips of the same people; their length may be another.
+            faces: images in the channel order of the configuration, 0...255, shape (B, 3, S, S).
+            voices: waveforms in the 16-bit range at 16 kHz, shape (B, T), already cropped.
+            faces_second: further images of the same identities.
+            voices_second: further clips of the same identities; their length may be another.
+            voice_masks: rectangles (B, K, 4) of the bands of `voices` and of `voices_second`, see
+                `mask_spectrogram`; None: no masks.
         """
-        face, voice = self.encode_faces(faces), self.encode_voices(voices)
-        return ModelOutput(face, voice, self.encode_faces(faces_second), self.encode_voices(voices_second))
-
-    def encode_faces(self, faces: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S), 0...255, to embeddings (B, D), not of unit length."""
-        return self.vNet(self.normalize(faces))
-
-    def encode_voices(self, voices: Tensor) -> Tensor:
-        """Waves (B, T) in the 16-bit range at 16 kHz to embeddings (B, D), not of unit length."""
-        return self.aNet(voices)
+        face, voice = self.encode_faces(faces), self.encode_voices(voices, voice_masks[0])
+        second = self.encode_faces(faces_second), self.encode_voices(voices_second, voice_masks[1])
+        return ModelOutput(face, voice, *second)
 
 
-def parameter_groups(model: Aasm) -> list[dict[str, list[nn.Parameter]]]:
-    """The optimiser's two groups, vNet then aNet; the identity weights are not learnt by gradient."""
-    return [
-        {"params": [p for p in branch.parameters() if p.requires_grad]} for branch in (model.vNet, model.aNet)
-    ]
+def build_model_for_checkpoint(
+    config: ArchetypeAgnosticConfig,
+    state: Mapping[str, Tensor],
+    identity_names: tuple[str, ...] | None = None,
+) -> Aasm:
+    """Build a model of the shapes of a checkpoint, without its weights.
+
+    Args:
+        config: the experiment that the checkpoint comes from.
+        state: tensors by key.
+        identity_names: identity of every class, where known.
+
+    Raises:
+        CheckpointError: no complete model.
+    """
+    if "eqm.weight" not in state:
+        raise CheckpointError(
+            "the file holds no identity weights eqm.weight: it is no full archetype_agnostic model"
+        )
+    return Aasm(config.model, len(state["eqm.weight"]), identity_names=identity_names)

@@ -25,8 +25,10 @@ from voiceface.checkpoints.published import (
     save_torch,
 )
 from voiceface.models import iresnet
+from voiceface.runtime.config import load_config
 
-from archetype_agnostic.model import Aasm, parameter_groups
+from archetype_agnostic.config import ArchetypeAgnosticConfig
+from archetype_agnostic.model import Aasm
 from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "load_voice_backbone",
     "read_checkpoint",
     "read_full_checkpoint",
+    "read_with_config",
     "restore_momentum",
     "save_checkpoint",
     "save_face_backbone",
@@ -124,7 +127,7 @@ def get_momentum(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
     if not checkpoint.optimiser_state.get("state"):
         return {}
     skeleton = _build_minimal_model(checkpoint.config)
-    names = parameter_names(skeleton, parameter_groups(skeleton))
+    names = parameter_names(skeleton, skeleton.parameter_groups())
     return pretrained_backbones.momentum_by_name(
         checkpoint.optimiser_state, names, checkpoint.state, "the checkpoint"
     )
@@ -137,6 +140,25 @@ def read_full_checkpoint(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: as `read_checkpoint`.
     """
     return read_checkpoint(path).state
+
+
+def read_with_config(path: str | Path) -> tuple[dict[str, Tensor], ArchetypeAgnosticConfig]:
+    """Read a published checkpoint of a complete model, and derive its configuration.
+
+    Front end and strides are those of the configuration `published`; the face network is the published one
+    that the file holds.
+
+    Raises:
+        CheckpointError: corrupt, unsafe, or not a checkpoint of this system.
+    """
+    checkpoint = read_checkpoint(path)
+    face = checkpoint.config.face
+    config = load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic")
+    face = config.model.face.model_copy(
+        update={"arch": face.arch, "squeeze_excitation": face.squeeze_excitation}
+    )
+    model = config.model.model_copy(update={"face": face})
+    return checkpoint.state, config.model_copy(update={"model": model})
 
 
 def load_checkpoint(model: Aasm, path: str | Path) -> PublishedCheckpoint:
@@ -289,7 +311,7 @@ def _build_fresh_state(config: ModelConfig) -> dict[str, Tensor]:
 def _renumber_optimiser_state(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, object]:
     """An optimiser's state dict with the numbers that its parameters have in the published network."""
     skeleton = _build_minimal_model(model.config)
-    groups = parameter_groups(skeleton)
+    groups = skeleton.parameter_groups()
     number = {name: place for place, name in enumerate(parameter_names(skeleton, groups))}
     names = parameter_names(model, optimiser.param_groups)
     saved = optimiser.state_dict()

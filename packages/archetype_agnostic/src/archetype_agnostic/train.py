@@ -1,124 +1,87 @@
-"""Training: `archetype_agnostic train --cfg main --data ROOT --out RUN`.
+"""Training: `archetype_agnostic train --cfg main --data ROOT --out RUN`."""
 
-One iteration, in the published order: validation if due, refresh of the identity weights if due, step,
-learning rate.
-"""
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-import argparse
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from voiceface.association.initialisation import InitialWeights, load_initial_weights
+from voiceface.association.trainer import Trainer, train_command
 
-from voiceface.association.initialisation import (
-    InitialWeights,
-    add_training_arguments,
-    initial_weights_from_args,
-    load_initial_weights,
-    load_training_data,
-)
-from voiceface.association.validation import Validation, validate, validation_due
-from voiceface.training.optimisers import build_lr_schedule, build_optimiser
+from archetype_agnostic.system import SPEC
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from voiceface.datasets.corpus import Corpus
-    from voiceface.synthetic.dataset import PopulationDataset
     from voiceface.training.run import Run
 
     from archetype_agnostic.config import ArchetypeAgnosticConfig
+    from archetype_agnostic.early_stopping import EarlyStopping
     from archetype_agnostic.model import Aasm, ModelOutput
 
-UNLIMITED_STEPS = sys.maxsize
+__all__ = [
+    "ArchetypeAgnosticTrainer",
+    "build_model",
+    "compute_losses",
+    "main",
+    "summarise_identity_weights",
+    "train",
+    "train_step",
+]
 
 
-def train(
-    config: "ArchetypeAgnosticConfig",
-    dataset: "Corpus | PopulationDataset",
-    out: str | Path,
-    *,
-    validation: Validation | None = None,
-    initial_weights: InitialWeights | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    resume: bool = False,
-    disclaimer: str = "",
-) -> Path:
-    """Train one model.
+class ArchetypeAgnosticTrainer(Trainer["ArchetypeAgnosticConfig", "Aasm"]):
+    """One training run; order of an iteration as published."""
 
-    Args:
-        config: what to train.
-        dataset: the training people, on the disk or invented in memory; class k is the k-th distinct name.
-        out: run folder; new or empty unless `resume`.
-        validation: what to judge the model by where the configuration validates.
-        initial_weights: weights to begin with; from scratch without.
-        device: "cpu", "cuda", or "auto".
-        threads: of PyTorch on the CPU; None leaves them as they are.
-        resume: go on from the run folder's last saved state.
-        disclaimer: what readers of the model must be told; stored with the weights.
+    spec = SPEC
+    description = (
+        "Train a model: contrast inside the batch, from `regauging.start_step` on with loose pairs re-gauged "
+        "and identities weighted. --resume continues a run."
+    )
+    configurations = "main, quick, standard, published"
+    face_network = "IR-152"
+    early_stopping: "EarlyStopping | None" = None
 
-    Returns:
-        The weights file, `out/model.safetensors`.
+    @classmethod
+    def sample_options(cls, config: "ArchetypeAgnosticConfig") -> dict[str, Any]:
+        """Two images and two clips per identity."""
+        from archetype_agnostic.config import sample_options
 
-    Raises:
-        ValueError, OSError: the data, the start weights or the run folder do not fit; see the message.
-    """
-    from voiceface.association.data import identity_names, training_dataset
-    from voiceface.runtime.config import to_dict
-    from voiceface.training.lr_schedules import set_learning_rate
-    from voiceface.training.provenance import record_provenance
-    from voiceface.training.run import open_run, unwrap
-    from voiceface.training.sampling import batches_per_epoch
+        return sample_options(config.data)
 
-    from archetype_agnostic.config import sample_options
-    from archetype_agnostic.early_stopping import EarlyStopping
-    from archetype_agnostic.model import parameter_groups
+    def build_model(self) -> "Aasm":
+        """Build the model as the run starts with it."""
+        return build_model(self.config, self.identity_names, self.initial_weights)
 
-    names = identity_names(dataset)
-    plan = config.training
-    with open_run(
-        out,
-        plan,
-        config=to_dict(config),
-        system="archetype_agnostic",
-        device=device,
-        threads=threads,
-        resume=resume,
-    ) as run:
-        run.extra = {
-            "names": names,
-            "disclaimer": disclaimer,
-            "source": record_provenance(run, names, initial_weights),
-        }
-        network = run.prepare(build_model(config, names, initial_weights or InitialWeights()))
-        model = cast("Aasm", unwrap(network))
-        optimiser = build_optimiser(config.optimiser, parameter_groups(model))
-        rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
-        run.track(model=model, optimiser=optimiser)
-        pairs = training_dataset(dataset, config, progress=run.is_main, **sample_options(config.data))
-        patience = None
-        if config.stopping.rule == "patience":
-            per_epoch = batches_per_epoch(len(pairs), plan.batch_size)
-            patience = EarlyStopping(run.values, plan.max_steps, per_epoch, config.stopping.patience)
-        steps = UNLIMITED_STEPS if patience else plan.max_steps
-        data = run.batches(pairs, plan.batch_size, max_steps=steps, num_workers=plan.num_workers)
-        go_on = patience.should_continue if patience else None
-        for step in run.steps(
-            plan.max_steps, checkpoint_interval=plan.checkpoint_interval, continue_after=go_on
-        ):
-            if validation_due(config, step):
-                accuracy = validate(run, step, model, config, validation)
-                if patience:
-                    patience.record(step, accuracy)
-            if config.equilibrium.enabled and model.eqm.update(step):
-                run.log(step, summarise_identity_weights(model.eqm.weight), always=True)
-            set_learning_rate(optimiser, rate(step))
-            terms = train_step(config, run, network, next(data), optimiser, step)
-            run.log(step, {**terms, "lr": rate(step)})
-        if not patience and validation_due(config, plan.max_steps):
-            validate(run, plan.max_steps, model, config, validation)
-        return run.save_final_model(model.state_dict())
+    def continue_after(self) -> Callable[[int], bool] | None:
+        """Early stopping, if configured."""
+        if self.config.stopping.rule != "patience":
+            return None
+        from voiceface.training.sampling import batches_per_epoch
+
+        from archetype_agnostic.early_stopping import EarlyStopping
+
+        settings = self.config.training
+        per_epoch = batches_per_epoch(len(self.samples), settings.batch_size)
+        self.early_stopping = EarlyStopping(
+            self.run.values, settings.max_steps, per_epoch, self.config.stopping.patience
+        )
+        return self.early_stopping.should_continue
+
+    def on_validation(self, step: int, accuracy: float) -> None:
+        """Report the accuracy to early stopping."""
+        if self.early_stopping:
+            self.early_stopping.record(step, accuracy)
+
+    def before_step(self, step: int) -> None:
+        """Refresh the identity weights if due."""
+        if self.config.equilibrium.enabled and self.model.eqm.update(step):
+            self.run.log(step, summarise_identity_weights(self.model.eqm.weight), always=True)
+
+    def train_step(self, batch: "dict[str, Tensor]", step: int) -> "dict[str, Tensor | float]":
+        """Do one step; see the function `train_step`."""
+        return train_step(self.config, self.run, self.network, batch, self.optimiser, step)
+
+
+train = ArchetypeAgnosticTrainer.train
 
 
 def train_step(
@@ -154,6 +117,7 @@ def train_step(
             batch["voice"][:, first:end],
             batch["face_second"],
             batch["voice_second"][:, first_second:end_second],
+            (batch.get("voice_masks"), batch.get("voice_masks_second")),
         )
     terms, hit_rate = compute_losses(config, model, output, batch["label"], step)
     total = cast("Tensor", sum(terms.values()))
@@ -217,8 +181,6 @@ def build_model(
     config: "ArchetypeAgnosticConfig", identity_names: list[str], initial_weights: InitialWeights
 ) -> "Aasm":
     """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
-    from voiceface.association.encoders import freeze
-
     from archetype_agnostic import published
     from archetype_agnostic.equilibrium import Equilibrium
     from archetype_agnostic.model import Aasm
@@ -246,42 +208,13 @@ def build_model(
     if initial_weights.voice_backbone:
         published.load_voice_backbone(model, initial_weights.voice_backbone)
     for branch in config.training.freeze:
-        freeze(model.vNet if branch == "face" else model.aNet)
+        model.freeze(branch)
     return model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`archetype_agnostic train`."""
-    parser = argparse.ArgumentParser(
-        prog="archetype_agnostic train",
-        description="Train a model: contrast inside the batch, from `regauging.start_step` on with loose "
-        "pairs re-gauged and identities weighted. --resume continues a run.",
-    )
-    add_training_arguments(parser, configurations="main, quick, standard, published", face_network="IR-152")
-    args = parser.parse_args(argv)
-
-    from voiceface.runtime.config import load_config
-    from voiceface.runtime.process import keep_freed_memory
-
-    from archetype_agnostic.config import ArchetypeAgnosticConfig, sample_options
-
-    keep_freed_memory()
-    config = load_config(args.cfg, ArchetypeAgnosticConfig, "archetype_agnostic", args.override)
-    start = initial_weights_from_args(args, InitialWeights)
-    found = load_training_data(args, config, **sample_options(config.data))
-    weights = train(
-        config,
-        found.dataset,
-        args.out,
-        validation=found.validation,
-        initial_weights=start,
-        device=args.device,
-        threads=args.threads,
-        resume=args.resume,
-        disclaimer=found.disclaimer,
-    )
-    print(f"weights: {weights}")
-    return 0
+    return train_command(ArchetypeAgnosticTrainer, argv)
 
 
 if __name__ == "__main__":

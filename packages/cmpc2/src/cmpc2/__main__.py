@@ -1,17 +1,21 @@
-"""`cmpc2 COMMAND ...`, the same as `python -m cmpc2.COMMAND ...`."""
+"""`cmpc2 COMMAND ...`, the same as `python -m cmpc2 COMMAND ...`."""
 
 from collections.abc import Sequence
 
-from voiceface.commandline.dispatch import dispatch
+from voiceface.association.commands import association_commands
+from voiceface.commandline.dispatch import Command, dispatch
 
-COMMANDS = {
+from cmpc2.system import SPEC
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, tuple[Command, str]] = {
     "train": ("cmpc2.train", "train on videos, without identity labels"),
-    "test": ("cmpc2.test", "matching, verification and retrieval on evaluation lists"),
-    "embed": ("cmpc2.embed", "embeddings of many recordings and pictures as one table"),
-    "match": ("cmpc2.match", "rank pictures for a voice, or voices for a picture"),
+    **association_commands(SPEC),
+    "test": ("cmpc2.test", "matching, verification and retrieval on trial lists"),
     "nearest": ("cmpc2.nearest", "training videos of the face prototypes nearest to a voice"),
-    "features": ("cmpc2.features", "store log-mel features of recordings"),
-    "demo": ("cmpc2.demo", "the whole method on synthetic identities, ending in a report"),
+    "features": ("cmpc2.features", "store log-mel features of utterances"),
+    "export": ("cmpc2.export", "write model and prototype memory in half precision, for distribution"),
 }
 
 

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--frontend",
         choices=["decibels", "sphinx"],
         default="decibels",
-        help="(64, T) in decibels, or (T, 64) as published models hear (default: %(default)s)",
+        help="(64, T) in decibels, or (T, 64) as published models expect (default: %(default)s)",
     )
     arguments.add_workers_argument(parser)
     args = parser.parse_args(argv)

@@ -1,22 +1,26 @@
 """The two-branch network, with the names of the published package, and its settings.
 
-Letters: B batch, T frames, S picture side in pixels, D embedding length.
+Letters: B batch, T frames, S image side in pixels, D embedding length.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from voiceface.association.embedder import Embedder, encode_grouped
 from voiceface.association.encoders import Encoders
 
-from cmpc2.audio_frontend import load_log_mel, prepare_voice
+from cmpc2.audio_frontend import compute_log_mel, load_log_mel, prepare_voice
+from cmpc2.config import Cmpc2Config
 from cmpc2.image_frontend import prepare_face
 from cmpc2.model_config import ModelConfig, VoiceFrontendConfig
 from cmpc2.resnet import ResNet
+
+__all__ = ["FV_Wrapper", "build_model_for_checkpoint"]
 
 
 class FV_Wrapper(Encoders):
@@ -30,7 +34,7 @@ class FV_Wrapper(Encoders):
         proj: the same; without effect, as published.
         test_only: without effect; the mode is set by `train` and `eval`.
         config: architecture, instead of `last_dim`.
-        voice_front_end: what `encode_voice` does with recordings; as in the cmpc2 package by default.
+        voice_frontend: front end of `encode_voice` for utterances; as in the cmpc2 package by default.
 
     Raises:
         ValueError: `pretrain` is True, without a file.
@@ -65,7 +69,7 @@ class FV_Wrapper(Encoders):
 
         Args:
             audio: voice features, (B, 1, 64, T).
-            frame: pictures in -1...1, (B, 3, S, S).
+            frame: images in -1...1, (B, 3, S, S).
         """
         return self.voice_subnet(audio), self.face_subnet(frame)
 
@@ -78,15 +82,15 @@ class FV_Wrapper(Encoders):
         return self.face_subnet(faces)
 
     def encode_voice(self, voice: Any, batch_size: int = 32) -> Tensor:
-        """Embeddings of voices: features, recordings, or files of either.
+        """Encode voices: features, waveforms, or files of either.
 
         Args:
-            voice: features (B, 1, 64, T) or (1, 64, T); or a path or several of recordings or stored
-                features, which pass the model's front end.
-            batch_size: files that pass the network together, where they are of one length.
+            voice: features (B, 1, 64, T) or (1, 64, T) as a tensor; or a path of an utterance or of stored
+                features, samples (T,) int16 at 16 kHz, or several of these.
+            batch_size: most files per batch; files of one length pass the network together.
 
         Returns:
-            Shape (B, D), where the network is. Gradients flow for features only.
+            Embeddings (B, D) on the device of the network. Gradients flow for tensors only.
 
         Raises:
             AudioError, SpeechError, FileNotFoundError: a file cannot be used.
@@ -94,63 +98,74 @@ class FV_Wrapper(Encoders):
         """
         if isinstance(voice, Tensor):
             return self.encode_voices(_to_batch(voice, (1, 64, None), "voice features"))
-        return self._encode_files(voice, self.load_voice, self.encode_voices, batch_size)
+        return self._encode_items(voice, self.load_voice, self.encode_voices, batch_size)
 
     def encode_face(self, face: Any, batch_size: int = 64) -> Tensor:
-        """Embeddings of faces: tensors, pictures, or files.
+        """Encode faces: tensors, images, or files.
 
         Args:
-            face: pictures (B, 3, S, S) or (3, S, S) in -1...1 as a tensor; or a path, Pillow image or RGB
-                bytes (H, W, 3), or several of these.
-            batch_size: files that pass the network together.
+            face: images (B, 3, H, W) or (3, H, W) in -1...1 as a tensor; or a path, Pillow image or RGB bytes
+                (H, W, 3), or several of these.
+            batch_size: most files per batch.
 
         Returns:
-            Shape (B, D), where the network is. Gradients flow for tensors only.
+            Embeddings (B, D) on the device of the network. Gradients flow for tensors only.
 
         Raises:
-            ImageError, FileNotFoundError: a picture cannot be used.
+            ImageError, FileNotFoundError: an image cannot be used.
             ValueError: a tensor of another shape.
         """
         if isinstance(face, Tensor):
-            return self.encode_faces(_to_batch(face, (3, None, None), "pictures"))
-        return self._encode_files(face, self.load_face, self.encode_faces, batch_size)
+            return self.encode_faces(_to_batch(face, (3, None, None), "images"))
+        return self._encode_items(face, self.load_face, self.encode_faces, batch_size)
 
-    def load_voice(self, path: str | os.PathLike[str]) -> np.ndarray:
-        """One recording or feature file as the voice network takes it, (1, 64, T)."""
-        return prepare_voice(load_log_mel(path, self.voice_frontend), self.voice_frontend)
+    def embed_voices(self, voices: Any) -> Tensor:
+        """Embed utterances as the other systems do: see `encode_voice`; (N, D) on the CPU, no gradients."""
+        with torch.no_grad():
+            return self.encode_voice(voices).cpu()
+
+    def embed_faces(self, faces: Any) -> Tensor:
+        """Embed images as the other systems do: see `encode_face`; (N, D) on the CPU, no gradients."""
+        with torch.no_grad():
+            return self.encode_face(faces).cpu()
+
+    def load_voice(self, source: Any) -> np.ndarray:
+        """Load network input (1, 64, T) of an utterance, a feature file, or int16 samples (T,) at 16 kHz."""
+        if isinstance(source, str | os.PathLike):
+            features = load_log_mel(source, self.voice_frontend)
+        else:
+            features = compute_log_mel(np.asarray(source), 16000, self.voice_frontend)
+        return prepare_voice(features, self.voice_frontend)
 
     def load_face(self, source: Any) -> np.ndarray:
-        """One picture as the face network takes it, (3, S, S) in -1...1."""
+        """Load network input (3, S, S), -1...1, from a path, a Pillow image or RGB bytes (H, W, 3)."""
         return prepare_face(source, self.config.face.image_size)
 
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:
-        """Cosine of every voice with every face embedding, (voices, faces), 0...1."""
-        normalize = nn.functional.normalize
-        return normalize(voices, dim=1) @ normalize(faces, dim=1).T
+        """Compute the cosine of every voice with every face embedding, (voices, faces), 0...1."""
+        return Embedder.score(voices, faces)
 
     @torch.no_grad()
-    def _encode_files(
+    def _encode_items(
         self,
         items: Any,
         load: Callable[[Any], np.ndarray],
         encode: Callable[[Tensor], Tensor],
         batch_size: int,
     ) -> Tensor:
-        """Embeddings of files, batches of equal shape together, in the order given."""
-        several = isinstance(items, Sequence) and not isinstance(items, str)
-        given = list(items) if several else [items]
+        """Encode one item or several, in the order given."""
+        several = list(items) if isinstance(items, Sequence) and not isinstance(items, str) else [items]
         first = next(self.parameters())
-        found = first.new_empty(len(given), self.config.embedding_dim)
-        for start in range(0, len(given), batch_size):
-            arrays = [load(item) for item in given[start : start + batch_size]]
-            groups: dict[tuple[int, ...], list[int]] = {}
-            for place, array in enumerate(arrays):
-                groups.setdefault(array.shape, []).append(place)
-            for places in groups.values():
-                batch = torch.from_numpy(np.stack([arrays[place] for place in places])).to(first)
-                found[[start + place for place in places]] = encode(batch)
-        return found
+        out = first.new_empty(len(several), self.config.embedding_dim)
+        return encode_grouped(several, load, lambda batch: encode(batch.to(first)), batch_size, out)
+
+
+def build_model_for_checkpoint(
+    config: Cmpc2Config, state: Mapping[str, Tensor], identity_names: tuple[str, ...] | None = None
+) -> FV_Wrapper:
+    """Build a model of the configured shapes, without weights; see `SystemSpec.build_model`."""
+    return FV_Wrapper(config=config.model, voice_frontend=config.data.voice)
 
 
 def _to_batch(tensor: Tensor, shape: tuple[int | None, ...], name: str) -> Tensor:

@@ -97,9 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_weights_argument(parser)
     parser.add_argument("--memory", type=Path, help="prototype memory (default: beside the weights)")
     parser.add_argument("--table", type=Path, help="training.csv (default: beside the weights)")
-    parser.add_argument(
-        "--clusters", type=int, help="which clustering, by its number (default: the middle one)"
-    )
+    parser.add_argument("--clusters", type=int, help="index of the clustering (default: the middle one)")
     parser.add_argument("-k", type=int, default=3, help="prototypes (default 3)")
     parser.add_argument(
         "--order",
@@ -107,11 +105,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="nearest",
         help="nearest prototype first; round_robin: one video of each in turn; table: as published",
     )
-    parser.add_argument("--exclude", action="append", default=[], help="identity or voice id to leave out")
+    parser.add_argument("--exclude", action="append", default=[], help="identity or voice id to exclude")
     parser.add_argument("--top", type=int, default=8, help="videos shown (default 8, as published)")
-    parser.add_argument("--faces", type=Path, help="folder of <name>/1.6/<video>/ for the report's pictures")
+    parser.add_argument(
+        "--faces", type=Path, help="folder of <name>/1.6/<video>/ with the images of the report"
+    )
     parser.add_argument("--report", type=Path, help="also write a page")
-    parser.add_argument("--json", type=Path, help="also write everything found")
+    parser.add_argument("--json", type=Path, help="also write all results as JSON")
     arguments.add_on_corrupt_argument(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)

@@ -5,24 +5,38 @@
 ImageNet ResNet-34 that the option `pretrain` starts from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
+from voiceface.runtime.config import load_config
 
 from cmpc2.architecture import infer_branch, infer_model_config, load_imagenet_weights
-from cmpc2.model import FV_Wrapper
-from cmpc2.model_config import VoiceFrontendConfig
+from cmpc2.config import Cmpc2Config
 
 if TYPE_CHECKING:
     from voiceface.datasets.identities import Identity
 
+__all__ = [
+    "PUBLISHED_MODELS",
+    "PrototypeMemory",
+    "PublishedModelInfo",
+    "get_training_identities",
+    "identify_published_model",
+    "infer_branch",
+    "infer_model_config",
+    "load_imagenet_weights",
+    "read_prototype_memory",
+    "read_published_model",
+    "read_with_config",
+]
+
 
 class PublishedModelInfo(NamedTuple):
-    """A published model file: what it is, its picture side and voice front end, who it was trained on."""
+    """A published model file: what it is, its image side and voice front end, training identities."""
 
     filename: str
     description: str
@@ -96,20 +110,28 @@ def read_published_model(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def build_model_for_state(
-    state: Mapping[str, Tensor], image_size: int = 224, voice_config: VoiceFrontendConfig | None = None
-) -> FV_Wrapper:
-    """A network, still without them, that the tensors of a published checkpoint fit.
+def read_with_config(
+    path: Path, *, image_size: int | None = None, frontend: str | None = None
+) -> tuple[dict[str, Tensor], Cmpc2Config]:
+    """Read a published model and derive its configuration from its tensors and its file name.
 
     Args:
-        state: tensors by key.
-        side: of the pictures it was trained with.
-        voice: its front end.
+        path: published checkpoint.
+        image_size: image side in pixels; None: by the file name (256 if that says so, else 224).
+        frontend: "sphinx" or "decibels"; None: by the file name.
 
     Raises:
-        ValueError: not both branches of one of the published networks.
+        CheckpointError: corrupt, unsafe, or no such model.
     """
-    return FV_Wrapper(config=infer_model_config(state, image_size), voice_frontend=voice_config)
+    state, known = read_published_model(path), identify_published_model(path)
+    wide = "256" in path.name
+    image_size = image_size or (known.image_size if known else 256 if wide else 224)
+    frontend = frontend or (known.frontend if known else "sphinx" if wide else "decibels")
+    config = load_config("published", Cmpc2Config, "cmpc2")
+    voice = config.data.voice.model_copy(update={"frontend": frontend})
+    data = config.data.model_copy(update={"voice": voice})
+    model = infer_model_config(state, image_size)
+    return state, config.model_copy(update={"model": model, "data": data})
 
 
 class PrototypeMemory(NamedTuple):
@@ -167,17 +189,3 @@ def read_prototype_memory(path: str | Path) -> PrototypeMemory:
             f"({[tuple(c.shape) for c in centroids]} and {[tuple(a.shape) for a in assignment]})"
         )
     return PrototypeMemory([c.float() for c in centroids], [a.long() for a in assignment], density)
-
-
-__all__ = [
-    "PUBLISHED_MODELS",
-    "PrototypeMemory",
-    "PublishedModelInfo",
-    "get_training_identities",
-    "identify_published_model",
-    "infer_branch",
-    "infer_model_config",
-    "load_imagenet_weights",
-    "read_prototype_memory",
-    "read_published_model",
-]

@@ -5,19 +5,20 @@ latest clusterings serve until the next ones.
 """
 
 import argparse
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
+from voiceface.association.trainer import Trainer, train_command
 from voiceface.commandline import arguments
 from voiceface.datasets import dataset_arguments
+
+from cmpc2.system import SPEC
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-    from voiceface.association.validation import Validation
     from voiceface.training.run import Run
 
     from cmpc2.config import Cmpc2Config
@@ -25,16 +26,29 @@ if TYPE_CHECKING:
     from cmpc2.losses import Clusterings, LossTerms
     from cmpc2.memory import MemoryBank
     from cmpc2.model import FV_Wrapper
+    from cmpc2.training_data import TrainingData
 
-log = logging.getLogger(__name__)
+__all__ = [
+    "Cmpc2Trainer",
+    "InitialWeights",
+    "build_model",
+    "build_optimiser",
+    "compute_losses",
+    "main",
+    "recluster",
+    "recluster_final",
+    "save_memory",
+    "train",
+    "train_step",
+]
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Files that a run starts from; everything is optional.
+    """Files that a run starts from; all are optional.
 
     Attributes:
-        checkpoint: a whole model, ours or published.
+        checkpoint: complete model, native or published.
         imagenet: torchvision's ImageNet weights of the same network, for both branches.
     """
 
@@ -42,93 +56,142 @@ class InitialWeights:
     imagenet: Path | None = None
 
 
-def train(
-    config: "Cmpc2Config",
-    dataset: "PairDataset",
-    out: str | Path,
-    *,
-    validation: "Validation | None" = None,
-    initial_weights: InitialWeights | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    resume: bool = False,
-    disclaimer: str = "",
-) -> Path:
-    """Train one model.
+class Cmpc2Trainer(Trainer["Cmpc2Config", "FV_Wrapper"]):
+    """One training run on a `PairDataset`; identities serve for metadata only.
 
-    Args:
-        config: what to train.
-        pairs: the training videos.
-        out: run folder; new or empty unless `resume`.
-        validation: people and list that judge the model where the configuration validates.
-        initial_weights: weights to begin with; from scratch without.
-        device: "cpu", "cuda" or "auto".
-        threads: of PyTorch on the CPU; None leaves them as they are.
-        resume: go on from the run folder's last saved state.
-        disclaimer: what readers of the model must be told; stored with the weights.
-
-    Returns:
-        The weights file, `out/model.safetensors`. Beside it lie `memory.safetensors` (prototypes of both
-        banks, the face bank) and `training.csv` (its rows).
-
-    Raises:
-        ValueError, OSError: data, start weights or run folder do not fit; see the message.
+    Beside the checkpoint lie `memory.safetensors` (prototypes of both banks, the face bank) and
+    `training.csv` (their rows).
     """
-    import torch
-    from voiceface.runtime.config import to_dict
-    from voiceface.training.lr_schedules import cosine_warmup_cycles, set_learning_rate
-    from voiceface.training.provenance import record_provenance
-    from voiceface.training.run import open_run, unwrap
 
-    from cmpc2.data import SamplingWithReplacement
-    from cmpc2.memory import MemoryBank
+    spec = SPEC
+    description = (
+        "Train voice and face networks on videos without identity labels: instance contrast, from "
+        "`clustering.start_step` on prototype contrast and recalibrated pairs. --resume continues a run."
+    )
+    configurations = "main, published, quick, standard"
+    initial_weights_type = InitialWeights
+    dataset: "PairDataset"
+    memory: "MemoryBank"
 
-    plan = config.training
-    _check_num_clusters(config, len(dataset))
-    with open_run(
-        out, plan, config=to_dict(config), system="cmpc2", device=device, threads=threads, resume=resume
-    ) as run:
-        names = dataset.videos.identity_names
-        source = record_provenance(
-            run, [f"{row.identity} {row.video_id}" for row in dataset.videos.table_rows], initial_weights
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments of `train`."""
+        arguments.add_training_arguments(parser, configurations=cls.configurations)
+        parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")
+        parser.add_argument(
+            "--splits", default="train,val", help="splits of --data to train on (default: train,val)"
         )
-        run.extra = {"names": names, "videos": len(dataset), "disclaimer": disclaimer, "source": source}
-        network = run.prepare(build_model(config, initial_weights or InitialWeights()))
-        model = cast("FV_Wrapper", unwrap(network))
-        optimiser = build_optimiser(config, model)
-        chosen = config.optimiser
-        rate = cosine_warmup_cycles(
-            chosen.max_lr, chosen.min_lr, chosen.cycle or plan.max_steps, chosen.warm_up
+        arguments.add_checkpoint_argument(parser, f"{arguments.CHECKPOINT_HELP}, or a published file")
+        parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
+        dataset_arguments.add_root_arguments(parser)
+        parser.add_argument("--lists", type=Path, help="list folder (default: DATA/list_wav)")
+        arguments.add_missing_argument(parser, "identities or videos without files")
+
+    @classmethod
+    def read_initial_weights(cls, args: argparse.Namespace) -> InitialWeights:
+        """Collect the files to start from, and check that every named path exists."""
+        arguments.require_existing_paths(
+            {name: getattr(args, name) for name in ("data", "lists", "checkpoint", "imagenet", "table")}
         )
-        seeded = torch.Generator().manual_seed(plan.seed)
-        memory = MemoryBank(
-            len(dataset),
-            config.model.embedding_dim,
-            config.memory.momentum,
-            generator=seeded,
-            device=run.device,
+        return InitialWeights(args.checkpoint, args.imagenet)
+
+    @classmethod
+    def load_data(cls, args: argparse.Namespace, config: "Cmpc2Config") -> "TrainingData":
+        """Load training and validation data that the arguments name."""
+        from cmpc2.training_data import load_training_data
+
+        return load_training_data(
+            config,
+            data=args.data,
+            population=args.population,
+            table=args.table,
+            splits=args.splits.split(","),
+            voice_root=args.voice_root,
+            face_root=args.face_root,
+            list_folder=args.lists,
+            skip_missing=args.missing == "skip",
         )
-        run.track(model=model, optimiser=optimiser, memory=memory)
-        drawn = SamplingWithReplacement(dataset) if plan.sampling == "replacement" else dataset
-        data = run.batches(drawn, plan.batch_size, max_steps=plan.max_steps, num_workers=plan.num_workers)
-        for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
-            if _validation_due(config, step):
-                validate(run, step, model, config, validation)
-            if config.clustering.is_due(step):
-                recluster(config, memory, step)
-            set_learning_rate(optimiser, rate(step))
-            terms = train_step(config, run, network, memory, next(data), optimiser)
-            if config.clustering.lifetime == "one_step":
-                memory.clear_clusterings()
-            run.log(step, {**terms, "lr": rate(step)})
-            if plan.best_checkpoint == "lowest_loss" and (step + 1) % plan.checkpoint_interval == 0:
-                _keep_lowest_loss(run, step, terms["total_loss"], model)
-        if _validation_due(config, plan.max_steps):
-            validate(run, plan.max_steps, model, config, validation)
-        recluster_final(config, memory)
-        if run.is_main:
-            save_memory(run, config, dataset, memory)
-        return run.save_final_model(model.state_dict())
+
+    def list_identities(self) -> list[str]:
+        """List the identities of the training videos; refuse more clusters than videos."""
+        _check_num_clusters(self.config, len(self.dataset))
+        return self.dataset.videos.identity_names
+
+    def metadata(self) -> dict[str, Any]:
+        """Number of training videos."""
+        return {"videos": len(self.dataset)}
+
+    def provenance(self) -> list[str]:
+        """List the training videos."""
+        return [f"{row.identity} {row.video_id}" for row in self.dataset.videos.table_rows]
+
+    def build_model(self) -> "FV_Wrapper":
+        """Build the model as the run starts with it."""
+        return build_model(self.config, self.initial_weights)
+
+    def build_optimiser(self) -> "torch.optim.Optimizer":
+        """Build the configured optimiser."""
+        return build_optimiser(self.config, self.model)
+
+    def build_lr_schedule(self) -> Callable[[int], float]:
+        """Cosine cycles with warm-up."""
+        from voiceface.training.lr_schedules import cosine_warmup_cycles
+
+        chosen = self.config.optimiser
+        cycle = chosen.cycle or self.config.training.max_steps
+        return cosine_warmup_cycles(chosen.max_lr, chosen.min_lr, cycle, chosen.warm_up)
+
+    def tracked(self) -> dict[str, Any]:
+        """Memory banks, filled from the run's seed."""
+        import torch
+
+        from cmpc2.memory import MemoryBank
+
+        self.memory = MemoryBank(
+            len(self.dataset),
+            self.config.model.embedding_dim,
+            self.config.memory.momentum,
+            generator=torch.Generator().manual_seed(self.config.training.seed),
+            device=self.run.device,
+        )
+        return {"memory": self.memory}
+
+    def training_set(self) -> Any:
+        """Every video once per epoch, or sampling with replacement, as configured."""
+        from cmpc2.data import SamplingWithReplacement
+
+        replaced = self.config.training.sampling == "replacement"
+        return SamplingWithReplacement(self.dataset) if replaced else self.dataset
+
+    def save_best(self) -> bool:
+        """Whether validation keeps the best checkpoint."""
+        return bool(self.config.training.best_checkpoint == "validation")
+
+    def before_step(self, step: int) -> None:
+        """Cluster the banks if due."""
+        if self.config.clustering.is_due(step):
+            recluster(self.config, self.memory, step)
+
+    def train_step(self, batch: "dict[str, Tensor]", step: int) -> "dict[str, Tensor | float]":
+        """Do one step; see the function `train_step`."""
+        return train_step(self.config, self.run, self.network, self.memory, batch, self.optimiser)
+
+    def after_step(self, step: int, terms: "dict[str, Tensor | float]") -> None:
+        """Drop clusterings of one step only; keep the checkpoint of the lowest loss; both as configured."""
+        settings = self.config.training
+        if self.config.clustering.lifetime == "one_step":
+            self.memory.clear_clusterings()
+        if settings.best_checkpoint == "lowest_loss" and (step + 1) % settings.checkpoint_interval == 0:
+            _keep_lowest_loss(self.run, step, terms["total_loss"], self.model)
+
+    def finish(self) -> None:
+        """Cluster once more and write the prototypes."""
+        recluster_final(self.config, self.memory)
+        if self.run.is_main:
+            save_memory(self.run, self.config, self.dataset, self.memory)
+
+
+train = Cmpc2Trainer.train
 
 
 def train_step(
@@ -209,15 +272,18 @@ def recluster(config: "Cmpc2Config", memory: "MemoryBank", step: int) -> None:
 def build_model(config: "Cmpc2Config", initial_weights: InitialWeights) -> "FV_Wrapper":
     """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
     import torch
+    from voiceface.association.initialisation import load_initial_weights
 
-    from cmpc2.embedder import load_model_file
     from cmpc2.model import FV_Wrapper
+    from cmpc2.published import read_published_model
 
     model = FV_Wrapper(
         pretrain=initial_weights.imagenet or False, config=config.model, voice_frontend=config.data.voice
     )
     if initial_weights.checkpoint:
-        load_model_file(model, initial_weights.checkpoint)
+        load_initial_weights(
+            model, initial_weights.checkpoint, system="cmpc2", read_published=read_published_model
+        )
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -234,33 +300,6 @@ def build_optimiser(config: "Cmpc2Config", model: "FV_Wrapper") -> "torch.optim.
         weight_decay=chosen.weight_decay,
     )
     return optimisers.build_optimiser(options, [{"params": list(model.parameters())}])
-
-
-def validate(
-    run: "Run",
-    step: int,
-    model: "FV_Wrapper",
-    config: "Cmpc2Config",
-    validation: "Validation | None",
-) -> float:
-    """Validate with CMPC's front ends; a new best is kept where `training.best_checkpoint` says so.
-
-    Returns:
-        Matching accuracy, 0...1; ties count as misses.
-    """
-    from voiceface.association import validation as association_validation
-
-    from cmpc2.embedder import Embedder
-
-    return association_validation.validate(
-        run,
-        step,
-        model,  # type: ignore[arg-type]
-        config,  # type: ignore[arg-type]
-        validation,
-        embedder_type=Embedder,
-        save_best=config.training.best_checkpoint == "validation",
-    )
 
 
 def recluster_final(config: "Cmpc2Config", memory: "MemoryBank") -> None:
@@ -313,11 +352,6 @@ def _check_num_clusters(config: "Cmpc2Config", num_videos: int) -> None:
         )
 
 
-def _validation_due(config: "Cmpc2Config", step: int) -> bool:
-    every = config.training.validation_interval
-    return every is not None and step > 0 and step % every == 0
-
-
 def _keep_lowest_loss(run: "Run", step: int, total: "Tensor | float", model: "FV_Wrapper") -> None:
     """As published: the checkpoint of the batch with the lowest loss so far."""
     loss = total if isinstance(total, float) else total.item()
@@ -328,60 +362,7 @@ def _keep_lowest_loss(run: "Run", step: int, total: "Tensor | float", model: "FV
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 train`."""
-    parser = argparse.ArgumentParser(
-        prog="cmpc2 train",
-        description="Train voice and face networks on videos without identity labels: instance contrast, "
-        "from `clustering.start_step` on prototype contrast and recalibrated pairs. --resume continues.",
-    )
-    arguments.add_training_arguments(parser, configurations="main, published, quick, standard")
-    parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")
-    parser.add_argument(
-        "--splits", default="train,val", help="splits of --data to train on (default train,val)"
-    )
-    arguments.add_checkpoint_argument(parser, f"{arguments.CHECKPOINT_HELP}, or a published file")
-    parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
-    dataset_arguments.add_root_arguments(parser)
-    parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
-    arguments.add_missing_argument(parser, "identities or videos without files")
-    args = parser.parse_args(argv)
-
-    from voiceface.runtime.config import load_config
-    from voiceface.runtime.process import keep_freed_memory
-
-    from cmpc2.config import Cmpc2Config
-
-    keep_freed_memory()
-    config = load_config(args.cfg, Cmpc2Config, "cmpc2", args.override)
-    arguments.require_existing_paths(
-        {name: getattr(args, name) for name in ("data", "lists", "checkpoint", "imagenet", "table")}
-    )
-
-    from cmpc2.training_data import load_training_data
-
-    found = load_training_data(
-        config,
-        data=args.data,
-        population=args.population,
-        table=args.table,
-        splits=args.splits.split(","),
-        voice_root=args.voice_root,
-        face_root=args.face_root,
-        list_folder=args.lists,
-        skip_missing=args.missing == "skip",
-    )
-    weights = train(
-        config,
-        found.dataset,
-        args.out,
-        validation=found.validation,
-        initial_weights=InitialWeights(args.checkpoint, args.imagenet),
-        device=args.device,
-        threads=args.threads,
-        resume=args.resume,
-        disclaimer=found.disclaimer,
-    )
-    print(f"weights: {weights}")
-    return 0
+    return train_command(Cmpc2Trainer, argv)
 
 
 if __name__ == "__main__":

@@ -2,24 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from voiceface.association.data import load_split
+from voiceface.association.initialisation import TrainingData
 from voiceface.association.validation import Validation
+from voiceface.datasets.corpus import Corpus
 from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER, get_disclaimer
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.data import PairDataset, synthetic_training_set
 from cmpc2.prototype_retrieval import read_training_table
 from cmpc2.videos import VideoSet, exchange_images, videos_from_corpus, videos_from_table
-
-
-class TrainingData(NamedTuple):
-    """Training pairs, what judges the model meanwhile, and what readers of it must be told."""
-
-    dataset: PairDataset
-    validation: Validation | None
-    disclaimer: str
 
 
 def load_training_data(
@@ -100,6 +94,11 @@ def load_training_data(
         exchange_images(videos, share, seed), config.data, config.model.face.image_size, progress=progress
     )
     return TrainingData(pairs, validation, _build_disclaimer(get_disclaimer(data), share))
+
+
+def pairs_from_corpus(corpus: Corpus, data: Path, config: Cmpc2Config) -> PairDataset:
+    """Build the training pairs of a corpus; identities are used for nothing but the metadata."""
+    return PairDataset(videos_from_corpus(corpus, data), config.data, config.model.face.image_size)
 
 
 def _find_video_faces(data: Path) -> Path | None:

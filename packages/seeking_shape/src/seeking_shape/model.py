@@ -1,17 +1,34 @@
 """The whole network: face branch, voice branch, one shared classifier, identity weights.
 
-Letters: B batch, S picture side in pixels, T samples, D embedding length, C identities.
+Letters: B batch, S image side in pixels, T samples, D embedding length, C identities.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
-from voiceface.association.encoders import Branch, Encoders, InputNormalization, VoiceBackbone, num_identities
+from voiceface.association.encoders import (
+    Branch,
+    InputNormalization,
+    TwoBranchModel,
+    VoiceBackbone,
+    num_identities,
+)
+from voiceface.checkpoints.published import CheckpointError
 from voiceface.models import iresnet
 
+from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.reweighting import IdentityWeights
+
+__all__ = [
+    "FaceBranch",
+    "Head",
+    "ModelOutput",
+    "Voice2Face",
+    "VoiceBranch",
+    "build_model_for_checkpoint",
+]
 
 
 class ModelOutput(NamedTuple):
@@ -54,7 +71,7 @@ class FaceBranch(Branch):
         nn.init.xavier_uniform_(self.cls.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, S, S) to embeddings (B, D)."""
+        """Normalised images (B, 3, S, S) to embeddings (B, D)."""
         return self.fc(self.model(images))
 
 
@@ -66,23 +83,25 @@ class VoiceBranch(Branch):
         self.model = VoiceBackbone(config, config.num_features)
         self.fc = Head(config.num_features, embedding_dim, config.head_dropout)
 
-    def forward(self, waveforms: Tensor) -> Tensor:
-        """Waves (B, T) in the 16-bit range to embeddings (B, D)."""
-        return self.fc(self.model(waveforms))
+    def forward(self, waveforms: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Waveforms (B, T) in the 16-bit range to embeddings (B, D); `masks` (B, K, 4): of their bands."""
+        return self.fc(self.model(waveforms, masks))
 
 
-class Voice2Face(Encoders):
+class Voice2Face(TwoBranchModel):
     """Both branches, with the state-dict keys of the published checkpoints.
 
     Args:
         config: architecture.
         num_classes: training identities C, when the configuration leaves it open.
         center: identity weights of the same C classes; None: all one, for good.
-        names: identity of every class, where `center` is not given.
+        identity_names: identity of every class, where `center` is not given.
 
     Raises:
         ValueError: the number of classes is unknown or contradicts the configuration.
     """
+
+    branches: ClassVar[dict[str, str]] = {"face": "F", "voice": "V"}
 
     def __init__(
         self,
@@ -102,25 +121,31 @@ class Voice2Face(Encoders):
         if len(self.center.weight) != classes:
             raise ValueError(f"identity weights of {len(self.center.weight)} classes given for {classes}")
 
-    def forward(self, faces: Tensor, voices: Tensor) -> ModelOutput:
-        """One training batch, row i of both inputs from one person.
+    def forward(self, faces: Tensor, voices: Tensor, voice_masks: Tensor | None = None) -> ModelOutput:
+        """One training batch, row i of both inputs of one identity.
 
         Args:
-            faces: pictures, channel order blue, green, red, 0...255, shape (B, 3, S, S).
-            voices: waves in the 16-bit range at 16 kHz, shape (B, T), already cropped.
+            faces: images, channel order blue, green, red, 0...255, shape (B, 3, S, S).
+            voices: waveforms in the 16-bit range at 16 kHz, shape (B, T), already cropped.
+            voice_masks: rectangles (B, K, 4) of the voices' bands, see `mask_spectrogram`; None: no masks.
         """
-        face, voice = self.encode_faces(faces), self.encode_voices(voices)
+        face, voice = self.encode_faces(faces), self.encode_voices(voices, voice_masks)
         return ModelOutput(face, voice, self.F.cls(face), self.F.cls(voice))
 
-    def encode_faces(self, faces: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S), BGR, 0...255, to embeddings (B, D), not of unit length."""
-        return self.F(self.normalize(faces))
 
-    def encode_voices(self, voices: Tensor) -> Tensor:
-        """Waves (B, T) in the 16-bit range at 16 kHz to embeddings (B, D), not of unit length."""
-        return self.V(voices)
+def build_model_for_checkpoint(
+    config: SeekingShapeConfig, state: Mapping[str, Tensor], identity_names: tuple[str, ...] | None = None
+) -> Voice2Face:
+    """Build a model of the shapes of a checkpoint, without its weights.
 
+    Args:
+        config: the experiment that the checkpoint comes from.
+        state: tensors by key.
+        identity_names: identity of every class, where known.
 
-def parameter_groups(model: Voice2Face) -> list[dict[str, list[nn.Parameter]]]:
-    """The optimiser's two groups, F then V, in the order that numbers published optimiser states."""
-    return [{"params": [p for p in branch.parameters() if p.requires_grad]} for branch in (model.F, model.V)]
+    Raises:
+        CheckpointError: no complete model.
+    """
+    if "F.cls.weight" not in state:
+        raise CheckpointError("the file holds no classifier F.cls.weight: it is no full seeking_shape model")
+    return Voice2Face(config.model, len(state["F.cls.weight"]), identity_names=identity_names)

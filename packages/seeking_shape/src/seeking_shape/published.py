@@ -20,8 +20,10 @@ from voiceface.checkpoints.published import (
     read_published,
     save_torch,
 )
+from voiceface.runtime.config import load_config
 
-from seeking_shape.model import Voice2Face, parameter_groups
+from seeking_shape.config import SeekingShapeConfig
+from seeking_shape.model import Voice2Face
 from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.reweighting import IdentityWeights
 
@@ -37,6 +39,7 @@ __all__ = [
     "read_checkpoint",
     "read_full_checkpoint",
     "read_id_weight",
+    "read_with_config",
     "restore_momentum",
     "save_checkpoint",
     "save_face_backbone",
@@ -92,6 +95,15 @@ def read_full_checkpoint(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: as `read_checkpoint`.
     """
     return read_checkpoint(path).state
+
+
+def read_with_config(path: str | Path) -> tuple[dict[str, Tensor], SeekingShapeConfig]:
+    """Read a published checkpoint of a complete model, and load the configuration `published_main`.
+
+    Raises:
+        CheckpointError: corrupt, unsafe, or not a checkpoint of this system.
+    """
+    return read_full_checkpoint(path), load_config("published_main", SeekingShapeConfig, "seeking_shape")
 
 
 def load_checkpoint(model: Voice2Face, path: str | Path) -> PublishedCheckpoint:
@@ -262,4 +274,4 @@ def _optimiser_parameter_names(state: Mapping[str, Tensor]) -> list[str]:
         }
     )
     model = Voice2Face(narrow)
-    return parameter_names(model, parameter_groups(model))
+    return parameter_names(model, model.parameter_groups())

@@ -1,7 +1,4 @@
-"""Training: `seeking_shape train --cfg reweight --data ROOT --out RUN`, then `--cfg main --id-weights FILE`.
-
-One iteration, in the published order: validation if due, weight update if due, step, learning rate.
-"""
+"""Training: `seeking_shape train --cfg reweight ...`, then `--cfg main --id-weights FILE`."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,29 +7,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from voiceface.association import initialisation
-from voiceface.association.initialisation import (
-    add_training_arguments,
-    initial_weights_from_args,
-    load_initial_weights,
-    load_training_data,
-)
-from voiceface.association.validation import Validation, validate, validation_due
-from voiceface.training.optimisers import build_lr_schedule, build_optimiser
+from voiceface.association.initialisation import load_initial_weights
+from voiceface.association.trainer import Trainer, train_command
+
+from seeking_shape.system import SPEC
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+    from voiceface.association.demo import DemoStep
     from voiceface.datasets.corpus import Corpus
-    from voiceface.synthetic.dataset import PopulationDataset
     from voiceface.training.run import Run
 
     from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.model import Voice2Face
 
+__all__ = [
+    "InitialWeights",
+    "SeekingShapeTrainer",
+    "build_model",
+    "build_training_steps",
+    "main",
+    "train",
+    "train_step",
+]
+
 
 @dataclass(frozen=True)
 class InitialWeights(initialisation.InitialWeights):
-    """Files that a run starts from; everything is optional.
+    """Files that a run starts from; all are optional.
 
     Attributes:
         id_weights: identity weights that `extract_id_weight` wrote, or the published id_weight.pth.
@@ -41,84 +44,40 @@ class InitialWeights(initialisation.InitialWeights):
     id_weights: Path | None = None
 
 
-def train(
-    config: "SeekingShapeConfig",
-    dataset: "Corpus | PopulationDataset",
-    out: str | Path,
-    *,
-    validation: Validation | None = None,
-    initial_weights: InitialWeights | None = None,
-    device: str = "cpu",
-    threads: int | None = None,
-    resume: bool = False,
-    disclaimer: str = "",
-) -> Path:
-    """Train one model.
+class SeekingShapeTrainer(Trainer["SeekingShapeConfig", "Voice2Face"]):
+    """One training run; order of an iteration as published."""
 
-    Args:
-        config: what to train.
-        dataset: the training people, on the disk or invented in memory; class k is the k-th distinct name.
-        out: run folder; new or empty unless `resume`.
-        validation: what to judge the model by where the configuration validates.
-        initial_weights: weights to begin with; from scratch without.
-        device: "cpu", "cuda", or "auto".
-        threads: of PyTorch on the CPU; None leaves them as they are.
-        resume: go on from the run folder's last saved state.
-        disclaimer: what readers of the model must be told; stored with the weights.
+    spec = SPEC
+    description = (
+        "Train a model. Step 1 learns identity weights (--cfg reweight); `extract_id_weight` extracts them; "
+        "step 3 trains the model with them (--cfg main --id-weights FILE). --resume continues a run."
+    )
+    configurations = "reweight, main, quick, ..."
+    face_network = "IR-50"
+    initial_weights_type = InitialWeights
 
-    Returns:
-        The weights file, `out/model.safetensors`.
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the arguments of `train`."""
+        super().add_arguments(parser)
+        parser.add_argument("--id-weights", type=Path, help="identity weights of step 1")
 
-    Raises:
-        ValueError, OSError: the data, the start weights or the run folder do not fit; see the message.
-    """
-    from voiceface.association.data import identity_names, training_dataset
-    from voiceface.runtime.config import to_dict
-    from voiceface.training.lr_schedules import set_learning_rate
-    from voiceface.training.provenance import record_provenance
-    from voiceface.training.run import open_run, unwrap
+    def build_model(self) -> "Voice2Face":
+        """Build the model as the run starts with it."""
+        return build_model(self.config, self.identity_names, self.initial_weights)
 
-    from seeking_shape.model import parameter_groups
+    def before_step(self, step: int) -> None:
+        """Update the identity weights if due."""
+        if self.config.weights.enabled and self.model.center.update(step):
+            share = self.model.center.active_fraction
+            self.run.log(step, {"active_identity_fraction": share}, always=True)
 
-    names = identity_names(dataset)
-    with open_run(
-        out,
-        config.training,
-        config=to_dict(config),
-        system="seeking_shape",
-        device=device,
-        threads=threads,
-        resume=resume,
-    ) as run:
-        run.extra = {
-            "names": names,
-            "disclaimer": disclaimer,
-            "source": record_provenance(run, names, initial_weights),
-        }
-        network = run.prepare(build_model(config, names, initial_weights or InitialWeights()))
-        model = cast("Voice2Face", unwrap(network))
-        optimiser = build_optimiser(config.optimiser, parameter_groups(model))
-        rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
-        run.track(model=model, optimiser=optimiser)
-        data = run.batches(
-            training_dataset(dataset, config, progress=run.is_main),
-            config.training.batch_size,
-            max_steps=config.training.max_steps,
-            num_workers=config.training.num_workers,
-        )
-        for step in run.steps(
-            config.training.max_steps, checkpoint_interval=config.training.checkpoint_interval
-        ):
-            if validation_due(config, step):
-                validate(run, step, model, config, validation)
-            if config.weights.enabled and model.center.update(step):
-                run.log(step, {"active_identity_fraction": model.center.active_fraction}, always=True)
-            set_learning_rate(optimiser, rate(step))
-            terms = train_step(config, run, network, next(data), optimiser, step)
-            run.log(step, {**terms, "lr": rate(step)})
-        if validation_due(config, config.training.max_steps):
-            validate(run, config.training.max_steps, model, config, validation)
-        return run.save_final_model(model.state_dict())
+    def train_step(self, batch: "dict[str, Tensor]", step: int) -> "dict[str, Tensor | float]":
+        """Do one step; see the function `train_step`."""
+        return train_step(self.config, self.run, self.network, batch, self.optimiser, step)
+
+
+train = SeekingShapeTrainer.train
 
 
 def train_step(
@@ -151,7 +110,7 @@ def train_step(
     center = cast("Voice2Face", unwrap(network)).center
     first, end = sample_crop(config.data, run.seed, step)
     with run.autocast():
-        output = network(batch["face"], batch["voice"][:, first:end])
+        output = network(batch["face"], batch["voice"][:, first:end], batch.get("voice_masks"))
     labels = all_gather_with_gradient(batch["label"])
     face, voice, face_logits, voice_logits = map(all_gather_with_gradient, output)
     losses = compute_sample_losses(
@@ -183,8 +142,6 @@ def build_model(
     config: "SeekingShapeConfig", identity_names: list[str], initial_weights: InitialWeights
 ) -> "Voice2Face":
     """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
-    from voiceface.association.encoders import freeze
-
     from seeking_shape import published
     from seeking_shape.extract_id_weight import read_identity_weights
     from seeking_shape.model import Voice2Face
@@ -213,44 +170,50 @@ def build_model(
     if initial_weights.id_weights:
         model.center.weight.copy_(read_identity_weights(initial_weights.id_weights, identity_names))
     for branch in config.training.freeze:
-        freeze(model.F if branch == "face" else model.V)
+        model.freeze(branch)
     return model
+
+
+def build_training_steps(
+    out: Path, population: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
+) -> "tuple[list[DemoStep], dict[str, Path]]":
+    """Build the three training steps of the demo; see `voiceface.association.demo.build_training_steps`."""
+    from voiceface.association.demo import DemoStep, train_if_needed
+    from voiceface.runtime.config import load_config
+
+    from seeking_shape.config import SeekingShapeConfig
+    from seeking_shape.extract_id_weight import extract_identity_weights
+
+    runs = {"re-weighting": out / "reweight", "main": out / "main"}
+    weights = out / "id_weight.safetensors"
+    override = [] if seed is None else [f"training.seed={seed}"]
+    reweight_config, main_config = (
+        load_config(name, SeekingShapeConfig, "seeking_shape", override)
+        for name in (f"{preset}_reweight", preset)
+    )
+
+    def reweight(corpus: "Corpus", disclaimer: str) -> None:
+        run = runs["re-weighting"]
+        train_if_needed(train, run, reweight_config, corpus, device=device, disclaimer=disclaimer)
+
+    def extract(*_: object) -> None:
+        extract_identity_weights(runs["re-weighting"], weights)
+
+    def train_main(corpus: "Corpus", disclaimer: str) -> None:
+        initial = InitialWeights(id_weights=weights)
+        options = {"device": device, "disclaimer": disclaimer, "initial_weights": initial}
+        train_if_needed(train, runs["main"], main_config, corpus, **options)
+
+    return [
+        DemoStep("learning identity weights of {identities} identities", reweight),
+        DemoStep("extracting the identity weights", extract),
+        DemoStep("training the model with them", train_main),
+    ], runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`seeking_shape train`."""
-    parser = argparse.ArgumentParser(
-        prog="seeking_shape train",
-        description="Train a model. Step 1 learns identity weights (--cfg reweight); `extract_id_weight` "
-        "takes them out; step 3 trains the model with them (--cfg main --id-weights FILE). "
-        "A run goes on with --resume.",
-    )
-    add_training_arguments(parser, configurations="reweight, main, quick, ...", face_network="IR-50")
-    parser.add_argument("--id-weights", type=Path, help="identity weights of step 1")
-    args = parser.parse_args(argv)
-
-    from voiceface.runtime.config import load_config
-    from voiceface.runtime.process import keep_freed_memory
-
-    from seeking_shape.config import SeekingShapeConfig
-
-    keep_freed_memory()
-    config = load_config(args.cfg, SeekingShapeConfig, "seeking_shape", args.override)
-    start = initial_weights_from_args(args, InitialWeights)
-    people, validation, notice = load_training_data(args, config)
-    weights = train(
-        config,
-        people,
-        args.out,
-        validation=validation,
-        initial_weights=start,
-        device=args.device,
-        threads=args.threads,
-        resume=args.resume,
-        disclaimer=notice,
-    )
-    print(f"weights: {weights}")
-    return 0
+    return train_command(SeekingShapeTrainer, argv)
 
 
 if __name__ == "__main__":

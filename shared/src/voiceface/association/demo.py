@@ -1,11 +1,12 @@
 """The demo of a system: generate synthetic identities, train, evaluate on others, write a report."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
 from voiceface.checkpoints.paths import MODEL_FILE
 
@@ -15,7 +16,14 @@ if TYPE_CHECKING:
     from voiceface.evaluation.all_pairs import AllPairsMetric
     from voiceface.report import RetrievalExamples
 
-__all__ = ["DemoStep", "build_training_steps", "run_demo", "summary_table", "train_if_needed"]
+__all__ = [
+    "DemoStep",
+    "build_training_steps",
+    "run_demo",
+    "run_training_steps",
+    "summary_table",
+    "train_if_needed",
+]
 
 log = logging.getLogger(__name__)
 USER_MEDIA_NOTE = (
@@ -81,7 +89,7 @@ def run_demo(
         print_step(number, step.description.format(identities=len(corpus)))
         step.run(corpus, disclaimer)
     print_step(len(steps) + 2, "evaluating on unseen identities")
-    model = spec.load(list(runs.values())[-1], device=device)
+    model = load_embedder(spec, list(runs.values())[-1], device=device)
     unseen = load_split(root, "test")
     lists = load_trial_lists(root, model.config.evaluation.lists, unseen)
     evaluation = evaluate(
@@ -148,6 +156,22 @@ def build_training_steps(
             train_if_needed(spec.resolve("train"), run, config, dataset, device=device, disclaimer=disclaimer)
 
     return [DemoStep(spec.training_description, train_main)], {"main": run}
+
+
+def run_training_steps(population: Path, steps: Sequence[DemoStep]) -> None:
+    """Run the steps of a training on the training identities of a population folder.
+
+    Args:
+        population: folder that `voiceface population` wrote.
+        steps: the steps; a finished step does nothing.
+    """
+    from voiceface.association.data import load_split
+    from voiceface.datasets.disclaimers import get_disclaimer
+
+    corpus, disclaimer = load_split(population, "train"), get_disclaimer(population)
+    for step in steps:
+        print(step.description.format(identities=len(corpus)), flush=True)
+        step.run(corpus, disclaimer)
 
 
 def train_if_needed(train: Callable[..., Path], out: Path, *arguments: Any, **options: Any) -> Path:

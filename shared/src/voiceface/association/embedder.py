@@ -1,7 +1,6 @@
 """A trained model with its front ends: recordings and pictures in, embeddings and scores out."""
 
-from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,19 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voiceface.association.encoders import Encoders
-from voiceface.association.system import SystemSpec
-from voiceface.audio.loading import OnCorrupt, load_audio, repeat_to_length
-from voiceface.checkpoints.native import fingerprint, load_into, load_model
-from voiceface.checkpoints.paths import MODEL_FILE
-from voiceface.checkpoints.published import CheckpointError
+from voiceface.audio.loading import load_audio, repeat_to_length
+from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
-from voiceface.runtime.config import validate_config
-from voiceface.runtime.devices import choose_device
 
-__all__ = ["BUNDLED_MODEL_DISCLAIMER", "Embedder", "encode_grouped", "load_embedder"]
+__all__ = ["BUNDLED_MODEL_DISCLAIMER", "Embedder", "encode_grouped"]
 
 BUNDLED_MODEL_DISCLAIMER = (
     "These weights were trained on a synthetic population, not on real people: they show that the software "
@@ -194,81 +187,3 @@ def encode_grouped(
             embeddings = encode(torch.from_numpy(np.stack([array for _, array in group])))
             out[[row for row, _ in group]] = embeddings.to(out)
     return out
-
-
-def load_embedder(
-    spec: SystemSpec,
-    weights: str | Path | None = None,
-    *,
-    device: str = "cpu",
-    resample: bool | None = True,
-    on_corrupt: OnCorrupt | None = None,
-    **published_options: Any,
-) -> Embedder:
-    """Load a trained model.
-
-    Args:
-        spec: the system.
-        weights, device, resample, on_corrupt: see `SystemSpec.load`.
-        published_options: options of the system's reader of published checkpoints.
-
-    Raises:
-        CheckpointError: missing, corrupt, or of another system.
-        ValueError: no such device.
-    """
-    device = str(choose_device(device))
-    options = {"resample": resample, "on_corrupt": on_corrupt}
-    if weights is None:
-        place = resources.files(spec.name) / spec.bundled_checkpoint
-        if not place.is_file():
-            raise CheckpointError("No bundled checkpoint is installed; pass a checkpoint with --weights.")
-        with resources.as_file(place) as path:
-            return _load_native(spec, path, device, options, BUNDLED_MODEL_DISCLAIMER)
-    path = Path(weights)
-    if path.is_dir():
-        path = path / MODEL_FILE
-    if not path.is_file():
-        raise CheckpointError(
-            f"no checkpoint at {path}: expected a .safetensors file that `{spec.name} train` wrote, its run "
-            "folder, or a published checkpoint"
-        )
-    if path.suffix == ".safetensors":
-        return _load_native(spec, path, device, options)
-    state, config = spec.resolve("read_published")(path, **published_options)
-    config = config.with_input_options(**options)
-    model = _build_with_weights(spec, config, state, None, path)
-    embedder: Embedder = spec.resolve("embedder")(model, config, source=path.name, device=device)
-    return embedder
-
-
-def _load_native(
-    spec: SystemSpec, path: Path, device: str, options: dict[str, Any], disclaimer: str = ""
-) -> Embedder:
-    """Load a checkpoint of this library."""
-    loaded = load_model(path, system=spec.name, kind="model")
-    config = validate_config(loaded.config, spec.resolve("config"), f"configuration in {path}")
-    config = config.with_input_options(**options)
-    names = loaded.extra.get("names")
-    model = _build_with_weights(spec, config, loaded.state, None if names is None else tuple(names), path)
-    embedder: Embedder = spec.resolve("embedder")(
-        model,
-        config,
-        identity_names=names,
-        source=path.name,
-        disclaimer=loaded.extra.get("disclaimer") or disclaimer,
-        device=device,
-    )
-    return embedder
-
-
-def _build_with_weights(
-    spec: SystemSpec,
-    config: Any,
-    state: Mapping[str, Tensor],
-    identity_names: tuple[str, ...] | None,
-    path: Path,
-) -> Encoders:
-    """Build a model with the weights of a file."""
-    model: Encoders = spec.resolve("build_model")(config, state, identity_names)
-    load_into(model, state, ignore=spec.computed_keys, source=str(path))
-    return model

@@ -1,12 +1,9 @@
 """Embeddings in bulk: recordings and images to one table, by any system."""
 
-import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline import arguments
-from voiceface.commandline.messages import print_disclaimers, print_skipped
 from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -16,17 +13,12 @@ if TYPE_CHECKING:
 __all__ = [
     "FACE_SUFFIXES",
     "VOICE_SUFFIXES",
-    "EmbedderLoader",
-    "command",
     "embed",
     "find_files",
 ]
 
 VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
 FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
-EmbedderLoader = Callable[
-    ..., "Embedder"
-]  # weights, device, resample and on_corrupt, as `load_weights` without the system
 
 
 def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
@@ -145,47 +137,3 @@ def _item_name(path: Path, relative_to: Path | None) -> str:
             "--relative-to out"
         )
     return (path if relative_to is None else path.relative_to(relative_to)).as_posix()
-
-
-def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> int:
-    """`PROGRAM embed`.
-
-    Args:
-        program: name of the program, for its help.
-        load: gives the model for weights (None: the bundled ones), device, resample and on_corrupt.
-        argv: words of the command line.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"{program} embed",
-        description="Embed recordings and images. Voices and faces share one space: compare by cosine. "
-        "Run the same command again to finish a stopped run.",
-    )
-    parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched to any depth")
-    parser.add_argument(
-        "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
-    )
-    arguments.add_weights_argument(parser)
-    parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
-    parser.add_argument("--cache", type=Path, help="where finished embeddings are kept (default OUT.cache)")
-    arguments.add_resample_argument(parser, "auto")
-    arguments.add_on_corrupt_argument(parser)
-    arguments.add_workers_argument(parser)
-    arguments.add_device_argument(parser)
-    args = parser.parse_args(argv)
-    if args.out.suffix not in (".npz", ".parquet", ".arrow", ".feather"):
-        parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
-    voices, faces = find_files(args.paths)
-
-    model = load(
-        args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
-    )
-    print_disclaimers(model.disclaimer)
-    cache = args.cache or args.out.with_name(args.out.name + ".cache")
-    table = embed(model, voices, faces, relative_to=args.relative_to, cache=cache, workers=args.workers)
-    table.save(args.out)
-    print(
-        f"{args.out}: {len(table)} embeddings of length {model.embedding_dim}, "
-        f"of {len(voices)} recordings and {len(faces)} images"
-    )
-    print_skipped(table.failed)
-    return 1 if table.failed else 0

@@ -1,9 +1,9 @@
-"""Parts of the two branches: trunk options, voice trunk with its front end, normalisation, freezing, crops.
+"""Parts of the two branches: voice backbone with its front end, normalisation, freezing, crops.
 
-Letters: B batch, S picture side in pixels, T samples, F features of a trunk.
+Letters: B batch, S image side in pixels, T samples, F features of a backbone, D embedding length.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -11,15 +11,27 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from voiceface.association.encoder_config import VoiceBackboneConfig
+from voiceface.audio.augmentation import mask_spectrogram
 from voiceface.audio.frontends import SeekingShapeLogMel
 from voiceface.models import thin_resnet
+
+__all__ = [
+    "Branch",
+    "Encoders",
+    "InputNormalization",
+    "TwoBranchModel",
+    "VoiceBackbone",
+    "freeze",
+    "num_identities",
+    "sample_crop_interval",
+]
 
 
 def num_identities(configured: int | None, counted: int | None) -> int:
     """Number of training identities C from the configuration and from the data.
 
     Raises:
-        ValueError: neither tells it, or they differ.
+        ValueError: neither is given, or they differ.
     """
     if configured is not None and counted is not None and configured != counted:
         raise ValueError(
@@ -32,24 +44,28 @@ def num_identities(configured: int | None, counted: int | None) -> int:
 
 
 class Encoders(nn.Module):
-    """A model of two branches that give comparable embeddings; what every system's model is."""
+    """Base of every association model: two branches that give comparable embeddings."""
 
     def encode_faces(self, faces: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S), 0...255, to embeddings (B, D), not of unit length."""
+        """Encode images (B, 3, S, S), 0...255, as embeddings (B, D), not of unit length."""
         raise NotImplementedError
 
     def encode_voices(self, voices: Tensor) -> Tensor:
-        """Waves (B, T) at 16 kHz to embeddings (B, D), not of unit length."""
+        """Encode waveforms (B, T) at 16 kHz as embeddings (B, D), not of unit length."""
         raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict[str, list[nn.Parameter]]]:
+        """List the optimiser's parameter groups; by default one, of all that is learnt by gradient."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
 
 class VoiceBackbone(thin_resnet.ThinResNet):
     """Thin ResNet-34 with its front end, which published checkpoints keep inside it (`torchfb`).
 
     Args:
-        config: trunk and front end.
-        features: length F of the output; None leaves the last linear layer (`fc`) out and gives what is
-            pooled, as long as the last width ("sap") or twice as long ("asp").
+        config: backbone and front end.
+        features: length F of the output; None: no last linear layer (`fc`), the output is the pooled map, as
+            long as the last width ("sap") or twice as long ("asp").
     """
 
     def __init__(self, config: VoiceBackboneConfig, features: int | None = 512) -> None:
@@ -63,9 +79,10 @@ class VoiceBackbone(thin_resnet.ThinResNet):
         )
         self.torchfb = SeekingShapeLogMel(config.n_mels, f_min=config.f_min, f_max=config.f_max)
 
-    def forward(self, waves: Tensor) -> Tensor:
-        """Waves (B, T) in the 16-bit range to features (B, F)."""
+    def forward(self, waves: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Waves (B, T) in the 16-bit range to features (B, F); `masks`: see `mask_spectrogram`."""
         bands = self.torchfb(waves)
+        bands = bands if masks is None else mask_spectrogram(bands, masks)
         return super().forward(bands.to(torch.promote_types(bands.dtype, self.conv1.weight.dtype)))
 
 
@@ -94,6 +111,39 @@ class Branch(nn.Module):
             if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
                 module.eval()
         return self
+
+
+class TwoBranchModel(Encoders):
+    """Model with one branch per modality and normalised images; published names of the branches differ.
+
+    Attributes:
+        branches: modality, "face" or "voice" -> name of its branch in state dicts, face first.
+        normalize: brings images to -1...1.
+    """
+
+    branches: ClassVar[dict[str, str]]
+    normalize: "InputNormalization"
+
+    def encode_faces(self, faces: Tensor) -> Tensor:
+        """Encode images (B, 3, S, S), 0...255, in the channel order of the configuration, as (B, D)."""
+        return self.get_submodule(self.branches["face"])(self.normalize(faces))
+
+    def encode_voices(self, voices: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Encode waveforms (B, T) in the 16-bit range at 16 kHz as embeddings (B, D).
+
+        In training, rectangles of the log-mel bands may be masked: `masks` (B, K, 4), see `mask_spectrogram`.
+        """
+        branch = self.get_submodule(self.branches["voice"])
+        return branch(voices) if masks is None else branch(voices, masks)
+
+    def parameter_groups(self) -> list[dict[str, list[nn.Parameter]]]:
+        """List one group per branch, face first: the order that numbers published optimiser states."""
+        parts = [self.get_submodule(name) for name in self.branches.values()]
+        return [{"params": [p for p in part.parameters() if p.requires_grad]} for part in parts]
+
+    def freeze(self, modality: str) -> None:
+        """Stop the branch of a modality from learning."""
+        freeze(self.get_submodule(self.branches[modality]))
 
 
 def freeze(branch: nn.Module) -> None:

@@ -1,21 +1,17 @@
 """Evaluation of any system: matching, verification and retrieval on lists, as metrics, files and a report."""
 
-import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from voiceface.association.embedding import EmbedderLoader
-from voiceface.commandline import arguments
-from voiceface.commandline.messages import print_disclaimers
-from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     import numpy as np
 
     from voiceface.association.embedder import Embedder
+    from voiceface.association.system import SystemSpec
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.embeddings.table import EmbeddingTable
@@ -25,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_AVERAGED",
     "Evaluation",
-    "command",
     "compute_all_pairs",
     "embed_corpus",
     "evaluate",
+    "read_identity_weights",
     "write_evaluation",
 ]
 
@@ -185,6 +181,14 @@ def compute_all_pairs(
     )
 
 
+def read_identity_weights(spec: "SystemSpec", model: "Embedder") -> "np.ndarray | None":
+    """Read the weights of the training identities, (C,), of a system that has them."""
+    if spec.identity_weights is None:
+        return None
+    weights: np.ndarray = attrgetter(spec.identity_weights)(model.model).detach().cpu().numpy()
+    return weights
+
+
 def write_evaluation(
     out: Path,
     model: "Embedder",
@@ -251,109 +255,3 @@ def write_evaluation(
         commands=commands,
         retrieval_examples=galleries,
     )
-
-
-def command(
-    program: str,
-    load: EmbedderLoader,
-    argv: Sequence[str] | None,
-    *,
-    subtitle: str,
-    identity_weights: "Callable[[Any], np.ndarray] | None" = None,
-) -> int:
-    """`PROGRAM test`.
-
-    Args:
-        program: name of the program and of the system.
-        load: as for `voiceface.association.embedding.command`.
-        argv: words of the command line.
-        subtitle: of the report.
-        identity_weights: the system's network -> identity weights to be shown, shape (C,).
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"{program} test",
-        description="Evaluate a model on a corpus's lists: table, results.json, results.txt, report.html.",
-    )
-    arguments.add_weights_argument(parser)
-    parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS_HELP)
-    parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
-    dataset_arguments.add_split_argument(parser)
-    parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
-    parser.add_argument(
-        "--list", action="append", dest="names", help="list name, repeatable (default: the ten of the split)"
-    )
-    parser.add_argument(
-        "--generate-lists", type=int, metavar="SEED", help="generate missing lists by the published rule"
-    )
-    parser.add_argument(
-        "--tie-breaking", choices=["expected", "first"], help="default: the configuration's rule"
-    )
-    parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
-    arguments.add_missing_argument(parser, "identities, files and trials whose data is missing")
-    arguments.add_resample_argument(parser)
-    arguments.add_on_corrupt_argument(parser)
-    dataset_arguments.add_root_arguments(parser)
-    dataset_arguments.add_voice_folder_argument(parser)
-    arguments.add_workers_argument(parser)
-    arguments.add_device_argument(parser)
-    args = parser.parse_args(argv)
-
-    from voiceface.association.data import load_split, load_trial_lists, rename_for_split
-    from voiceface.datasets.disclaimers import is_synthetic
-
-    resample = None if args.resample is None else args.resample == "auto"
-    model = load(args.weights, device=args.device, resample=resample, on_corrupt=args.on_corrupt)
-    print_disclaimers(model.disclaimer)
-    corpus = load_split(
-        args.data,
-        args.split,
-        voice_root=args.voice_root,
-        face_root=args.face_root,
-        skip_missing=args.missing == "skip",
-        voice_folder=args.voice_folder,
-    )
-    absent = args.missing
-    lists = load_trial_lists(
-        args.data,
-        args.names or rename_for_split(model.config.evaluation.lists, args.split),
-        corpus,
-        list_folder=args.lists,
-        generation_seed=args.generate_lists,
-        on_missing=absent,
-        skip_ungeneratable=not args.names,
-    )
-    found = evaluate(
-        model,
-        corpus,
-        lists,
-        name=f"{args.data.name} {args.split}",
-        tie_breaking=args.tie_breaking or model.config.evaluation.tie_breaking,
-        cache=args.cache or args.out / "cache",
-        workers=args.workers,
-        on_error=absent,
-        population=args.data if is_synthetic(args.data) else None,
-    )
-    runs = {}
-    if args.weights and (folder := args.weights if args.weights.is_dir() else args.weights.parent):
-        runs = {"main": folder} if (folder / "log.jsonl").is_file() else {}
-    words = [f"{program} test", f"--data {args.data}", f"--out {args.out}"]
-    words += [f"--weights {args.weights}"] if args.weights else []
-    report = write_evaluation(
-        args.out,
-        model,
-        corpus,
-        found,
-        system=program,
-        title=f"{program} on {args.data.name}",
-        subtitle=subtitle,
-        identity_weights=identity_weights(model.model) if identity_weights else None,
-        runs=runs,
-        commands=[" ".join(words)],
-    )
-    print(found.results.table())
-    if found.all_pairs:
-        from voiceface.evaluation.all_pairs import all_pairs_table
-
-        print(f"\nall pairs of unseen identities\n{all_pairs_table(found.all_pairs)}")
-    print(f"report: {report}")
-    return 0

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from voiceface.association.config import AssociationConfig
     from voiceface.association.validation import Validation
-    from voiceface.datasets.corpus import Corpus
-    from voiceface.synthetic.dataset import PopulationDataset
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +38,15 @@ S = TypeVar("S", bound=InitialWeights)
 
 
 class TrainingData(NamedTuple):
-    """Who a run learns from.
+    """Data of a training run.
 
     Attributes:
-        dataset: on disk, or generated in memory.
-        validation: people and list that judge the model, where the configuration validates.
-        disclaimer: what readers of the model must be told, or empty.
+        dataset: training identities, on disk or generated in memory; of the type that the system trains on.
+        validation: identities and trial list of the validation; None if the configuration has none.
+        disclaimer: stored with the weights, or empty.
     """
 
-    dataset: "Corpus | PopulationDataset"
+    dataset: Any
     validation: "Validation | None"
     disclaimer: str
 
@@ -86,7 +84,7 @@ def load_initial_weights(
 
     known, path = None, find_model_file(path)
     if path.suffix == ".safetensors":
-        loaded = load_model(path, system=system)
+        loaded = load_model(path, system=system, kind="model")
         state, known = loaded.state, loaded.extra.get("names")
     else:
         state = dict(read_published(path))

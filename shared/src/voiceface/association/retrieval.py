@@ -1,14 +1,11 @@
 """Ranking, by any system: which images fit a voice, or which voices fit an image."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.embedding import VOICE_SUFFIXES, EmbedderLoader, find_files
-from voiceface.commandline import arguments
-from voiceface.commandline.messages import print_disclaimers, print_skipped
+from voiceface.association.embedding import VOICE_SUFFIXES, find_files
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -17,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = [
     "RankedCandidate",
     "build_gallery",
-    "command",
     "rank_gallery",
 ]
 
@@ -121,63 +117,3 @@ def build_gallery(
 def _short_name(candidate: RankedCandidate) -> str:
     path = Path(candidate.name)
     return f"{path.parent.name}/{path.name}"
-
-
-def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> int:
-    """`PROGRAM match`.
-
-    Args:
-        program: name of the program, for its help and report.
-        load: as for `voiceface.association.embedding.command`.
-        argv: words of the command line.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"{program} match",
-        description="Rank images for a voice, or voices for an image, by the cosine of their embeddings.",
-    )
-    parser.add_argument("query", nargs="+", type=Path, help="recordings, or images")
-    parser.add_argument(
-        "--gallery", nargs="+", type=Path, required=True, help="candidates: files and folders"
-    )
-    arguments.add_weights_argument(parser)
-    parser.add_argument(
-        "--by-folder", action="store_true", help="one candidate a folder: the mean of its files"
-    )
-    parser.add_argument("--top", type=int, default=8, help="answers shown (default 8)")
-    parser.add_argument("--report", type=Path, help="also write a page with the images and voices")
-    parser.add_argument("--json", type=Path, help="also write all ranks and scores")
-    arguments.add_on_corrupt_argument(parser)
-    arguments.add_workers_argument(parser)
-    arguments.add_device_argument(parser)
-    args = parser.parse_args(argv)
-    if args.top < 1:
-        parser.error("--top must be at least 1")
-    find_files([*args.query, *args.gallery])
-
-    model = load(args.weights, device=args.device, on_corrupt=args.on_corrupt)
-    print_disclaimers(model.disclaimer)
-    answers, failed = rank_gallery(
-        model, args.query, args.gallery, by_folder=args.by_folder, workers=args.workers
-    )
-    for query, ranked in answers.items():
-        print(f"{query}: best of {len(ranked)}")
-        for rank, answer in enumerate(ranked[: args.top], 1):
-            print(f"{rank:4d}  {answer.score:+.4f}  {answer.name}")
-    print_skipped(failed)
-    if args.json:
-        from voiceface.io.atomic import write_json
-
-        ranks = {
-            str(query): [{"name": a.name, "score": a.score} for a in ranked]
-            for query, ranked in answers.items()
-        }
-        write_json(args.json, {"disclaimer": model.disclaimer, "weights": model.source, "rankings": ranks})
-    if args.report:
-        from voiceface.report import build_report
-
-        gallery = build_gallery(answers, title="Best answers", top=args.top)
-        build_report(
-            args.report, title=f"{program} match", disclaimers=model.disclaimer, retrieval_examples=[gallery]
-        )
-        print(f"report: {args.report}")
-    return 1 if failed else 0

@@ -1,6 +1,5 @@
 """Small weights for distribution: half precision, without what is computed anew on loading."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,22 +46,3 @@ def export_compact(
         dtype=torch.float16,
     )
     return out
-
-
-def command(program: str, argv: Sequence[str] | None, *, computed_keys: Sequence[str]) -> int:
-    """`python -m PROGRAM.bundle`.
-
-    Args:
-        program: name of the system's package.
-        argv: words of the command line.
-        computed_keys: see `bundle`.
-    """
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {program}.bundle", description="Write a model's weights small, in half precision."
-    )
-    parser.add_argument("run", type=Path, help="run folder or weights file")
-    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
-    args = parser.parse_args(argv)
-    out = export_compact(args.run, args.out, system=program, computed_keys=computed_keys)
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
-    return 0

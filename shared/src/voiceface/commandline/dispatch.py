@@ -3,15 +3,22 @@
 import importlib
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Command", "dispatch", "run_main"]
+
+Command = str | Callable[[Sequence[str] | None], int]
+"""A module that has `main(argv)`, or a function of the words after the command's name."""
 
 
-def dispatch(program: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str] | None = None) -> int:
+def dispatch(
+    program: str, commands: Mapping[str, tuple[Command, str]], argv: Sequence[str] | None = None
+) -> int:
     """Give the words after the command's name to the `main` of its module.
 
     Args:
         program: name of the program, for its help.
-        commands: command -> (module that has `main(argv)`, one line of help).
+        commands: name -> (command, one line of help).
         argv: words of the command line without the program's name; None takes the process's own.
 
     Returns:
@@ -28,15 +35,16 @@ def dispatch(program: str, commands: Mapping[str, tuple[str, str]], argv: Sequen
     if words[0] not in commands:
         print(f"{program}: no command '{words[0]}'\n\n{_help(program, commands)}", file=sys.stderr)
         return 2
-    module, _ = commands[words[0]]
-    return run_main(module, words[1:])
+    command, _ = commands[words[0]]
+    return run_main(command, words[1:])
 
 
-def run_main(module: str, argv: Sequence[str] | None) -> int:
-    """Run `main(argv)` of a module; bad input ends in one line on standard error instead of a traceback."""
+def run_main(command: Command, argv: Sequence[str] | None) -> int:
+    """Run a command; bad input ends in one line on standard error instead of a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
-        return importlib.import_module(module).main(argv) or 0
+        function = importlib.import_module(command).main if isinstance(command, str) else command
+        return function(argv) or 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -45,10 +53,16 @@ def run_main(module: str, argv: Sequence[str] | None) -> int:
         return 1
 
 
-def _help(program: str, commands: Mapping[str, tuple[str, str]]) -> str:
+def _help(program: str, commands: Mapping[str, tuple[Command, str]]) -> str:
     """Name every command with its line of help."""
     width = max(map(len, commands))
     rows = [f"  {name:<{width}}  {text}" for name, (_, text) in commands.items()]
     return "\n".join(
-        [f"usage: {program} COMMAND ...", "", *rows, "", f"{program} COMMAND --help tells the rest."]
+        [
+            f"usage: {program} COMMAND ...",
+            "",
+            *rows,
+            "",
+            f"Run '{program} COMMAND --help' for the options of a command.",
+        ]
     )

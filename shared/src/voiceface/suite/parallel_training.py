@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voiceface.association.demo import DemoStep
+    pass
 
 __all__ = [
     "PROGRESS_INTERVAL",
     "describe_progress",
     "main",
-    "run_training_steps",
     "single_thread_environment",
     "train_systems",
 ]
@@ -32,22 +31,6 @@ __all__ = [
 PROGRESS_INTERVAL = 15.0  # seconds between lines of progress
 POLL_INTERVAL = 0.2
 SHUTDOWN_TIMEOUT = 60.0  # seconds a process has to save its state
-
-
-def run_training_steps(population: Path, steps: "Sequence[DemoStep]") -> None:
-    """Run the steps of a training on the training identities of a population folder.
-
-    Args:
-        population: folder that `voiceface population` wrote.
-        steps: the steps; a finished step does nothing.
-    """
-    from voiceface.association.data import load_split
-    from voiceface.datasets.disclaimers import get_disclaimer
-
-    corpus, disclaimer = load_split(population, "train"), get_disclaimer(population)
-    for step in steps:
-        print(step.description.format(identities=len(corpus)), flush=True)
-        step.run(corpus, disclaimer)
 
 
 def train_systems(

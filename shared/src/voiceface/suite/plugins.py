@@ -3,7 +3,7 @@
 A package names one record under the entry-point group `voiceface.systems`:
 
     [project.entry-points."voiceface.systems"]
-    sf2f = "sf2f.showcase:SHOWCASE"
+    sf2f = "sf2f.suite_plugin:PLUGIN"
 
 The record is an `AssociationSystem`, a `ImageSystem` or a `MeshSystem`. Its module must be light to import:
 what needs PyTorch is imported inside `load` and `train`.
@@ -11,15 +11,33 @@ what needs PyTorch is imported inside `load` and `train`.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from voiceface.association.loading import load_embedder
+from voiceface.association.system import SystemSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from voiceface.association.embedder import Embedder
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "KNOWN_SYSTEMS",
+    "AssociationSystem",
+    "ImageGenerator",
+    "ImageSystem",
+    "LoadedGenerator",
+    "MeshGenerator",
+    "MeshSystem",
+    "System",
+    "SystemSet",
+    "find_systems",
+]
 
 ENTRY_POINT_GROUP = "voiceface.systems"
 KNOWN_SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "voicestyle", "perceptionist")
@@ -95,6 +113,20 @@ class AssociationSystem:
     description: str
     load: "Callable[..., Embedder]"
     train: Callable[..., Path] | None = None
+
+    @classmethod
+    def from_spec(cls, spec: SystemSpec) -> "AssociationSystem":
+        """Build the record from a system's specification; corrupt utterances are used as far as they go."""
+
+        def train(population: Path, out: Path, *, device: str = "cpu") -> Path:
+            from voiceface.association.demo import build_training_steps, run_training_steps
+
+            steps, runs = build_training_steps(spec, out, population, device=device)
+            run_training_steps(population, steps)
+            return list(runs.values())[-1]
+
+        load = partial(load_embedder, spec, on_corrupt="salvage")
+        return cls(spec.name, spec.description, load, train)
 
 
 @dataclass(frozen=True)

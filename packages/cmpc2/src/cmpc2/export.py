@@ -1,17 +1,20 @@
-"""Small weights for distribution: model, prototype memory and its videos, in half precision.
+"""Export for distribution: model, prototype memory and its videos, in half precision.
 
-The bundled ones were made by
+The bundled files were made by
 
     cmpc2 demo --preset quick --out runs/demo_cmpc2
-    python -m cmpc2.bundle runs/demo_cmpc2/main --out population.safetensors
+    cmpc2 export runs/demo_cmpc2/main --out population.safetensors
 
-and stand in the package's folder `weights`.
+and lie in the package's folder `weights`.
 """
 
-import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+from voiceface.association.commands import export_parser
+
+__all__ = ["export_bundled", "main"]
 
 
 def export_bundled(run: Path, out: Path) -> list[Path]:
@@ -49,13 +52,8 @@ def export_bundled(run: Path, out: Path) -> list[Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m cmpc2.bundle`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m cmpc2.bundle", description="Write a run's model and memory small, in half precision."
-    )
-    parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
-    args = parser.parse_args(argv)
+    """`cmpc2 export`."""
+    args = export_parser("cmpc2").parse_args(argv)
     for path in export_bundled(args.run, args.out):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0
@@ -64,4 +62,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     from voiceface.commandline.dispatch import run_main
 
-    raise SystemExit(run_main("cmpc2.bundle", None))
+    raise SystemExit(run_main("cmpc2.export", None))

@@ -1,0 +1,347 @@
+"""Commands that every association system has: `test`, `embed`, `match`, `demo`, `export`.
+
+A package adds `association_commands(SPEC)` to the commands of its `__main__`.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voiceface.association.loading import load_embedder
+from voiceface.association.system import SystemSpec
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import print_disclaimers, print_skipped
+from voiceface.datasets import dataset_arguments
+
+if TYPE_CHECKING:
+    from voiceface.association.embedder import Embedder
+    from voiceface.association.evaluation import Evaluation
+    from voiceface.datasets.corpus import Corpus
+
+__all__ = [
+    "add_evaluation_arguments",
+    "association_commands",
+    "demo_command",
+    "embed_command",
+    "evaluate_corpus",
+    "export_command",
+    "export_parser",
+    "match_command",
+    "print_results",
+    "test_command",
+    "write_results",
+]
+TABLE_SUFFIXES = (".npz", ".parquet", ".arrow", ".feather")
+DEMO_PRESETS = ("quick", "standard")
+
+
+def association_commands(
+    spec: SystemSpec,
+) -> dict[str, tuple[Callable[[Sequence[str] | None], int], str]]:
+    """Build the shared commands of a system, for `voiceface.commandline.dispatch.dispatch`."""
+    functions = {
+        "test": (test_command, "matching, verification and retrieval on trial lists"),
+        "embed": (embed_command, "write the embeddings of utterances and images to one table"),
+        "match": (match_command, "rank images for a voice, or voices for an image"),
+        "demo": (demo_command, "train and evaluate on a synthetic population, and write a report"),
+        "export": (export_command, "write a checkpoint in half precision, for distribution"),
+    }
+    return {name: (partial(function, spec), text) for name, (function, text) in functions.items()}
+
+
+def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
+    """`PROGRAM embed`."""
+    parser = argparse.ArgumentParser(
+        prog=f"{spec.name} embed",
+        description="Embed utterances and images. Voices and faces share one space: compare by cosine. "
+        "Run the same command again to resume a stopped run.",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
+    )
+    arguments.add_weights_argument(parser)
+    parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
+    parser.add_argument("--cache", type=Path, help="folder for finished embeddings (default: OUT.cache)")
+    arguments.add_resample_argument(parser, "auto")
+    arguments.add_on_corrupt_argument(parser)
+    arguments.add_workers_argument(parser)
+    arguments.add_device_argument(parser)
+    args = parser.parse_args(argv)
+    if args.out.suffix not in TABLE_SUFFIXES:
+        parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
+
+    from voiceface.association.embedding import embed, find_files
+
+    voices, faces = find_files(args.paths)
+    model = load_embedder(
+        spec, args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
+    )
+    print_disclaimers(model.disclaimer)
+    cache = args.cache or args.out.with_name(args.out.name + ".cache")
+    table = embed(model, voices, faces, relative_to=args.relative_to, cache=cache, workers=args.workers)
+    table.save(args.out)
+    print(
+        f"{args.out}: {len(table)} embeddings of length {model.embedding_dim}, "
+        f"of {len(voices)} utterances and {len(faces)} images"
+    )
+    print_skipped(table.failed)
+    return 1 if table.failed else 0
+
+
+def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
+    """`PROGRAM match`."""
+    parser = argparse.ArgumentParser(
+        prog=f"{spec.name} match",
+        description="Rank images for a voice, or voices for an image, by the cosine of their embeddings.",
+    )
+    parser.add_argument("query", nargs="+", type=Path, help="utterances, or images")
+    parser.add_argument(
+        "--gallery", nargs="+", type=Path, required=True, help="candidates: files and folders"
+    )
+    arguments.add_weights_argument(parser)
+    parser.add_argument(
+        "--by-folder", action="store_true", help="one candidate per folder: the mean of its files"
+    )
+    parser.add_argument("--top", type=int, default=8, help="candidates shown (default: 8)")
+    parser.add_argument("--report", type=Path, help="also write a page with the images and voices")
+    parser.add_argument("--json", type=Path, help="also write all ranks and scores")
+    arguments.add_on_corrupt_argument(parser)
+    arguments.add_workers_argument(parser)
+    arguments.add_device_argument(parser)
+    args = parser.parse_args(argv)
+    if args.top < 1:
+        parser.error("--top must be at least 1")
+
+    from voiceface.association.embedding import find_files
+    from voiceface.association.retrieval import build_gallery, rank_gallery
+
+    find_files([*args.query, *args.gallery])
+    model = load_embedder(spec, args.weights, device=args.device, on_corrupt=args.on_corrupt)
+    print_disclaimers(model.disclaimer)
+    rankings, failed = rank_gallery(
+        model, args.query, args.gallery, by_folder=args.by_folder, workers=args.workers
+    )
+    for query, ranked in rankings.items():
+        print(f"{query}: best of {len(ranked)}")
+        for rank, candidate in enumerate(ranked[: args.top], 1):
+            print(f"{rank:4d}  {candidate.score:+.4f}  {candidate.name}")
+    print_skipped(failed)
+    if args.json:
+        from voiceface.io.atomic import write_json
+
+        ranks = {
+            str(query): [{"name": each.name, "score": each.score} for each in ranked]
+            for query, ranked in rankings.items()
+        }
+        write_json(args.json, {"disclaimer": model.disclaimer, "weights": model.source, "rankings": ranks})
+    if args.report:
+        from voiceface.report import build_report
+
+        gallery = build_gallery(rankings, title="Best candidates", top=args.top)
+        build_report(
+            args.report,
+            title=f"{spec.name} match",
+            disclaimers=model.disclaimer,
+            retrieval_examples=[gallery],
+        )
+        print(f"report: {args.report}")
+    return 1 if failed else 0
+
+
+def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
+    """`PROGRAM test`."""
+    parser = argparse.ArgumentParser(
+        prog=f"{spec.name} test",
+        description="Evaluate a model on the trial lists of a data folder: results.json, results.txt, report.html.",
+    )
+    add_evaluation_arguments(parser)
+    dataset_arguments.add_split_argument(parser)
+    arguments.add_resample_argument(parser)
+    dataset_arguments.add_voice_folder_argument(parser)
+    args = parser.parse_args(argv)
+
+    resample = None if args.resample is None else args.resample == "auto"
+    model = load_embedder(
+        spec, args.weights, device=args.device, resample=resample, on_corrupt=args.on_corrupt
+    )
+    print_disclaimers(model.disclaimer)
+    corpus, evaluation = evaluate_corpus(model, args, args.split)
+    report = write_results(spec, model, corpus, evaluation, args)
+    print_results(evaluation, report)
+    return 0
+
+
+def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `test` that all systems share, except for the split."""
+    arguments.add_weights_argument(parser)
+    parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS_HELP)
+    parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
+    parser.add_argument("--lists", type=Path, help="list folder (default: DATA/list_wav)")
+    parser.add_argument(
+        "--list", action="append", dest="names", help="list name, repeatable (default: all of the split)"
+    )
+    parser.add_argument(
+        "--generate-lists", type=int, metavar="SEED", help="generate missing lists by the published rule"
+    )
+    parser.add_argument(
+        "--tie-breaking", choices=["expected", "first"], help="default: as in the configuration"
+    )
+    parser.add_argument("--cache", type=Path, help="embedding cache (default: OUT/cache)")
+    arguments.add_missing_argument(parser, "identities, files and trials whose data is missing")
+    arguments.add_on_corrupt_argument(parser)
+    dataset_arguments.add_root_arguments(parser)
+    arguments.add_workers_argument(parser)
+    arguments.add_device_argument(parser)
+
+
+def evaluate_corpus(model: "Embedder", args: argparse.Namespace, split: str) -> "tuple[Corpus, Evaluation]":
+    """Evaluate a model on the trial lists of a corpus, with upper bounds if it is synthetic.
+
+    Args:
+        model: the model.
+        args: parsed arguments of `add_evaluation_arguments`, and `voice_folder` where a command has it.
+        split: split of the corpus.
+    """
+    from voiceface.association.data import load_split, load_trial_lists, rename_for_split
+    from voiceface.association.evaluation import evaluate
+    from voiceface.datasets.disclaimers import is_synthetic
+
+    corpus = load_split(
+        args.data,
+        split,
+        voice_root=args.voice_root,
+        face_root=args.face_root,
+        skip_missing=args.missing == "skip",
+        voice_folder=getattr(args, "voice_folder", "voxceleb1_id"),
+    )
+    settings = model.config.evaluation
+    lists = load_trial_lists(
+        args.data,
+        args.names or rename_for_split(settings.lists, split),
+        corpus,
+        list_folder=args.lists,
+        generation_seed=args.generate_lists,
+        on_missing=args.missing,
+        skip_ungeneratable=not args.names,
+    )
+    return corpus, evaluate(
+        model,
+        corpus,
+        lists,
+        name=f"{args.data.name} {split}",
+        tie_breaking=args.tie_breaking or settings.tie_breaking,
+        cache=args.cache or args.out / "cache",
+        workers=args.workers,
+        on_error=args.missing,
+        population=args.data if is_synthetic(args.data) else None,
+    )
+
+
+def write_results(
+    spec: SystemSpec,
+    model: "Embedder",
+    corpus: "Corpus",
+    evaluation: "Evaluation",
+    args: argparse.Namespace,
+    **options: Any,
+) -> Path:
+    """Write results, tables and report of `test`; return the report's path.
+
+    Args:
+        spec: the system.
+        model: the evaluated model.
+        corpus: the evaluated identities.
+        evaluation: the results.
+        args: parsed arguments of `add_evaluation_arguments`.
+        options: further arguments of `voiceface.association.evaluation.write_evaluation`.
+    """
+    from voiceface.association.evaluation import read_identity_weights, write_evaluation
+
+    folder = args.weights if args.weights is None or args.weights.is_dir() else args.weights.parent
+    words = [f"{spec.name} test", f"--data {args.data}", f"--out {args.out}"]
+    words += [f"--weights {args.weights}"] if args.weights else []
+    options = {"title": f"{spec.name} on {args.data.name}", **options}
+    return write_evaluation(
+        args.out,
+        model,
+        corpus,
+        evaluation,
+        system=spec.name,
+        subtitle=spec.subtitle,
+        identity_weights=read_identity_weights(spec, model),
+        runs={"main": folder} if folder and (folder / "log.jsonl").is_file() else {},
+        commands=[" ".join(words)],
+        **options,
+    )
+
+
+def print_results(evaluation: "Evaluation", report: Path) -> None:
+    """Print the tables of an evaluation and the path of its report."""
+    print(evaluation.results.table())
+    if evaluation.all_pairs:
+        from voiceface.evaluation.all_pairs import all_pairs_table
+
+        print(f"\nall pairs of unseen identities\n{all_pairs_table(evaluation.all_pairs)}")
+    print(f"report: {report}")
+
+
+def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
+    """`PROGRAM demo`."""
+    out = f"runs/demo_{spec.name}"
+    parser = argparse.ArgumentParser(
+        prog=f"{spec.name} demo",
+        description="Generate synthetic identities, train on them, evaluate on unseen ones, write a report. "
+        "Run it again to resume a stopped demo.",
+    )
+    parser.add_argument("--out", type=Path, default=Path(out), help=f"folder (default: {out})")
+    parser.add_argument("--preset", default="quick", choices=DEMO_PRESETS, help="size (default: quick)")
+    parser.add_argument(
+        "--real", type=Path, help="folder with utterances and images of your own, to rank as well"
+    )
+    parser.add_argument("--seed", type=int, help="seed of the training runs")
+    parser.add_argument(
+        "--workers", type=int, help="processes that generate identities (default: one per core)"
+    )
+    arguments.add_device_argument(parser)
+    args = parser.parse_args(argv)
+    if args.real and not args.real.is_dir():
+        raise FileNotFoundError(f"--real: no folder at {args.real}")
+
+    from voiceface.association.demo import run_demo
+
+    begin = time.monotonic()
+    report = run_demo(
+        spec,
+        args.out,
+        preset=args.preset,
+        real=args.real,
+        seed=args.seed,
+        workers=args.workers,
+        device=args.device,
+    )
+    print(f"{time.monotonic() - begin:.0f} s in all\nreport: {report}")
+    return 0
+
+
+def export_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
+    """`PROGRAM export`."""
+    from voiceface.checkpoints.export_compact import export_compact
+
+    args = export_parser(spec.name).parse_args(argv)
+    out = export_compact(args.run, args.out, system=spec.name, computed_keys=spec.computed_keys)
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+def export_parser(program: str) -> argparse.ArgumentParser:
+    """Build the parser of `PROGRAM export`."""
+    parser = argparse.ArgumentParser(
+        prog=f"{program} export", description="Write a checkpoint in half precision, for distribution."
+    )
+    parser.add_argument("run", type=Path, help=arguments.CHECKPOINT_HELP)
+    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
+    return parser
