@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+__all__ = ["export_compact"]
+
 
 def export_compact(
     run: str | Path, out: str | Path, *, system: str, computed_keys: Sequence[str] = ()

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+__all__ = ["MODEL_FILE", "find_model_file"]
+
 MODEL_FILE = "model.safetensors"  # what a finished run leaves
 
 

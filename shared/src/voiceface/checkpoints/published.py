@@ -17,6 +17,16 @@ from torch import Tensor, nn
 
 from voiceface.io.atomic import atomic_path
 
+__all__ = [
+    "CheckpointError",
+    "apply_key_table",
+    "cpu_state_dict",
+    "extract_state_dict",
+    "read_published",
+    "require_file",
+    "save_torch",
+]
+
 UNREADABLE_ERRORS = (
     RuntimeError,
     EOFError,

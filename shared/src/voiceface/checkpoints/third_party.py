@@ -6,6 +6,8 @@ Nothing is ever downloaded on the way. `third_party/manifest.toml` lists the sam
 from pathlib import Path
 from typing import NamedTuple
 
+__all__ = ["THIRD_PARTY_FILES", "ThirdPartyFile", "candidate_paths", "locate_third_party_file"]
+
 
 class ThirdPartyFile(NamedTuple):
     """One outside file.

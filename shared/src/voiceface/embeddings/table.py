@@ -18,6 +18,8 @@ from voiceface.io.atomic import atomic_path, compute_sha256
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["EmbeddingError", "EmbeddingTable", "encode_files"]
+
 log = logging.getLogger(__name__)
 
 FORMAT = "voiceface-embeddings-1"

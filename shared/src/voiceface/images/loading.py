@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
+__all__ = ["MAX_PIXELS", "ImageArray", "ImageError", "load_image"]
+
 ImageArray = NDArray[Any]  # uint8, shape (H, W, 3), every function checks it
 
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded

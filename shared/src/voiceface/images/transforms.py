@@ -15,6 +15,27 @@ from numpy.typing import NDArray
 
 from voiceface.images.loading import MAX_PIXELS, ImageArray, ImageError
 
+__all__ = [
+    "PADDING_VALUE",
+    "AugmentationParams",
+    "ResizeMode",
+    "Rotation",
+    "apply_augmentation",
+    "apply_colour_jitter",
+    "crop_or_pad",
+    "evaluation_transform",
+    "flip",
+    "jitter_colour",
+    "published_canvas_size",
+    "resize",
+    "resize_by_stretching",
+    "resize_longer_side",
+    "rotate",
+    "sample_augmentation",
+    "to_bgr",
+    "training_transform",
+]
+
 _log = logging.getLogger(__name__)
 
 ResizeMode = Literal["letterbox", "stretch"]  # how a picture that is not square becomes so

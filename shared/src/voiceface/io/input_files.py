@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+__all__ = ["AUDIO_FILE_SUFFIXES", "find_input_files", "make_writable_directory"]
+
 AUDIO_FILE_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".aac", ".opus", ".mp4", ".webm")
 """Suffixes of sound files that `voiceface.audio.loading` reads."""
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["ArrayFileError", "read_npy", "read_pickle"]
+
 Array = NDArray[Any]
 FORBIDDEN_OPCODES = frozenset(
     ["INST", "OBJ", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"]

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 from torch import nn
 
+__all__ = ["parameters_frozen", "preserve_buffers"]
+
 
 @contextmanager
 def parameters_frozen(*modules: nn.Module) -> Iterator[None]:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
+__all__ = ["PackedConv2d", "is_supported", "replace_with_prepacked"]
+
 MIN_CHANNELS = 16
 
 

@@ -13,6 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+__all__ = [
+    "TransformedKernel",
+    "WinogradConv2d",
+    "WinogradConv3x3",
+    "is_supported",
+    "replace_with_winograd",
+    "transform_weight",
+    "winograd_conv2d",
+]
+
 INPUT_TILE, OUTPUT_TILE = 6, 4  # of what a tile reads and gives
 MIN_CHANNELS, MIN_TILES = 96, 64
 BLOCK_VALUES = 2**21  # numbers of a block of transformed tiles: about what a cache of the last level holds

@@ -15,6 +15,16 @@ from torch.nn import functional
 from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 
+__all__ = [
+    "ConvBlock",
+    "FaceFeatures",
+    "InceptionResNet",
+    "ReductionBlock",
+    "ResidualBlock",
+    "build_inception_resnet",
+    "load_inception_resnet",
+]
+
 BATCHNORM_EPS = 1e-3  # of every batch norm
 IMAGE_SIZE = 140  # pixels along each edge that pictures are brought to first
 REPEATS = (5, 10, 5)

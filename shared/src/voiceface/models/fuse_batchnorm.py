@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+__all__ = ["PointwiseConv2d", "fuse_batchnorm"]
+
 M = TypeVar("M", bound=nn.Module)
 
 

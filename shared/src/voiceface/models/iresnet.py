@@ -14,6 +14,8 @@ from torch.autograd.function import once_differentiable
 from voiceface.models.architectures import IRESNET_BLOCKS as BLOCKS
 from voiceface.models.architectures import IRESNET_WIDTHS as WIDTHS
 
+__all__ = ["IR", "PReLU", "ResidualUnit", "SqueezeExcitation"]
+
 
 class PReLU(nn.PReLU):
     """`nn.PReLU` with a faster backward pass on processors, the same to rounding.

@@ -21,6 +21,17 @@ from voiceface.checkpoints.published import (
     read_published,
 )
 
+__all__ = [
+    "FEATURE_TAPS",
+    "LPIPS",
+    "FeatureTaps",
+    "NetName",
+    "build_backbone",
+    "load_backbone",
+    "load_lpips",
+    "normalize_channels",
+]
+
 NetName = Literal["alex", "vgg", "squeeze"]
 BackboneName = Literal["alex", "vgg", "squeeze", "vgg19"]
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)

@@ -14,6 +14,8 @@ from voiceface.models.architectures import THIN_RESNET_STEM_STRIDE as STEM_STRID
 from voiceface.models.architectures import THIN_RESNET_STRIDES as STRIDES
 from voiceface.models.architectures import THIN_RESNET_WIDTHS as WIDTHS
 
+__all__ = ["ResidualBlock", "SqueezeExcitationGate", "ThinResNet"]
+
 
 class SqueezeExcitationGate(nn.Module):
     """Squeeze-excitation with biases (reduction 8); gives the gates only, (B, C, H, W) to (B, C, 1, 1)."""

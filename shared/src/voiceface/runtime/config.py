@@ -14,6 +14,8 @@ import pydantic
 import yaml
 from easydict import EasyDict
 
+__all__ = ["Config", "ConfigError", "bundled_configs", "load_config", "to_dict", "to_yaml", "validate_config"]
+
 FLOAT_PATTERN = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 MAX_SUGGESTIONS = 3
 SYNONYMS = {

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+__all__ = ["choose_device", "enable_determinism", "to_device"]
+
 
 def choose_device(name: str) -> torch.device:
     """The device of a run.

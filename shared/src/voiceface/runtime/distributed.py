@@ -1,7 +1,7 @@
-"""Several processes that compute what one process with the whole batch would compute.
+"""Data-parallel training whose result equals that of one process with the whole batch.
 
-Started by torchrun, each process holds an equal share of the rows of every batch. What mixes rows - batch
-statistics, dropout masks, losses over all pairs - is done here over the global batch, on gloo (CPU) and nccl
+torchrun starts the processes; each holds an equal share of the rows of every batch. Operations that mix rows
+(batch statistics, dropout masks, losses over all pairs) work on the global batch, over gloo (CPU) or nccl
 (CUDA).
 """
 
@@ -13,15 +13,30 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+__all__ = [
+    "GlobalDropout",
+    "SynchronisedBatchNorm",
+    "all_gather_objects",
+    "all_gather_with_gradient",
+    "all_reduce_max",
+    "all_reduce_mean",
+    "all_reduce_sum",
+    "convert_to_global_layers",
+    "initialise",
+    "rank",
+    "shutdown",
+    "world_size",
+]
+
 
 def initialise(device: str) -> tuple[int, int, int]:
-    """Join the process group that torchrun describes in the environment; alone without torchrun.
+    """Join the process group that torchrun describes in the environment; a single process without torchrun.
 
     Args:
-        device: ``cuda`` talks over nccl (one GPU per process), anything else over gloo.
+        device: ``cuda`` communicates over nccl (one GPU per process), anything else over gloo.
 
     Returns:
-        Rank, number of processes, rank on this machine.
+        Rank, number of processes, local rank on this machine.
 
     Raises:
         ValueError: the environment is incomplete, or there are fewer GPUs than processes on this machine.
@@ -29,9 +44,9 @@ def initialise(device: str) -> tuple[int, int, int]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return 0, 1, 0
     needed = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    if absent := [name for name in needed if name not in os.environ]:
+    if missing := [name for name in needed if name not in os.environ]:
         raise ValueError(
-            f"WORLD_SIZE is set but {', '.join(absent)} is not; start several processes with torchrun"
+            f"WORLD_SIZE is set but {', '.join(missing)} is not; start several processes with torchrun"
         )
     local = int(os.environ["LOCAL_RANK"])
     if device == "cuda":
@@ -58,12 +73,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Rank of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def all_gather_objects(value: Any) -> list[Any]:
-    """`value` of every process in rank order, on every process."""
+    """Collect `value` of every process in rank order, on every process."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -81,7 +96,7 @@ def all_reduce_mean(value: Tensor) -> Tensor:
 
 
 def all_reduce_max(value: int, device: torch.device) -> int:
-    """The largest of the processes' numbers, on every process; `device` is where the group can work."""
+    """Largest value of all processes; `device` is one that the group communicates from."""
     if world_size() == 1:
         return value
     tensor = torch.tensor(value, device=device)
@@ -90,12 +105,11 @@ def all_reduce_max(value: int, device: torch.device) -> int:
 
 
 def all_gather_with_gradient(tensor: Tensor) -> Tensor:
-    """Rows of all processes in rank order, differentiable.
+    """Concatenate the rows of all processes in rank order, differentiably.
 
-    The backward pass adds up what every process's loss says about these rows. With the gradient mean that
-    DistributedDataParallel takes, the outcome is the gradient of the processes' mean loss: what a single
-    process gets, both when each process computes the loss of the global batch and when each computes the mean
-    over its own rows.
+    The backward pass sums the gradients of every process's loss with respect to these rows. With the gradient
+    mean of DistributedDataParallel the result is the gradient of the mean loss, as in a single process, both
+    when each process computes the loss of the global batch and when each computes the mean over its own rows.
 
     Args:
         tensor: shape (B, ...), the same on every process.
@@ -112,8 +126,12 @@ def all_gather_with_gradient(tensor: Tensor) -> Tensor:
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Differentiable sum over the processes (any number of times)."""
+    """Sum over the processes, differentiable any number of times."""
     return tensor if world_size() == 1 else _AllReduceSum.apply(tensor)
+
+
+# torch.distributed.nn.functional has the same two operations, but PyTorch has deprecated them (2.14 warns at
+# every call) and recommends private functions instead; over gloo its gather takes P scatters backwards.
 
 
 class _AllReduceSum(torch.autograd.Function):
@@ -131,7 +149,7 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 class _AllGather(torch.autograd.Function):
-    """All-gather along the rows whose gradient is the own slice of an all-reduce."""
+    """All-gather along the rows whose gradient is this process's slice of an all-reduce."""
 
     @staticmethod
     def forward(context: Any, tensor: Tensor) -> Tensor:
@@ -177,26 +195,26 @@ class SynchronisedBatchNorm(_BatchNorm):
         return result.to(input.dtype)
 
     def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        """Moving averages as the plain layer keeps them (variance with divisor n - 1)."""
+        """Update the moving averages as the plain layer does (variance with divisor n - 1)."""
         count, means, variances = self.num_batches_tracked, self.running_mean, self.running_var
         assert count is not None and means is not None and variances is not None
         count += 1
-        share = self.momentum if self.momentum is not None else 1 / float(count)
-        means.lerp_(mean.to(means.dtype), share)
-        variances.lerp_(variance.to(variances.dtype), share)
+        weight = self.momentum if self.momentum is not None else 1 / float(count)
+        means.lerp_(mean.to(means.dtype), weight)
+        variances.lerp_(variance.to(variances.dtype), weight)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of trailing axes, for all three plain layers."""
+        """Accept any number of trailing axes, as for all three plain layers."""
 
 
 class GlobalDropout(nn.Module):
     """Dropout whose mask is drawn for the global batch: the number of processes does not matter.
 
     Every process draws the mask of all rows from the default generator of its device and keeps its own rows.
-    Processes must share the seed and hold equally many rows, which `training.Run` and `batches` see to.
+    Processes must share the seed and hold equally many rows, which `voiceface.training.run.Run` ensures.
 
     Args:
-        p: chance of a zero, in [0, 1].
+        p: probability of a zero, in [0, 1].
         channels: drop whole channels, shape (B, C, 1, ...), as `nn.Dropout2d` does.
     """
 
@@ -207,7 +225,7 @@ class GlobalDropout(nn.Module):
         self.p, self.channels = p, channels
 
     def forward(self, input: Tensor) -> Tensor:
-        """Zeros with chance p and the rest divided by 1 - p in training mode, else `input`."""
+        """Set elements to zero with probability p and divide the rest by 1 - p; in evaluation, `input`."""
         if not self.training or self.p == 0:
             return input
         if self.p == 1:
@@ -227,7 +245,7 @@ class GlobalDropout(nn.Module):
 def convert_to_global_layers(module: nn.Module) -> nn.Module:
     """Replace batch normalisation and dropout inside `module` by their global forms, in place where possible.
 
-    Parameters and buffers are kept as objects, so optimisers and keys stay valid.
+    Parameters and buffers stay the same objects, so optimisers and keys stay valid.
 
     Returns:
         `module`, or its replacement when it is itself such a layer.
@@ -244,7 +262,7 @@ def convert_to_global_layers(module: nn.Module) -> nn.Module:
 
 
 def _to_synchronised(old: _BatchNorm) -> SynchronisedBatchNorm:
-    """A synchronised layer around the parameters and buffers of a plain one."""
+    """Wrap the parameters and buffers of a plain layer in a synchronised one."""
     new = SynchronisedBatchNorm(old.num_features, old.eps, old.momentum, old.affine, old.track_running_stats)
     new._parameters, new._buffers = old._parameters, old._buffers
     return new.train(old.training)

@@ -7,6 +7,8 @@ import sys
 from types import TracebackType
 from typing import Any
 
+__all__ = ["DeferredSignals", "keep_freed_memory"]
+
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+__all__ = ["available_cpu_count", "map_unordered"]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+__all__ = ["get_rng_states", "restore_rng_states", "seed_everything"]
+
 
 def seed_everything(seed: int) -> torch.Generator:
     """Seed torch (all devices), numpy's and python's global generators.
