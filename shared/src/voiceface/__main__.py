@@ -5,17 +5,26 @@ from collections.abc import Sequence
 from voiceface.commandline.dispatch import dispatch
 
 COMMANDS = {
-    "demo": ("voiceface.suite.demo", "all installed systems on the same synthetic identities, one page"),
-    "report": ("voiceface.suite.report", "the same page for recordings and pictures of your own"),
+    "demo": (
+        "voiceface.suite.demo",
+        "run all installed systems on the same synthetic identities, and write one page",
+    ),
+    "report": ("voiceface.suite.report", "the same page for your own recordings and images"),
     "population": (
         "voiceface.commands.population",
         "generate synthetic identities: voices, faces, meshes and their ground truth",
     ),
-    "avspeech": ("voiceface.commands.avspeech", "make a corpus from AVSpeech's table and your own videos"),
+    "avspeech": (
+        "voiceface.commands.avspeech",
+        "build a dataset from the AVSpeech table and your own videos",
+    ),
     "check": ("voiceface.commands.check", "validate a dataset before training"),
-    "lists": ("voiceface.commands.lists", "draw evaluation lists, or describe one"),
-    "evaluate": ("voiceface.commands.evaluate", "figures from embeddings and evaluation lists"),
-    "compare": ("voiceface.commands.compare", "several systems on the same people and lists"),
+    "lists": ("voiceface.commands.lists", "generate trial lists, or show the contents of lists"),
+    "evaluate": ("voiceface.commands.evaluate", "compute metrics from embeddings and trial lists"),
+    "compare": (
+        "voiceface.commands.compare",
+        "compare systems on the same identities and trial lists, with paired tests",
+    ),
     "weights": ("voiceface.commands.weights", "show the contents of a checkpoint and verify its integrity"),
 }
 

@@ -204,7 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--bootstrap-samples",
         type=int,
         default=2000,
-        help="of the identity-level bootstrap (default: %(default)s)",
+        help="number of bootstrap samples over identities (default: %(default)s)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="random seed of the bootstrap (default: %(default)s)"

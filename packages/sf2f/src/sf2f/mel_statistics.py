@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="give every identity or every frame the same weight (default: %(default)s)",
     )
     add("--max-utterances", type=int, help="maximum utterances per identity (default: all)")
-    add("--workers", type=int, help="processes (default: every core)")
+    add("--workers", type=int, help="processes (default: one per core)")
     add("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args(argv)
     if any(number is not None and number < 1 for number in (args.workers, args.max_utterances)):

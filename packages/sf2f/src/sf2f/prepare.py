@@ -234,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "vox1_meta.csv (VoxCeleb1, a population)",
     )
     add("--out", type=Path, required=True, help="data folder; may be SOURCE")
-    add("--workers", type=int, help="processes (default: every core)")
+    add("--workers", type=int, help="processes (default: one per core)")
     add(
         "--dtype",
         choices=STORED_DTYPES,

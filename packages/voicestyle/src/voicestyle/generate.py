@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
         "voices",
         nargs="+",
         metavar="VOICE",
-        help="recordings, and directories searched to any depth; and section.key=value",
+        help="recordings, and directories searched recursively; and section.key=value",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(

@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="files, and directories searched to any depth; and section.key=value",
+        help="files, and directories searched recursively; and section.key=value",
     )
     add("--out", type=Path, required=True, help="run directory, new or empty")
     add_config_arguments(parser, "default", "inversion.mse_weight=1")

@@ -29,16 +29,16 @@ def build_parser() -> argparse.ArgumentParser:
         prog="voiceface avspeech",
         description="Build a dataset from AVSpeech's table and your own copies of its videos: clips, images "
         "and a manifest in which every video is an identity of its own. Nothing is downloaded. Running the "
-        "same command again finishes an interrupted run and adds videos that have come meanwhile.",
+        "same command again finishes an interrupted run and adds new videos.",
     )
-    parser.add_argument("table", metavar="CSV", type=Path, help="AVSpeech's rows: id, start, end, x, y")
+    parser.add_argument("table", metavar="CSV", type=Path, help="table of AVSpeech: id, start, end, x, y")
     parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of your videos")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the corpus")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     parser.add_argument(
         "--pattern",
         action="append",
         metavar="NAME",
-        help="what your videos are called, without ending; may be repeated, the first that fits counts "
+        help="file name of a video without suffix; repeatable, the first match counts "
         f"(default: {', then '.join(DEFAULT_NAME_PATTERNS)}; also {{start_ms}} and {{end_ms}})",
     )
     parser.add_argument(
@@ -53,20 +53,20 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=usual.face_fraction,
         metavar="F",
-        help="side of the square around the face's centre, as a fraction of the video's height; AVSpeech "
-        "does not say it, the default %(default)s is our choice",
+        help="side of the square crop around the face centre, as a fraction of the video height; AVSpeech "
+        "does not provide it (default: %(default)s)",
     )
     parser.add_argument(
         "--image-size",
         type=int,
         default=usual.image_size,
-        help="of the images, pixels (default: %(default)s)",
+        help="image size in pixels (default: %(default)s)",
     )
     parser.add_argument(
         "--image-format", choices=IMAGE_FORMATS, default=usual.image_format, help="default: %(default)s"
     )
     parser.add_argument(
-        "--seed", type=int, default=usual.seed, help="of the draw of the splits (default: %(default)s)"
+        "--seed", type=int, default=usual.seed, help="random seed of the splits (default: %(default)s)"
     )
     parser.add_argument(
         "--split-fractions",
@@ -74,9 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
         nargs=3,
         default=usual.split_fractions,
         metavar=("TRAIN", "VAL", "TEST"),
-        help=f"of the videos (default: {' '.join(map(str, usual.split_fractions))})",
+        help=f"fractions of the videos per split (default: {' '.join(map(str, usual.split_fractions))})",
     )
-    parser.add_argument("--workers", type=int, help="processes (default: every core)")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
 

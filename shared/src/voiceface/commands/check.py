@@ -79,17 +79,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--decode", action="store_true", help="decode every file instead of reading headers only"
     )
-    parser.add_argument("--cache", type=Path, help="folder of the journal; default DATA/.voiceface")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything found as JSON")
-    parser.add_argument("--workers", type=int, help="processes; default one per core")
-    parser.add_argument("--voice-root", type=Path, help="folder of the voice folders, when not the usual one")
-    parser.add_argument("--face-root", type=Path, help="folder of the face folders, when not the usual one")
+    parser.add_argument("--cache", type=Path, help="folder of the journal (default: DATA/.voiceface)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the validation report as JSON")
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below DATA")
+    parser.add_argument("--face-root", type=Path, help="folder of the images, if not below DATA")
     add_voice_folder_argument(parser)
     parser.add_argument(
-        "--audio-suffix", action="append", default=[], metavar=".EXT", help="also count these clips"
+        "--audio-suffix", action="append", default=[], metavar=".EXT", help="additional suffix of recordings"
     )
     parser.add_argument(
-        "--image-suffix", action="append", default=[], metavar=".EXT", help="also count these images"
+        "--image-suffix", action="append", default=[], metavar=".EXT", help="additional suffix of images"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     try:

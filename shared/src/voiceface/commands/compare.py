@@ -236,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a system and the folder that its test wrote; NAME=DIR,DIR,... takes the mean of several runs",
     )
     add("--data", type=Path, required=True, help=arguments.CORPUS_HELP)
-    add("--out", type=Path, required=True, help="FILE.html (numbers go to FILE.json), or a folder")
+    add("--out", type=Path, required=True, help="FILE.html (metrics: FILE.json), or a folder")
     dataset_arguments.add_split_argument(parser)
     add("--lists", type=Path, help="list folder (default DATA/list_wav)")
     add("--list", action="append", dest="names", help="list name, repeatable (default: the ten)")
@@ -258,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
         "--bootstrap-samples",
         type=int,
         default=arguments.COMPARISON_SAMPLES,
-        help="number of samples (default: %(default)s)",
+        help="number of bootstrap samples (default: %(default)s)",
     )
     add("--title", default="", help="heading of the page (default: the systems)")
     dataset_arguments.add_root_arguments(parser)

@@ -32,5 +32,5 @@ def add_voice_folder_argument(parser: argparse.ArgumentParser) -> None:
         "--voice-folder",
         choices=VOICE_FOLDERS,
         default=VOICE_FOLDERS[0],
-        help="which name of an identity their folder of recordings has",
+        help="identity name of the recording folders: VoxCeleb1 ID or VGGFace1 name",
     )

@@ -155,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="use the bundled checkpoints instead of training, and fewer trial lists",
     )
-    add("--systems", nargs="+", metavar="NAME", help="run only these (default: all installed ones)")
+    add("--systems", nargs="+", metavar="NAME", help="systems to run (default: all installed ones)")
     add("--identities", type=int, help="number of test identities (default: 100)")
     add("--jobs", type=int, help="concurrent trainings (default: one per core)")
     add("--workers", type=int, help="processes that generate identities (default: one per core)")

@@ -184,7 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME=PATH",
         help="checkpoint or run folder of a system (default: the bundled checkpoint)",
     )
-    add("--systems", nargs="+", metavar="NAME", help="run only these (default: all installed ones)")
+    add("--systems", nargs="+", metavar="NAME", help="systems to run (default: all installed ones)")
     add(
         "--max-cards",
         type=int,
