@@ -23,7 +23,7 @@ def test_known_systems_come_first_and_missing_ones_have_an_installation_command(
     )
     assert [system.name for system in systems.found] == ["grey", "grey"]
     assert systems.unavailable["seeking_shape"] == "not installed: pip install ./packages/seeking_shape"
-    assert "this version" in systems.unavailable["cmpc2"]
+    assert "no entry point" in systems.unavailable["cmpc2"]
     assert "cannot be loaded" in systems.unavailable["voicestyle"]
     assert set(systems.unavailable) == set(plugins.KNOWN_SYSTEMS) - {"sf2f"}
 

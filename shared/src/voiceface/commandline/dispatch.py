@@ -1,4 +1,4 @@
-"""Commands with sub-commands, each of which is imported only when it is asked for."""
+"""Programs with subcommands, each of which is imported only when it runs."""
 
 import importlib
 import logging
@@ -8,22 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 __all__ = ["Command", "dispatch", "run_main"]
 
 Command = str | Callable[[Sequence[str] | None], int]
-"""A module that has `main(argv)`, or a function of the words after the command's name."""
+"""Module with a function `main(argv)`, or such a function."""
 
 
 def dispatch(
     program: str, commands: Mapping[str, tuple[Command, str]], argv: Sequence[str] | None = None
 ) -> int:
-    """Give the words after the command's name to the `main` of its module.
+    """Run the subcommand that the command line names.
 
     Args:
         program: name of the program, for its help.
         commands: name -> (command, one line of help).
-        argv: words of the command line without the program's name; None takes the process's own.
+        argv: arguments without the program's name (default: those of the process).
 
     Returns:
-        Exit code: 0 done, 1 the command found something wrong, 2 the command line could not be used,
-        130 stopped by Ctrl-C.
+        Exit code: 0 success, 1 error or problems found, 2 invalid command line, 130 stopped by Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -40,7 +39,7 @@ def dispatch(
 
 
 def run_main(command: Command, argv: Sequence[str] | None) -> int:
-    """Run a command; bad input ends in one line on standard error instead of a traceback."""
+    """Run a command; invalid input gives one line on standard error instead of a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
         function = importlib.import_module(command).main if isinstance(command, str) else command
@@ -54,7 +53,7 @@ def run_main(command: Command, argv: Sequence[str] | None) -> int:
 
 
 def _help(program: str, commands: Mapping[str, tuple[Command, str]]) -> str:
-    """Name every command with its line of help."""
+    """Help text with one line per command."""
     width = max(map(len, commands))
     rows = [f"  {name:<{width}}  {text}" for name, (_, text) in commands.items()]
     return "\n".join(

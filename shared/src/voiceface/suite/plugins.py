@@ -1,12 +1,12 @@
-"""What a package offers to `voiceface demo` and `voiceface report`, and which packages do.
+"""Plugins for `voiceface demo` and `voiceface report`: records of systems, found by entry points.
 
-A package names one record under the entry-point group `voiceface.systems`:
+A package names one record in the entry-point group `voiceface.systems`:
 
     [project.entry-points."voiceface.systems"]
     sf2f = "sf2f.suite_plugin:PLUGIN"
 
-The record is an `AssociationSystem`, a `ImageSystem` or a `MeshSystem`. Its module must be light to import:
-what needs PyTorch is imported inside `load` and `train`.
+The record is an `AssociationSystem`, an `ImageSystem` or a `MeshSystem`. Its module imports PyTorch inside
+`load` and `train` only, so that help texts stay fast.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -41,16 +41,16 @@ __all__ = [
 
 ENTRY_POINT_GROUP = "voiceface.systems"
 KNOWN_SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "voicestyle", "perceptionist")
-"""Systems of this repository in the order of the page; others that are installed come after them."""
+"""Systems of this repository in the order of the page; other installed systems follow them."""
 
 
 class LoadedGenerator(Protocol):
     """Attributes of every loaded generator.
 
     Attributes:
-        source: where its weights come from, for the page.
-        notice: what must be said beside everything it makes, or empty.
-        names: identities it was trained on; empty where not known.
+        source: origin of the checkpoint, for the page.
+        disclaimer: statement to show with every output, or empty.
+        identity_names: training identities; empty if unknown.
     """
 
     @property
@@ -65,10 +65,10 @@ class ImageGenerator(LoadedGenerator, Protocol):
     """A loaded model that generates images from voices."""
 
     def generate_image(self, utterances: Sequence[Path]) -> "NDArray[np.uint8]":
-        """One image (H, W, 3) RGB of the identity who speaks in these recordings.
+        """Generate one image (H, W, 3) RGB of the identity that speaks in these utterances.
 
         Raises:
-            ValueError, OSError: they cannot be used (no speech, unreadable); says which and why.
+            ValueError, OSError: a file cannot be used (no speech, unreadable); the message names it.
         """
         ...
 
@@ -77,8 +77,8 @@ class MeshGenerator(LoadedGenerator, Protocol):
     """A loaded model that generates meshes from voices.
 
     Attributes:
-        triangles: (T, 3) vertex numbers from 0, wound outwards; the same for every mesh.
-        landmarks: (68,) vertex numbers of the iBUG landmarks; None where the mesh has none.
+        triangles: (T, 3) vertex indices, counter-clockwise seen from outside; the same for every mesh.
+        landmarks: (68,) vertex indices of the iBUG landmarks; None if the mesh has none.
     """
 
     @property
@@ -87,26 +87,25 @@ class MeshGenerator(LoadedGenerator, Protocol):
     def landmarks(self) -> "NDArray[np.integer[Any]] | None": ...
 
     def generate_vertices(self, utterance: Path) -> "NDArray[np.float32]":
-        """Frontal mesh (V, 3) of the speaker: x right, y up, z towards the viewer, any unit.
+        """Generate the frontal mesh (V, 3) of the speaker: x right, y up, z towards the viewer, any unit.
 
         Raises:
-            ValueError, OSError: the recording cannot be used; says why.
+            ValueError, OSError: the utterance cannot be used; the message states the reason.
         """
         ...
 
 
 @dataclass(frozen=True)
 class AssociationSystem:
-    """A system that puts voices and faces into one space.
+    """A system that embeds voices and faces in one space.
 
     Attributes:
-        name: of the package.
-        description: what it does, a few words, such as "common space with identity weights".
-        load: (weights or None for the bundled ones, device=...) -> `Embedder`. Weights: a file or run folder.
-        train: (population folder, folder for runs, device=...) -> run folder of the finished model. Trains by
-            the system's quick configuration on the training identities; does nothing where that is done
-            already, and resumes exactly where it was stopped. None: the bundled checkpoints are shown in its
-            place.
+        name: name of the package.
+        description: a few words, such as "common space with identity weights".
+        load: (checkpoint or run folder, or None for the bundled weights, device=...) -> `Embedder`.
+        train: (population folder, folder for runs, device=...) -> run folder of the finished model. Trains
+            the quick configuration on the training identities, resumes a stopped training exactly, and does
+            nothing if it has finished. None: the demo uses the bundled weights.
     """
 
     name: str
@@ -116,7 +115,7 @@ class AssociationSystem:
 
     @classmethod
     def from_spec(cls, spec: SystemSpec) -> "AssociationSystem":
-        """Build the record from a system's specification; corrupt utterances are used as far as they go."""
+        """Build the record from a specification; the decodable part of corrupt utterances is used."""
 
         def train(population: Path, out: Path, *, device: str = "cpu") -> Path:
             from voiceface.association.demo import build_training_steps, run_training_steps
@@ -131,15 +130,14 @@ class AssociationSystem:
 
 @dataclass(frozen=True)
 class ImageSystem:
-    """A system that makes an image of a face from a voice.
+    """A system that generates a face image from a voice.
 
     Attributes:
-        name: of the package.
-        description: what it does, a few words.
-        load: (weights or None for the bundled ones, device=..., bank=...) -> `ImageGenerator`. `bank`: files
-            of face images that a maker may start from, as far as known not of who is heard; makers that need
-            none leave it alone.
-        is_fast: it makes an image in a fraction of a second, so that a hundred identities can be evaluated.
+        name: name of the package.
+        description: a few words.
+        load: (checkpoint or None for the bundled weights, device=..., bank=...) -> `ImageGenerator`. `bank`:
+            files of face images from which a generator may start, none of them of a known speaker.
+        is_fast: an image takes a fraction of a second, so that a hundred identities can be evaluated.
     """
 
     name: str
@@ -150,12 +148,12 @@ class ImageSystem:
 
 @dataclass(frozen=True)
 class MeshSystem:
-    """A system that makes a 3-D face from a voice.
+    """A system that generates a 3-D face from a voice.
 
     Attributes:
-        name: of the package.
-        description: what it does, a few words.
-        load: (weights or None for the bundled ones, device=...) -> `MeshGenerator`.
+        name: name of the package.
+        description: a few words.
+        load: (checkpoint or None for the bundled weights, device=...) -> `MeshGenerator`.
     """
 
     name: str
@@ -168,11 +166,11 @@ System: TypeAlias = AssociationSystem | ImageSystem | MeshSystem
 
 @dataclass(frozen=True)
 class SystemSet:
-    """The systems that can be shown, and why others cannot.
+    """Available systems, and the reasons why others are unavailable.
 
     Attributes:
-        found: in the order of the page.
-        unavailable: name -> what is missing and what to do.
+        found: available systems in the order of the page.
+        unavailable: name -> reason and remedy.
     """
 
     found: tuple[System, ...]
@@ -185,66 +183,65 @@ class SystemSet:
 
     @property
     def image_systems(self) -> list[ImageSystem]:
-        """Systems that make images."""
+        """Systems that generate images."""
         return [system for system in self.found if isinstance(system, ImageSystem)]
 
     @property
     def mesh_systems(self) -> list[MeshSystem]:
-        """Systems that make meshes."""
+        """Systems that generate meshes."""
         return [system for system in self.found if isinstance(system, MeshSystem)]
 
     def select(self, names: Sequence[str]) -> "SystemSet":
-        """Those that are asked for.
+        """Select systems by name.
 
         Raises:
-            ValueError: one of them is not there; the message says why.
+            ValueError: a system is not available; the message states the reason.
         """
-        there = {system.name for system in self.found}
+        available = {system.name for system in self.found}
         for name in names:
-            if name not in there:
+            if name not in available:
                 raise ValueError(
-                    f"no system {name!r}: {self.unavailable.get(name, 'unknown')}; there are "
-                    f"{', '.join(sorted(there)) or 'none'}"
+                    f"no system {name!r}: {self.unavailable.get(name, 'unknown')}; available: "
+                    f"{', '.join(sorted(available)) or 'none'}"
                 )
         return SystemSet(tuple(system for system in self.found if system.name in names), {})
 
 
 def find_systems(entries: Iterable[metadata.EntryPoint] | None = None) -> SystemSet:
-    """Systems that are installed.
+    """Find the installed systems.
 
     Args:
-        entries: entry points to take; None: those of the group in this environment.
+        entries: entry points to load (default: those of the group in this environment).
 
     Raises:
-        TypeError: an entry point gives something else than a record of this module.
+        TypeError: an entry point is not a record of this module.
     """
-    named = {
+    entry_points = {
         entry.name: entry
         for entry in (metadata.entry_points(group=ENTRY_POINT_GROUP) if entries is None else entries)
     }
     found: list[System] = []
-    absent: dict[str, str] = {}
-    for name in (*KNOWN_SYSTEMS, *sorted(set(named) - set(KNOWN_SYSTEMS))):
-        if name not in named:
-            absent[name] = _why_unavailable(name)
+    unavailable: dict[str, str] = {}
+    for name in (*KNOWN_SYSTEMS, *sorted(set(entry_points) - set(KNOWN_SYSTEMS))):
+        if name not in entry_points:
+            unavailable[name] = _why_unavailable(name)
             continue
         try:
-            system = named[name].load()
+            system = entry_points[name].load()
         except (ImportError, AttributeError) as error:
-            absent[name] = f"cannot be loaded ({error}); install it again: pip install ./packages/{name}"
+            unavailable[name] = f"cannot be loaded ({error}); install it again: pip install ./packages/{name}"
             continue
         if not isinstance(system, AssociationSystem | ImageSystem | MeshSystem):
             raise TypeError(
-                f"entry point {name} of {ENTRY_POINT_GROUP} gives {type(system).__name__}, expected an "
-                "Association, "
-                "PictureSystem or MeshSystem of voiceface.suite.plugins"
+                f"entry point {name} of {ENTRY_POINT_GROUP} is of type {type(system).__name__}, expected an "
+                "AssociationSystem, ImageSystem or MeshSystem of voiceface.suite.plugins"
             )
         found.append(system)
-    return SystemSet(tuple(found), absent)
+    return SystemSet(tuple(found), unavailable)
 
 
 def _why_unavailable(name: str) -> str:
-    """What is missing of a system without an entry point."""
+    """Reason why a system has no entry point."""
     if util.find_spec(name) is None:
         return f"not installed: pip install ./packages/{name}"
-    return "installed, but this version has nothing to show here"
+    return "installed, but this version has no entry point"
