@@ -70,7 +70,7 @@ def embed_corpus(
         workers: loading threads.
         on_error: unreadable files: "error" or "skip".
     """
-    from voiceface.embeddings.table import encode_files
+    from voiceface.embeddings.encoding import encode_files
 
     named: dict[str, list[str]] = {"v": [], "f": []}
     for questions in lists:
@@ -217,7 +217,7 @@ def write_evaluation(
         identity_weights: shape (C,), for a histogram; skipped where all are equal.
         runs: training runs by name, for their curves.
         commands: how the report was made.
-        disclaimers: what readers must be told, besides the model's own notice.
+        disclaimers: further disclaimers, besides the model's own.
         galleries: queries with their answers.
     """
     from voiceface.io.atomic import write_json

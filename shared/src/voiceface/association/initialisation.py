@@ -183,6 +183,6 @@ def load_training_data(
         "skip_missing": args.missing == "skip",
         "voice_folder": args.voice_folder,
     }
-    corpus, notice = load_split(args.data, "train", **where), get_disclaimer(args.data)
+    corpus, disclaimer = load_split(args.data, "train", **where), get_disclaimer(args.data)
     validation = load_validation(args.data, config, args.lists, **where) if judged else None
-    return TrainingData(corpus, validation, notice)
+    return TrainingData(corpus, validation, disclaimer)

@@ -81,7 +81,7 @@ class AttributeReader(nn.Module):
         config: its size.
         factor_r2: (8,) R squared of the factors on unseen identities, one image each; 0 before training.
         shape_r2: (40,) of the shape coefficients, within sex.
-        metadata: what its file says of it: notice, digest, training.
+        metadata: values of its file: disclaimer, digest, training.
     """
 
     factor_r2: Tensor
@@ -217,7 +217,7 @@ def save_reader(
         reader: what `Judge.fused` gave.
         path: a name that ends in .safetensors.
         training_config: how it was made, JSON values.
-        metadata: further JSON values, such as its metrics; the notice about real people is added.
+        metadata: further JSON values, such as its metrics; the disclaimer is added.
     """
     save_model(
         path,
