@@ -13,20 +13,14 @@ import pytest
 import torch
 from torch import nn
 from voiceface.checkpoints import native
-from voiceface.checkpoints.native import (
-    fingerprint,
-    load_into,
-    load_model,
-    load_state,
-    save_model,
-    save_state,
-)
+from voiceface.checkpoints.native import fingerprint, load_into, load_model, save_model
 from voiceface.checkpoints.published import (
     CheckpointError,
     apply_key_table,
     extract_state_dict,
     read_published,
 )
+from voiceface.checkpoints.resume_state import load_state, save_state
 from voiceface.io import atomic
 
 DEMO = {"system": "demo", "kind": "model", "config": {"lr": 0.1, "text": 'a "quoted" ü'}}

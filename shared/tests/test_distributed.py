@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from voiceface.checkpoints.native import load_model, load_state
+from voiceface.checkpoints.native import load_model
+from voiceface.checkpoints.resume_state import load_state
 from voiceface.runtime.distributed import (
     GlobalDropout,
     SynchronisedBatchNorm,

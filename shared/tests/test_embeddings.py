@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from voiceface.embeddings.table import EmbeddingError, EmbeddingTable, encode_files
+from voiceface.embeddings.encoding import encode_files
+from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np, torch
-from voiceface.embeddings.table import encode_files
+from voiceface.embeddings.encoding import encode_files
 
 def encode_all(folder, cache, out, stop=0):
     weights = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))

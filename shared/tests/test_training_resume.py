@@ -15,7 +15,7 @@ import torch
 import yaml
 from tiny_training import Points, die_at_step, die_in_write, in_child, outcome, train
 from torch import nn
-from voiceface.checkpoints.native import load_state
+from voiceface.checkpoints.resume_state import load_state
 from voiceface.io import atomic
 from voiceface.training.run import Run
 from voiceface.training.run_directory import RunError

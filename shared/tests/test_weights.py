@@ -5,7 +5,8 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from voiceface.checkpoints.native import save_model, save_state
+from voiceface.checkpoints.native import save_model
+from voiceface.checkpoints.resume_state import save_state
 from voiceface.commands.weights import inspect_checkpoint, main
 
 CONFIG = {"model": {"face": {"side": 32, "widths": [4, 8]}}, "training": {"batch_size": 8}}

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from voiceface.checkpoints.native import load_state
+from voiceface.checkpoints.resume_state import load_state
 from voiceface.training.lr_schedules import set_learning_rate, step_decay
 from voiceface.training.metrics_log import WALL_CLOCK_FIELDS
 from voiceface.training.run import Run

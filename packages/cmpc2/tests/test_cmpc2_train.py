@@ -12,7 +12,8 @@ import pytest
 import torch
 from cmpc2.prototype_retrieval import read_training_table
 from cmpc2.published import read_prototype_memory
-from voiceface.checkpoints.native import load_model, load_state
+from voiceface.checkpoints.native import load_model
+from voiceface.checkpoints.resume_state import load_state
 from voiceface.testing import fault_injection, runs
 from voiceface.testing.fault_injection import InterruptibleRun
 from voiceface.testing.runs import ArgumentsBuilder, read_log_without_clock, run_outcome
@@ -124,7 +125,9 @@ def test_other_videos_cannot_go_on_with_a_run(
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
     words = ["--resume", "training.max_steps=6", "training.checkpoint_interval=2"]
-    assert "training identities (or their order) differ" in said_by(train, capsys, *words, out=tmp_path / "run")
+    assert "training identities (or their order) differ" in said_by(
+        train, capsys, *words, out=tmp_path / "run"
+    )
 
 
 # kills

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from voiceface.audio.loading import write_wav
-from voiceface.checkpoints.native import load_state
+from voiceface.checkpoints.resume_state import load_state
 from voiceface.testing.corrupt_files import assert_mentions, write_truncated
 from voicestyle.stylegan2.bundled import bundled_checkpoint
 
@@ -146,7 +146,10 @@ def test_resume_with_changed_inputs_names_the_change(whole, generate, tmp_path, 
         return capsys.readouterr().err
 
     assert_mentions(
-        refused("guidance.lr=0.5", "seed=4"), "guidance.lr: 0.01 in the run, 0.5 given", "seed: 0 in the run, 4 given", out
+        refused("guidance.lr=0.5", "seed=4"),
+        "guidance.lr: 0.01 in the run, 0.5 given",
+        "seed: 0 in the run, 4 given",
+        out,
     )
     assert_mentions(refused("--exclude", "person1"), "exclude", "person1")
     changed = shutil.copytree(faces, tmp_path / "faces")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from voiceface.checkpoints.native import load_state, save_state
+from voiceface.checkpoints.resume_state import load_state, save_state
 from voicestyle.config import InversionConfig
 from voicestyle.inversion import invert, prepare_target
 from voicestyle.latent_optimisation import (

@@ -113,7 +113,7 @@ def embed_trial_list(
         workers: loading threads.
         on_error: unreadable files: "error" or "skip".
     """
-    from voiceface.embeddings.table import encode_files
+    from voiceface.embeddings.encoding import encode_files
 
     settings = model.config.evaluation
     views = settings.voice_clips if trial_list.kind == "verify" else 1

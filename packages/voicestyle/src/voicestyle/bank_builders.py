@@ -74,7 +74,7 @@ def load_bank(
         FaceBankError: the bank does not fit the configuration or the networks.
     """
     from cmpc2.nearest import load_prototype_memory
-    from voiceface.checkpoints.native import load_state, save_state
+    from voiceface.checkpoints.resume_state import load_state, save_state
 
     from voicestyle.models import resolve_cmpc_path
 

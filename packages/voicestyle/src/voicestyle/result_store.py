@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from voiceface.checkpoints.native import load_state, save_state
+from voiceface.checkpoints.resume_state import load_state, save_state
 from voiceface.io.atomic import write_json, write_text
 from voiceface.runtime.config import to_dict, to_yaml
 from voiceface.runtime.process import DeferredSignals

@@ -84,7 +84,8 @@ def embed(
     """
     import numpy as np
 
-    from voiceface.embeddings.table import EmbeddingError, EmbeddingTable, encode_files
+    from voiceface.embeddings.encoding import encode_files
+    from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 
     tables: list[EmbeddingTable] = []
     failed: dict[str, str] = {}

@@ -62,7 +62,7 @@ def validate(
     import torch
 
     from voiceface.association import embedder
-    from voiceface.embeddings.table import encode_files
+    from voiceface.embeddings.encoding import encode_files
     from voiceface.metrics.matching import matching_accuracy, pair_scores
 
     if validation is None:

@@ -1,8 +1,7 @@
-"""Checkpoints: our own files (whole or refused), resume states, and weights that others published.
+"""Model checkpoints of this project: write, verify, read, and load into a module.
 
-One container serves models and resume states: a safetensors file whose header carries a JSON text and the
-SHA-256 of every byte of the file (taken with the digest itself written as zeros), so that one changed byte
-anywhere is noticed. `docs/checkpoints.md` describes it for other readers.
+`docs/checkpoints.md` describes the files. Resume states are in `voiceface.checkpoints.resume_state`, checkpoints
+of other publishers in `voiceface.checkpoints.published`.
 """
 
 import fnmatch
@@ -14,37 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from voiceface.checkpoints.published import (
-    CheckpointError,
-    apply_key_table,
-    extract_state_dict,
-    read_published,
-    require_file,
-)
-from voiceface.io.atomic import write_bytes
+from voiceface.checkpoints.container import FORMAT_VERSION, read_container, write_container
+from voiceface.checkpoints.published import CheckpointError
 
-__all__ = [
-    "CheckpointError",
-    "LoadReport",
-    "LoadedModel",
-    "apply_key_table",
-    "extract_state_dict",
-    "fingerprint",
-    "load_into",
-    "load_model",
-    "load_state",
-    "read_published",
-    "save_model",
-    "save_state",
-]
+__all__ = ["LoadReport", "LoadedModel", "fingerprint", "load_into", "load_model", "save_model"]
 
-FORMAT_VERSION = 2
-METADATA_KEY = "voiceface"
-DIGEST_PLACEHOLDER = "0" * 64
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 
 
@@ -97,7 +73,7 @@ def save_model(
     tensors = {key: _to_stored_tensor(key, value, dtype) for key, value in state.items()}
     header = {"format": FORMAT_VERSION, "content": "model", "system": system, "kind": kind}
     header |= {"config": config, "extra": extra or {}}
-    _write_container(Path(path), tensors, header)
+    write_container(Path(path), tensors, header)
 
 
 def load_model(path: str | Path, *, system: str | None = None, kind: str | None = None) -> LoadedModel:
@@ -113,7 +89,7 @@ def load_model(path: str | Path, *, system: str | None = None, kind: str | None 
         FileNotFoundError: no such file.
     """
     path = Path(path)
-    tensors, header, digest = _read_container(path, "model")
+    tensors, header, digest = read_container(path, "model")
     for word, expected in (("system", system), ("kind", kind)):
         if expected is not None and header[word] != expected:
             raise CheckpointError(
@@ -140,34 +116,6 @@ def fingerprint(source: Mapping[str, Tensor] | str | Path) -> str:
         digest.update(json.dumps([key, str(value.dtype), list(value.shape)]).encode())
         digest.update(_raw_bytes(value).data)
     return digest.hexdigest()
-
-
-def save_state(path: str | Path, state: dict[str, Any]) -> None:
-    """Write a resume state, atomically.
-
-    Args:
-        path: a name that ends in .safetensors.
-        state: dicts, lists and tuples, nested at will, of tensors, numpy arrays, bytes, numbers, text,
-            bool and None. Dict keys may be anything that JSON can hold (optimisers number their parameters).
-
-    Raises:
-        CheckpointError: a value of another type; its place is named.
-        OSError: as `save_model`.
-    """
-    tensors: dict[str, Tensor] = {}
-    tree = _pack(state, "", tensors)
-    _write_container(Path(path), tensors, {"format": FORMAT_VERSION, "content": "state", "tree": tree})
-
-
-def load_state(path: str | Path) -> dict[str, Any]:
-    """Read and verify what `save_state` wrote, types and bits as they were; tensors are on the CPU.
-
-    Raises:
-        CheckpointError: not such a file, truncated or changed.
-        FileNotFoundError: no such file.
-    """
-    tensors, header, _ = _read_container(Path(path), "state")
-    return _unpack(header["tree"], tensors)
 
 
 @dataclass(frozen=True)
@@ -246,105 +194,6 @@ def _to_stored_tensor(key: str, value: Tensor, dtype: torch.dtype | None) -> Ten
     if not torch.equal(half.isfinite(), value.isfinite()):
         raise CheckpointError(f"{key} has values too large for {dtype}; save it in bfloat16")
     return half
-
-
-def _write_container(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
-    """Write the container: tensors, JSON header, digest over the whole file."""
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: our checkpoints end in .safetensors, found {path.suffix!r}")
-    seen: set[int] = set()
-    flat = {}
-    for key, value in tensors.items():
-        value = value.detach().cpu().contiguous()
-        memory = value.untyped_storage().data_ptr()
-        flat[key] = value.clone() if memory in seen else value
-        seen.add(memory)
-    try:
-        text = json.dumps({"sha256": DIGEST_PLACEHOLDER, **header})
-    except TypeError as error:
-        raise CheckpointError(f"{path}: beside the tensors only JSON values fit: {error}") from error
-    data = bytearray(safetensors.torch.save(flat, {METADATA_KEY: text}))
-    place = data.index(DIGEST_PLACEHOLDER.encode())
-    data[place : place + 64] = hashlib.sha256(data).hexdigest().encode()
-    write_bytes(path, data)  # type: ignore[arg-type]  # a copy of a large model saved
-
-
-def _read_container(path: Path, content: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-    """Tensors, JSON header and digest of a container whose every byte has been verified."""
-    require_file(path)
-    data = bytearray(path.read_bytes())
-    size = int.from_bytes(data[:8], "little")
-    try:
-        if data[:2] in (b"PK", b"\x80\x02") and size > len(data):
-            raise CheckpointError(f"{path} is a torch file, not ours; import it with its system's converter")
-        outer = json.loads(data[8 : 8 + size].decode())
-        header = json.loads(outer.pop("__metadata__")[METADATA_KEY])
-        place = data.index(b'\\"sha256\\": \\"') + len(b'\\"sha256\\": \\"')
-        end = 8 + size + max((entry["data_offsets"][1] for entry in outer.values()), default=0)
-        stored, version, found = header["sha256"], header["format"], header["content"]
-    except CheckpointError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError):
-        short = len(data) < 8 + size
-        reason = "truncated or damaged" if short or size > len(data) else "damaged, or no checkpoint of ours"
-        raise CheckpointError(f"{path} is {reason} ({len(data):,} bytes); fetch or make it again") from None
-    if len(data) != end:
-        verb = "truncated" if len(data) < end else "longer than it should be"
-        raise CheckpointError(f"{path} is {verb}: {len(data):,} bytes, expected {end:,}; make it again")
-    data[place : place + 64] = DIGEST_PLACEHOLDER.encode()
-    actual = hashlib.sha256(data).hexdigest()
-    if actual != stored:
-        raise CheckpointError(
-            f"{path} is damaged: its SHA-256 is {actual[:12]}…, expected {str(stored)[:12]}…; make it again"
-        )
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path} has format {version}, expected {FORMAT_VERSION}; update this package")
-    if found != content:
-        raise CheckpointError(f"{path} holds a {found}, expected a {content}")
-    return safetensors.torch.load(bytes(data)), header, stored
-
-
-def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON tree of a nested value; tensors move into `tensors`. A dict in the tree is a marker."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Tensor):
-        tensors[path] = value
-        return {"tensor": path}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "?buif":
-        tensors[path] = torch.frombuffer(bytearray(value.tobytes() or b"\0"), dtype=torch.uint8)
-        return {"array": path, "dtype": value.dtype.str, "shape": list(value.shape)}
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, Mapping):
-        if odd := [key for key in value if not isinstance(key, str | int | float | bool | None)]:
-            raise CheckpointError(f"resume state {path or 'itself'}: key {odd[0]!r} cannot be stored")
-        return {"dict": [[key, _pack(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
-        items = [_pack(item, f"{path}/{index}", tensors) for index, item in enumerate(value)]
-        return {"tuple": items} if isinstance(value, tuple) else items
-    raise CheckpointError(f"resume state {path}: a {type(value).__name__} cannot be stored")
-
-
-def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Inverse of `_pack`."""
-    if isinstance(tree, list):
-        return [_unpack(item, tensors) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    if "tensor" in tree:
-        return tensors[tree["tensor"]].clone()
-    if "array" in tree:
-        raw, dtype = tensors[tree["array"]].numpy(), np.dtype(tree["dtype"])
-        count = int(np.prod(tree["shape"]))
-        return raw[: count * dtype.itemsize].view(dtype).reshape(tree["shape"]).copy()
-    if "bytes" in tree:
-        return bytes.fromhex(tree["bytes"])
-    if "tuple" in tree:
-        return tuple(_unpack(item, tensors) for item in tree["tuple"])
-    return {key: _unpack(item, tensors) for key, item in tree["dict"]}
 
 
 def _raw_bytes(value: Tensor) -> np.ndarray:

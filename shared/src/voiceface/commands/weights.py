@@ -86,13 +86,14 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
         CheckpointError: truncated, changed, refused or no checkpoint.
         FileNotFoundError: no such file.
     """
-    from voiceface.checkpoints.native import load_model, load_state
+    from voiceface.checkpoints.native import load_model
     from voiceface.checkpoints.published import (
         CheckpointError,
         extract_state_dict,
         read_published,
         require_file,
     )
+    from voiceface.checkpoints.resume_state import load_state
 
     path = Path(path)
     require_file(path)

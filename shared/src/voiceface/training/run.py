@@ -32,7 +32,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from voiceface.checkpoints.native import save_state
+from voiceface.checkpoints.resume_state import save_state
 from voiceface.runtime import distributed
 from voiceface.runtime.devices import choose_device, enable_determinism, to_device
 from voiceface.runtime.process import DeferredSignals

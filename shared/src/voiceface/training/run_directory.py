@@ -80,7 +80,7 @@ def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | No
             differing keys are named.
         CheckpointError: the state file is corrupt.
     """
-    from voiceface.checkpoints.native import load_state
+    from voiceface.checkpoints.resume_state import load_state
 
     state = None
     if (out / STATE_FILE).exists():

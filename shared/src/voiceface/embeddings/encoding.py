@@ -1,0 +1,224 @@
+"""Encode files in batches, each file once per model, with a cache that survives a kill."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
+from voiceface.io.atomic import compute_sha256
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["encode_files"]
+
+log = logging.getLogger(__name__)
+
+
+def encode_files(
+    items: Sequence[str],
+    resolve_path: Callable[[str], Path],
+    load: Callable[[Path], npt.NDArray[Any]],
+    encode: Callable[["Tensor"], "Tensor"],
+    *,
+    fingerprint: str,
+    cache_dir: str | Path | None = None,
+    batch_size: int = 32,
+    shard_size: int = 512,
+    workers: int = 4,
+    cache_key: str = "stat",
+    on_error: str = "error",
+    label: str = "encoding",
+    progress: bool = True,
+) -> EmbeddingTable:
+    """Encode every different item once, in batches, files loaded by threads ahead of the network.
+
+    Batches are cut from the list of items, not from what is left to do, and a shard of the cache holds whole
+    batches. So a run that was killed and started again gives the same bytes as one that was not.
+
+    Args:
+        items: names; repeated ones are encoded once.
+        resolve_path: file of an item, for instance `corpus.voice_path`.
+        load: reads a file into an array, run in threads. Arrays of one shape go through the network together.
+        encode: batch (B, ...) on the CPU to embeddings (B, D); moves the batch to its device itself.
+        fingerprint: of the model AND its front end: content hash, see
+            `voiceface.checkpoints.native.fingerprint`.
+        cache_dir: where shards are kept; None keeps nothing.
+        batch_size: files per batch.
+        shard_size: at least so many files per shard: what a kill loses at most.
+        workers: loading threads.
+        cache_key: what makes a cached file the same: "stat" (item, size, time of last change) or "content"
+            (item and SHA-256 of its bytes).
+        on_error: files that cannot be read: "error" encodes all others, then raises naming them; "skip"
+            leaves them out, logs them and lists them in the table's `failed`.
+        label: words before the progress bar.
+        progress: show the bar (on standard error).
+
+    Returns:
+        Table of the different items in order of first appearance.
+
+    Raises:
+        EmbeddingError: files failed and on_error is "error"; nothing could be encoded; widths differ.
+    """
+    if on_error not in ("error", "skip") or cache_key not in ("stat", "content"):
+        raise ValueError(
+            f"on_error must be error or skip, key stat or content; got {on_error!r}, {cache_key!r}"
+        )
+    distinct = list(dict.fromkeys(items))
+    if not distinct:
+        raise EmbeddingError("no items to encode")
+    folder = None if cache_dir is None else Path(cache_dir) / _cache_folder_name(fingerprint)
+    failed: dict[str, str] = {}
+    keys = _cache_keys(distinct, resolve_path, cache_key, failed)
+    known = _read_shards(folder) if folder else {}
+    done = {item: known[keys[item]] for item in distinct if keys.get(item) in known}
+    batches = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
+    todo = [[item for item in batch if item not in done and item not in failed] for batch in batches]
+    fresh: dict[str, npt.NDArray[np.float32]] = {}
+    with tqdm(total=len(distinct), initial=len(done), desc=label, unit="file", disable=not progress) as bar:
+        for batch, arrays in _load_batches([batch for batch in todo if batch], resolve_path, load, workers):
+            good = _encode_batch(batch, arrays, encode, failed)
+            done |= good
+            fresh |= {keys[item]: vector for item, vector in good.items()}
+            bar.update(len(batch))
+            if folder and len(fresh) >= shard_size:
+                _write_shard(folder, fresh)
+                fresh = {}
+        if folder and fresh:
+            _write_shard(folder, fresh)
+    if failed:
+        text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_summarise_failures(failed)})"
+        if on_error == "error":
+            remedy = "repair them, or leave them out (--missing skip, on_error='skip')"
+            raise EmbeddingError(f"{text}; {remedy}", failed)
+        for item, why in failed.items():
+            log.warning("skipped %s: %s", item, why)
+        log.warning("skipped %d of %d files that could not be encoded", len(failed), len(distinct))
+    kept = [item for item in distinct if item in done]
+    if not kept:
+        raise EmbeddingError(
+            f"none of {len(distinct)} files could be encoded: {_summarise_failures(failed)}", failed
+        )
+    widths = {len(done[item]) for item in kept}
+    if len(widths) > 1:
+        raise EmbeddingError(
+            f"embeddings differ in width: {sorted(widths)}; does the fingerprint name one model?"
+        )
+    return EmbeddingTable(kept, np.stack([done[item] for item in kept]), fingerprint, failed)
+
+
+def _summarise_failures(failed: dict[str, str]) -> str:
+    """The first few failures; reasons mostly name the file themselves."""
+    shown = [why if item in why else f"{item}: {why}" for item, why in list(failed.items())[:5]]
+    return "; ".join(shown)
+
+
+def _cache_keys(
+    items: Sequence[str], resolve_path: Callable[[str], Path], cache_key: str, failed: dict[str, str]
+) -> dict[str, str]:
+    """Cache key of every item whose file is there; the others go to `failed`."""
+    keys = {}
+    for item in items:
+        path = Path(resolve_path(item))
+        try:
+            state = path.stat()
+            content = f"{state.st_size} {state.st_mtime_ns}" if cache_key == "stat" else compute_sha256(path)
+        except OSError as error:
+            failed[item] = str(error)
+            continue
+        keys[item] = f"{content} {item}"
+    return keys
+
+
+def _load_batches(
+    batches: Sequence[list[str]],
+    resolve_path: Callable[[str], Path],
+    load: Callable[[Path], npt.NDArray[Any]],
+    workers: int,
+) -> Iterator[tuple[list[str], list[npt.NDArray[Any] | str]]]:
+    """Yield batches with what loading gave, an array or an error's text, two batches ahead."""
+
+    def attempt(item: str) -> npt.NDArray[Any] | str:
+        try:
+            return np.asarray(load(Path(resolve_path(item))))
+        except (ValueError, OSError) as error:
+            return str(error) or type(error).__name__
+
+    pool = ThreadPoolExecutor(max(1, workers))
+    ahead: list[list[Future[npt.NDArray[Any] | str]]] = []
+    try:
+        for number, batch in enumerate(batches):
+            while len(ahead) < 3 and number + len(ahead) < len(batches):
+                ahead.append([pool.submit(attempt, item) for item in batches[number + len(ahead)]])
+            yield batch, [future.result() for future in ahead.pop(0)]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _encode_batch(
+    batch: Sequence[str],
+    arrays: Sequence[npt.NDArray[Any] | str],
+    encode: Callable[["Tensor"], "Tensor"],
+    failed: dict[str, str],
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Embeddings of what was loaded, item -> (D,); failures are noted."""
+    import torch
+
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, array in enumerate(arrays):
+        if isinstance(array, str):
+            failed[batch[place]] = array
+        else:
+            groups.setdefault((array.shape, array.dtype.str), []).append(place)
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for places in groups.values():
+        inputs = torch.from_numpy(np.stack([np.asarray(arrays[place]) for place in places]))
+        with torch.inference_mode():
+            vectors = encode(inputs).float().cpu().numpy()
+        if vectors.ndim != 2 or len(vectors) != len(places):
+            raise EmbeddingError(
+                f"expected embeddings ({len(places)}, D) of a batch, got shape {vectors.shape}"
+            )
+        for place, vector in zip(places, vectors):
+            if np.isfinite(vector).all():
+                found[batch[place]] = vector.copy()
+            else:
+                failed[batch[place]] = "its embedding holds NaN or infinity"
+    return {item: found[item] for item in batch if item in found}
+
+
+def _cache_folder_name(fingerprint: str) -> str:
+    """Folder of one model's shards; the fingerprint itself where it can be a name."""
+    if not fingerprint:
+        raise ValueError("the cache needs the model's fingerprint, got an empty one")
+    if re.fullmatch(r"[\w.-]{1,100}", fingerprint) and not fingerprint.startswith("."):
+        return fingerprint
+    return hashlib.sha256(fingerprint.encode()).hexdigest()
+
+
+def _write_shard(folder: Path, vectors: dict[str, npt.NDArray[np.float32]]) -> None:
+    """Add one shard; its name follows from its keys, so writing it twice changes nothing."""
+    keys = list(vectors)
+    name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
+    EmbeddingTable(keys, np.stack(list(vectors.values())), folder.name).save(folder / f"shard-{name}.npz")
+
+
+def _read_shards(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Everything cached for one model; shards that cannot be read are set aside with a warning."""
+    known: dict[str, npt.NDArray[np.float32]] = {}
+    for path in sorted(folder.glob("shard-*.npz")):
+        try:
+            table = EmbeddingTable.load(path)
+        except EmbeddingError as error:
+            log.warning("ignored a damaged part of the cache: %s", error)
+            continue
+        known |= dict(zip(table.items, table.vectors))
+    return known
