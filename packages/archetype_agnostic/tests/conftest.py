@@ -69,12 +69,11 @@ def system() -> SystemUnderTest:
             "equilibrium.warm_up=2",
             "equilibrium.update_interval=5",  # refreshed before step 5: earlier saves have full counters
         ),
-        required_key="eqm.weight",
+        required_key="vNet.fc.2.weight",
         write_published=write_published,
         checkpoint_flags=("--checkpoint", "--face-backbone", "--voice-backbone"),
         frontend_settings={
             "data.clip_samples": 12_500,
-            "data.resample": True,
             "data.resize_mode": "letterbox",
             "data.channels": "rgb",
             "data.sample_scale": "native",

@@ -57,10 +57,15 @@ def system() -> SystemUnderTest:
             "weights.warm_up=2",
             "weights.update_interval=2",
         ),
-        required_key="F.cls.weight",
+        required_key="V.fc.2.weight",
         write_published=write_published,
         checkpoint_flags=("--checkpoint", "--id-weights", "--face-backbone", "--voice-backbone"),
-        frontend_settings={"data.clip_samples": 12_500, "data.resample": True, "model.face.image_size": 40},
+        frontend_settings={
+            "data.clip_samples": 12_500,
+            "data.resize_mode": "stretch",
+            "data.channels": "rgb",
+            "data.sample_scale": "native",
+        },
         preloaded=("train", "published", "losses", "extract_id_weight"),
     )
 

@@ -1,0 +1,27 @@
+"""All contracts of an association system in one class."""
+
+from voiceface.testing.contracts.augmentation import AugmentationContract
+from voiceface.testing.contracts.checkpoints import CheckpointContract
+from voiceface.testing.contracts.commands import CommandContract
+from voiceface.testing.contracts.configuration import ConfigurationContract
+from voiceface.testing.contracts.corpora import CorpusContract
+from voiceface.testing.contracts.embedders import EmbedderContract
+from voiceface.testing.contracts.published import PublishedCheckpointContract
+from voiceface.testing.contracts.resume import ResumeContract
+from voiceface.testing.contracts.training import TrainingContract
+
+__all__ = ["AssociationSystemContract"]
+
+
+class AssociationSystemContract(
+    ConfigurationContract,
+    CorpusContract,
+    TrainingContract,
+    CheckpointContract,
+    EmbedderContract,
+    CommandContract,
+    PublishedCheckpointContract,
+    ResumeContract,
+    AugmentationContract,
+):
+    """All contracts; a system subclasses it without adding anything."""

@@ -1,0 +1,328 @@
+"""Contract for `embed`, `match` and `test`: tables, rankings, results, and files that cannot be decoded."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from voiceface.embeddings.table import EmbeddingTable
+from voiceface.testing.commands import CommandRunner
+from voiceface.testing.corrupt_files import assert_mentions
+
+if TYPE_CHECKING:
+    from voiceface.association.embedder import Embedder
+
+__all__ = ["CommandContract"]
+
+Capture = pytest.CaptureFixture[str]
+
+
+class CommandContract:
+    """Commands that read a trained model."""
+
+    @pytest.fixture
+    def media(self, utterances: list[Path], images: list[Path], tmp_path: Path) -> Path:
+        """Write a folder of two utterances, two images and a file of neither kind."""
+        folder = tmp_path / "media"
+        folder.mkdir()
+        for number in range(2):
+            shutil.copy(utterances[number], folder / f"v{number}.wav")
+            shutil.copy(images[number], folder / f"f{number}.jpg")
+        (folder / "notes.txt").write_text("neither utterance nor image")
+        return folder
+
+    # embed
+
+    @pytest.mark.parametrize("suffix", [".npz", ".parquet", ".feather"])
+    def test_embed_writes_one_table(
+        self,
+        call: CommandRunner,
+        media: Path,
+        trained: Path,
+        embedder: "Embedder",
+        tmp_path: Path,
+        suffix: str,
+    ) -> None:
+        out = tmp_path / f"table{suffix}"
+        words = [media, "--weights", trained, "--out", out, "--relative-to", media, "--workers", "1"]
+        assert call("embed", *words) == 0
+        table = EmbeddingTable.load(out)
+        assert table.items == ["v0.wav", "v1.wav", "f0.jpg", "f1.jpg"]
+        assert table.fingerprint == embedder.fingerprint
+        voices = embedder.embed_voices([media / "v0.wav", media / "v1.wav"])
+        faces = embedder.embed_faces([media / "f0.jpg", media / "f1.jpg"])
+        assert np.allclose(table.vectors, np.concatenate([voices, faces]), atol=1e-5)
+
+    def test_embed_names_files_that_cannot_be_decoded_and_embeds_the_rest(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        from PIL import Image
+
+        source = Image.open(media / "f0.jpg")
+        source.convert("CMYK").save(media / "cmyk.jpg")
+        source.resize((1, 1)).save(media / "one_pixel.png")
+        corrupt = {
+            "empty.wav": b"",
+            "no_samples.wav": (media / "v0.wav").read_bytes()[:44],
+            "empty.m4a": b"",
+            "torn.m4a": b"\0\0\0\x20ftypM4A " + b"\1" * 400,
+            "no_image.jpg": b"no image",
+        }
+        for name, content in corrupt.items():
+            (media / name).write_bytes(content)
+        out = tmp_path / "table.npz"
+        assert call("embed", media, "--weights", trained, "--out", out) == 1
+        message = capsys.readouterr().err
+        assert_mentions(message, *(media / name for name in corrupt), "empty file")
+        assert "v0.wav:" not in message and "Traceback" not in message
+        names = {Path(item).name for item in EmbeddingTable.load(out).items}
+        assert names == {"v0.wav", "v1.wav", "f0.jpg", "f1.jpg", "cmyk.jpg", "one_pixel.png"}
+
+    @pytest.mark.parametrize("pattern", ["*.wav", "*.jpg"])
+    def test_embed_goes_on_if_one_modality_cannot_be_decoded(
+        self,
+        call: CommandRunner,
+        media: Path,
+        trained: Path,
+        tmp_path: Path,
+        capsys: Capture,
+        pattern: str,
+    ) -> None:
+        corrupt = sorted(media.glob(pattern))
+        for path in corrupt:
+            path.write_bytes(b"")
+        out = tmp_path / "table.npz"
+        assert call("embed", media, "--weights", trained, "--out", out) == 1
+        assert len(EmbeddingTable.load(out)) == 2
+        assert_mentions(capsys.readouterr().err, *corrupt)
+
+    def test_embed_refuses_or_salvages_truncated_utterances(
+        self,
+        call: CommandRunner,
+        media: Path,
+        trained: Path,
+        tmp_path: Path,
+        capsys: Capture,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        path, out = media / "v0.wav", tmp_path / "table.npz"
+        path.write_bytes(path.read_bytes()[: 3 * path.stat().st_size // 4])
+        words = ["embed", media, "--weights", trained, "--out", out]
+        assert call(*words) == 1
+        assert_mentions(capsys.readouterr().err, path, "truncated")
+        assert path.as_posix() not in EmbeddingTable.load(out)
+        assert call(*words, "--on-corrupt", "salvage") == 0
+        assert path.as_posix() in EmbeddingTable.load(out)
+        assert_mentions(caplog.text, f"{path}: 0 packets, 0.2", "lost")
+
+    def test_embed_resamples_or_refuses_another_sampling_rate(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        import soundfile
+
+        tone = np.sin(np.arange(44_100) * 2 * np.pi * 300 / 44_100) * 0.3
+        soundfile.write(media / "cd.wav", tone, 44_100)
+        words = ["embed", media, "--weights", trained, "--out", tmp_path / "table.npz"]
+        assert call(*words) == 0
+        assert call(*words, "--resample", "never") == 1
+        assert_mentions(capsys.readouterr().err, "cd.wav", "44100", "16000")
+
+    def test_stopped_embed_resumes_to_the_same_bytes(
+        self,
+        call: CommandRunner,
+        media: Path,
+        trained: Path,
+        embedder: "Embedder",
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        words, whole, out = [media, "--weights", trained], tmp_path / "whole.npz", tmp_path / "stopped.npz"
+        assert call("embed", *words, "--out", whole) == 0
+        embedder_type = type(embedder)
+
+        def stop(*_: object) -> Iterator[None]:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(embedder_type, "encode_faces", stop)
+            assert call("embed", *words, "--out", out) == 130
+        assert not out.exists()
+        monkeypatch.setattr(
+            embedder_type, "encode_voices", lambda *_: pytest.fail("an utterance was encoded again")
+        )
+        assert call("embed", *words, "--out", out) == 0
+        assert out.read_bytes() == whole.read_bytes()
+
+    def test_embed_encodes_changed_files_again(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path
+    ) -> None:
+        import soundfile
+
+        out = tmp_path / "table.npz"
+        assert call("embed", media, "--weights", trained, "--out", out) == 0
+        before = EmbeddingTable.load(out)
+        soundfile.write(media / "v0.wav", np.sin(np.arange(16_000) / 9) * 0.3, 16_000, subtype="PCM_16")
+        assert call("embed", media, "--weights", trained, "--out", out) == 0
+        same = (EmbeddingTable.load(out).vectors == before.vectors).all(axis=1)
+        assert same.tolist() == [False, True, True, True]
+
+    def test_embed_checks_paths_before_it_loads_a_model(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        weights = ["--weights", tmp_path / "never_loaded"]
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "a.pdf").touch()
+        for name, expected in (("absent", []), ("empty", ["no "]), ("a.pdf", [".wav", ".jpg"])):
+            assert call("embed", tmp_path / name, *weights, "--out", tmp_path / "table.npz") == 1
+            assert_mentions(capsys.readouterr().err, tmp_path / name, *expected)
+        with pytest.raises(SystemExit) as stop:
+            call("embed", media, *weights, "--out", tmp_path / "table.csv")
+        assert stop.value.code == 2 and ".parquet" in capsys.readouterr().err
+        words = ["--weights", trained, "--out", tmp_path / "table.npz", "--relative-to", tmp_path / "other"]
+        assert call("embed", media, *words) == 1
+        assert_mentions(capsys.readouterr().err, "v0.wav", tmp_path / "other", "--relative-to")
+
+    # match
+
+    def test_match_ranks_images_by_cosine(
+        self,
+        call: CommandRunner,
+        utterances: list[Path],
+        images: list[Path],
+        trained: Path,
+        embedder: "Embedder",
+        tmp_path: Path,
+        capsys: Capture,
+    ) -> None:
+        page, table = tmp_path / "page.html", tmp_path / "ranks.json"
+        options = ["--weights", trained, "--top", "2", "--report", page, "--json", table]
+        assert call("match", utterances[0], "--gallery", *images, *options) == 0
+        output = capsys.readouterr().out
+        voices, faces = embedder.embed_voices(utterances[0]), embedder.embed_faces(images)
+        scores = embedder.score(voices, faces)[0].numpy()
+        order = [str(images[i]) for i in np.argsort(-scores)]
+        stored = json.loads(table.read_text())
+        ranking = stored["rankings"][str(utterances[0])]
+        assert [candidate["name"] for candidate in ranking] == order
+        assert np.allclose(
+            [candidate["score"] for candidate in ranking], sorted(scores, reverse=True), atol=1e-5
+        )
+        assert order[0] in output and order[1] in output and order[2] not in output
+        assert stored["disclaimer"] == embedder.disclaimer and stored["weights"] == "model.safetensors"
+        assert "data:image" in page.read_text() and "data:audio" in page.read_text()
+
+    def test_match_ranks_utterances_for_an_image(
+        self,
+        call: CommandRunner,
+        utterances: list[Path],
+        images: list[Path],
+        trained: Path,
+        tmp_path: Path,
+        capsys: Capture,
+    ) -> None:
+        page = tmp_path / "page.html"
+        words = ["--gallery", *utterances[:3], "--weights", trained, "--report", page]
+        assert call("match", images[0], *words) == 0
+        assert "best of 3" in capsys.readouterr().out
+        assert page.read_text().count("data:audio") >= 3
+
+    def test_match_ranks_folders_by_their_mean_embedding(
+        self,
+        call: CommandRunner,
+        population: Path,
+        utterances: list[Path],
+        trained: Path,
+        embedder: "Embedder",
+        tmp_path: Path,
+    ) -> None:
+        table = tmp_path / "ranks.json"
+        words = ["--gallery", population / "faces", "--by-folder", "--weights", trained, "--json", table]
+        assert call("match", utterances[0], *words) == 0
+        ranking = json.loads(table.read_text())["rankings"][str(utterances[0])]
+        assert len(ranking) == len(list((population / "faces").iterdir()))
+        faces = embedder.embed_faces(sorted(Path(ranking[0]["name"]).iterdir())).numpy()
+        mean = (faces / np.linalg.norm(faces, axis=1, keepdims=True)).mean(axis=0)
+        voice = embedder.embed_voices(utterances[0])[0].numpy()
+        cosine = mean @ voice / np.linalg.norm(mean) / np.linalg.norm(voice)
+        assert ranking[0]["score"] == pytest.approx(cosine, abs=1e-5)
+
+    def test_match_skips_corrupt_candidates_and_refuses_corrupt_queries(
+        self, call: CommandRunner, media: Path, trained: Path, capsys: Capture
+    ) -> None:
+        (media / "bad.jpg").write_text("no image")
+        weights = ["--weights", trained]
+        assert (
+            call("match", media / "v0.wav", "--gallery", media / "f0.jpg", media / "bad.jpg", *weights) == 1
+        )
+        output = capsys.readouterr()
+        assert "best of 1" in output.out and "bad.jpg" in output.err
+        assert call("match", media / "bad.jpg", "--gallery", media / "v0.wav", *weights) == 1
+        output = capsys.readouterr()
+        assert "bad.jpg" in output.err and "best of" not in output.out
+
+    def test_match_refuses_mixed_queries_and_galleries_of_the_same_modality(
+        self, call: CommandRunner, media: Path, trained: Path, capsys: Capture
+    ) -> None:
+        voice, face, weights = media / "v0.wav", media / "f0.jpg", ["--weights", trained]
+        assert call("match", voice, face, "--gallery", media / "f1.jpg", *weights) == 1
+        assert_mentions(capsys.readouterr().err, "error: ", "one kind at a time")
+        assert call("match", voice, "--gallery", media / "v1.wav", *weights) == 1
+        assert_mentions(capsys.readouterr().err, "error: ", "no images among", media / "v1.wav")
+
+    # test
+
+    def test_evaluation_writes_results_and_report(
+        self, call: CommandRunner, population: Path, trained: Path, embedder: "Embedder", tmp_path: Path
+    ) -> None:
+        out, names = tmp_path / "results", ["match_v2f_2_test", "verify_g_f2v_test"]
+        words = ["--data", population, "--weights", trained, "--out", out, "--generate-lists", "3"]
+        assert (
+            call("test", *words, "--workers", "1", *(word for name in names for word in ("--list", name)))
+            == 0
+        )
+        results = json.loads((out / "results.json").read_text())
+        assert [entry["name"] for entry in results["lists"]] == names
+        assert results["leaked_identities"] == []
+        page = (out / "report.html").read_text()
+        assert embedder.disclaimer in page and "oracle upper bound" in page
+        table = EmbeddingTable.load(out / "voices.npz")
+        voice = embedder.embed_voices(population / "wav" / table.items[0])[0]
+        assert np.allclose(table.vectors[0], voice, atol=1e-5)
+
+    def test_evaluation_on_training_identities_names_them(
+        self, call: CommandRunner, population: Path, trained: Path, embedder: "Embedder", tmp_path: Path
+    ) -> None:
+        words = ["--data", population, "--weights", trained, "--split", "train", "--generate-lists", "3"]
+        assert call("test", *words, "--out", tmp_path / "results", "--list", "match_v2f_2_train") == 0
+        results = json.loads((tmp_path / "results" / "results.json").read_text())
+        assert sorted(results["leaked_identities"]) == sorted(embedder.identity_names or ())
+
+    def test_evaluation_names_missing_lists(
+        self, call: CommandRunner, population: Path, trained: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        words = ["--data", population, "--weights", trained, "--out", tmp_path / "results"]
+        assert call("test", *words, "--list", "match_v2f_2_test") == 1
+        assert_mentions(capsys.readouterr().err, "error: ", "match_v2f_2_test", "--generate-lists")
+
+    def test_evaluation_refuses_or_skips_corrupt_files(
+        self,
+        call: CommandRunner,
+        corpus_copy: Path,
+        trained: Path,
+        tmp_path: Path,
+        capsys: Capture,
+    ) -> None:
+        from voiceface.association.data import load_split
+
+        item = load_split(corpus_copy, "test").records[0].voices[0]
+        (corpus_copy / "wav" / item).write_bytes(b"no audio")
+        words = ["--data", corpus_copy, "--weights", trained, "--out", tmp_path / "results"]
+        words += ["--generate-lists", "3", "--list", "match_v2f_2_test"]
+        assert call("test", *words) == 1
+        assert_mentions(capsys.readouterr().err, "error: ", item, "--missing skip")
+        assert call("test", *words, "--missing", "skip") == 0
+        assert item not in EmbeddingTable.load(tmp_path / "results" / "voices.npz")
