@@ -105,7 +105,7 @@ def test_lists_name_voices_by_the_folder_that_they_lie_in(data, capsys):
         (data / f"list_wav/vox1_{name}.csv").write_text(f"{HEADER}\n{rows}")
     how = ["--voice-folder", "vggface1_id"]
     drawn = data / "list_wav/match_v2f_2_test.txt"
-    words = ["draw", str(data), "--kind", "match", "--split", "test"]
+    words = ["generate", str(data), "--kind", "match", "--split", "test"]
     assert lists_command([*words, *how]) == 0
     corpus = open_corpus(data, "test", voice_folder="vggface1_id")
     found = read_trial_list(drawn, corpus)

@@ -189,7 +189,7 @@ def test_command_draws_describes_and_does_not_replace_foreign_lists(tmp_path, ca
         rows += [f"p{k},voice,{k}/{i}.wav,{gender},,,{split}" for i in range(3)]
         rows += [f"p{k},face,{k}/{i}.jpg,{gender},,,{split}" for i in range(2)]
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
-    assert main(["draw", str(tmp_path), "--seed", "5"]) == 0
+    assert main(["generate", str(tmp_path), "--seed", "5"]) == 0
     lists = sorted(path.name for path in (tmp_path / "list_wav").glob("*.txt"))
     assert len(lists) == 12 and "12 probes" in capsys.readouterr().out
     show = [
@@ -203,10 +203,10 @@ def test_command_draws_describes_and_does_not_replace_foreign_lists(tmp_path, ca
     assert main(show) == 0
     text = capsys.readouterr().out
     assert "generated list, seed 5" in text and "positive" in text and "same gender" in text
-    assert main(["draw", str(tmp_path), "--seed", "6"]) == 0  # own lists may be replaced
+    assert main(["generate", str(tmp_path), "--seed", "6"]) == 0  # own lists may be replaced
     (tmp_path / "list_wav/match_v2f_2_val.txt").write_text("4/0.wav 4/0.jpg 5/0.jpg\n")
-    assert main(["draw", str(tmp_path)]) == 1 and "--force" in capsys.readouterr().err
-    assert main(["draw", str(tmp_path), "--force", "--gzip", "--split", "val"]) == 0
-    one = ["draw", str(tmp_path), "--kind", "match", "--candidates", "4", "--split", "test", "--out"]
+    assert main(["generate", str(tmp_path)]) == 1 and "--force" in capsys.readouterr().err
+    assert main(["generate", str(tmp_path), "--force", "--gzip", "--split", "val"]) == 0
+    one = ["generate", str(tmp_path), "--kind", "match", "--candidates", "4", "--split", "test", "--out"]
     assert main([*one, str(tmp_path / "own")]) == 0 and (tmp_path / "own/match_v2f_4_test.txt").is_file()
-    assert main(["draw"]) == 2 and main(["draw", str(tmp_path / "none")]) == 1
+    assert main(["generate"]) == 2 and main(["generate", str(tmp_path / "none")]) == 1

@@ -39,7 +39,7 @@ def test_distances_of_a_hand_worked_pair():
     assert found.l2 == pytest.approx((5 + 3) / 2)
     assert found.l1 == pytest.approx((7 + 3) / 2)
     assert found.cosine == pytest.approx((0 + 1) / 2)
-    assert found.stranger_cosine == pytest.approx((0 + 1) / 2)  # 3,0 with 0,5 and 0,2 with 0,4
+    assert found.mismatched_cosine == pytest.approx((0 + 1) / 2)  # 3,0 with 0,5 and 0,2 with 0,4
 
 
 def test_distances_agree_with_slow_loops_and_the_library():
@@ -48,7 +48,7 @@ def test_distances_agree_with_slow_loops_and_the_library():
     similar = cosine_similarity(ours, theirs)
     assert found.cosine == pytest.approx(similar.diagonal().mean())
     strangers = [similar[i, j] for i, j in itertools.permutations(range(9), 2)]
-    assert found.stranger_cosine == pytest.approx(np.mean(strangers))
+    assert found.mismatched_cosine == pytest.approx(np.mean(strangers))
     pairwise = torch.nn.PairwiseDistance(p=2)(ours, theirs)
     assert found.l2 == pytest.approx(pairwise.mean().item())
     assert found.l1 == pytest.approx(torch.nn.PairwiseDistance(p=1)(ours, theirs).mean().item())
@@ -58,8 +58,8 @@ def test_scaling_a_prediction_changes_no_cosine_and_one_identity_has_no_stranger
     ours, theirs = rows(6, 4), rows(6, 4, 1)
     scaled = feature_distances(ours * torch.arange(1, 7)[:, None], theirs)
     assert scaled.cosine == pytest.approx(feature_distances(ours, theirs).cosine)
-    assert scaled.stranger_cosine == pytest.approx(feature_distances(ours, theirs).stranger_cosine)
-    assert np.isnan(feature_distances(ours[:1], theirs[:1]).stranger_cosine)
+    assert scaled.mismatched_cosine == pytest.approx(feature_distances(ours, theirs).mismatched_cosine)
+    assert np.isnan(feature_distances(ours[:1], theirs[:1]).mismatched_cosine)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "l1"])
@@ -257,7 +257,7 @@ def test_class_score_follows_a_given_order_and_a_seed():
 
 def test_class_score_refuses_what_it_cannot_cut():
     answers = rows(4, 3).log_softmax(1)
-    with pytest.raises(ValueError, match="5 parts need as many images, found 4"):
+    with pytest.raises(ValueError, match="5 parts need as many images or more, found 4"):
         inception_score_from_log_probs(answers, 5)
     with pytest.raises(ValueError, match="without NaN"):
         inception_score_from_log_probs(answers * torch.nan, 2)

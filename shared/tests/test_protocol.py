@@ -163,7 +163,7 @@ def test_absent_items(protocol):
         assert part.counts["skipped"] > 0
         assert part.counts["trials"] + part.counts["skipped"] == full.counts["trials"]
     assert results.lists[2].counts["gallery"] == 35 and results.lists[2].counts["skipped"] == 1
-    with pytest.raises(ValueError, match="skipped different lines"):
+    with pytest.raises(ValueError, match="skipped different trials"):
         compare(results, whole)
 
 

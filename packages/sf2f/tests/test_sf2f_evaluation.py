@@ -174,7 +174,7 @@ def test_facenet_metrics_use_the_given_network(speakers: Speakers, monkeypatch: 
         "average_voice_embedding",
         "fused",
     }
-    assert {"l1", "l2", "cosine", "stranger_cosine", "R@1", "R@10", "R@50 (L1)"} <= set(
+    assert {"l1", "l2", "cosine", "mismatched_cosine", "R@1", "R@10", "R@50 (L1)"} <= set(
         found.facenet_metrics["fused"]
     )
     assert found.chance_recall[1] == pytest.approx(1 / 8) and found.facenet_metrics["naive"]["R@10"] == 1

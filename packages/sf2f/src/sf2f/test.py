@@ -102,7 +102,7 @@ def save_results(out: Path, result: "EvaluationResult", model: "Sf2fModel") -> N
         "L2": "l2",
         "L1": "l1",
         "Cos": "cosine",
-        "Human": "stranger_cosine",
+        "Human": "mismatched_cosine",
         "IS mean": "IS",
         "VFS mean": "VFS",
     }

@@ -1,4 +1,4 @@
-"""`voiceface lists`: generate trial lists for a data folder, or show what lists contain."""
+"""`voiceface lists`: generate trial lists for a data folder, or show the contents of lists."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ __all__ = [
 def format_trial_list(
     trial_list: "TrialList", corpus: "Corpus | None", identities: Sequence[Identity] | None
 ) -> str:
-    """Put into words what a list holds and, for known identities, whom its impostors are like."""
+    """Describe a list and, for known identities, how often impostors share attributes with the probe."""
     from voiceface.datasets.trials.coverage import find_missing_items, shared_attribute_rates
     from voiceface.datasets.trials.trial_list import with_labels
 
@@ -54,54 +54,64 @@ def format_trial_list(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw lists or describe them; exit code 0 done, 1 something is wrong, 2 bad usage."""
+    """Generate or describe lists; exit code 0 done, 1 files are missing or wrong, 2 bad usage."""
     parser = _build_parser()
     try:
         args = parser.parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        return _generate(args) if args.command == "draw" else _show_lists(args)
+        return _generate(args) if args.command == "generate" else _show_lists(args)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Build the argument parser."""
     parser = argparse.ArgumentParser(prog="voiceface lists", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    draw = commands.add_parser("draw", help="draw lists for a data folder and write them")
-    draw.add_argument("data", type=Path, help="data folder (see docs/data.md)")
-    draw.add_argument("--out", type=Path, help="folder for the lists; default DATA/list_wav")
-    draw.add_argument("--seed", type=int, default=0, help="default 0")
-    draw.add_argument(
-        "--split", choices=SPLITS, action="append", help="may be repeated; default test and val"
+    generate = commands.add_parser("generate", help="generate trial lists for a data folder")
+    generate.add_argument("data", type=Path, help="data folder (see docs/data.md)")
+    generate.add_argument("--out", type=Path, help="output folder (default: DATA/list_wav)")
+    generate.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
+    generate.add_argument(
+        "--split", choices=SPLITS, action="append", help="repeatable (default: test and val)"
     )
-    draw.add_argument(
-        "--kind", choices=("match", "verify", "retrieval"), help="one list instead of the usual set"
+    generate.add_argument(
+        "--kind", choices=("match", "verify", "retrieval"), help="generate one list instead of the usual set"
     )
-    draw.add_argument("--direction", choices=("v2f", "f2v"), default="v2f", help="with --kind; default v2f")
-    draw.add_argument("--stratum", choices=STRATA, default="U", help="with --kind; default U")
-    draw.add_argument("--candidates", type=int, default=2, metavar="N", help="of match lists; default 2")
-    draw.add_argument("--trials-per-probe", type=int, metavar="L", help="with --kind; default 3")
-    arguments.add_missing_argument(draw, "identities without a folder")
-    draw.add_argument("--gzip", action="store_true", help="write .txt.gz")
-    draw.add_argument(
-        "--force", action="store_true", help="replace lists that are there and were not generated here"
+    generate.add_argument(
+        "--direction", choices=("v2f", "f2v"), default="v2f", help="with --kind (default: v2f)"
     )
-    show = commands.add_parser("show", help="show what lists contain")
-    for command in (draw, show):
+    generate.add_argument("--stratum", choices=STRATA, default="U", help="with --kind (default: U)")
+    generate.add_argument(
+        "--candidates",
+        type=int,
+        default=2,
+        metavar="N",
+        help="candidates per trial of match lists (default: 2)",
+    )
+    generate.add_argument("--trials-per-probe", type=int, metavar="L", help="with --kind (default: 3)")
+    arguments.add_missing_argument(generate, "identities without a folder")
+    generate.add_argument("--gzip", action="store_true", help="write compressed lists, .txt.gz")
+    generate.add_argument(
+        "--force", action="store_true", help="overwrite existing lists that this command did not generate"
+    )
+    show = commands.add_parser("show", help="show the contents of lists")
+    for command in (generate, show):
         add_voice_folder_argument(command)
     show.add_argument("lists", type=Path, nargs="+", metavar="LIST")
-    show.add_argument("--data", type=Path, help="data folder: shares of impostors, missing files")
-    show.add_argument("--split", choices=SPLITS, help="look the files up in this split alone")
-    show.add_argument("--identities", type=Path, help="identity table, when there is no data folder")
+    show.add_argument(
+        "--data", type=Path, help="data folder, to report missing files and distractor attributes"
+    )
+    show.add_argument("--split", choices=SPLITS, help="identities of this split only")
+    show.add_argument("--identities", type=Path, help="identity table, if there is no data folder")
     return parser
 
 
 def _generate(args: argparse.Namespace) -> int:
-    """Draw, write, and say what was written."""
+    """Generate lists, write them and print what was written."""
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.trials.reading import GENERATED_NOTE, SIDECAR_FILE, write_trial_lists
     from voiceface.datasets.trials.sampling import TRIALS_PER_PROBE, generate_trial_list, generate_trial_lists
@@ -140,7 +150,7 @@ def _generate(args: argparse.Namespace) -> int:
 
 
 def _refuse_to_replace(folder: Path, lists: Sequence["TrialList"]) -> None:
-    """End before a list that was not generated here (a published one, say) is overwritten."""
+    """Refuse to overwrite lists that were not generated here, such as published ones."""
     from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.datasets.trials.trial_list import TrialListError
 

@@ -12,6 +12,7 @@ from voiceface.datasets.corpus import Corpus
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.trials.trial_list import TrialList, identity_indices
 from voiceface.embeddings.table import EmbeddingTable
+from voiceface.evaluation.all_pairs import count_lower
 from voiceface.evaluation.protocol import Protocol
 from voiceface.evaluation.results import ListResult, Metric, Results, abbreviate
 from voiceface.metrics.bootstrap import (
@@ -58,19 +59,19 @@ def evaluate(
         protocol: lists and rules.
         voices: embeddings of clips, items as in the lists.
         faces: embeddings of images.
-        identity_source: who is who; a corpus or the rows of an identity table.
-        on_missing: lines whose items have no embedding: "error", or "skip" and count them.
-        training_identities: identities the model was trained on, as rows of a table or as names or ids; those
-            who appear in the lists are warned of and marked in the results.
-        device: where scores and rankings are computed.
+        identity_source: a corpus, or the rows of an identity table.
+        on_missing: "error", or "skip" to skip and count trials whose items have no embedding.
+        training_identities: identities of the training, as rows of a table, names or ids; a warning names
+            those in the lists, and the results contain them.
+        device: device of scores and rankings.
 
     Raises:
-        EmbeddingError: items without an embedding, with on_absent="error".
-        TrialListError: items that belong to nobody.
-        ValueError: tables that do not fit together, a list of which no line is left.
+        EmbeddingError: items without an embedding, with on_missing="error".
+        TrialListError: items without an identity.
+        ValueError: tables of different width, or a list without a usable trial.
     """
     if on_missing not in ("error", "skip"):
-        raise ValueError(f"on_absent must be error or skip, got {on_missing!r}")
+        raise ValueError(f"on_missing must be error or skip, found {on_missing!r}")
     if voices.vectors.shape[1] != faces.vectors.shape[1]:
         raise ValueError(
             f"voice embeddings are {voices.vectors.shape[1]} wide, face embeddings {faces.vectors.shape[1]}"
@@ -83,16 +84,13 @@ def evaluate(
         probes = identity_indices(trial_list.probes, identity_source, trial_list.name)
         candidates = identity_indices(trial_list.gallery, identity_source, trial_list.name)
         seen |= {*probes.tolist(), *candidates.tolist()}
-        on_missing_items = "error" if on_missing == "error" else "mark"
+        if_missing = "error" if on_missing == "error" else "mark"
         tables = (
-            (probe_table, probe_table.row_indices(trial_list.probes, on_missing_items)),
-            (
-                candidate_table,
-                candidate_table.row_indices(trial_list.gallery, on_missing_items),
-            ),
+            (probe_table, probe_table.row_indices(trial_list.probes, if_missing)),
+            (candidate_table, candidate_table.row_indices(trial_list.gallery, if_missing)),
         )
-        work = _evaluate_retrieval if trial_list.kind == "retrieval" else _evaluate_pairs
-        results.append(work(protocol, trial_list, tables, probes, candidates, names, device))
+        evaluate_list = _evaluate_retrieval if trial_list.kind == "retrieval" else _evaluate_pairs
+        results.append(evaluate_list(protocol, trial_list, tables, probes, candidates, names, device))
     leaked = _training_overlap([identities[index] for index in sorted(seen)], training_identities)
     if leaked:
         log.warning(
@@ -105,14 +103,14 @@ def evaluate(
 
 
 def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
-    """Paired bootstrap tests of two systems, first minus second, main metric of every list.
+    """Paired bootstrap tests of two systems, first minus second, on the main metric of every list.
 
     The p-values are adjusted by Holm's method over the lists. Either system may be the mean of several runs
-    (`voiceface.evaluation.run_averaging.mean_results`): the interval is then that of the
-    mean, over identities alone.
+    (`voiceface.evaluation.run_averaging.mean_results`): the interval is then that of the mean, over
+    identities alone.
 
     Raises:
-        ValueError: the protocols differ, or other lines were skipped.
+        ValueError: the protocols or the skipped trials differ.
     """
     if first.protocol.sha256 != second.protocol.sha256:
         raise ValueError("the systems were evaluated under different protocols")
@@ -125,7 +123,7 @@ def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
     found = {}
     for one, other in zip(first.lists, second.lists):
         if not np.array_equal(one.used_trials, other.used_trials):
-            raise ValueError(f"{one.name}: the systems skipped different lines")
+            raise ValueError(f"{one.name}: the systems skipped different trials")
         if one.scores is not None and other.scores is not None and one.labels is not None:
             left, right = (_bootstrap_auc(each, rules) for each in (one, other))
             found[one.name] = paired_difference_from_replicates(left, right, rules.confidence)
@@ -137,7 +135,7 @@ def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
 
 
 def _bootstrap_auc(result: ListResult, protocol: Protocol) -> tuple[float, Array]:
-    """AUC of a verification list and its replicates (B,), means over the runs behind it."""
+    """AUC of a verification list and its replicates (B,), means over the runs."""
     if result.scores is None or result.labels is None:
         raise ValueError(f"{result.name} is no verification list")
     rule: dict[str, Any] = {"replicates": protocol.replicates or 1000, "seed": protocol.seed}
@@ -164,7 +162,7 @@ def _evaluate_pairs(
     probe, candidate = left_rows[trial_list.probe_index], right_rows[trial_list.gallery_index]
     used = np.flatnonzero((probe >= 0) & (candidate >= 0).all(axis=1))
     if not len(used):
-        raise ValueError(f"{trial_list.name}: none of its {len(trial_list)} lines has all embeddings")
+        raise ValueError(f"{trial_list.name}: none of its {len(trial_list)} trials has all embeddings")
     arrays = (left.vectors, right.vectors, probe[used], candidate[used])
     scores = pair_scores(*(torch.from_numpy(array).to(device) for array in arrays)).cpu()
     groups = probe_identities[trial_list.probe_index[used]]
@@ -256,7 +254,7 @@ def _evaluate_retrieval(
 def _mean_metrics(
     protocol: Protocol, values: Array, groups: Index, chance: dict[str, float]
 ) -> dict[str, Metric]:
-    """Metrics that are means over lines: values (L, K), one column per entry of `chance`."""
+    """Metrics that are means over trials: values (L, K), one column per entry of `chance`."""
     mean = np.nanmean(values, axis=0)
     again = None
     if protocol.replicates:
@@ -268,7 +266,7 @@ def _mean_metrics(
 
 
 def _build_metric(protocol: Protocol, value: float, chance: float, replicates: Array | None) -> Metric:
-    """Metric with its interval, NaN without replicates."""
+    """Metric with its interval; NaN without replicates."""
     if replicates is None:
         return Metric(value, chance, float("nan"), float("nan"), float("nan"))
     span = percentile_interval(value, replicates, protocol.confidence)
@@ -276,11 +274,10 @@ def _build_metric(protocol: Protocol, value: float, chance: float, replicates: A
 
 
 def _fraction_beaten(scores: Array, labels: npt.NDArray[np.int8]) -> Array:
-    """Per line the share of lines of the other class that it stands on the right side of, ties half."""
-    match, mismatch = np.sort(scores[labels == 1]), np.sort(scores[labels != 1])
-    below = (np.searchsorted(mismatch, scores) + np.searchsorted(mismatch, scores, side="right")) / 2
-    upto = (np.searchsorted(match, scores) + np.searchsorted(match, scores, side="right")) / 2
-    return np.where(labels == 1, below / len(mismatch), 1 - upto / len(match))
+    """Fraction of the trials of the other class that each trial is on the correct side of; ties half."""
+    match, mismatch = scores[labels == 1], scores[labels != 1]
+    below, above = count_lower(mismatch, scores) / len(mismatch), 1 - count_lower(match, scores) / len(match)
+    return np.where(labels == 1, below, above)
 
 
 def _training_overlap(

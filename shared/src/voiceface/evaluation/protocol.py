@@ -14,15 +14,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that decides a metric besides the embeddings.
+    """Trial lists and rules: everything that determines a metric besides the embeddings.
 
     Attributes:
-        name: what tables call it.
+        name: in tables.
         lists: in the order of the results.
         tie_breaking: "expected" (a tie among k counts 1/k, expected AP) or "first" (first maximum wins,
             gallery order).
         seed: of the bootstrap draws.
-        replicates: of the bootstrap over identities; 0 leaves intervals out.
+        replicates: of the bootstrap over identities; 0 for no intervals.
         confidence: of the intervals.
         cutoffs: values of k of R@k.
         cmc_length: length of the CMC curve.
@@ -40,12 +40,12 @@ class Protocol:
     p_target: float = 0.05
 
     def __post_init__(self) -> None:
-        """Check the rule and that list names differ."""
+        """Check the tie rule and that list names differ."""
         if self.tie_breaking not in ("expected", "first"):
             raise ValueError(f"tie_breaking must be expected or first, found {self.tie_breaking!r}")
         names = [trial_list.name for trial_list in self.lists]
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"a protocol needs lists with different names, got {', '.join(names) or 'none'}")
+            raise ValueError(f"a protocol needs lists of different names, found {', '.join(names) or 'none'}")
 
     @property
     def strata(self) -> tuple[str, ...]:

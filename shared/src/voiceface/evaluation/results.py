@@ -1,4 +1,4 @@
-"""Results of an evaluation: metrics with chance levels and intervals, per-line values; JSON and text."""
+"""Results of an evaluation: metrics with chance levels and intervals, per-trial values; JSON and text."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ MAIN_METRIC = {"match": "accuracy", "verify": "auc", "retrieval": "map"}
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric with its chance level and interval (NaN when the protocol asks for none)."""
+    """A metric with its chance level and interval (NaN without replicates)."""
 
     value: float
     chance: float
@@ -45,14 +45,14 @@ class ListResult:
     Attributes:
         trial_list: the list.
         metrics: "accuracy"; or "auc", "eer", "min_dcf"; or "map", "r1", "r5", ...
-        counts: lines used, skipped, identities, and what belongs to the kind.
-        trial_values: per line (query) result, (L,): hit, share of opposite lines beaten, or average
+        counts: trials used and skipped, identities, and further counts by kind.
+        trial_values: result of each trial (query), (L,): hit, fraction of opposite trials beaten, or average
             precision.
-        trial_identities: index into `identity_names` of each line's probe, (L,).
+        trial_identities: index into `identity_names` of each trial's probe, (L,).
         identity_names: names.
-        used_trials: lines (queries) of the list that were used, (L,).
-        curve: "roc": [[false alarm], [hit]] or "cmc": [share within the first k, k = 1 ...].
-        scores: of a verification list, (L,), or (R, L) of R runs whose mean this is; None for other kinds.
+        used_trials: indices of the trials (queries) used, (L,).
+        curve: "roc": [[false alarm rate], [hit rate]] or "cmc": [fraction within the first k, k = 1 ...].
+        scores: of a verification list, (L,), or (R, L) for the mean of R runs; None for other kinds.
         labels: of a verification list, (L,); None for other kinds.
     """
 
@@ -79,11 +79,11 @@ class ListResult:
 
     @property
     def main_metric(self) -> Metric:
-        """The one metric that published evaluations give for such a list."""
+        """The metric that papers report for such a list."""
         return self.metrics[MAIN_METRIC[self.trial_list.kind]]
 
     def by_identity(self) -> list[tuple[str, float, int]]:
-        """(name, mean result, lines) of every probe identity, hardest first."""
+        """(name, mean result, trials) of every probe identity, hardest first."""
         known = ~np.isnan(self.trial_values)
         num_identities, values = self.trial_identities[known], self.trial_values[known]
         lines = np.bincount(num_identities, minlength=len(self.identity_names))
@@ -116,11 +116,11 @@ class Results:
     """Metrics of one system under a protocol.
 
     Attributes:
-        protocol: what was asked.
+        protocol: lists and rules.
         lists: one result per list, in order.
         voice_fingerprint: fingerprint of the model behind the voice embeddings.
         face_fingerprint: of the one behind the face embeddings.
-        leaked: identities of the lists who are among the training identities.
+        leaked: identities of the lists that are among the training identities.
     """
 
     protocol: "Protocol"
@@ -151,7 +151,7 @@ class Results:
         write_json(path, self.to_dict())
 
     def published_text(self) -> str:
-        """`name value` per list, full precision: the form of published result files."""
+        """`name value` per list in full precision, as in published result files."""
         return "".join(f"{result.name} {result.main_metric.value!r}\n" for result in self.lists)
 
     def save_text(self, path: str | Path) -> None:
@@ -159,11 +159,11 @@ class Results:
         write_text(path, self.published_text())
 
     def summary_lines(self) -> str:
-        """`name: value` per list with 6 decimals: what published evaluations print."""
+        """`name: value` per list with 6 decimals, as published evaluations print it."""
         return "\n".join(f"{result.name}: {result.main_metric.value:.6f}" for result in self.lists)
 
     def table(self) -> str:
-        """Text table: a line per metric with chance and interval."""
+        """Text table with one line per metric: value, chance level, interval."""
         width = max(len(result.label) for result in self.lists) + 10
         share = f"{self.protocol.confidence:.0%} interval"
         rows = [f"{'':{width}}{'value':>9}{'chance level':>14}   {share}"]
@@ -178,10 +178,10 @@ class Results:
 
 
 def _nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
-    """NaN as null, which JSON knows."""
+    """Replace NaN by None, null in JSON."""
     return {key: None if np.isnan(value) else value for key, value in values.items()}
 
 
 def abbreviate(names: Sequence[str]) -> str:
-    """First five names."""
+    """List the first five names."""
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

@@ -20,16 +20,16 @@ __all__ = ["mean_results"]
 
 
 def mean_results(runs: Sequence[Results]) -> Results:
-    """Mean over several runs of one system, on the same lines.
+    """Average several runs of one system on the same trials.
 
-    Metrics, per-line values and curves are means over the runs. An interval is that of the mean and covers
-    identities, not runs: another seed of training is not what it speaks of. R@k of several runs has none.
+    Metrics, per-trial values and curves are means over the runs. An interval is that of the mean and covers
+    identities, not training seeds. R@k of several runs has no interval.
 
     Args:
         runs: results under one protocol.
 
     Raises:
-        ValueError: the runs answered other lines or protocols.
+        ValueError: the protocols or the skipped trials of the runs differ.
     """
     first = runs[0]
     if len(runs) == 1:
@@ -46,10 +46,10 @@ def mean_results(runs: Sequence[Results]) -> Results:
 
 
 def _mean_list_result(runs: Sequence[ListResult], protocol: Protocol) -> ListResult:
-    """Mean of one list's results."""
+    """Average the results of one list."""
     first = runs[0]
     if not all(np.array_equal(first.used_trials, run.used_trials) for run in runs):
-        raise ValueError(f"{first.name}: the runs skipped different lines")
+        raise ValueError(f"{first.name}: the runs skipped different trials")
     values = np.mean([run.trial_values for run in runs], axis=0)
     scores = None
     spans: dict[str, Interval] = {}
@@ -90,8 +90,8 @@ def _mean_curve(curves: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
         return {}
     grid = np.unique(np.concatenate([curve["roc"][0] for curve in curves]))
     after = np.mean([np.interp(grid, *curve["roc"]) for curve in curves], axis=0)
-    # A curve also rises straight up: turned round, the same gives the lower end of each rise.
-    turned = [[-np.array(curve["roc"][0][::-1]), curve["roc"][1][::-1]] for curve in curves]
-    before = np.mean([np.interp(-grid, *curve) for curve in turned], axis=0)
+    # A curve also rises vertically: reversed, interpolation gives the lower end of each rise.
+    reversed_curves = [[-np.array(curve["roc"][0][::-1]), curve["roc"][1][::-1]] for curve in curves]
+    before = np.mean([np.interp(-grid, *curve) for curve in reversed_curves], axis=0)
     hits = np.stack([before, after], axis=1)
     return {"roc": [np.repeat(grid, 2).tolist(), hits.ravel().tolist()]}

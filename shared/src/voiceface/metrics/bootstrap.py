@@ -1,8 +1,9 @@
 """Uncertainty of metrics: bootstrap over identities, paired differences, chance levels.
 
-The lines of a list are not independent: one identity's clips stand in many lines. So identities are drawn,
-with replacement, and every line counts as often as the identity of its probe was drawn. All replicates of all
-metrics use one table of draws, made from the seed alone, so two systems on one list see the same draws.
+The trials of a list are not independent: the clips of one identity occur in many of them. Therefore
+identities are resampled with replacement, and a trial counts as often as the identity of its probe was drawn.
+All replicates of all metrics use one table of counts, which depends on the seed alone, so that two systems on
+one list see the same draws.
 """
 
 from dataclasses import dataclass
@@ -51,15 +52,15 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """First system minus second on the same lines.
+    """First system minus second on the same trials.
 
     Attributes:
         value: difference of the metrics.
         standard_error: its standard error.
         low: lower end of the interval.
         high: upper end.
-        p_value: two-sided, in (0, 1]; the probability of a difference on the other side of zero, doubled.
-        adjusted_p_value: the p-value after Holm's correction for all tests of its family; None outside one.
+        p_value: two-sided, in (0, 1]: twice the smaller fraction of replicates on one side of zero.
+        adjusted_p_value: after Holm's correction for all tests of a family; None without a family.
     """
 
     value: float
@@ -85,19 +86,19 @@ def bootstrap_counts(num_identities: int, replicates: int, seed: int) -> Array:
 def bootstrap_mean(
     values: Array, groups: Index, *, replicates: int = 1000, seed: int = 0
 ) -> tuple[Array, Array]:
-    """Mean of per-line results, and the same under the bootstrap over identities.
+    """Mean of per-trial results and its bootstrap replicates over identities.
 
     Args:
-        values: (L,) or (L, K), for instance hits or average precisions; lines with NaN are skipped.
-        groups: int64 (L,), identity of each line's probe.
-        replicates: number of bootstrap replicates B.
+        values: (L,) or (L, K), such as hits or average precisions; trials with NaN are skipped.
+        groups: int64 (L,), identity of each trial's probe.
+        replicates: number of replicates B.
         seed: of the draws.
 
     Returns:
         Means () or (K,), and replicates (B,) or (B, K).
     """
     if len(values) != len(groups) or not len(values):
-        raise ValueError(f"one identity per line, at least one line: got {len(values)} and {len(groups)}")
+        raise ValueError(f"expected one identity per trial, found {len(groups)} for {len(values)} trials")
     table = values.reshape(len(values), -1)
     known = ~np.isnan(table).any(axis=1)
     table, groups = table[known], groups[known]
@@ -126,7 +127,7 @@ def percentile_interval(value: float, replicates: Array, confidence: float = 0.9
 def mean_interval(
     values: Array, groups: Index, *, replicates: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Mean of per-line results (L,) with its interval over identities; see `bootstrap_mean`."""
+    """Mean of per-trial results (L,) with its interval over identities; see `bootstrap_mean`."""
     value, again = bootstrap_mean(values, groups, replicates=replicates, seed=seed)
     return percentile_interval(float(value), again, confidence)
 
@@ -140,19 +141,19 @@ def bootstrap_verification(
     seed: int = 0,
     p_target: float = 0.05,
 ) -> dict[str, tuple[float, Array]]:
-    """AUC, equal error rate and minDCF of a list, and the same under the bootstrap over identities.
+    """AUC, equal error rate and minDCF of a list, and their bootstrap replicates over identities.
 
     Args:
         scores: (L,), higher means more alike.
         labels: (L,), 1 = same identity.
-        groups: int64 (L,), identity of each line's probe.
-        replicates: number of bootstrap replicates B.
+        groups: int64 (L,), identity of each trial's probe.
+        replicates: number of replicates B.
         seed: of the draws.
         p_target: for minDCF, see `voiceface.metrics.verification.min_dcf`.
 
     Returns:
-        {"auc": (value, (B,)), "eer": ..., "min_dcf": ...}; NaN in a replicate that drew no matching or no
-        mismatching line.
+        {"auc": (value, (B,)), "eer": ..., "min_dcf": ...}; NaN in replicates without matching or without
+        mismatching trials.
     """
     order = np.argsort(-scores, kind="stable")
     ordered, same = scores[order], np.asarray(labels)[order] == 1
@@ -196,12 +197,12 @@ def paired_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> PairedDifference:
-    """Paired bootstrap test of two systems' per-line results on the same lines.
+    """Paired bootstrap test of two systems from their results per trial.
 
     Args:
         first: (L,), results of one system, such as hits or average precisions.
         second: (L,), of the other.
-        groups: int64 (L,), identity of each line's probe.
+        groups: int64 (L,), identity of each trial's probe.
         replicates: number of bootstrap replicates.
         confidence: of the interval.
         seed: of the draws.
@@ -230,7 +231,10 @@ def paired_verification_difference(
     """Paired bootstrap test of two systems' scores (L,) on one verification list.
 
     Args:
-        first: (L,). second: (L,), scores of the other system. labels: (L,). groups: (L,).
+        first: (L,), scores of one system.
+        second: (L,), of the other.
+        labels: (L,), 1 = same identity.
+        groups: int64 (L,), identity of each trial's probe.
         metric: "auc", "eer" or "min_dcf".
         replicates: number of bootstrap replicates.
         confidence: of the interval.
@@ -253,8 +257,8 @@ def chance_levels(
         gallery_size: number of gallery items.
 
     Returns:
-        Metric -> level. Retrieval: "map" of a random order, exact for these counts, and "share", the mean
-        share of relevant items, which published texts quote.
+        Metric -> level. Retrieval: "map" of a random order, exact for these counts, and "relevant_fraction",
+        the mean fraction of relevant items, which papers quote.
     """
     if kind == "match":
         return {"accuracy": 1 / num_candidates}
@@ -276,7 +280,7 @@ def chance_levels(
 
 
 def chance_recall(num_relevant: Index, gallery_size: int, k: int) -> float:
-    """Chance that a random order has a relevant item among its first k, mean over queries (Q,)."""
+    """Probability that a random order has a relevant item among its first k, mean over queries (Q,)."""
     counts, times = np.unique(num_relevant[num_relevant > 0], return_counts=True)
     places = np.arange(min(k, gallery_size))
     missed = np.prod(
@@ -286,7 +290,7 @@ def chance_recall(num_relevant: Index, gallery_size: int, k: int) -> float:
 
 
 def jackknife_standard_error(leave_one_out: Array) -> float:
-    """Standard error of a metric from its values (I,) with one identity skipped each; NaN is passed over."""
+    """Standard error of a metric from its values (I,) without one identity each; NaN is ignored."""
     kept = leave_one_out[np.isfinite(leave_one_out)]
     return float(np.sqrt((len(kept) - 1) * kept.var())) if len(kept) > 1 else float("nan")
 
@@ -294,7 +298,7 @@ def jackknife_standard_error(leave_one_out: Array) -> float:
 def _weighted_metrics(
     weights: Array, same: npt.NDArray[np.bool_], is_last: npt.NDArray[np.bool_], p_target: float
 ) -> dict[str, Array]:
-    """AUC, EER and minDCF of lines in descending order of score that count `weights` (B, L) times each."""
+    """AUC, EER and minDCF of trials in descending order of score, counted `weights` (B, L) times."""
     start = np.zeros((len(weights), 1))
     hit = np.concatenate([start, np.cumsum(weights * same, axis=1)[:, is_last]], axis=1)
     alarm = np.concatenate([start, np.cumsum(weights * ~same, axis=1)[:, is_last]], axis=1)

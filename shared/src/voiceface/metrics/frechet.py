@@ -65,10 +65,10 @@ class FeatureStatistics:
         return self
 
     def gaussian(self) -> Gaussian:
-        """Mean and covariance of all that came.
+        """Mean and covariance of all features.
 
         Raises:
-            ValueError: fewer than two rows came.
+            ValueError: fewer than two rows.
         """
         if self.count < 2:
             raise ValueError(f"a covariance needs at least two rows of features, found {self.count}")
@@ -84,12 +84,12 @@ def frechet_distance(real: Tensor, generated: Tensor, eps: float = 0.0) -> float
         eps: see `frechet_from_statistics`.
 
     Returns:
-        At least 0 but for rounding; 0 for equal sets.
+        At least 0 up to rounding; 0 for equal sets.
 
     Raises:
-        ValueError: shapes that do not belong together, too few rows, NaN or infinity.
+        ValueError: shapes do not match, too few rows, NaN or infinity.
     """
-    a, b = _check_features(real, "real features"), _check_features(generated, "made features")
+    a, b = _check_features(real, "real features"), _check_features(generated, "generated features")
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"features must have the same columns, found {a.shape[1]} and {b.shape[1]}")
     if min(len(a), len(b)) < 2:
@@ -109,8 +109,8 @@ def frechet_from_statistics(real: Gaussian, generated: Gaussian, eps: float = 0.
     Args:
         real: of D features; from `FeatureStatistics.gaussian`.
         generated: of the same features.
-        eps: added to both diagonals inside the root. The published code adds 1e-6 where its root came out
-            infinite or not a number, which this one never does.
+        eps: added to both diagonals inside the root. The published code adds 1e-6 where its root is not
+            finite, which does not occur here.
 
     Raises:
         ValueError: shapes differ, or a covariance is not symmetric.
@@ -135,7 +135,7 @@ def frechet_from_statistics(real: Gaussian, generated: Gaussian, eps: float = 0.
 
 
 def _check_features(features: Tensor, name: str) -> Tensor:
-    """Double precision rows, checked."""
+    """Check features and return them in double precision."""
     if features.ndim != 2 or not features.shape[1]:
         raise ValueError(f"{name} must be (N, D), found {tuple(features.shape)}")
     rows = features.detach().double()

@@ -29,7 +29,7 @@ __all__ = [
 
 Similarity = Literal["cosine", "l1"]
 CUTOFFS = (1, 2, 5, 10, 20, 50)
-BLOCK_BYTES = 12 * 2**20  # differences held at once
+BLOCK_BYTES = 12 * 2**20  # of differences in memory at a time
 EPS = 1e-6  # that the published distances add to every difference
 
 
@@ -40,23 +40,23 @@ class FeatureDistances(NamedTuple):
         l2: Euclidean distance.
         l1: sum of absolute differences.
         cosine: cosine similarity.
-        stranger_cosine: cosine of a prediction with the references of all other identities, the level of a
-            stranger; NaN with one identity.
+        mismatched_cosine: cosine similarity of a prediction and the references of all other identities, the
+            baseline; NaN with one identity.
     """
 
     l2: float
     l1: float
     cosine: float
-    stranger_cosine: float
+    mismatched_cosine: float
 
 
 @dataclass(frozen=True)
 class IdentityRetrieval:
-    """Results of looking for the own identity, one row a query that a gallery has.
+    """Results of retrieving the own identity, one row per query that a gallery contains.
 
     Attributes:
-        hit_at: (Q, K) double, chance that the own reference is among the first k; 0 or 1 without ties.
-        gallery_index: (Q,) int64, number of the gallery that was searched.
+        hit_at: (Q, K) double, probability that the own reference is among the first k; 0 or 1 without ties.
+        gallery_index: (Q,) int64, index of the query's gallery.
         gallery_sizes: items in each gallery.
         cutoffs: the K values of k.
     """
@@ -103,42 +103,38 @@ def feature_distances(predicted: Tensor, reference: Tensor, eps: float = EPS) ->
     """
     predictions, references = _check_pair(predicted, reference)
     difference = predictions - references + eps
-    unit_ours, unit_theirs = _l2_normalize(predictions), _l2_normalize(references)
-    matched = (unit_ours * unit_theirs).sum(1)
+    unit_predictions, unit_references = _l2_normalize(predictions), _l2_normalize(references)
+    matched = (unit_predictions * unit_references).sum(1)
     count = len(predictions)
-    all_pairs = unit_ours.sum(0) @ unit_theirs.sum(0)
-    human = (all_pairs - matched.sum()) / (count * (count - 1)) if count > 1 else all_pairs * torch.nan
+    all_pairs = unit_predictions.sum(0) @ unit_references.sum(0)
+    mismatched = (all_pairs - matched.sum()) / (count * (count - 1)) if count > 1 else all_pairs * torch.nan
     return FeatureDistances(
         float(difference.norm(dim=1).mean()),
         float(difference.abs().sum(1).mean()),
         float(matched.mean()),
-        float(human),
+        float(mismatched),
     )
 
 
 def evaluation_galleries(num_identities: int, gallery_ends: int | Sequence[int] | None = None) -> list[range]:
-    """Which identities are searched together.
+    """Split identities into galleries.
 
     Args:
         num_identities: number of identities N.
-        gallery_ends: None = all; n = the first n; a rising list of ends such as 100, 200, 300 = identities 0
-            to 99, 100 to 199, 200 to 299, each a gallery of its own (those from the last end on are skipped).
+        gallery_ends: None: one gallery of all; n: one of the first n; an ascending list such as 100, 200,
+            300: galleries of identities 0 to 99, 100 to 199, 200 to 299 (those from the last end on are
+            skipped).
 
     Raises:
-        ValueError: the ends do not rise from above 0 to N at most.
+        ValueError: the ends do not ascend within 1...N.
     """
-    ends = (
-        [num_identities]
-        if gallery_ends is None
-        else [gallery_ends]
-        if isinstance(gallery_ends, int)
-        else [*gallery_ends]
-    )
+    if gallery_ends is None:
+        gallery_ends = num_identities
+    ends = [gallery_ends] if isinstance(gallery_ends, int) else [*gallery_ends]
     begins = [0, *ends[:-1]]
     if not ends or any(begin >= end for begin, end in zip(begins, ends)) or ends[-1] > num_identities:
         raise ValueError(
-            f"ends of galleries must rise from above 0 to the {num_identities} identities that there "
-            "are, found "
+            f"ends of galleries must ascend within 1...{num_identities}, the number of identities; found "
             f"{gallery_ends}; None takes all identities as one gallery"
         )
     return [range(begin, end) for begin, end in zip(begins, ends)]
@@ -151,17 +147,17 @@ def identity_retrieval(
     cutoffs: Sequence[int] = CUTOFFS,
     galleries: Sequence[range] | None = None,
 ) -> IdentityRetrieval:
-    """Look for the own reference among those of a gallery.
+    """Retrieve the own reference from those of a gallery.
 
-    Equal similarities count by the share of the orders of the equal ones that hit, so a constant embedding
-    gets chance. (The published code leaves ties to the sorting routine.)
+    Ties count as expected over random orders of equal similarities, so a constant embedding gets chance
+    level. (The published code leaves ties to the sorting routine.)
 
     Args:
         predicted: queries (N, D).
         reference: gallery (N, D), same identities in the same order.
         similarity: "cosine", or "l1": mean absolute difference, the smaller the more alike.
         cutoffs: values of k.
-        galleries: rows searched together, from `evaluation_galleries`; None = all in one.
+        galleries: rows of each gallery, from `evaluation_galleries`; None: all in one.
 
     Raises:
         ValueError: shapes differ, a row holds NaN or infinity, no galleries, or a gallery beyond the rows.
@@ -170,12 +166,12 @@ def identity_retrieval(
     if similarity not in get_args(Similarity):
         raise ValueError(f"similarity must be one of {get_args(Similarity)}, found {similarity!r}")
     if min(cutoffs, default=0) < 1:
-        raise ValueError(f"cutoffs must be whole numbers from 1 on, found {list(cutoffs)}")
+        raise ValueError(f"cutoffs must be integers of at least 1, found {list(cutoffs)}")
     if similarity == "cosine":
         predictions, references = _l2_normalize(predictions), _l2_normalize(references)
     parts = evaluation_galleries(len(predictions)) if galleries is None else list(galleries)
     if not parts or any(not len(rows) or max(rows[0], rows[-1]) >= len(predictions) for rows in parts):
-        raise ValueError(f"galleries must hold some of the {len(predictions)} rows, found {parts}")
+        raise ValueError(f"galleries must contain rows below {len(predictions)}, found {parts}")
     limits = torch.tensor(tuple(cutoffs), dtype=torch.float64, device=predictions.device)
     hits, numbers = [], []
     for number, rows in enumerate(parts):
@@ -215,8 +211,8 @@ def diversity(
     Args:
         distance: two batches of images (B, ...) to B distances, such as `voiceface.models.lpips.LPIPS`.
         images: (N, ...), as `distance` takes them.
-        pairs: int64 (P, 2), rows to compare; None = every pair once.
-        batch_size: pairs at once.
+        pairs: int64 (P, 2), rows to compare; None: every pair once.
+        batch_size: pairs per batch.
 
     Raises:
         ValueError: there are no pairs.
@@ -224,7 +220,7 @@ def diversity(
     if pairs is None:
         pairs = torch.combinations(torch.arange(len(images)))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
-        raise ValueError(f"at least one pair of rows (P, 2) needed, found {tuple(pairs.shape)}")
+        raise ValueError(f"expected at least one pair of rows (P, 2), found {tuple(pairs.shape)}")
     with torch.no_grad():
         parts = [
             distance(images[part[:, 0]], images[part[:, 1]]).flatten().double()
@@ -235,10 +231,10 @@ def diversity(
 
 
 def _check_pair(predicted: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in double precision, checked."""
+    """Check predictions and references and return them in double precision."""
     if predicted.shape != reference.shape or predicted.ndim != 2 or not len(predicted):
         raise ValueError(
-            "predictions and references must be (N, D) with a row an identity, found "
+            "predictions and references must be (N, D), one row per identity, found "
             f"{tuple(predicted.shape)} and {tuple(reference.shape)}"
         )
     predictions, references = predicted.detach().double(), reference.detach().double()
@@ -251,5 +247,5 @@ def _check_pair(predicted: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _l2_normalize(rows: Tensor) -> Tensor:
-    """Rows of length 1; rows of zeros stay zeros."""
+    """L2-normalise rows; rows of zeros stay zeros."""
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)

@@ -27,10 +27,12 @@ Index = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SimilarityTransform:
-    """Scaling, rotation and shift that bring one set of points onto another.
+    """Scaling, rotation and translation that map one set of points onto another.
 
     Attributes:
-        scale: (...,). rotation: (..., 3, 3), determinant 1. offset: (..., 3).
+        scale: (...,).
+        rotation: (..., 3, 3), determinant 1.
+        translation: (..., 3).
     """
 
     scale: Array
@@ -38,19 +40,19 @@ class SimilarityTransform:
     translation: Array
 
     def apply(self, points: npt.ArrayLike) -> Array:
-        """Move points (..., K, 3)."""
+        """Transform points (..., K, 3)."""
         turned = np.asarray(points, float) @ np.swapaxes(self.rotation, -1, -2)
         return self.scale[..., None, None] * turned + self.translation[..., None, :]
 
 
 @dataclass(frozen=True)
 class ErrorComparison:
-    """One error of a system beside those of baselines, over identities.
+    """One error of a system and those of baselines, over identities.
 
     Attributes:
         ours: mean over identities with its interval.
-        baselines: the same of each baseline, by name.
-        differences: ours minus the baseline on the same identities, by name; below 0 is better than it.
+        baselines: the same for each baseline, by name.
+        differences: ours minus the baseline on the same identities, by name; negative values favour ours.
     """
 
     ours: Interval
@@ -63,17 +65,19 @@ def pair_distances(vertices: npt.ArrayLike, pairs: npt.ArrayLike) -> Array:
 
     Args:
         vertices: (..., V, 3).
-        pairs: (P, 2) vertex numbers.
+        pairs: (P, 2) vertex indices.
 
     Returns:
         (..., P), in the unit of the vertices, double precision.
 
     Raises:
-        ValueError: a wrong shape, or a pair that names no vertex.
+        ValueError: another shape, or an index without a vertex.
     """
     points, numbers = np.asarray(vertices, float), np.asarray(pairs)
     if points.ndim < 2 or points.shape[-1] != 3 or numbers.ndim != 2 or numbers.shape[1] != 2:
-        raise ValueError(f"vertices (..., V, 3) and pairs (P, 2), got {points.shape} and {numbers.shape}")
+        raise ValueError(
+            f"expected vertices (..., V, 3) and pairs (P, 2), found {points.shape} and {numbers.shape}"
+        )
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < points.shape[-2]:
         raise ValueError(
             f"pairs name vertices {numbers.min()} to {numbers.max()}, the mesh has {points.shape[-2]}"
@@ -82,17 +86,18 @@ def pair_distances(vertices: npt.ArrayLike, pairs: npt.ArrayLike) -> Array:
 
 
 def fit_similarity_transform(source: npt.ArrayLike, target: npt.ArrayLike) -> SimilarityTransform:
-    """The similarity that brings `source` nearest to `target` in the least squares sense, without mirroring.
+    """Fit the similarity that maps `source` to `target` by least squares, without reflection.
 
     Args:
-        source: (..., K, 3), K >= 3 points that do not all coincide. target: the same shape.
+        source: (..., K, 3), K >= 3 points that do not all coincide.
+        target: the same shape.
 
     Raises:
         ValueError: shapes differ, or the source points coincide.
     """
     a, b = np.asarray(source, float), np.asarray(target, float)
     if a.shape != b.shape or a.ndim < 2 or a.shape[-1] != 3 or a.shape[-2] < 3:
-        raise ValueError(f"two sets of at least three points (..., K, 3), got {a.shape} and {b.shape}")
+        raise ValueError(f"expected two sets of three points or more (..., K, 3), found {a.shape}, {b.shape}")
     middle_a, middle_b = a.mean(axis=-2), b.mean(axis=-2)
     a, b = a - middle_a[..., None, :], b - middle_b[..., None, :]
     size = (a**2).sum(axis=(-1, -2))
@@ -111,7 +116,8 @@ def aligned_error(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
     """Mean distance of corresponding points after a similarity alignment of the predicted ones, (...,).
 
     Args:
-        predicted: (..., K, 3). true: the same; the result has its unit.
+        predicted: (..., K, 3).
+        true: the same shape; the result has its unit.
     """
     moved = fit_similarity_transform(predicted, true).apply(predicted)
     return np.linalg.norm(moved - np.asarray(true, float), axis=-1).mean(axis=-1)
@@ -121,11 +127,11 @@ def identity_means(values: npt.ArrayLike, identities: npt.ArrayLike) -> Array:
     """Mean of the rows of each identity.
 
     Args:
-        values: (L,) or (L, K), one row a prediction.
-        identities: (L,), whose prediction it is.
+        values: (L,) or (L, K), one row per prediction.
+        identities: (L,), identity of each prediction.
 
     Returns:
-        (I,) or (I, K), identities in rising order of their number.
+        (I,) or (I, K), identities in ascending order.
     """
     table, labels = np.asarray(values, float), np.asarray(identities)
     if labels.ndim != 1 or len(labels) != len(table) or not len(table):
@@ -148,13 +154,15 @@ def compare_errors(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> ErrorComparison:
-    """An error over identities, with intervals, and paired tests against baselines on the same predictions.
+    """Compare an error with those of baselines, with intervals over identities and paired tests.
 
     Every identity counts once, as in the published metrics: mean over an identity's predictions, then over
     identities. Intervals and tests draw identities with replacement.
 
     Args:
-        ours: (L,), one error a prediction. baselines: the same by name. identities: (L,), whose they are.
+        ours: (L,), one error per prediction.
+        baselines: name -> (L,) of the same predictions.
+        identities: (L,), identity of each prediction.
         replicates, confidence, seed: of the bootstrap.
     """
     rule = {"replicates": replicates, "confidence": confidence, "seed": seed}
@@ -174,23 +182,24 @@ def explained_variance(
     """Share of the variance of each column that predictions explain.
 
     Args:
-        predicted: (N, K). true: (N, K).
-        strata: (N,) labels such as the gender; the variance is then that within the strata, so that knowing
-            the stratum alone explains 0.
+        predicted: (N, K).
+        true: (N, K).
+        strata: (N,) labels such as the gender; the variance is then that within the strata, so that the
+            stratum alone explains 0.
 
     Returns:
-        (K,): 1 - squared error / squared deviation from the mean (of the stratum); at most 1, below 0 where
-        the mean would have been nearer; NaN where nothing varies.
+        (K,): 1 - squared error / squared deviation from the mean (of the stratum); at most 1, negative where
+        the mean is nearer; NaN where nothing varies.
 
     Raises:
         ValueError: shapes differ or there are fewer than two rows.
     """
     a, b = np.asarray(predicted, float), np.asarray(true, float)
     if a.shape != b.shape or a.ndim != 2 or len(a) < 2:
-        raise ValueError(f"two tables (N, K) with at least two rows, got {a.shape} and {b.shape}")
+        raise ValueError(f"expected two tables (N, K) with two rows or more, found {a.shape} and {b.shape}")
     labels = np.zeros(len(b)) if strata is None else np.asarray(strata)
     if labels.shape != (len(b),):
-        raise ValueError(f"one stratum a row, got {labels.shape} for {len(b)} rows")
+        raise ValueError(f"expected one stratum per row, found {labels.shape} for {len(b)} rows")
     _, number = np.unique(labels, return_inverse=True)
     spread = ((b - identity_means(b, number)[number]) ** 2).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

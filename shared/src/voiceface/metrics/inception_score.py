@@ -1,8 +1,8 @@
-"""Scores of images by a classifier's answers: Inception Score and VGGFace Score.
+"""Inception Score and VGGFace Score: scores of images from the probabilities of a classifier.
 
 exp(mean over images of KL(p || mean p)) of each part of the images, then mean and population standard
-deviation over the parts (Salimans et al., "Improved techniques for training GANs", NIPS 2016). High where
-every image is of a clear class and the classes differ; between 1 and the number of classes.
+deviation over the parts (Salimans et al., "Improved techniques for training GANs", NIPS 2016). High if
+images belong clearly to classes and the classes differ; between 1 and the number of classes.
 """
 
 from itertools import pairwise
@@ -36,15 +36,15 @@ def inception_score_from_log_probs(
     generator: torch.Generator | None = None,
     order: Tensor | None = None,
 ) -> SplitScore:
-    """The score from what `log_softmax` gives; stable where probabilities underflow.
+    """Compute the score from log probabilities; stable where probabilities underflow.
 
     Args:
-        log_probabilities: (N, C), rows that sum to 1 after `exp`; minus infinity counts as probability 0.
+        log_probabilities: (N, C), as `log_softmax` gives them; minus infinity counts as probability 0.
         splits: parts S.
         remainder: "spread": part k is rows kN//S to (k+1)N//S; "drop": N//S rows each, the rest is not used
             (as in the published validation).
-        generator: rows are shuffled with it first; None leaves them in order.
-        order: int64 (N,), rows in the order that counts, instead of a generator.
+        generator: shuffles the rows first; None keeps their order.
+        order: int64 (N,), order of the rows, instead of a generator.
 
     Raises:
         ValueError: fewer rows than parts, NaN, an unknown rule, or both generator and order.
@@ -54,17 +54,17 @@ def inception_score_from_log_probs(
             f"log probabilities must be (N, C) without NaN, found {tuple(log_probabilities.shape)}"
         )
     if not 1 <= splits <= len(log_probabilities):
-        raise ValueError(f"{splits} parts need as many images, found {len(log_probabilities)}")
+        raise ValueError(f"{splits} parts need as many images or more, found {len(log_probabilities)}")
     if remainder not in get_args(Remainder):
         raise ValueError(f"remainder must be one of {get_args(Remainder)}, found {remainder!r}")
     if generator is not None and order is not None:
-        raise ValueError("give a generator or an order, not both")
+        raise ValueError("pass a generator or an order, not both")
     rows, count = log_probabilities.detach().double(), len(log_probabilities)
     if generator is not None:
         order = torch.randperm(count, generator=generator, device=generator.device)
     if order is not None:
         if not torch.equal(order.sort().values.cpu(), torch.arange(count)):
-            raise ValueError(f"order must hold each of the {count} rows once")
+            raise ValueError(f"order must contain each of the {count} rows once")
         rows = rows[order.to(rows.device)]
     if remainder == "drop":
         edges = [k * (count // splits) for k in range(splits + 1)]
@@ -78,7 +78,7 @@ def to_log_probabilities(probabilities: Tensor) -> Tensor:
     """Log probabilities (N, C) of rows of probabilities, scaled to the sum 1.
 
     Raises:
-        ValueError: a negative one, or a row without any.
+        ValueError: a negative probability, or a row of zeros.
     """
     values = probabilities.double()
     total = values.sum(-1, keepdim=True)
@@ -88,7 +88,7 @@ def to_log_probabilities(probabilities: Tensor) -> Tensor:
 
 
 def _split_score(rows: Tensor) -> Tensor:
-    """Exponential of the mean divergence from the mean."""
+    """Exponential of the mean KL divergence from the mean."""
     mean = rows.logsumexp(0) - torch.tensor(len(rows), dtype=rows.dtype).log().to(rows.device)
     probabilities = rows.exp()
     terms = torch.where(probabilities > 0, probabilities * (rows - mean), torch.zeros_like(rows))

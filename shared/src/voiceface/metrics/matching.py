@@ -27,15 +27,15 @@ __all__ = [
 
 MATCHING_TIE_BREAKING = ("expected", "first", "strict")
 
-BLOCK_BYTES = 24 * 2**20  # scores held at once; small enough to stay in a processor's last cache
+BLOCK_BYTES = 24 * 2**20  # of scores in memory at a time; fits a processor's last-level cache
 
 
 def l2_normalize(vectors: Tensor, name: str = "embeddings") -> Tensor:
-    """Rows scaled to length 1 in single precision (double stays double); rows of zeros stay zeros.
+    """L2-normalise rows in single precision (double stays double); rows of zeros stay zeros.
 
     Args:
         vectors: (N, D), finite.
-        name: what to call them in an error.
+        name: of the vectors, for messages.
 
     Raises:
         ValueError: not a matrix, or holds NaN or infinity.
@@ -57,7 +57,7 @@ def pair_scores(probes: Tensor, candidates: Tensor, probe_index: Tensor, candida
     """Cosine similarity of listed pairs.
 
     Args:
-        probes: embeddings (A, D).
+        probes: embeddings (P, D).
         candidates: embeddings (C, D), same device.
         probe_index: int64 (L,), row of each line's probe.
         candidate_index: int64 (L,) or (L, N), rows of its candidates.
@@ -66,20 +66,20 @@ def pair_scores(probes: Tensor, candidates: Tensor, probe_index: Tensor, candida
         Scores in [-1, 1], shape of `candidate_index`.
 
     Raises:
-        ValueError: shapes that do not belong together, an index out of range.
+        ValueError: shapes do not match, or an index is out of range.
     """
     if probe_index.ndim != 1 or len(probe_index) != len(candidate_index):
         found = f"{tuple(probe_index.shape)} and {tuple(candidate_index.shape)}"
-        raise ValueError(f"expected anchor_index (L,) and candidate_index (L,) or (L, N), got {found}")
+        raise ValueError(f"expected probe_index (L,) and candidate_index (L,) or (L, N), got {found}")
     if probes.shape[1:] != candidates.shape[1:]:
         raise ValueError(
             f"probes and candidates differ in width: {tuple(probes.shape)}, {tuple(candidates.shape)}"
         )
     device = probes.device
-    probe_index = _checked_index(probe_index.to(device), len(probes), "anchor_index")
+    probe_index = _checked_index(probe_index.to(device), len(probes), "probe_index")
     candidate_index = _checked_index(candidate_index.to(device), len(candidates), "candidate_index")
     lines, table = candidate_index.reshape(len(probe_index), -1), l2_normalize(candidates, "candidates")
-    probes = l2_normalize(probes, "anchors")
+    probes = l2_normalize(probes, "probes")
     scores = probes.new_empty(lines.shape)
     for rows in row_blocks(len(lines), lines.shape[1] * probes.shape[1] * probes.element_size()):
         left = probes[probe_index[rows]]

@@ -1,4 +1,4 @@
-"""Ranks of the relevant items of retrieval queries, and what average precision and CMC make of them."""
+"""Ranks of the relevant items of retrieval queries; average precision and CMC from ranks."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,14 +18,14 @@ class QueryMetrics(NamedTuple):
 
     average_precision: Tensor  # (B,) average precision
     first_rank: Tensor  # (B,) rank of the first relevant item, from 1
-    hit_at: Tensor  # (B, M) chance that a relevant item is among the first 1 ... M
+    hit_at: Tensor  # (B, M) probability that a relevant item is among the first 1 ... M
 
 
 class Ranker:
-    """Holds a gallery in the form that counting ranks needs."""
+    """Counts ranks of relevant items in a gallery."""
 
     def __init__(self, gallery: Tensor, gallery_ids: Tensor, query_ids: Tensor, first_wins: bool) -> None:
-        """Number the identities and find copies in the gallery.
+        """Number the identities and find duplicate rows of the gallery.
 
         Args:
             gallery: (G, D), unit rows.
@@ -52,13 +52,13 @@ class Ranker:
 
         Args:
             queries: (B, D), unit rows.
-            rows: where they stand among all queries.
-            compiled: use the compiled kernel where it can be used (single precision on the CPU).
+            rows: their place among all queries.
+            compiled: use the compiled kernel for single precision on the CPU.
 
         Returns:
-            above (B, R), tied (B, R) int64: per relevant item, in descending order of score, the items before
-            it and the items of its score (itself included); relevant (B,). Columns past `relevant` hold 0 and
-            1.
+            above (B, R), tied (B, R) int64: per relevant item, in descending order of score, the items of
+            higher score and of equal score (itself included); relevant (B,). Columns past `relevant` hold 0
+            and 1.
         """
         labels, relevant = self.labels[rows], self.relevant[rows]
         scores = queries @ self.columns
@@ -112,10 +112,12 @@ def query_metrics(
     1)(m - 1)/(e - 1)) / (a + i); with `grouped` it adds m (h + m)/(a + e).
 
     Args:
-        above: int64 (B, R). tied: int64 (B, R). relevant: int64 (B,), as `Ranker.count` gives them.
+        above: int64 (B, R), from `Ranker.count`.
+        tied: int64 (B, R).
+        relevant: int64 (B,).
         gallery_size: number of gallery items.
-        length: how many values of k, M.
-        grouped: equal scores enter at once.
+        length: M, number of values of k.
+        grouped: add all items of equal score at once.
     """
     above, tied, relevant = above.cpu(), tied.cpu(), relevant.cpu()
     slots = torch.arange(above.shape[1])
@@ -154,10 +156,12 @@ def query_metrics(
 
 
 def _first_rank_probabilities(above: Tensor, tied: Tensor, group: Tensor, length: int) -> Tensor:
-    """Chance that the first relevant item stands at rank 1 ... M when it lies in a group of equal scores.
+    """Probability that the first relevant item has rank 1 ... M if it belongs to a group of equal scores.
 
     Args:
-        above: int64 (B,), items before the group. tied: (B,), its size. group: (B,), relevant items in it.
+        above: int64 (B,), items before the group.
+        tied: (B,), size of the group.
+        group: (B,), relevant items in it.
         length: M.
 
     Returns:
@@ -173,7 +177,7 @@ def _first_rank_probabilities(above: Tensor, tied: Tensor, group: Tensor, length
 def _rank_by_stable_sort(
     scores: Tensor, labels: Tensor, gallery_labels: Tensor, relevant: Tensor, above: Tensor
 ) -> None:
-    """Ranks with ties in gallery order, by a stable sort."""
+    """Ranks by a stable sort: ties stay in gallery order."""
     order = scores.sort(dim=1, descending=True, stable=True).indices
     own = gallery_labels[order] == labels[:, None]
     row, position = own.nonzero(as_tuple=True)
@@ -182,11 +186,11 @@ def _rank_by_stable_sort(
 
 
 def _distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Positions of the distinct rows, and for every row which of them it equals (None when all differ)."""
+    """Indices of the distinct rows, and for every row which of them it equals (None if all differ)."""
     words = rows.contiguous().view(torch.int32)
     generator = torch.Generator().manual_seed(20)
     factor = torch.randint(1, 2**62, (words.shape[1],), generator=generator).to(rows.device)
-    key = torch.cat([(part.long() * factor).sum(1) for part in words.split(4096)])  # wraps round, as meant
+    key = torch.cat([(part.long() * factor).sum(1) for part in words.split(4096)])  # overflow is intended
     order = key.argsort(stable=True)
     new = torch.ones(len(key), dtype=torch.bool, device=rows.device)
     new[1:] = key[order[1:]] != key[order[:-1]]

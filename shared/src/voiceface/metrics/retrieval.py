@@ -1,10 +1,10 @@
-"""Retrieval: average precision and hits within the first k, exact, one row a query.
+"""Retrieval: average precision and hits within the first k, exact, one row per query.
 
 Ranks are counted in blocks, never sampled or quantised, on the device of the tensors that come in.
 
 Ties: "expected" gives the expected metric over random orders of equal scores. "first" keeps equal scores in
-gallery order, as published evaluation loops do. "grouped" lets a whole group of equal scores enter at once,
-as scikit-learn's `average_precision_score` does.
+gallery order, as published evaluation loops do. "grouped" adds all items of equal score at once, as
+scikit-learn's `average_precision_score` does.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ RETRIEVAL_TIE_BREAKING = ("expected", "first", "grouped")
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """Retrieval results, one row a query; queries without a relevant gallery item hold NaN."""
+    """Retrieval results, one row per query; NaN for queries without a relevant gallery item."""
 
     average_precision: Tensor  # (Q,) double
-    hit_at: Tensor  # (Q, K) double: chance that a relevant item is among the first k
+    hit_at: Tensor  # (Q, K) double: probability that a relevant item is among the first k
     cutoffs: tuple[int, ...]  # the K values of k
     cmc: Tensor  # (M,) double: mean of the same for k = 1 ... M
     first_rank: Tensor  # (Q,) double: (expected) rank of the first relevant item, from 1
@@ -55,7 +55,7 @@ class RetrievalMetrics:
 
 
 def chance_average_precision(num_relevant: Tensor, gallery_size: int) -> Tensor:
-    """Expected average precision when the gallery stands in random order.
+    """Expected average precision of a random order of the gallery.
 
     Args:
         num_relevant: int64 (Q,), relevant items of each query, at least 1.
@@ -90,14 +90,14 @@ def compute_retrieval(
         gallery_ids: int64 (G,); an item is relevant when the identities are equal.
         cutoffs: values of k for R@k.
         cmc_length: length of the CMC curve (cut to G).
-        tie_breaking: "expected", "first" or "grouped", see the module's text. First ranks are counted as
-            expected values with "grouped".
+        tie_breaking: "expected", "first" or "grouped"; see the module. First ranks with "grouped" are
+            expected values.
 
     Returns:
         Per-query results on the CPU. Memory beyond the embeddings: unit-length copies and about 60 MB.
 
     Raises:
-        ValueError: no query has a relevant item, shapes that do not fit, NaN.
+        ValueError: no query has a relevant item, shapes do not match, or NaN.
     """
     if tie_breaking not in RETRIEVAL_TIE_BREAKING:
         raise ValueError(f"ties must be one of {', '.join(RETRIEVAL_TIE_BREAKING)}, got {tie_breaking!r}")
@@ -115,7 +115,7 @@ def compute_retrieval(
     )
     if not int(ranker.relevant.sum()):
         raise ValueError(
-            "no query shares an identity with any gallery item: are the identities of one numbering?"
+            "no query shares an identity with any gallery item; check that both use the same identity numbers"
         )
     queries = l2_normalize(queries, "queries")
     length = min(max([cmc_length, *cutoffs]), len(gallery))

@@ -57,7 +57,7 @@ def verification_auc(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def roc_curve(scores: Tensor, labels: Tensor) -> RocCurve:
-    """ROC curve with one corner per distinct score, plus the start where nothing is accepted."""
+    """ROC curve with one corner per distinct score, and the corner at which nothing is accepted."""
     _split_by_label(scores, labels)
     ordered, order = scores.sort(descending=True)
     label = labels.to(scores.device)[order] == 1
@@ -73,10 +73,11 @@ def roc_curve(scores: Tensor, labels: Tensor) -> RocCurve:
 
 
 def equal_error_rate(scores: Tensor, labels: Tensor) -> EqualErrorRate:
-    """Where misses and false alarms are equally frequent, linear between the corners of the ROC curve.
+    """Rate at which misses and false alarms are equally frequent, linear between corners of the ROC curve.
 
     Args:
-        scores: (P,). labels: (P,), 1 = same identity.
+        scores: (P,).
+        labels: (P,), 1 = same identity.
 
     Returns:
         Rate in [0, 1] (0.5 is chance) and its threshold, interpolated the same way.
@@ -99,16 +100,17 @@ def eer_from_roc(curve: RocCurve) -> EqualErrorRate:
 def min_dcf(
     scores: Tensor, labels: Tensor, p_target: float = 0.05, c_miss: float = 1.0, c_fa: float = 1.0
 ) -> Tensor:
-    """Lowest detection cost over all thresholds, divided by that of the better blind answer.
+    """Minimum detection cost over all thresholds, relative to always accepting or always rejecting.
 
     Args:
-        scores: (P,). labels: (P,), 1 = same identity.
+        scores: (P,).
+        labels: (P,), 1 = same identity.
         p_target: assumed probability that a pair matches, in (0, 1).
         c_miss: cost of rejecting a matching pair.
         c_fa: cost of accepting a mismatching pair.
 
     Returns:
-        Double scalar in [0, 1]; 1 is no better than a blind answer.
+        Double scalar in [0, 1]; 1 is no better than a constant decision.
     """
     return min_dcf_from_roc(roc_curve(scores, labels), p_target, c_miss, c_fa)
 
@@ -118,15 +120,15 @@ def min_dcf_from_roc(
 ) -> Tensor:
     """Minimum detection cost of a ROC curve; see `min_dcf`."""
     if not 0 < p_target < 1:
-        raise ValueError(f"prior must lie between 0 and 1, got {p_target}")
+        raise ValueError(f"p_target must lie between 0 and 1, found {p_target}")
     miss, alarm = p_target * c_miss, (1 - p_target) * c_fa
     return ((1 - curve.tpr) * miss + curve.fpr * alarm).min() / min(miss, alarm)
 
 
 def _split_by_label(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores of matching and of mismatching pairs, checked."""
+    """Check scores and labels and return the scores of matching and of mismatching pairs."""
     if scores.shape != labels.shape or scores.ndim != 1:
-        raise ValueError(f"one label per score: got {tuple(scores.shape)} and {tuple(labels.shape)}")
+        raise ValueError(f"expected one label per score, found {labels.shape} for {scores.shape}")
     require_finite(scores)
     same = labels.to(scores.device) == 1
     match, mismatch = scores[same], scores[~same]
