@@ -5,21 +5,21 @@ the published behaviour switched on, and says on standard error which paths the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from voiceface.association import published_config
 from voiceface.association.published_config import (
-    PrintedTranslation,
     PublishedKeys,
+    Translation,
     command,
-    iter_leaves,
     positive_or_none,
     read_yaml,
+    shared_output_size,
+    solver_sections,
 )
 
-if TYPE_CHECKING:
-    from archetype_agnostic.config import ArchetypeAgnosticConfig
+__all__ = ["PUBLISHED_KEYS", "is_published", "main", "read_published_config", "translate"]
 
 FACE_KEY, VOICE_KEY, WEIGHTS_KEY = (f"models.Arch.{name}" for name in ["vNet", "aNet", "eqm"])
 SOLVER_KEY, EVALUATION_KEY = "training.optimizer", "evaluation.dataset"
@@ -62,16 +62,16 @@ PATH_KEYS = {  # published key: name in `Translation.paths`
     "dataset.image_data_dir": "pictures",
     "dataset.audio_data_dir": "recordings",
     "dataset.list_dir": "lists",
-    "dataset.train_csv": "training people",
-    "dataset.val_csv": "validation people",
-    "dataset.test_csv": "test people",
-    "dataset.dataset_train": "training people (dataset_train)",
-    "dataset.dataset_val": "validation people (dataset_val)",
-    "dataset.dataset_test": "test people (dataset_test)",
+    "dataset.train_csv": "training identities",
+    "dataset.val_csv": "validation identities",
+    "dataset.test_csv": "test identities",
+    "dataset.dataset_train": "training identities (dataset_train)",
+    "dataset.dataset_val": "validation identities (dataset_val)",
+    "dataset.dataset_test": "test identities (dataset_test)",
     f"{EVALUATION_KEY}.image_data_dir": "pictures of the evaluation",
     f"{EVALUATION_KEY}.audio_data_dir": "recordings of the evaluation",
     f"{EVALUATION_KEY}.list_dir": "lists of the evaluation",
-    f"{EVALUATION_KEY}.dataset_test": "people of the evaluation",
+    f"{EVALUATION_KEY}.dataset_test": "identities of the evaluation",
     f"{FACE_KEY}.pretrained.weight": "face backbone",
     f"{VOICE_KEY}.pretrained.weight": "voice backbone",
     "training.save_dir": "runs",
@@ -107,22 +107,6 @@ PUBLISHED_KEYS = PublishedKeys(
 )
 
 
-@dataclass(frozen=True)
-class Translation:
-    """A published configuration in our terms.
-
-    Attributes:
-        config: the experiment, with the published behaviour switched on.
-        paths: paths and names that are flags of our commands, by what they are; "none" is left out.
-        voice_folder: what the folders of recordings are called, "voxceleb1_id", or "vggface1_id" in the
-            evaluation-only repository.
-    """
-
-    config: "ArchetypeAgnosticConfig"
-    paths: dict[str, str] = field(default_factory=dict)
-    voice_folder: str = "voxceleb1_id"
-
-
 def read_published_config(path: str | Path) -> Translation:
     """Translate a published YAML file of either repository.
 
@@ -144,41 +128,27 @@ def is_evaluation_only(tree: Mapping[str, Any]) -> bool:
 
 
 def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translation:
-    """Translate a published configuration.
-
-    Args:
-        tree: nested mappings, as YAML gives them; keys that are absent take the published defaults.
-        name: where it comes from, for messages.
-
-    Raises:
-        ConfigError: see `read_published_config`.
-    """
-    from voiceface.runtime.config import validate_config
-
+    """Translate a published configuration; see `voiceface.association.published_config.translate`."""
     from archetype_agnostic.config import ArchetypeAgnosticConfig
 
-    values = dict(iter_leaves(tree))
-    PUBLISHED_KEYS.check_values(values, name)
-    config = validate_config(_to_config_values(values), ArchetypeAgnosticConfig, f"{name}, translated,")
     folder = "vggface1_id" if is_evaluation_only(tree) else "voxceleb1_id"
-    return Translation(config, PUBLISHED_KEYS.extract_paths(values), folder)
+    return published_config.translate(
+        tree, name, PUBLISHED_KEYS, _to_config_values, ArchetypeAgnosticConfig, voice_folder=folder
+    )
 
 
 def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of `ArchetypeAgnosticConfig`."""
     from voiceface.association.config import TEST_LISTS
-    from voiceface.runtime.config import ConfigError
 
     get = values.get
-    sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE_KEY, VOICE_KEY)}
-    if len(sizes) > 1:
-        raise ConfigError(f"both branches need one output_channel, found {sorted(sizes)}")
+    embedding_dim = shared_output_size(get, (FACE_KEY, VOICE_KEY))
     validation_interval = positive_or_none(get("validation.val_iter", 6888))
     return {
         "name": "published",
         "model": {
             "face": FACE_NETWORKS[get(f"{FACE_KEY}.pretrained.model", "IR_152")],
-            "embedding_dim": sizes.pop(),
+            "embedding_dim": embedding_dim,
             "num_classes": get(f"{WEIGHTS_KEY}.num_classes"),
         },
         "loss": {"temperature": get(f"{WEIGHTS_KEY}.temp", 0.5)},
@@ -197,18 +167,7 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
             "warm_up": get("training.warm_up", 6440),
             "hit_counting": "never",
         },
-        "optimiser": {
-            "method": get(f"{SOLVER_KEY}.optim_method", "sgd"),
-            "lr": get(f"{SOLVER_KEY}.lr", 0.01),
-            "momentum": get(f"{SOLVER_KEY}.momentum", 0.9),
-            "nesterov": get(f"{SOLVER_KEY}.nesterov", False),
-            "betas": get(f"{SOLVER_KEY}.betas", [0.9, 0.999]),
-            "weight_decay": get(f"{SOLVER_KEY}.weight_decay", 1e-4),
-        },
-        "schedule": {
-            "milestones": get(f"{SOLVER_KEY}.lr_decay_iter", [6888, 9888]),
-            "factor": get(f"{SOLVER_KEY}.lr_decay", 0.1),
-        },
+        **solver_sections(get, SOLVER_KEY, [6888, 9888]),
         "data": {
             "rotation": "published",
             "resize_mode": "stretch",
@@ -241,15 +200,8 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print our experiment file for a published one."""
-    return command("archetype_agnostic", _translate_for_printing, argv)
-
-
-def _translate_for_printing(path: Path) -> PrintedTranslation:
-    """What the command prints of a file."""
-    found = read_published_config(path)
-    note = f"folders of recordings are named by {found.voice_folder}"
-    return PrintedTranslation(found.config, found.paths, [note])
+    """`python -m archetype_agnostic.published_config`."""
+    return command("archetype_agnostic", read_published_config, argv)
 
 
 if __name__ == "__main__":

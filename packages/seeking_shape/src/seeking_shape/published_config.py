@@ -5,21 +5,22 @@ the published behaviour switched on, and says on standard error which paths the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from voiceface.association import published_config
 from voiceface.association.published_config import (
-    PrintedTranslation,
     PublishedKeys,
+    Translation,
     command,
     iter_leaves,
     positive_or_none,
     read_yaml,
+    shared_output_size,
+    solver_sections,
 )
 
-if TYPE_CHECKING:
-    from seeking_shape.config import SeekingShapeConfig
+__all__ = ["PUBLISHED_KEYS", "is_published", "main", "read_published_config", "translate"]
 
 FACE_KEY, VOICE_KEY, CENTER_KEY = (f"models.conponents.{name}" for name in ["F", "V", "center"])
 SOLVER_KEY = "training.optimizer.match"
@@ -48,13 +49,13 @@ PATH_KEYS = {  # published key: name in `Translation.paths`
     "dataset.image_data_dir": "pictures",
     "dataset.audio_data_dir": "recordings",
     "dataset.list_dir": "lists",
-    "dataset.dataset_train": "training people",
-    "dataset.dataset_val": "validation people",
-    "dataset.dataset_test": "test people",
+    "dataset.dataset_train": "training identities",
+    "dataset.dataset_val": "validation identities",
+    "dataset.dataset_test": "test identities",
     "evaluation.dataset.image_data_dir": "pictures of the evaluation",
     "evaluation.dataset.audio_data_dir": "recordings of the evaluation",
     "evaluation.dataset.list_dir": "lists of the evaluation",
-    "evaluation.dataset.dataset_test": "people of the evaluation",
+    "evaluation.dataset.dataset_test": "identities of the evaluation",
     "training.save_dir": "runs",
     "training.resume_train": "start weights",
     "evaluation.resume_eval": "weights of the evaluation",
@@ -89,21 +90,6 @@ PUBLISHED_KEYS = PublishedKeys(
 )
 
 
-@dataclass(frozen=True)
-class Translation:
-    """A published configuration in our terms.
-
-    Attributes:
-        config: the experiment, with the published behaviour switched on.
-        paths: paths and names that are flags of our commands, by what they are; "none" is left out.
-        fine_tune: whether iteration and optimiser start anew where start weights are given (published `ft`).
-    """
-
-    config: "SeekingShapeConfig"
-    paths: dict[str, str] = field(default_factory=dict)
-    fine_tune: bool = True
-
-
 def read_published_config(path: str | Path) -> Translation:
     """Translate a published YAML file.
 
@@ -120,38 +106,25 @@ def is_published(tree: Mapping[str, Any]) -> bool:
 
 
 def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translation:
-    """Translate a published configuration.
-
-    Args:
-        tree: nested mappings, as YAML gives them; keys that are absent take the published defaults.
-        name: where it comes from, for messages.
-
-    Raises:
-        ConfigError: see `read_published_config`.
-    """
-    from voiceface.runtime.config import validate_config
-
+    """Translate a published configuration; see `voiceface.association.published_config.translate`."""
     from seeking_shape.config import SeekingShapeConfig
 
-    values = dict(iter_leaves(tree))
-    PUBLISHED_KEYS.check_values(values, name)
-    config = validate_config(_to_config_values(values), SeekingShapeConfig, f"{name}, translated,")
-    places = PUBLISHED_KEYS.extract_paths(values)
-    lists = values.get("evaluation.dataset.eval_triplet_test_all")
+    fine_tune = bool(dict(iter_leaves(tree)).get("training.ft", True))
+    translation = published_config.translate(
+        tree, name, PUBLISHED_KEYS, _to_config_values, SeekingShapeConfig, fine_tune=fine_tune
+    )
+    lists = dict(iter_leaves(tree)).get("evaluation.dataset.eval_triplet_test_all")
     if isinstance(lists, str):
-        places["file of test list names"] = f"{lists}.txt"
-    return Translation(config, places, bool(values.get("training.ft", True)))
+        translation.paths["file of test list names"] = f"{lists}.txt"
+    return translation
 
 
 def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of `SeekingShapeConfig`."""
     from voiceface.association.config import TEST_LISTS
-    from voiceface.runtime.config import ConfigError
 
     get = values.get
-    sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE_KEY, VOICE_KEY)}
-    if len(sizes) > 1:
-        raise ConfigError(f"both branches need one output_channel, found {sorted(sizes)}")
+    embedding_dim = shared_output_size(get, (FACE_KEY, VOICE_KEY))
     trained = get(f"{SOLVER_KEY}.train_params", ["F", "V", "center"])
     frozen = [
         word
@@ -162,7 +135,7 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
     most = get("training.max_iter", 10_000)
     return {
         "name": str(get("training.experiment_id", "published")),
-        "model": {"embedding_dim": sizes.pop(), "num_classes": get(f"{FACE_KEY}.num_classes")},
+        "model": {"embedding_dim": embedding_dim, "num_classes": get(f"{FACE_KEY}.num_classes")},
         "loss": {
             "explicit": get("models.with_cross", True),
             "identity_loss_weighting": "batch_mean",
@@ -172,18 +145,7 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
             "enabled": get("models.weight", True),
             "update_interval": positive_or_none(get("training.weight_update_iter", -1)),
         },
-        "optimiser": {
-            "method": get(f"{SOLVER_KEY}.optim_method", "sgd"),
-            "lr": get(f"{SOLVER_KEY}.lr", 0.01),
-            "momentum": get(f"{SOLVER_KEY}.momentum", 0.9),
-            "nesterov": get(f"{SOLVER_KEY}.nesterov", False),
-            "betas": get(f"{SOLVER_KEY}.betas", [0.9, 0.999]),
-            "weight_decay": get(f"{SOLVER_KEY}.weight_decay", 1e-4),
-        },
-        "schedule": {
-            "milestones": get(f"{SOLVER_KEY}.lr_decay_iter", []),
-            "factor": get(f"{SOLVER_KEY}.lr_decay", 0.1),
-        },
+        **solver_sections(get, SOLVER_KEY, []),
         "data": {"rotation": "published"},
         "training": {
             "max_steps": most,
@@ -203,15 +165,8 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print our experiment file for a published one."""
-    return command("seeking_shape", _translate_for_printing, argv)
-
-
-def _translate_for_printing(path: Path) -> PrintedTranslation:
-    """What the command prints of a file."""
-    found = read_published_config(path)
-    notes = [] if found.fine_tune else ["ft: False: the published run went on with iteration and optimiser"]
-    return PrintedTranslation(found.config, found.paths, notes)
+    """`python -m seeking_shape.published_config`."""
+    return command("seeking_shape", read_published_config, argv)
 
 
 if __name__ == "__main__":

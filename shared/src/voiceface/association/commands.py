@@ -156,7 +156,7 @@ def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     """`PROGRAM test`."""
     parser = argparse.ArgumentParser(
         prog=f"{spec.name} test",
-        description="Evaluate a model on the trial lists of a data folder: results.json, results.txt, report.html.",
+        description="Evaluate a model on the trial lists of a data folder; write tables and a report.",
     )
     add_evaluation_arguments(parser)
     dataset_arguments.add_split_argument(parser)

@@ -1,6 +1,6 @@
-"""Published configuration files: read, flattened, and held against what a system's published code knows.
+"""Translation of published configuration files: keys are checked, values become our configuration.
 
-Each system brings the tables of its dialect and the translation itself.
+Each system has the tables of its published code and the mapping of its values.
 """
 
 import argparse
@@ -9,21 +9,33 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voiceface.runtime.config import Config
 
+__all__ = [
+    "PublishedKeys",
+    "Translation",
+    "command",
+    "iter_leaves",
+    "positive_or_none",
+    "read_yaml",
+    "shared_output_size",
+    "solver_sections",
+    "translate",
+]
+
 
 @dataclass(frozen=True)
 class PublishedKeys:
-    """What the published code of a system knows, by dotted key.
+    """Dotted keys that the published code of a system knows.
 
     Attributes:
-        fixed_values: keys of which only these values can be repeated.
+        fixed_values: keys of which only these values can be reproduced.
         ignored_keys: keys without effect in the published code, or without meaning here.
-        path_keys: keys of paths and names that are flags of our commands: what each of them is.
-        translated_keys: keys that become values of ours.
+        path_keys: keys of paths and names that are arguments of our commands -> meaning.
+        translated_keys: keys that become values of our configuration.
     """
 
     fixed_values: Mapping[str, Sequence[Any]]
@@ -32,11 +44,11 @@ class PublishedKeys:
     translated_keys: frozenset[str] = frozenset()
 
     def check_values(self, values: Mapping[str, Any], name: str) -> None:
-        """Every key must be known, and its value one that can be repeated.
+        """Check that every key is known and that its value can be reproduced.
 
         Args:
             values: by dotted key.
-            name: where they come from, for messages.
+            name: their origin, for messages.
 
         Raises:
             ConfigError: names the key, and the nearest one or what is allowed.
@@ -54,27 +66,104 @@ class PublishedKeys:
                 raise ConfigError(f"{name}: {key} is {value!r}; only {expected} can be translated")
 
     def extract_paths(self, values: Mapping[str, Any]) -> dict[str, str]:
-        """Paths and names by what they are; "none" is left out."""
+        """Collect paths and names by their meaning, without "none"."""
         named = {what: values.get(key) for key, what in self.path_keys.items()}
         return {what: str(value) for what, value in named.items() if value not in (None, "none")}
 
 
-class PrintedTranslation(NamedTuple):
-    """What the command prints of a translation.
+@dataclass(frozen=True)
+class Translation:
+    """A published configuration, translated.
 
     Attributes:
-        config: the experiment, for standard output.
-        paths: paths and names by what they are, for standard error.
-        notes: further lines for standard error.
+        config: the experiment, with the published behaviour switched on.
+        paths: meaning -> path or name in the published file that is an argument of our commands; without
+            "none".
+        fine_tune: whether iteration and optimiser start anew where initial weights are given (published
+            `ft`).
+        voice_folder: names of the folders of recordings: "voxceleb1_id" or "vggface1_id".
     """
 
-    config: "Config"
-    paths: Mapping[str, str]
-    notes: Sequence[str] = ()
+    config: Any
+    paths: dict[str, str]
+    fine_tune: bool = True
+    voice_folder: str = "voxceleb1_id"
+
+
+def translate(
+    tree: Mapping[str, Any],
+    name: str,
+    keys: PublishedKeys,
+    to_values: Callable[[Mapping[str, Any]], dict[str, Any]],
+    config_type: "type[Config]",
+    **options: Any,
+) -> Translation:
+    """Translate a published configuration.
+
+    Args:
+        tree: nested mappings, as YAML gives them; missing keys take the published defaults.
+        name: its origin, for messages.
+        keys: keys of the published code.
+        to_values: values by dotted published key -> nested values of `config_type`.
+        config_type: the system's configuration.
+        options: further fields of the translation.
+
+    Raises:
+        ConfigError: a key that the published code does not know, or a value that cannot be reproduced.
+    """
+    from voiceface.runtime.config import validate_config
+
+    values = dict(iter_leaves(tree))
+    keys.check_values(values, name)
+    config = validate_config(to_values(values), config_type, f"{name}, translated,")
+    return Translation(config, keys.extract_paths(values), **options)
+
+
+def solver_sections(
+    get: Callable[..., Any], solver: str, milestones: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """Translate the section of the solver, which the association systems share, to two of ours.
+
+    Args:
+        get: lookup by dotted key, with a default.
+        solver: dotted key of the section.
+        milestones: published default of the steps at which the learning rate falls.
+
+    Returns:
+        Values of the sections "optimiser" and "schedule".
+    """
+    return {
+        "optimiser": {
+            "method": get(f"{solver}.optim_method", "sgd"),
+            "lr": get(f"{solver}.lr", 0.01),
+            "momentum": get(f"{solver}.momentum", 0.9),
+            "nesterov": get(f"{solver}.nesterov", False),
+            "betas": get(f"{solver}.betas", [0.9, 0.999]),
+            "weight_decay": get(f"{solver}.weight_decay", 1e-4),
+        },
+        "schedule": {
+            "milestones": get(f"{solver}.lr_decay_iter", list(milestones)),
+            "factor": get(f"{solver}.lr_decay", 0.1),
+        },
+    }
+
+
+def shared_output_size(get: Callable[..., Any], branches: Sequence[str]) -> Any:
+    """Read the embedding dimension, which both branches must share.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    from voiceface.runtime.config import ConfigError
+
+    sizes = {get(f"{branch}.output_channel", 128) for branch in branches}
+    if len(sizes) > 1:
+        raise ConfigError(f"both branches need one output_channel, found {sorted(sizes)}")
+    return sizes.pop()
 
 
 def read_yaml(path: str | Path) -> Mapping[str, Any]:
-    """The nested mappings of a YAML file.
+    """Read the nested mappings of a YAML file.
 
     Raises:
         ConfigError: no such file, no YAML, or no mapping.
@@ -96,7 +185,7 @@ def read_yaml(path: str | Path) -> Mapping[str, Any]:
 
 
 def iter_leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; a mapping that stands where a value is expected is met at its own keys."""
+    """Iterate over dotted keys and values."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield from iter_leaves(value, f"{prefix}{key}.")
@@ -105,16 +194,16 @@ def iter_leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def positive_or_none(interval: Any) -> Any:
-    """An interval in steps, or None where the published file says never (0 or below)."""
+    """Give an interval in steps, or None if the published file says never (0 or below)."""
     return None if isinstance(interval, int) and interval <= 0 else interval
 
 
-def command(program: str, translate: Callable[[Path], PrintedTranslation], argv: Sequence[str] | None) -> int:
-    """`python -m PROGRAM.published_config`: print our experiment file for a published one.
+def command(program: str, translate_file: Callable[[Path], Translation], argv: Sequence[str] | None) -> int:
+    """`python -m PROGRAM.published_config`: print our configuration for a published one.
 
     Args:
         program: name of the system's package.
-        translate: reads a file; may raise ConfigError.
+        translate_file: reads a file; may raise ConfigError.
         argv: words of the command line.
     """
     parser = argparse.ArgumentParser(
@@ -126,13 +215,14 @@ def command(program: str, translate: Callable[[Path], PrintedTranslation], argv:
     from voiceface.runtime.config import ConfigError, to_yaml
 
     try:
-        found = translate(args.config)
+        translation = translate_file(args.config)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(to_yaml(found.config), end="")
-    for what, place in found.paths.items():
-        print(f"# {what}: {place}", file=sys.stderr)
-    for note in found.notes:
-        print(f"# {note}", file=sys.stderr)
+    print(to_yaml(translation.config), end="")
+    lines = [f"{meaning}: {path}" for meaning, path in translation.paths.items()]
+    if not translation.fine_tune:
+        lines.append("ft: False: the published run continued iteration and optimiser of the initial weights")
+    lines.append(f"folders of recordings are named by {translation.voice_folder}")
+    print("".join(f"# {line}\n" for line in lines), end="", file=sys.stderr)
     return 0
