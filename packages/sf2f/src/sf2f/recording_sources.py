@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from voiceface.datasets.identities import META_HEADER, Identity, parse_folder_name
-from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES, find_face_root, find_files
+from voiceface.datasets.layouts import IMAGE_SUFFIXES, find_face_root, find_files
 from voiceface.datasets.manifest import read_manifest
+from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
 
 from sf2f.split import (
     CORPORA,
@@ -31,10 +32,8 @@ __all__ = [
     "detect_source",
 ]
 
-RECORDING_SUFFIXES = tuple(
-    ending for each in AUDIO_SUFFIXES if each != ".npy" for ending in (each, each.upper())
-)
-FACE_SUFFIXES = tuple(ending for each in IMAGE_SUFFIXES for ending in (each, each.upper()))
+RECORDING_SUFFIXES = tuple(form for suffix in AUDIO_FILE_SUFFIXES for form in (suffix, suffix.upper()))
+FACE_SUFFIXES = tuple(form for suffix in IMAGE_SUFFIXES for form in (suffix, suffix.upper()))
 RAW_FOLDER = "raw_wav"
 
 

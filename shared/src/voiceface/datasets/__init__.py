@@ -1,1 +1,1 @@
-"""Corpora of voices and faces: who is in them, which files they own, and the lists they are scored on."""
+"""Corpora of voices and faces: identities and their files, trial lists, validation, training pairs."""

@@ -1,4 +1,4 @@
-"""A corpus: identities with their clips and images, found on the disk or named by a manifest."""
+"""A corpus: identities with their clips and images, from folders or a manifest."""
 
 import logging
 from collections.abc import Collection, Iterable, Sequence
@@ -24,6 +24,7 @@ __all__ = [
     "Corpus",
     "CorpusError",
     "IdentityRecord",
+    "abbreviate",
     "corpus_from_manifest",
     "discover_corpus",
     "open_corpus",
@@ -33,18 +34,18 @@ log = logging.getLogger(__name__)
 
 
 class CorpusError(ValueError):
-    """A corpus whose files and tables do not fit together."""
+    """A corpus whose files and tables are inconsistent."""
 
 
 @dataclass(frozen=True)
 class IdentityRecord:
-    """One used row of an identity table with its files.
+    """One row of an identity table with its files.
 
     Attributes:
-        identity: what the table says.
+        identity: the row.
         label: class index, from 0; shared by rows with one face name.
-        voices: clips, paths relative to the voice root, forward slashes, sorted.
-        faces: images, paths relative to the face root, forward slashes, sorted.
+        voices: clips, paths relative to the voice root with forward slashes, sorted.
+        faces: images, paths relative to the face root with forward slashes, sorted.
     """
 
     identity: Identity
@@ -55,15 +56,14 @@ class IdentityRecord:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Identities and where their files are; list items are paths relative to one of the two roots.
+    """Identities and their files; items of trial lists are paths relative to one of the two roots.
 
     Attributes:
-        records: one per used row, in table order.
+        records: one per row used, in table order.
         voice_root: folder of the clips.
         face_root: folder of the images.
-        missing_folders: folders that rows name and that are not there (their identities were skipped on
-            request).
-        voice_folder: what the folders of the clips are called, see `discover_corpus`.
+        missing_folders: missing folders of identities that were skipped on request.
+        voice_folder: naming of the voice folders, see `discover_corpus`.
     """
 
     records: tuple[IdentityRecord, ...]
@@ -84,10 +84,10 @@ class Corpus:
         return self.face_root / item
 
     def get_identity_index(self, item: str) -> int:
-        """Return the index in `records` of whoever owns a clip or image; of several rows, the last.
+        """Return the index in `records` of the identity of a clip or image; of several rows, the last.
 
         Raises:
-            CorpusError: no identity has such a file.
+            CorpusError: no identity has this file.
         """
         try:
             return self.item_to_identity[item]
@@ -98,7 +98,7 @@ class Corpus:
 
     @cached_property
     def item_to_identity(self) -> dict[str, int]:
-        """Every clip and image -> index in `records`; where rows share a folder, the last of them."""
+        """Clip or image -> index in `records`; the last one where rows share a folder."""
         table: dict[str, int] = {}
         for index, record in enumerate(self.records):
             table.update(dict.fromkeys(record.voices, index))
@@ -122,7 +122,7 @@ class Corpus:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes a classifier over this corpus needs."""
+        """Number of classes of a classifier over this corpus."""
         return max(self.labels, default=-1) + 1
 
     @property
@@ -146,11 +146,11 @@ class Corpus:
         return [record.identity.name for record in self.records if not record.faces]
 
     def subset(self, indices: Iterable[int]) -> "Corpus":
-        """Keep the identities at `indices`, in that order; class indices stay as they are."""
+        """Keep the identities at `indices`, in that order; class indices do not change."""
         return replace(self, records=tuple(self.records[index] for index in indices))
 
     def with_both_modalities(self) -> "Corpus":
-        """Keep the identities that have at least one clip and one image; class indices stay as they are."""
+        """Keep the identities with at least one clip and one image; class indices do not change."""
         return self.subset(i for i, record in enumerate(self.records) if record.voices and record.faces)
 
 
@@ -167,21 +167,22 @@ def discover_corpus(
     """Find the clips and images of every identity below the two roots, to any depth.
 
     Args:
-        identities: used rows, in table order.
-        voice_root: folder that holds a folder per voice id.
-        face_root: folder that holds a folder per face name.
-        on_missing: "error" ends with one message when folders are missing; "skip" leaves their identities out
-            and notes the folders in `missing`.
-        voice_folder: what the folders below voice_root are called: "voxceleb1_id", or "vggface1_id" for face
-            names (archetype_agnostic's first release). Lists then name clips by these folders, too.
-        audio_suffixes: endings of clips, case as written.
-        image_suffixes: endings of images, case as written.
+        identities: rows in table order.
+        voice_root: folder with a folder per voice id.
+        face_root: folder with a folder per face name.
+        on_missing: "error" raises one error for all missing folders; "skip" skips their identities and lists
+            the folders in `missing_folders`.
+        voice_folder: naming of the folders below voice_root: "voxceleb1_id", or "vggface1_id" for face names
+            (archetype_agnostic's first release). Trial lists then name clips by these folders, too.
+        audio_suffixes: suffixes of clips, case-sensitive.
+        image_suffixes: suffixes of images, case-sensitive.
 
     Returns:
-        The corpus. Identities whose folders are there but empty stay in it, and a warning names them.
+        The corpus. Identities with empty folders stay in it, and a warning names them.
 
     Raises:
-        FileNotFoundError: a root or, with "error", folders are missing; says how many and the first names.
+        FileNotFoundError: a root or, with "error", folders are missing; states their number and the first
+            names.
     """
     if on_missing not in ("error", "skip"):
         raise ValueError(f"on_missing is {on_missing!r}, expected 'error' or 'skip'")
@@ -209,27 +210,26 @@ def discover_corpus(
     missing = list(dict.fromkeys(missing))
     if missing and on_missing == "error":
         raise FileNotFoundError(
-            f"{len(missing)} folders that the identity table names are not there: {_abbreviate(missing)}. "
+            f"{len(missing)} folders of the identity table are missing: {abbreviate(missing)}. "
             "Complete the data, or skip these identities (--missing skip, on_missing='skip')"
         )
     if missing:
-        log.warning("skipped identities: %d folders are missing: %s", len(missing), _abbreviate(missing))
+        log.warning("skipped identities: %d folders are missing: %s", len(missing), abbreviate(missing))
     return _warn_incomplete(Corpus(tuple(records), voice_root, face_root, tuple(missing), voice_folder))
 
 
 def corpus_from_manifest(
     path: str | Path, split: str | None = None, *, root: str | Path | None = None
 ) -> Corpus:
-    """Build a corpus from a manifest; whether the files exist is not looked at here.
+    """Build a corpus from a manifest, without checking that its files exist.
 
     Args:
         path: see `voiceface.datasets.manifest`.
-        split: keep the rows of this split; None keeps all. A manifest that names no split at all has every
-            row in every split.
-        root: folder that the paths are relative to; None takes the manifest's own.
+        split: rows to keep; None keeps all. In a manifest without splits, every row belongs to every split.
+        root: folder that the paths are relative to; None: the manifest's own.
 
     Returns:
-        Identities in the order in which they first appear, class index = that order.
+        Identities in the order of their first row, which is also their class index.
 
     Raises:
         CorpusError: no row is left.
@@ -268,18 +268,18 @@ def open_corpus(
     audio_suffixes: Collection[str] = PUBLISHED_AUDIO_SUFFIXES,
     image_suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES,
 ) -> Corpus:
-    """Open a data folder, whichever of the known layouts it has.
+    """Open a data folder of any known layout.
 
-    A `manifest.csv` comes first; then `list_wav/vox1_SPLIT.csv` (or the same beside the data); then
-    `vox1_meta.csv` with `Splits/identity_splits.txt` or, without that, the split by first letter. Clips lie
-    below `wav`, images below `faces`, `VGG_ALL_FRONTAL` or `unzippedFaces`, unless told otherwise.
+    A `manifest.csv` has priority, then `list_wav/vox1_SPLIT.csv` or `vox1_SPLIT.csv`, then `vox1_meta.csv`
+    with `Splits/identity_splits.txt` or, without it, the split by first letter. Clips are expected below
+    `wav`, images below `faces`, `VGG_ALL_FRONTAL` or `unzippedFaces`.
 
     Args:
         root: the data folder.
-        split: "train", "val" or "test"; None takes everybody.
-        voice_root: folder of the voice folders, when not the usual one.
-        face_root: folder of the face folders, when not the usual one.
-        identities: identity table to use: a split table, a meta table (.csv with tabs) or a manifest.
+        split: "train", "val" or "test"; None for all.
+        voice_root: folder of the voice folders, if elsewhere.
+        face_root: folder of the face folders, if elsewhere.
+        identities: identity table: a split table, a meta table (.csv with tabs) or a manifest.
         on_missing: see `discover_corpus`.
         voice_folder: see `discover_corpus`.
         audio_suffixes: see `discover_corpus`.
@@ -289,8 +289,8 @@ def open_corpus(
         The corpus of that split.
 
     Raises:
-        FileNotFoundError: no table, root or folder; says what was looked for.
-        CorpusError: the split holds nobody.
+        FileNotFoundError: no table, root or folder; names the places searched.
+        CorpusError: the split is empty.
     """
     base = Path(root)
     if split not in (*SPLITS, None):
@@ -317,15 +317,15 @@ def open_corpus(
 
 
 def _warn_incomplete(corpus: Corpus) -> Corpus:
-    """Warn of identities that lack clips or images, and give the corpus back."""
+    """Warn about identities without clips or images; return the corpus."""
     for names, what in ((corpus.without_voices, "clips"), (corpus.without_faces, "images")):
         if names:
-            log.warning("%d identities have no %s: %s", len(names), what, _abbreviate(names))
+            log.warning("%d identities have no %s: %s", len(names), what, abbreviate(names))
     return corpus
 
 
-def _abbreviate(names: Sequence[str], max_shown: int = 5) -> str:
-    """The first few of many names."""
+def abbreviate(names: Sequence[str], max_shown: int = 5) -> str:
+    """List the first names and the number of the others."""
     return ", ".join(names[:max_shown]) + (
         f" and {len(names) - max_shown} more" if len(names) > max_shown else ""
     )

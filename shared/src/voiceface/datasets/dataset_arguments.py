@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from voiceface.datasets.identities import SPLITS
 from voiceface.datasets.layouts import VOICE_FOLDERS
 
 __all__ = [
@@ -11,8 +12,6 @@ __all__ = [
     "add_split_argument",
     "add_voice_folder_argument",
 ]
-
-SPLITS = ("train", "val", "test")
 
 
 def add_split_argument(parser: argparse.ArgumentParser) -> None:

@@ -25,14 +25,14 @@ __all__ = [
 ]
 
 SPLITS = ("train", "val", "test")
-STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")  # what impostors share with the probe
+STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")  # attributes that impostors share with the probe
 SPLIT_BY_SET_NUMBER = {"1": "train", "2": "val", "4": "test"}
 CSV_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
 META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
 
 
 class IdentityError(ValueError):
-    """An identity table that cannot be used; the message names file, line and column."""
+    """An invalid identity table; the message names file, line and column."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Identity:
     """One row of an identity table.
 
     Attributes:
-        name: what reports call this identity.
+        name: in reports.
         voice_id: folder of the clips below the voice root.
-        face_id: folder of the images below the face root; identities with one face_id share a class index.
-        gender: "m", "f" or "" (not known).
-        nationality: country, may hold blanks; "" where not known.
-        split: "train", "val", "test" or "" (not said).
-        age: years, None where not known.
+        face_id: folder of the images below the face root; rows with one face_id share a class index.
+        gender: "m", "f" or "" (unknown).
+        nationality: country, may contain blanks; "" if unknown.
+        split: "train", "val", "test" or "" (not stated).
+        age: years; None if unknown.
     """
 
     name: str
@@ -66,13 +66,13 @@ def read_identity_csv(
     Args:
         path: comma-separated, header `VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set`, LF or CRLF.
         split: split of every row; None takes it from the file name (`vox1_test.csv` -> "test", else "").
-        include_unused: also give the rows whose Set is `none`, which the method skips.
+        include_unused: include the rows whose Set is `none`, which the published programs skip.
 
     Returns:
-        One Identity per used row; rows that share a face name stay separate.
+        One Identity per row; rows that share a face name stay separate.
 
     Raises:
-        IdentityError: names file, line and column of what is wrong.
+        IdentityError: the table is invalid; names file, line and column.
         FileNotFoundError: there is no such file.
     """
     table = Path(path)
@@ -90,13 +90,13 @@ def read_vox1_meta(
     Args:
         path: the table.
         splits: face name -> split; None uses the rule by the first letter of the name (`split_from_name`).
-        include_unused: also give the rows whose Set is `none`.
+        include_unused: include the rows whose Set is `none`.
 
     Returns:
-        One Identity per used row. A name that `splits` lacks has the split "".
+        One Identity per row. A name that `splits` lacks has the split "".
 
     Raises:
-        IdentityError: names file, line and column of what is wrong.
+        IdentityError: the table is invalid; names file, line and column.
         FileNotFoundError: there is no such file.
     """
     rows = _read_rows(Path(path), META_HEADER, "\t", "", include_unused)
@@ -106,13 +106,13 @@ def read_vox1_meta(
 
 
 def read_identity_splits(path: str | Path) -> dict[str, str]:
-    """Read `identity_splits.txt`: `<face name> <set number>` a line, blanks at the end allowed.
+    """Read `identity_splits.txt`: `<face name> <set number>` per line, trailing blanks allowed.
 
     Returns:
         Face name -> "train" (set 1), "val" (2) or "test" (4).
 
     Raises:
-        IdentityError: a line of another form, an unknown set, or a name given twice with different sets.
+        IdentityError: another form of line, an unknown set, or a name with two sets.
     """
     splits: dict[str, str] = {}
     for number, line in enumerate(_read_text(Path(path)).splitlines(), 1):
@@ -136,10 +136,7 @@ def read_identity_splits(path: str | Path) -> dict[str, str]:
 
 
 def class_indices(identities: Sequence[Identity]) -> list[int]:
-    """Assign every identity its class: the order in which its face_id first appears, from 0.
-
-    Two rows with one face name share a class index.
-    """
+    """Return the class index of every identity: the order in which its face_id first appears, from 0."""
     first: dict[str, int] = {}
     return [first.setdefault(identity.face_id, len(first)) for identity in identities]
 
@@ -153,16 +150,16 @@ def split_from_name(face_id: str) -> str:
 def read_table_rows(
     path: Path, header: Sequence[str], delimiter: str, num_optional: int = 0
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of a table with a header, checking its form.
+    """Yield (line number, cells) of a table, checking header and width.
 
     Args:
-        path: UTF-8 text, LF or CRLF, with or without a byte order mark; empty lines are passed over.
-        header: names that the first line must hold, in this order.
+        path: UTF-8 text, LF or CRLF, with or without a byte order mark; empty lines are skipped.
+        header: names of the first line, in this order.
         delimiter: between the cells.
-        num_optional: so many of the last header names may be missing; their cells come back as "".
+        num_optional: number of last columns that may be missing; their cells are "".
 
     Raises:
-        IdentityError: names the file, the line, the column, what was found and what was expected.
+        IdentityError: names file, line and column, what was found and what was expected.
     """
     reader = csv.reader(_read_text(path).splitlines(), delimiter=delimiter, strict=True)
     wanted = delimiter.join(header).replace("\t", "<tab>")
@@ -189,10 +186,10 @@ def read_table_rows(
 
 
 def parse_folder_name(value: str, where: str) -> str:
-    """Check that a cell can name a folder below a root: not empty, one part, no way out of the root.
+    """Check that a cell names a folder directly below a root.
 
     Raises:
-        IdentityError: `where` (file, line, column) with what was found.
+        IdentityError: the cell is invalid; `where` names file, line and column.
     """
     if not value:
         raise IdentityError(f"{where}: empty, expected the name of a folder")
@@ -202,10 +199,10 @@ def parse_folder_name(value: str, where: str) -> str:
 
 
 def parse_gender(value: str, where: str, *, optional: bool = False) -> str:
-    """Check a gender cell: m or f, or empty where `optional`.
+    """Check a gender cell: m or f, or empty if `optional`.
 
     Raises:
-        IdentityError: `where` (file, line, column) with what was found.
+        IdentityError: the cell is invalid; `where` names file, line and column.
     """
     if value in ("m", "f") or (optional and not value):
         return value
@@ -215,7 +212,7 @@ def parse_gender(value: str, where: str, *, optional: bool = False) -> str:
 def _read_rows(
     path: Path, header: Sequence[str], delimiter: str, split: str, include_unused: bool
 ) -> Iterable[Identity]:
-    """Turn the five published columns into identities."""
+    """Read identities from the five published columns."""
     for line, (voice, face, gender, nationality, subset) in read_table_rows(path, header, delimiter):
         where = f"{path}, line {line}, column "
         parse_folder_name(voice, f"{where}1 ({header[0]})")
@@ -228,7 +225,7 @@ def _read_rows(
 
 
 def _read_text(path: Path) -> str:
-    """The whole text of a table."""
+    """Read the text of a table."""
     if not path.is_file():
         raise FileNotFoundError(f"no identity table at {path}")
     try:

@@ -11,6 +11,7 @@ from voiceface.datasets.identities import (
     read_identity_splits,
     read_vox1_meta,
 )
+from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -37,16 +38,16 @@ __all__ = [
 def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list[str] | None:
     """List the files with one of `suffixes` below root/folder, to any depth.
 
-    Names that begin with a full stop (what file managers and interrupted copies leave) and files with other
-    suffixes are passed over. Links to folders are followed unless they lead back up.
+    Hidden files and files with other suffixes are skipped. Links to folders are followed unless they lead to
+    a parent folder.
 
     Args:
         root: folder that the paths are relative to.
         folder: name below root; "" takes root itself.
-        suffixes: endings that count, full stop included, case as written.
+        suffixes: with the dot, case-sensitive.
 
     Returns:
-        Sorted paths relative to root with forward slashes, or None when there is no such folder.
+        Sorted paths relative to root with forward slashes, or None without such a folder.
     """
     endings = tuple(suffixes)
     top = os.path.join(root, folder) if folder else str(root)  # noqa: PTH118 - text is faster, and paths are many
@@ -87,7 +88,7 @@ def is_inside_root(item: str) -> bool:
 
 PUBLISHED_AUDIO_SUFFIXES = (".wav", ".npy")
 
-AUDIO_SUFFIXES = (".wav", ".npy", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aac", ".mp4")
+AUDIO_SUFFIXES = (*AUDIO_FILE_SUFFIXES, ".npy")
 
 VOICE_ROOTS = ("wav", "voxceleb/wav", "vox1/wav")
 
@@ -95,16 +96,16 @@ VOICE_FOLDERS = ("voxceleb1_id", "vggface1_id")
 
 
 def find_voice_root(root: str | Path) -> Path:
-    """Return the folder that holds a corpus's voice folders; ROOT/wav when no known one exists."""
+    """Return the folder of a corpus's voice folders; ROOT/wav if no known one exists."""
     places = [Path(root) / name for name in VOICE_ROOTS]
     return next((place for place in places if place.is_dir()), places[0])
 
 
 def get_voice_folder(identity: Identity, voice_folder: str = "voxceleb1_id") -> str:
-    """Name the folder of an identity's clips: by id as published, or by name as older archives have it.
+    """Return the folder name of an identity's clips: its id as published, or its name as in older archives.
 
     Raises:
-        ValueError: `voice_folder` is neither of the two.
+        ValueError: `voice_folder` is not one of `VOICE_FOLDERS`.
     """
     if voice_folder not in VOICE_FOLDERS:
         raise ValueError(f"voice_folder is {voice_folder!r}, expected one of {', '.join(VOICE_FOLDERS)}")
@@ -119,7 +120,7 @@ def find_voices(
 
 
 def is_voice_file(item: str) -> bool:
-    """Tell a clip from an image by its ending (case does not matter)."""
+    """Return whether an item has the suffix of a clip, in any case."""
     return item[item.rfind(".") :].lower() in _VOICE_SUFFIXES
 
 
@@ -139,7 +140,7 @@ FACE_ROOTS = (
 
 
 def find_face_root(root: str | Path) -> Path:
-    """Return the folder that holds a corpus's face folders; ROOT/faces when no known one exists."""
+    """Return the folder of a corpus's face folders; ROOT/faces if no known one exists."""
     places = [Path(root) / name for name in FACE_ROOTS]
     return next((place for place in places if place.is_dir()), places[0])
 
@@ -152,7 +153,7 @@ def find_faces(
 
 
 def is_face_file(item: str) -> bool:
-    """Tell an image from a clip by its ending (case does not matter)."""
+    """Return whether an item has the suffix of an image, in any case."""
     return item[item.rfind(".") :].lower() in _FACE_SUFFIXES
 
 
@@ -162,16 +163,16 @@ _FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
 def read_identities(
     root: str | Path, split: str | None, table: str | Path | None = None, *, include_unused: bool = False
 ) -> list[Identity]:
-    """Read who is in a split of a data folder, from the split tables or the meta table.
+    """Read the identities of a split of a data folder, from the split tables or the meta table.
 
     Args:
         root: the data folder.
-        split: "train", "val" or "test"; None takes everybody (tables in the order train, val, test).
-        table: use this table alone instead of the usual ones.
-        include_unused: also give the rows whose Set is `none`.
+        split: "train", "val" or "test"; None for all (tables in the order train, val, test).
+        table: this table instead of the usual ones.
+        include_unused: include the rows whose Set is `none`.
 
     Raises:
-        FileNotFoundError: no table; names the places that were looked at.
+        FileNotFoundError: no table; names the places searched.
     """
     base = Path(root)
     if table is not None and not _is_vox1_meta(Path(table)):
@@ -197,21 +198,21 @@ def read_identities(
         )
     named = (base / "Splits" / "identity_splits.txt", base / "identity_splits.txt")
     splits = next((read_identity_splits(place) for place in named if place.is_file()), None)
-    everyone = read_vox1_meta(meta, splits, include_unused=include_unused)
-    return [row for row in everyone if split in (row.split, None)]
+    rows = read_vox1_meta(meta, splits, include_unused=include_unused)
+    return [row for row in rows if split in (row.split, None)]
 
 
 def is_manifest(path: Path) -> bool:
-    """Tell a manifest from the other tables by the first word of its header."""
+    """Return whether a file is a manifest, by the first word of its header."""
     return path.is_file() and _first_line(path).startswith("identity,")
 
 
 def _is_vox1_meta(path: Path) -> bool:
-    """Tell the tab-separated meta table from a split table."""
+    """Return whether a file is a meta table, which is separated by tabs."""
     return path.is_file() and "\t" in _first_line(path)
 
 
 def _first_line(path: Path) -> str:
-    """The first line of a text file."""
+    """Read the first line of a text file."""
     with path.open("rb") as file:
         return file.readline(4096).decode("utf-8-sig", "replace").strip()

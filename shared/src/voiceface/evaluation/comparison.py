@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from voiceface.datasets.corpus import Corpus
+from voiceface.datasets.corpus import Corpus, abbreviate
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.evaluation.all_pairs import Array, score_matrix
 from voiceface.evaluation.all_pairs_comparison import (
@@ -19,7 +19,7 @@ from voiceface.evaluation.all_pairs_comparison import (
 )
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
-from voiceface.evaluation.results import Results, abbreviate
+from voiceface.evaluation.results import Results
 from voiceface.evaluation.run_averaging import mean_results
 from voiceface.metrics.bootstrap import (
     PairedDifference,

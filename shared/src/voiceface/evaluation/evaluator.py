@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from voiceface.datasets.corpus import Corpus
+from voiceface.datasets.corpus import Corpus, abbreviate
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.trials.trial_list import TrialList, identity_indices
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.evaluation.all_pairs import count_lower
 from voiceface.evaluation.protocol import Protocol
-from voiceface.evaluation.results import ListResult, Metric, Results, abbreviate
+from voiceface.evaluation.results import ListResult, Metric, Results
 from voiceface.metrics.bootstrap import (
     Array,
     Index,

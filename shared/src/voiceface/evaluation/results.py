@@ -1,6 +1,5 @@
 """Results of an evaluation: metrics with chance levels and intervals, per-trial values; JSON and text."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from voiceface.datasets.corpus import abbreviate
 from voiceface.io.atomic import write_json, write_text
 from voiceface.metrics.bootstrap import Array, Index
 
@@ -21,7 +21,6 @@ __all__ = [
     "ListResult",
     "Metric",
     "Results",
-    "abbreviate",
 ]
 
 MAIN_METRIC = {"match": "accuracy", "verify": "auc", "retrieval": "map"}
@@ -180,8 +179,3 @@ class Results:
 def _nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
     """Replace NaN by None, null in JSON."""
     return {key: None if np.isnan(value) else value for key, value in values.items()}
-
-
-def abbreviate(names: Sequence[str]) -> str:
-    """List the first five names."""
-    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.datasets.corpus import Corpus, IdentityRecord
+from voiceface.datasets.corpus import Corpus, IdentityRecord, abbreviate
 from voiceface.datasets.layouts import find_files
 from voiceface.io.atomic import compute_sha256
 
@@ -40,7 +40,7 @@ DURATION_EDGES = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 15.0, 30.0, 60.0
 
 @dataclass
 class SplitCount:
-    """Counts of one split; hours are of sound."""
+    """Counts of one split; hours of audio."""
 
     identities: int = 0
     male: int = 0
@@ -54,7 +54,7 @@ class SplitCount:
 
 @dataclass
 class TrialListCoverage:
-    """One list: lines, and items that the data lack; `error` where it cannot be read."""
+    """One list: its trials and missing items; `error` if it cannot be read."""
 
     name: str
     trials: int = 0
@@ -67,10 +67,10 @@ class TrialListCoverage:
 
 @dataclass
 class DatasetReport:
-    """Everything that `voiceface check` reports; plain values, so that it can be written as JSON.
+    """Report of `voiceface check`; plain values that can be written as JSON.
 
-    `suspicious` maps a kind of oddity to the files that have it; `duplicates` holds groups of files with the
-    same content; `errors` are reasons why training cannot start, `warnings` what should be known.
+    `suspicious` maps a kind of defect to its files; `duplicates` holds groups of files with the same content;
+    `errors` are reasons why training cannot start.
     """
 
     decoded: bool = False
@@ -105,7 +105,7 @@ class DatasetReport:
 def count_identities(
     report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str], "FileRecord"]
 ) -> None:
-    """Fill in the counts per split, and who lacks what."""
+    """Fill in the counts per split and the identities without clips or images."""
     labels: dict[str, set[str]] = {}
     for record in corpus.records:
         split = record.identity.split or "no split"
@@ -160,7 +160,7 @@ def count_files(report: DatasetReport, records: dict[tuple[str, str], "FileRecor
 def find_duplicates(
     report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str], "FileRecord"]
 ) -> None:
-    """Group files with the same content; digests over part of the bytes are confirmed by whole ones."""
+    """Group files with the same content; partial digests are confirmed by digests of all bytes."""
     groups: dict[tuple[str, str], list[str]] = {}
     for (modality, item), record in sorted(records.items()):
         if not record.error:
@@ -175,15 +175,15 @@ def find_duplicates(
         report.duplicates += [same for same in exact.values() if len(same) > 1]
     report.duplicates.sort()
     for same in report.duplicates:
-        people = {corpus.item_to_identity[item] for item in same}
-        report.duplicates_across_identities += len(people) > 1
-        report.duplicates_across_splits += len({corpus.records[i].identity.split for i in people}) > 1
+        indices = {corpus.item_to_identity[item] for item in same}
+        report.duplicates_across_identities += len(indices) > 1
+        report.duplicates_across_splits += len({corpus.records[i].identity.split for i in indices}) > 1
 
 
 def compare_with_tables(
     report: DatasetReport, corpus: Corpus, table_names: Collection[str], has_tables: bool
 ) -> None:
-    """Fill in folders that no row names, and files with endings that do not count."""
+    """Fill in folders without a row and files with ignored suffixes."""
     counted = set(corpus.item_to_identity)
     used = {name for row in corpus.identities for name in (row.voice_id, row.face_id)}
     endings: Counter[str] = Counter()
@@ -202,11 +202,11 @@ def compare_with_tables(
 def check_trial_lists(
     report: DatasetReport, corpus: Corpus, paths: Sequence[Path], scaled_face_root: Path
 ) -> None:
-    """Fill in which lists name files that are not there.
+    """Fill in the coverage of trial lists.
 
     Args:
-        report: is filled in.
-        corpus: everybody, all splits.
+        report: to fill in.
+        corpus: all identities of all splits.
         paths: the lists.
         scaled_face_root: root of the images whose paths hold a crop scale (`Name/1.6/...`); may be missing.
     """
@@ -234,85 +234,80 @@ def check_trial_lists(
 
 
 def assess(report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str], "FileRecord"]) -> None:
-    """Fill in blockers and warnings."""
-    block, warn = report.errors.append, report.warnings.append
+    """Fill in errors and warnings."""
+    add_error, add_warning = report.errors.append, report.warnings.append
     has_splits = any(record.identity.split for record in corpus.records)
     training = [p for p in corpus.records if p.identity.split == "train" or not has_splits]
     needed = [p for p in corpus.records if p.identity.split in ("train", "val") or not has_splits]
-    able = [p for p in training if p.voices and p.faces]
-    if len({p.label for p in able}) < 2:
-        block(f"training needs at least 2 identities with clips and images, found {len(able)}")
+    pairable = [p for p in training if p.voices and p.faces]
+    if len({p.label for p in pairable}) < 2:
+        add_error(f"training needs at least 2 identities with clips and images, found {len(pairable)}")
     if report.missing_folders:
-        block(
+        add_error(
             f"{len(report.missing_folders)} folders that the tables name are missing (or skip their "
             "identities)"
         )
     lacking = [p.identity.name for p in needed if not (p.voices and p.faces)]
     if lacking:
-        block(
+        add_error(
             f"{len(lacking)} identities of training or validation lack clips or images: "
-            f"{_abbreviate(lacking)}"
+            f"{abbreviate(lacking, 3)}"
         )
-    mine = _all_items(needed)
-    bad = [item for item in report.unreadable if item in mine]
+    needed_items = _all_items(needed)
+    bad = [item for item in report.unreadable if item in needed_items]
     if bad:
-        block(f"{len(bad)} files of training or validation cannot be read: {_abbreviate(bad)}")
+        add_error(f"{len(bad)} files of training or validation cannot be read: {abbreviate(bad, 3)}")
     if len(report.unreadable) > len(bad):
-        warn(f"{len(report.unreadable) - len(bad)} files of the test split cannot be read")
+        add_warning(f"{len(report.unreadable) - len(bad)} files of the test split cannot be read")
     other = [
         item
         for (what, item), r in records.items()
         if what == "voice" and r.sample_rate not in (0, SAMPLE_RATE)
     ]
-    if blocked := [item for item in other if item in mine]:
-        block(f"{len(blocked)} clips are not at {SAMPLE_RATE} Hz (convert them, or train with resampling)")
+    if blocked := [item for item in other if item in needed_items]:
+        add_error(
+            f"{len(blocked)} clips are not at {SAMPLE_RATE} Hz (convert them, or train with resampling)"
+        )
     elif other:
-        warn(f"{len(other)} clips of the test split are not at {SAMPLE_RATE} Hz")
+        add_warning(f"{len(other)} clips of the test split are not at {SAMPLE_RATE} Hz")
     for cover in report.trial_lists:
         text = cover.error or f"{cover.name}: {cover.missing} of {cover.items} listed files are missing"
         if cover.error or cover.missing:
-            (block if "_val." in cover.name else warn)(text)
+            (add_error if "_val." in cover.name else add_warning)(text)
     if has_splits and not any(p.identity.split == "val" for p in corpus.records):
-        warn("nobody is in the validation split")
+        add_warning("the validation split is empty")
     if report.in_several_splits:
-        warn(
+        add_warning(
             f"{len(report.in_several_splits)} identities are in several splits: "
-            f"{_abbreviate(report.in_several_splits)}"
+            f"{abbreviate(report.in_several_splits, 3)}"
         )
     if report.unreferenced_folders:
-        warn(
+        add_warning(
             f"{len(report.unreferenced_folders)} folders are not referenced by the identity table: "
-            f"{_abbreviate(report.unreferenced_folders)}"
+            f"{abbreviate(report.unreferenced_folders, 3)}"
         )
     if report.ignored_suffixes:
         endings = ", ".join(f"{count} {ending}" for ending, count in report.ignored_suffixes.items())
-        warn(f"files with other endings are not used: {endings} (see --audio-suffix, --image-suffix)")
+        add_warning(f"files with other endings are not used: {endings} (see --audio-suffix, --image-suffix)")
     for what, items in report.suspicious.items():
-        warn(f"{len(items)} {what}: {_abbreviate(items)}")
+        add_warning(f"{len(items)} {what}: {abbreviate(items, 3)}")
     if several := sum(count for channels, count in report.channels.items() if channels != "1"):
-        warn(f"{several} clips have more than one channel; the first is used")
+        add_warning(f"{several} clips have more than one channel; the first is used")
     if report.duplicates:
         across = (
             f"{report.duplicates_across_identities} across identities, "
             f"{report.duplicates_across_splits} across splits"
         )
         first = " = ".join(report.duplicates[0][:3])
-        warn(f"{len(report.duplicates)} groups of identical files, {across}; first: {first}")
+        add_warning(f"{len(report.duplicates)} groups of identical files, {across}; first: {first}")
 
 
 def _all_items(identity_records: Sequence[IdentityRecord]) -> set[str]:
-    """Every file of some identities."""
+    """All files of some identities."""
     return {item for record in identity_records for item in (*record.voices, *record.faces)}
 
 
 def _count_values(values: Iterable[str]) -> dict[str, int]:
-    """Count values, the most frequent first, then by name."""
+    """Count values, most frequent first, then by name."""
     counts = Counter(values)
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
-def _abbreviate(names: Sequence[str], max_shown: int = 3) -> str:
-    """The first few of many names."""
-    return ", ".join(names[:max_shown]) + (
-        f" and {len(names) - max_shown} more" if len(names) > max_shown else ""
-    )
