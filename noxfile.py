@@ -46,7 +46,8 @@ if TORCH_INDEX := os.environ.get("VOICEFACE_TORCH_INDEX"):  # such as an index o
     ).strip()
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
 SOURCES = [
-    *("noxfile.py", "docs/conf.py", "docs/site", "shared", "packages", "tests", "benchmarks", "third_party"),
+    *("noxfile.py", "conftest.py", "docs/conf.py", "docs/site"),
+    *("shared", "packages", "tests", "benchmarks", "third_party"),
 ]
 DOCUMENTATION = [
     "sphinx>=8.2",
@@ -101,7 +102,7 @@ for name, folder in FOLDERS.items():
 def layout(session: nox.Session) -> None:
     """Dependency rules between the packages, and the places that must agree with each other."""
     session.install("pytest>=8")
-    files = ["tests/test_layout.py", "tests/test_third_party.py"]
+    files = [f"tests/test_{name}.py" for name in ("layout", "reference_libraries", "third_party")]
     session.run("pytest", *files, *session.posargs, env={"PYTHONPATH": "shared/src"})
 
 
