@@ -82,7 +82,7 @@ def redness(picture):
 
 
 def row(video, start, end, seconds=6.0):
-    """A row whose centre is the square's in the middle of the stretch."""
+    """A row whose centre is the square's in the middle of the segment."""
     x, y = centre_at((start + end) / 2, seconds)
     return Segment(video, start, end, x, y)
 
@@ -212,7 +212,7 @@ def test_the_manifest_is_a_corpus_like_any_other(made, caplog, tmp_path):
 
 def test_what_is_missing_is_listed_as_rows_that_can_be_used_again(made, rows):
     root, record, table, _ = made
-    assert record["counts"]["missing stretches"] == 2 and record["complete"]
+    assert record["counts"]["missing segments"] == 2 and record["complete"]
     assert list(read_segments(root / "missing.csv")) == list(read_segments(table))[4:]
     assert not (root / "failures.json").exists()
     written = json.loads((root / "avspeech.json").read_text())
@@ -280,11 +280,11 @@ def test_made_stretches_outlive_their_videos_and_new_videos_are_added(rows, tmp_
     table = write_table(tmp_path / "rows.csv", [rows[1], rows[2]])
     first = film(tmp_path / "videos" / f"{FIRST}.mp4")
     record = build_corpus(table, tmp_path / "videos", tmp_path / "out", settings, workers=1, progress=False)
-    assert record["counts"]["missing stretches"] == 1
+    assert record["counts"]["missing segments"] == 1
     first.unlink()
     film(tmp_path / "videos" / f"{SECOND}.mkv")
     record = build_corpus(table, tmp_path / "videos", tmp_path / "out", settings, workers=1, progress=False)
-    assert record["counts"]["missing stretches"] == 0
+    assert record["counts"]["missing segments"] == 0
     assert open_corpus(tmp_path / "out", None).names == [FIRST, SECOND]
     assert not (tmp_path / "out" / "missing.csv").exists()
     with pytest.raises(AvspeechError, match=r"image_size is 16 there and 32 here"):
@@ -295,7 +295,7 @@ def test_made_stretches_outlive_their_videos_and_new_videos_are_added(rows, tmp_
             AvspeechSettings(images_per_segment=1, image_size=32),
             progress=False,
         )
-    with pytest.raises(AvspeechError, match=r"not empty and holds no avspeech\.json"):
+    with pytest.raises(AvspeechError, match=r"not empty and contains no avspeech\.json"):
         build_corpus(table, tmp_path / "videos", tmp_path / "videos", settings, progress=False)
 
 
@@ -416,13 +416,13 @@ def test_damaged_videos_are_listed_and_the_exit_code_is_1(tmp_path, capsys):
     ]
     assert main(words) == 1
     shown = capsys.readouterr()
-    assert "test  1 videos, 1 clips, 2 images" in shown.out and "5 stretches could not be cut" in shown.err
+    assert "test  1 videos, 1 clips, 2 images" in shown.out and "5 segments could not be cut" in shown.err
     failures = {
         item["video"]: item["reason"] for item in json.loads((tmp_path / "out/failures.json").read_text())
     }
     assert set(failures) == set(names) - {"good"}
     assert "1.0" in failures["short"] and "cut short" in failures["short"]
-    assert "no sound track" in failures["mute"] and "no picture track" in failures["blind"]
+    assert "no audio track" in failures["mute"] and "no video track" in failures["blind"]
     assert "cannot be decoded" in failures["text"]
     assert open_corpus(tmp_path / "out", "test").names == ["good"]
     written = tree(tmp_path / "out")
@@ -468,12 +468,12 @@ def test_nothing_to_do_and_bad_options_are_told(videos, tmp_path, capsys):
     assert main(words) == 1
     shown = capsys.readouterr().err
     assert (
-        "holds no video of the 1 stretches" in shown and "3 videos, such as" in shown and "--pattern" in shown
+        "contains no video of the 1 segments" in shown and "3 videos, such as" in shown and "--pattern" in shown
     )
     assert main([*words, "--split-fractions", "0.5", "0.5", "0.5"]) == 1
     assert "with the sum 1" in capsys.readouterr().err
     assert main([*words[:3], str(tmp_path / "nowhere"), *words[4:]]) == 1
-    assert "no folder of videos" in capsys.readouterr().err
+    assert "no video folder" in capsys.readouterr().err
     assert main(["avspeech", str(tmp_path / "no.csv"), *words[2:]]) == 1
     assert "no table at" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -119,13 +119,13 @@ def test_the_content_tells_the_stratum_to_who_knows_the_people(tmp_path):
         ("match_v2f_2_test.txt", MATCH.replace("A/2.jpg", "../A/2.jpg"), "line 2: '../A/2.jpg'"),
         ("match_v2f_2_test.txt", "/id1/1.wav A/1.jpg B/1.jpg\n", "line 1: '/id1/1.wav'"),
         ("match_f2v_2_test.txt", MATCH, "line 1: the name says f2v"),
-        ("match_v2f_2_test.txt", "id1/1.wav A/1.jpg id2/1.wav\n", "id2/1.wav stands where an image"),
+        ("match_v2f_2_test.txt", "id1/1.wav A/1.jpg id2/1.wav\n", "found id2/1.wav where an image"),
         ("verify_v2f_test.txt", MATCH, "line 1: 3 items, expected 2"),
         ("match_v2f_2_test.txt", "id1/1.wav  A/1.jpg\n", "line 1: an empty item"),
         ("reterival_v2f_test.txt", RETRIEVAL + RETRIEVAL, "4 lines, expected two"),
-        ("reterival_v2f_test.txt", "id1/1.wav id1/1.wav\nA/1.jpg\n", "line 1: id1/1.wav stands there more"),
+        ("reterival_v2f_test.txt", "id1/1.wav id1/1.wav\nA/1.jpg\n", "line 1: id1/1.wav occurs more"),
         ("match_v2f_2_test.txt", "", "empty"),
-        ("mine.txt", "a b c\n", "voice from face"),
+        ("mine.txt", "a b c\n", "determines the direction"),
     ],
 )
 def test_a_broken_list_is_refused_by_line(tmp_path, name, text, words):
@@ -156,13 +156,13 @@ def test_writing_gives_back_the_bytes_that_were_read(tmp_path, name, text):
 def test_absent_files_are_counted_and_their_lines_skipped_on_request(tmp_path):
     found = read_trial_list(write(tmp_path, "match_v2f_2_val.txt", MATCH))
     present = {*found.probes, *found.gallery} - {"C/1.jpg"}
-    with pytest.raises(TrialListError, match=r"1 of 6 listed files are not there: C/1.jpg"):
+    with pytest.raises(TrialListError, match=r"1 of 6 listed files are missing: C/1.jpg"):
         check_trial_items(found, present)
     kept = check_trial_items(found, present, on_missing="skip")
     assert kept.skipped == 1 and len(kept) == 2 and "A/2.jpg" not in kept.gallery
     assert to_published_bytes(kept) == "".join(MATCH.splitlines(True)[::2]).encode()
     assert check_trial_items(found, {*present, "C/1.jpg"}) is found
-    with pytest.raises(TrialListError, match="no line is left"):
+    with pytest.raises(TrialListError, match="no trial remains"):
         check_trial_items(found, {"id1/v/1.wav"}, on_missing="skip")
     both = read_trial_list(write(tmp_path, "reterival_v2f_test.txt", RETRIEVAL))
     assert check_trial_items(both, {"id1/v/1.wav", "A/1.jpg"}, on_missing="skip").skipped == 3

@@ -110,12 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"{args.out}: every video counts as one identity; gender known of {counts['videos of known gender']}"
     )
-    if counts["missing stretches"]:
-        print(
-            f"{counts['missing stretches']} of {counts['stretches']} stretches have no video: {MISSING_FILE}"
-        )
-    if counts["failed stretches"]:
-        print(f"{counts['failed stretches']} stretches could not be cut: {FAILURES_FILE}", file=sys.stderr)
+    if counts["missing segments"]:
+        print(f"{counts['missing segments']} of {counts['segments']} segments have no video: {MISSING_FILE}")
+    if counts["failed segments"]:
+        print(f"{counts['failed segments']} segments could not be cut: {FAILURES_FILE}", file=sys.stderr)
     return 0 if record["complete"] else 1
 
 

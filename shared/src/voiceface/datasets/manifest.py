@@ -1,4 +1,4 @@
-"""Any corpus as one table: `identity,modality,path,gender,nationality,age,split`, a row per file."""
+"""Manifest: a corpus as one table `identity,modality,path,gender,nationality,age,split`, one row per file."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ MODALITIES = ("voice", "face")
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One file of a manifest: whose it is, modality "voice" or "face", path relative to the root."""
+    """One file of a manifest: its identity, modality "voice" or "face", path relative to the root."""
 
     identity: Identity
     modality: str
@@ -36,20 +36,19 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     """Read a manifest, in file order.
 
     Only the first three columns are required; `gender` is m, f or empty, `age` is years or a range ("30-39",
-    its middle counts), `split` is train, val, test or empty. What one row says of an identity holds for all
-    of their rows, so gender, nationality and age need to stand only once. An identity's split may differ by
-    row.
+    its middle counts), `split` is train, val, test or empty. Gender, nationality and age of an identity need
+    to be stated in one row only. The split of an identity may differ by row.
 
     Args:
-        path: comma-separated text with a header, LF or CRLF. A cell with a comma or a quote is quoted, as the
-            csv module writes it; paths may hold blanks.
+        path: comma-separated text with a header, LF or CRLF. Cells with a comma or a quote are quoted as by
+            the csv module; paths may contain blanks.
 
     Returns:
-        One ManifestRow per line; the identity's name, voice_id and face_id are the first cell.
+        One ManifestRow per line; name, voice_id and face_id of the identity are the first cell.
 
     Raises:
-        IdentityError: names file, line and column of what is wrong: a cell of another form, a path that is
-            absolute or leaves the root, a file named twice, or two rows that contradict each other.
+        IdentityError: an invalid cell, a path that is absolute or leaves the root, a file in two rows, or
+            rows that contradict each other; names file, line and column.
         FileNotFoundError: there is no such file.
     """
     table = Path(path)
@@ -67,7 +66,7 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
                 f"{where}3 (path): {item!r}, expected a path below the manifest's folder with forward slashes"
             )
         if seen.setdefault((modality, item), line) != line:
-            raise IdentityError(f"{where}3 (path): {item} stands already on line {seen[modality, item]}")
+            raise IdentityError(f"{where}3 (path): {item} is already on line {seen[modality, item]}")
         parse_gender(about[0], f"{where}4 (gender)", optional=True)
         _parse_age(about[2], f"{where}6 (age)")
         if split not in (*SPLITS, ""):
@@ -91,10 +90,10 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
 
 
 def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
-    """Write a manifest atomically, all seven columns, LF line ends; ages in years; cells quoted where needed.
+    """Write a manifest atomically with all seven columns, ages in years.
 
     Raises:
-        ValueError: a cell holds a line end, or begins or ends with a blank.
+        ValueError: a cell contains a line end, or begins or ends with a blank.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -105,14 +104,14 @@ def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
         for cell in cells:
             if "\r" in cell or "\n" in cell or cell != cell.strip():
                 raise ValueError(
-                    f"{path}: {cell!r} holds a line end, or a blank at one of its ends; rename the file"
+                    f"{path}: {cell!r} contains a line end, or begins or ends with a blank; rename the file"
                 )
         writer.writerow(cells)
     write_text(path, text.getvalue())
 
 
 def _parse_age(value: str, where: str) -> float | None:
-    """Read an age in years, or the middle of a range of years; None for an empty cell."""
+    """Parse an age in years, or the middle of a range of years; None for an empty cell."""
     if not value:
         return None
     found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)(?:-(\d{1,3}))?", value)

@@ -1,9 +1,9 @@
 """Build a dataset from AVSpeech's table and the user's own copies of its videos.
 
-AVSpeech (Ephrat et al., "Looking to Listen at the Cocktail Party", 2018) names stretches of online videos,
-each with one visible speaker, and where the face is; it does not say who speaks. Here an identity is a video
-(docs/data.md, AVSpeech): a stand-in, since one identity may be in several. Nothing is downloaded; what is
-not there is listed.
+AVSpeech (Ephrat et al., "Looking to Listen at the Cocktail Party", 2018) lists segments of online videos with
+one visible speaker each, and the position of the face, without identities. Here every video is an identity
+(docs/data.md, AVSpeech), an approximation, since a speaker may appear in several videos. Nothing is
+downloaded; missing videos are listed.
 """
 
 import hashlib
@@ -37,15 +37,11 @@ __all__ = [
     "output_paths",
 ]
 
-MANIFEST_FILE, RECORD_FILE, MISSING_FILE, FAILURES_FILE = (
-    "manifest.csv",
-    "avspeech.json",
-    "missing.csv",
-    "failures.json",
-)
-
+MANIFEST_FILE = "manifest.csv"
+RECORD_FILE = "avspeech.json"
+MISSING_FILE = "missing.csv"
+FAILURES_FILE = "failures.json"
 IMAGE_FORMATS = ("jpg", "png")
-
 JPEG_QUALITY = 95
 
 
@@ -54,13 +50,13 @@ class AvspeechSettings:
     """Settings that determine the files of a corpus.
 
     Attributes:
-        images_per_segment: images per stretch, evenly spaced in time.
-        face_fraction: side of the square around the face's centre, as a fraction of the height of the video.
-            The table says nothing of the size; the default is a choice made here, not AVSpeech's [inferred].
+        images_per_segment: images per segment, evenly spaced in time.
+        face_fraction: side of the square around the centre of the face, as a fraction of the height of the
+            video. AVSpeech does not state the size; the default is a choice of this package.
         image_size: of the images, pixels.
         image_format: "jpg" or "png".
-        seed: of the draw that puts a video into a split.
-        split_fractions: of the videos in train, val and test; the sum is 1.
+        seed: of the split.
+        split_fractions: fractions of the videos in train, val and test; the sum is 1.
     """
 
     images_per_segment: int = 4
@@ -71,30 +67,28 @@ class AvspeechSettings:
     split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be made."""
+        """Check the values."""
         if not 1 <= self.images_per_segment <= 99 or self.image_size < 8:
             raise AvspeechError(
                 f"{self.images_per_segment} images of {self.image_size} pixels, expected 1 to 99 of 8 "
                 "pixels or more"
             )
         if not 0 < self.face_fraction <= 1:
-            raise AvspeechError(
-                f"a face's share of the height of {self.face_fraction}, expected 0 < share <= 1"
-            )
+            raise AvspeechError(f"face fraction {self.face_fraction}, expected 0 < fraction <= 1")
         if self.image_format not in IMAGE_FORMATS:
-            raise AvspeechError(f"images as {self.image_format!r}, expected {' or '.join(IMAGE_FORMATS)}")
+            raise AvspeechError(f"image format {self.image_format!r}, expected {' or '.join(IMAGE_FORMATS)}")
         if self.seed < 0:
-            raise AvspeechError(f"the seed is {self.seed}, expected 0 or more")
+            raise AvspeechError(f"seed {self.seed}, expected 0 or more")
         if not min(self.split_fractions) >= 0 or not math.isclose(sum(self.split_fractions), 1, abs_tol=1e-6):
             raise AvspeechError(
-                f"split fractions {', '.join(map(str, self.split_fractions))}, expected three numbers "
-                "from 0 on with the sum 1"
+                f"split fractions {', '.join(map(str, self.split_fractions))}, expected three "
+                "non-negative numbers with the sum 1"
             )
 
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """One stretch to be cut: out of which file, from which second of it on, into which folder."""
+    """One segment to cut: its video file, start in that file (seconds) and output folder."""
 
     segment: Segment
     video_dir: str
@@ -114,34 +108,34 @@ def build_corpus(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Cut every stretch whose video is there, and write clips, images and the manifest that names them.
+    """Cut every segment whose video exists, and write clips, images and a manifest.
 
     Clips are `wav/<id>/<start ms>-<end ms>.wav`, 16 kHz, 16 bit, mono; images are in `faces/<id>`, with the
-    same name and a number. A stretch that is there already is not made again, even when its video has gone
-    since: a second run finishes an interrupted one, and adds what was obtained meanwhile. What could not be
-    done is in `missing.csv` (rows of the table without a video) and `failures.json` (with the reason). The
-    manifest is written anew; gender, nationality and age that a user filled in since are taken over.
+    same name and a number. Existing segments are kept, even without their video: a second run completes an
+    interrupted one and adds new videos. `missing.csv` lists rows without a video, `failures.json` failed
+    segments and reasons. The manifest is rewritten; gender, nationality and age that a user filled in are
+    kept.
 
     Args:
         table: see `read_segments`.
-        video_dir: folder of the videos, see `Media`.
-        out: folder of the corpus; new, empty, or begun with the same table and settings.
-        settings: None takes the defaults.
-        name_patterns: names of the videos, see `Media`.
-        workers: processes; None takes every core. The result does not depend on it.
+        video_dir: folder of the videos, see `VideoIndex`.
+        out: folder of the corpus; new, empty, or of a run with the same table and settings.
+        settings: None for the defaults.
+        name_patterns: names of the videos, see `VideoIndex`.
+        workers: processes; None for all cores. The result does not depend on it.
         progress: show a bar on standard error.
 
     Returns:
-        What `avspeech.json` in `out` holds: settings, table, counts; `with_both_modalities` is False after
-        failures.
+        Content of `avspeech.json` in `out`: settings, table, counts; `complete` is False after failures.
 
     Raises:
-        AvspeechError: the table cannot be used, no video of it is there, or `out` holds something else.
-        FileNotFoundError: no table, or no folder of videos.
+        AvspeechError: an invalid table, none of its videos exists, or `out` belongs to another run.
+        FileNotFoundError: no table, or no video folder.
     """
     from voiceface.runtime.process_pool import map_unordered
 
-    settings, root, media = settings or AvspeechSettings(), Path(out), VideoIndex(video_dir, name_patterns)
+    settings, root = settings or AvspeechSettings(), Path(out)
+    index = VideoIndex(video_dir, name_patterns)
     segments = list(read_segments(table))
     wanted = list({(segment.video, segment.name): segment for segment in reversed(segments)}.values())[::-1]
     record: dict[str, Any] = {
@@ -156,17 +150,16 @@ def build_corpus(
     for segment in wanted:
         if present.issuperset(output_paths(segment, settings)):
             done.append(segment)
-        elif source := media.find(segment):
-            jobs.append(SegmentJob(segment, str(video_dir), *source, str(root), settings))
+        elif video := index.find(segment):
+            jobs.append(SegmentJob(segment, str(video_dir), *video, str(root), settings))
         else:
             missing.append(segment)
     if not done and not jobs:
-        found = f"{len(media.files)} videos" + (f", such as {media.files[0]}" if media.files else "")
+        found = f"{len(index.files)} videos" + (f", such as {index.files[0]}" if index.files else "")
         raise AvspeechError(
-            f"{video_dir}: holds no video of the {len(wanted)} stretches in {table}; found {found}, expected "
-            f"names such as {' or '.join(name_patterns)} with an ending such as "
-            f"{', '.join(VIDEO_SUFFIXES[:3])}; "
-            "other names need --pattern"
+            f"{video_dir}: contains no video of the {len(wanted)} segments in {table}; found {found}, "
+            f"expected names such as {' or '.join(name_patterns)} with a suffix such as "
+            f"{', '.join(VIDEO_SUFFIXES[:3])}; for other names use --pattern"
         )
     write_json(root / RECORD_FILE, record)
     for leftover in root.rglob(".*.part*"):
@@ -185,16 +178,16 @@ def build_corpus(
     _write_or_remove(root / FAILURES_FILE, json.dumps(failures, indent=2) + "\n" if failures else "")
     record |= {
         "complete": not failures,
-        "identity": "a video; one identity in several videos counts as several",
+        "identity": "a video; a speaker in several videos counts as several identities",
         "counts": {
-            "stretches": len(wanted),
+            "segments": len(wanted),
             "repeated rows": len(segments) - len(wanted),
             "written": _count_by_split(done, settings),
             "videos of known gender": len(
                 {s.video for s in done if s.video in identities and identities[s.video].gender}
             ),
-            "missing stretches": len(missing),
-            "failed stretches": len(failures),
+            "missing segments": len(missing),
+            "failed segments": len(failures),
         },
     }
     write_json(root / RECORD_FILE, record)
@@ -202,7 +195,7 @@ def build_corpus(
 
 
 def output_paths(segment: Segment, settings: AvspeechSettings) -> list[str]:
-    """Paths below the corpus of a stretch's clip, and then of its images."""
+    """Paths of a segment's clip and its images, relative to the corpus."""
     name = f"{segment.video}/{segment.name}"
     return [f"wav/{name}.wav"] + [
         f"faces/{name}_{k:02d}.{settings.image_format}" for k in range(settings.images_per_segment)
@@ -210,7 +203,7 @@ def output_paths(segment: Segment, settings: AvspeechSettings) -> list[str]:
 
 
 def assign_split(video_id: str, settings: AvspeechSettings) -> str:
-    """Put a video into a split by a hash of seed and id alone: other videos and their order do not matter."""
+    """Assign a video to a split by a hash of seed and id, independent of other videos."""
     digest = hashlib.sha256(f"{settings.seed}:{video_id}".encode()).digest()
     place = int.from_bytes(digest[:6], "big") / 2**48  # uniform in [0, 1), exact
     train, val, test = settings.split_fractions
@@ -220,7 +213,7 @@ def assign_split(video_id: str, settings: AvspeechSettings) -> str:
 
 
 def _cut_segment(job: SegmentJob) -> str:
-    """Cut one stretch; returns why it could not be done, "" when it is there."""
+    """Cut one segment; return the reason of a failure, "" on success."""
     import cv2
 
     from voiceface.audio.loading import write_wav
@@ -254,12 +247,12 @@ def _cut_segment(job: SegmentJob) -> str:
 
 
 def _find_existing_outputs(root: Path, record: dict[str, Any]) -> set[str]:
-    """Clips and images that an earlier run with the same table and settings made; none in a new folder."""
+    """Clips and images of an earlier run with the same table and settings."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return set()
     if not (root / RECORD_FILE).is_file():
         raise AvspeechError(
-            f"{root} is not empty and holds no {RECORD_FILE}; choose a new folder or empty this one"
+            f"{root} is not empty and contains no {RECORD_FILE}; choose a new folder or empty this one"
         )
     try:
         state = json.loads((root / RECORD_FILE).read_text())
@@ -272,7 +265,7 @@ def _find_existing_outputs(root: Path, record: dict[str, Any]) -> set[str]:
     differ = [name for name in expected if found.get(name) != expected[name]]
     if differ:
         what = "; ".join(f"{name} is {found.get(name)} there and {expected[name]} here" for name in differ)
-        raise AvspeechError(f"{root} was begun with something else: {what}; use the same or another folder")
+        raise AvspeechError(f"{root} belongs to another run: {what}; use the same settings or another folder")
     ending = f".{record['settings']['image_format']}"
     return {*(find_files(root, "wav", (".wav",)) or ()), *(find_files(root, "faces", (ending,)) or ())}
 
@@ -280,7 +273,7 @@ def _find_existing_outputs(root: Path, record: dict[str, Any]) -> set[str]:
 def _manifest_rows(
     segments: Sequence[Segment], settings: AvspeechSettings, identities: dict[str, Identity]
 ) -> Iterator[ManifestRow]:
-    """A row per file, in the order of the segments; `identities` are those of whom something is known."""
+    """Manifest rows of the files, in the order of the segments; `identities` have known attributes."""
     for segment in segments:
         video = segment.video
         identity = replace(
@@ -293,7 +286,7 @@ def _manifest_rows(
 
 
 def _count_by_split(segments: Sequence[Segment], settings: AvspeechSettings) -> dict[str, dict[str, int]]:
-    """Videos, clips and images of every split."""
+    """Count videos, clips and images of every split."""
     counts = {name: {"videos": 0, "clips": 0, "images": 0} for name in SPLITS}
     for video in {segment.video for segment in segments}:
         counts[assign_split(video, settings)]["videos"] += 1
@@ -305,7 +298,7 @@ def _count_by_split(segments: Sequence[Segment], settings: AvspeechSettings) -> 
 
 
 def _write_or_remove(path: Path, text: str) -> None:
-    """Write a list, or take away the list of an earlier run when there is nothing to say any more."""
+    """Write a list, or remove that of an earlier run if it is empty now."""
     if text:
         write_text(path, text)
     else:

@@ -1,4 +1,4 @@
-"""AVSpeech's table, and which of the user's own videos its rows speak of."""
+"""AVSpeech's table of segments, and the index of local videos."""
 
 import csv
 import math
@@ -33,11 +33,11 @@ PLACEHOLDER_PATTERNS = {
 
 
 class AvspeechError(ValueError):
-    """A table, folder or option that cannot be used; the message names it, what was found and expected."""
+    """An invalid table, folder or option; the message states what was found and what was expected."""
 
 
 class Segment(NamedTuple):
-    """One row of the table: a video, a stretch of it in seconds, and the face's centre in 0...1."""
+    """One row of the table: video, start and end in seconds, and centre of the face in 0...1."""
 
     video: str
     start: float
@@ -47,12 +47,12 @@ class Segment(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Start and end in milliseconds, such as 00030030-00036670; sorts by time."""
+        """Start and end in milliseconds, such as 00030030-00036670, sortable by time."""
         return f"{round(self.start * 1000):08d}-{round(self.end * 1000):08d}"
 
     @property
     def row(self) -> str:
-        """The row as the public table writes it, line end included."""
+        """The row as in the public table, line end included."""
         return f"{self.video},{self.start:.6f},{self.end:.6f},{self.x:.6f},{self.y:.6f}\n"
 
 
@@ -87,12 +87,12 @@ def read_segments(path: str | Path) -> Iterator[Segment]:
 
 
 class VideoIndex:
-    """The user's videos, by what their names say.
+    """Index of local videos by their names.
 
-    A name without its ending is held against the patterns in turn: the file's name alone, or the whole path
-    below the folder when the pattern holds a slash. `{id}` alone stands for a whole video; with `{start}` and
-    `{end}` in seconds, or `{start_ms}` and `{end_ms}` in milliseconds, for a clip that was cut from it. A
-    time in a name is the row's when they agree but for rounding; of several clips the nearest is taken.
+    Names without suffix are matched with the patterns in turn: the file name, or the path below the folder if
+    the pattern contains a slash. `{id}` alone denotes a complete video; with `{start}` and `{end}` in
+    seconds, or `{start_ms}` and `{end_ms}` in milliseconds, a clip of it. Times match up to rounding; the
+    nearest of several clips is used.
 
     Attributes:
         files: every video below the folder, relative to it, sorted.
@@ -101,20 +101,20 @@ class VideoIndex:
     files: list[str]
 
     def __init__(self, folder: str | Path, name_patterns: Sequence[str] = DEFAULT_NAME_PATTERNS) -> None:
-        """Look through a folder, to any depth; of files that say the same the first by name is taken.
+        """Index a folder, to any depth; of files with the same id and times, the first by name is used.
 
         Raises:
-            AvspeechError: a pattern of another form.
-            FileNotFoundError: there is no such folder.
+            AvspeechError: an invalid pattern.
+            FileNotFoundError: no such folder.
         """
         forms = [(_compile_pattern(pattern), "/" in pattern) for pattern in name_patterns]
         endings = [*VIDEO_SUFFIXES, *(suffix.upper() for suffix in VIDEO_SUFFIXES)]
         found = find_files(folder, "", endings)
         if found is None:
-            raise FileNotFoundError(f"no folder of videos at {folder}")
+            raise FileNotFoundError(f"no video folder at {folder}")
         self.files = found
-        self._whole_videos: list[dict[str, str]] = [{} for _ in forms]
-        self._cut_clips: list[dict[str, list[tuple[float, float, float, str]]]] = [{} for _ in forms]
+        self._videos: list[dict[str, str]] = [{} for _ in forms]
+        self._clips: list[dict[str, list[tuple[float, float, float, str]]]] = [{} for _ in forms]
         for item in found:
             path = item.rpartition(".")[0]
             for place, (form, with_folders) in enumerate(forms):
@@ -123,18 +123,18 @@ class VideoIndex:
                     continue
                 words = named.groupdict()
                 if len(words) == 1:
-                    self._whole_videos[place].setdefault(words["id"], item)
+                    self._videos[place].setdefault(words["id"], item)
                 else:
-                    self._cut_clips[place].setdefault(words["id"], []).append((*_parse_times(words), item))
+                    self._clips[place].setdefault(words["id"], []).append((*_parse_times(words), item))
 
     def find(self, segment: Segment) -> tuple[str, float] | None:
-        """Return (file relative to the folder, second of it at which the stretch begins); None: not there."""
-        for whole, cut in zip(self._whole_videos, self._cut_clips):
-            if segment.video in whole:
-                return whole[segment.video], segment.start
+        """Return (file relative to the folder, start of the segment in it, seconds), or None if missing."""
+        for videos, clips in zip(self._videos, self._clips):
+            if segment.video in videos:
+                return videos[segment.video], segment.start
             near = [
                 (off, item)
-                for start, end, precision, item in cut.get(segment.video, ())
+                for start, end, precision, item in clips.get(segment.video, ())
                 if (off := max(abs(start - segment.start), abs(end - segment.end))) <= precision + 1e-6
             ]
             if near:
@@ -143,12 +143,12 @@ class VideoIndex:
 
 
 def _is_header(cells: Sequence[str]) -> bool:
-    """Tell names of columns from a row: five words, none of the last four a number."""
+    """Return whether cells are column names: five, none of the last four a number."""
     return len(cells) == 5 and all(_parse_number(cell) is None for cell in cells[1:])
 
 
 def _parse_segment(cells: Sequence[str], where: str) -> Segment:
-    """Check the cells of a row."""
+    """Parse and check the cells of a row."""
     if len(cells) != 5:
         raise AvspeechError(f"{where}: {len(cells)} cells, expected 5: {COLUMNS_HELP}")
     if not re.fullmatch(PLACEHOLDER_PATTERNS["id"], cells[0]):
@@ -173,7 +173,7 @@ def _parse_segment(cells: Sequence[str], where: str) -> Segment:
 
 
 def _parse_number(cell: str) -> float | None:
-    """A finite number, or None."""
+    """Parse a finite number; None otherwise."""
     try:
         value = float(cell)
     except ValueError:
@@ -182,7 +182,7 @@ def _parse_number(cell: str) -> float | None:
 
 
 def _compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Turn a pattern of names into a regular expression with one group per word."""
+    """Compile a name pattern to a regular expression with one group per placeholder."""
     parts = re.split(r"\{(\w+)\}", pattern)
     words = parts[1::2]
     usable = words.count("id") == 1 and sorted(words) in (
@@ -192,8 +192,8 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
     )
     if not usable or any(sign in literal for literal in parts[::2] for sign in "{}"):
         raise AvspeechError(
-            f"the pattern {pattern!r} has the words {', '.join(words) or 'none'}, expected {{id}} alone, "
-            "or with {start} and {end}, or with {start_ms} and {end_ms}"
+            f"the pattern {pattern!r} has the placeholders {', '.join(words) or 'none'}, expected "
+            "{id} alone, or with {start} and {end}, or with {start_ms} and {end_ms}"
         )
     pieces = [
         f"(?P<{part}>{PLACEHOLDER_PATTERNS[part]})" if place % 2 else re.escape(part)
@@ -203,7 +203,7 @@ def _compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _parse_times(words: dict[str, str]) -> tuple[float, float, float]:
-    """Start and end in seconds as a name gives them, and how far they may be off for its digits."""
+    """Start and end of a name in seconds, and the tolerance that follows from its digits."""
     if "start_ms" in words:
         return int(words["start_ms"]) / 1000, int(words["end_ms"]) / 1000, 1e-3
     digits = min(len(words[key].partition(".")[2]) for key in ("start", "end"))

@@ -1,7 +1,7 @@
-"""A stretch of a video file: its sound as one wave, images at given times, the square around a face (PyAV).
+"""Segments of video files: audio, images at given times, crops around a face (PyAV).
 
-Times are seconds from the beginning of the file. What a file lacks in the stretch, or what cannot be decoded
-there, is an error; damage elsewhere in the file does not matter, since only the stretch is decoded.
+Times are seconds from the beginning of the file. Missing or undecodable data in a segment are errors; corrupt
+data elsewhere in the file do not matter, since only the segment is decoded.
 """
 
 from collections.abc import Generator, Sequence
@@ -25,34 +25,34 @@ __all__ = [
     "read_images_at",
 ]
 
-MISSING_TOLERANCE = (
-    0.5  # seconds that a file may lack, and of which the last image may be stale, at the end of a stretch
-)
-SEEK_LEAD = 1.0  # seconds decoded before a stretch, since decoders need some packets to settle
-TIMESTAMP_TOLERANCE = 0.02  # seconds by which time stamps may be rounded; larger steps are gaps
-SEEK_TOLERANCE = 0.1  # a stretch may begin so many seconds before the first frame that seeking gave
+MISSING_TOLERANCE = 0.5  # seconds that may be missing at the end of a segment, and age of its last image
+SEEK_LEAD = 1.0  # seconds decoded before a segment, since decoders need some packets to settle
+TIMESTAMP_TOLERANCE = 0.02  # rounding of time stamps in seconds; larger steps are gaps
+SEEK_TOLERANCE = 0.1  # seconds by which the first frame after seeking may be late
 
 
 class MediaError(ValueError):
-    """A video file that lacks a stretch or cannot be decoded there; names file, finding and remedy."""
+    """A segment that is missing or cannot be decoded; the message names file, finding and remedy."""
 
 
 def read_audio_segment(
     path: str | Path, start: float, end: float, sample_rate: int = 16000
 ) -> NDArray[np.int16]:
-    """Decode the sound of a stretch: mean of the channels, resampled (soxr, high quality).
+    """Decode the audio of a segment: mean of the channels, resampled (soxr, high quality).
 
     Args:
-        path: file with a sound track.
-        start: of the stretch, seconds.
-        end: of the stretch, seconds.
-        sample_rate: samples per second of the result.
+        path: file with an audio track.
+        start: of the segment, seconds.
+        end: of the segment, seconds.
+        sample_rate: of the result, Hz.
 
     Returns:
-        Shape (T,), int16, T = (end - start) * rate, or up to SLACK seconds less where the file ends.
+        Shape (T,), int16, T = (end - start) * rate, or up to MISSING_TOLERANCE seconds less at the end of a
+        file.
 
     Raises:
-        MediaError: no sound track, damage, or more than SLACK seconds of the stretch are missing.
+        MediaError: no audio track, corrupt, or more than MISSING_TOLERANCE seconds of the segment are
+            missing.
     """
     wave: NDArray[np.float32] | None = None
     native, filled, reach, follows = 0, 0, 0, None
@@ -78,14 +78,14 @@ def read_audio_segment(
                 wave[low:high] = samples[low - place : high - place]
                 filled, reach = filled + high - low, max(reach, high)
     if wave is None or not reach or (len(wave) - filled) / native > MISSING_TOLERANCE:
-        held = filled / native if native else 0.0
+        found = filled / native if native else 0.0
         raise MediaError(
-            f"{path}: holds {held:.2f} s of sound between {start:g} s and {end:g} s, expected "
+            f"{path}: contains {found:.2f} s of audio between {start:g} s and {end:g} s, expected "
             f"{end - start:.2f} s; the file is cut short or corrupt: obtain it again"
         )
     wave = wave[:reach]
     if not np.isfinite(wave).all():
-        raise MediaError(f"{path}: the sound holds values that are no finite numbers; obtain the file again")
+        raise MediaError(f"{path}: the audio contains non-finite values; obtain the file again")
     if native != sample_rate:
         import soxr
 
@@ -94,17 +94,17 @@ def read_audio_segment(
 
 
 def read_images_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.uint8]]:
-    """Decode the images that are shown at some times.
+    """Decode the images at given times.
 
     Args:
-        path: file with an image track.
-        times: seconds, rising.
+        path: file with a video track.
+        times: seconds, ascending.
 
     Returns:
         One image per time, shape (H, W, 3), uint8, B G R.
 
     Raises:
-        MediaError: no image track, damage, the file ends before, or two times show the same image.
+        MediaError: no video track, corrupt, the file ends earlier, or two times have the same image.
     """
     shown: list[tuple[float, Any]] = []
     left = list(times)
@@ -120,7 +120,7 @@ def read_images_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.
     if left and (before is None or left[-1] - before[0] > MISSING_TOLERANCE):
         ends = "no images" if before is None else f"its last image at {before[0]:.2f} s"
         raise MediaError(
-            f"{path}: holds {ends}, expected one at {left[-1]:.2f} s; "
+            f"{path}: contains {ends}, expected one at {left[-1]:.2f} s; "
             "the file is cut short or corrupt: obtain it again"
         )
     shown += [before] * len(left) if before else []
@@ -139,18 +139,17 @@ def read_images_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.
 def crop_square(
     image: NDArray[np.uint8], x: float, y: float, side_fraction: float, side: int
 ) -> NDArray[np.uint8]:
-    """Cut the square around a point and resize it.
+    """Crop the square around a point and resize it.
 
     Args:
         image: shape (H, W, 3), uint8.
         x: of the point, as a fraction of W, in [0, 1].
         y: of the point, as a fraction of H, in [0, 1].
-        side_fraction: side of the square as a fraction of H; a square larger than the image is made as small
-            as it.
+        side_fraction: side of the square as a fraction of H, limited to the image.
         side: of the result, pixels.
 
     Returns:
-        Shape (side, side, 3), uint8. A square that would leave the image is moved inside, not padded.
+        Shape (side, side, 3), uint8. A square beyond the border is moved inside, not padded.
     """
     height, width = image.shape[:2]
     length = min(max(1, round(side_fraction * height)), height, width)
@@ -166,24 +165,23 @@ def crop_square(
 def _iterate_frames(
     path: str | Path, kind: Literal["audio", "video"], start: float
 ) -> Generator[tuple[float, Any], None, None]:
-    """Yield (seconds from the file's beginning, frame) from a little before `start` to the end of the file.
+    """Yield (seconds from the beginning of the file, frame), from shortly before `start` to the end.
 
     Raises:
-        MediaError: no such track, or damage.
+        MediaError: no such track, or corrupt.
     """
-    what = "sound" if kind == "audio" else "picture"
     try:
         for seek in (True, False) if start > SEEK_LEAD else (False,):
             with av.open(str(path), metadata_errors="replace") as container:
                 streams = container.streams.audio if kind == "audio" else container.streams.video
                 if not streams:
-                    raise MediaError(f"{path}: holds no {what} track, expected one; obtain the file again")
+                    raise MediaError(f"{path}: contains no {kind} track, expected one; obtain the file again")
                 streams[0].codec_context.thread_count = 1  # videos are spread over processes
                 origin = (container.start_time or 0) / 1e6
                 frames = _decode_timed(container, streams[0], origin, start if seek else None)
                 first = next(frames, None)
                 if seek and (first is None or first[0] > start + SEEK_TOLERANCE):
-                    continue  # an index that is wrong: read from the beginning
+                    continue  # wrong index: read from the beginning
                 if first is not None:
                     yield first
                 yield from frames
@@ -191,14 +189,14 @@ def _iterate_frames(
     except av.FFmpegError as error:
         reason = str(error.strerror or error).strip().rstrip(".")
         raise MediaError(
-            f"{path}: the {what} cannot be decoded ({reason}); the file is corrupt: obtain it again"
+            f"{path}: the {kind} track cannot be decoded ({reason}); the file is corrupt: obtain it again"
         ) from error
 
 
 def _decode_timed(
     container: Any, stream: Any, origin: float, start: float | None
 ) -> Generator[tuple[float, Any], None, None]:
-    """Decode one track, seeking to a little before `start`; frames without a time stamp are skipped."""
+    """Decode one track from shortly before `start`; frames without a time stamp are skipped."""
     if start is not None:
         try:
             container.seek(round((start - SEEK_LEAD + origin) * 1e6))

@@ -38,7 +38,7 @@ _RETRIEVAL_HEADER = re.compile(r"VoxCeleb1 ID\t(?P<what>wav|jpg)")
 
 
 def is_cmpc_list(name: str, text: str) -> bool:
-    """Tell by name or header whether a list is one of CMPC's tables."""
+    """Return whether a list is one of CMPC's tables, by its name or header."""
     first = text.partition("\n")[0].rstrip("\r")
     return bool(
         first == VERIFICATION_HEADER
@@ -51,20 +51,19 @@ def is_cmpc_list(name: str, text: str) -> bool:
 def parse_cmpc_list(
     source: Path, name: str, text: str, identity_source: Corpus | Sequence[Identity] | None
 ) -> TrialList:
-    """Read a table that `is_cmpc_list` knows.
+    """Parse a table of CMPC.
 
-    A retrieval table holds one side only; the other (`wav_20k` and `jpg_20k`) is looked for beside it, and
-    the SHA-256 is that of both, queries first.
+    A retrieval table contains one modality; the other table (of `wav_20k` and `jpg_20k`) is read from the
+    same folder, and the SHA-256 is that of both, queries first.
 
     Args:
-        source: the file, for messages and for finding the other retrieval table.
+        source: the file, for messages and to find the other retrieval table.
         name: name of the list.
-        text: its content, unpacked.
-        identity_source: meta table or corpus; verification lists need it to turn names into voice ids (or, as
-            the corpus may have it, into its folders of clips).
+        text: its content, decompressed.
+        identity_source: meta table or corpus; maps the names of verification lists to voice folders.
 
     Raises:
-        TrialListError: names file and line of what is wrong.
+        TrialListError: the list is invalid; names file and line.
     """
     lines = text.splitlines()
     first = lines[0]
@@ -102,7 +101,7 @@ def resolve_face(entry: str) -> str:
 
 
 def _parse_matching(source: Path, name: str, lines: list[str]) -> TrialList:
-    """Probe, right candidate, impostors, separated by one blank."""
+    """Parse probe, target, impostors, separated by one blank."""
     rows = [line.split(" ") for line in lines]
     width = len(rows[0])
     if width < 3:
@@ -116,19 +115,21 @@ def _parse_matching(source: Path, name: str, lines: list[str]) -> TrialList:
     match = _MATCHING_NAME.fullmatch(name)
     direction, stratum = (match["direction"], match["stratum"]) if match else ("v2f", "U")
     if rows[0][0].endswith(".jpg") != (direction == "f2v"):
-        raise TrialListError(f"{source}, line 1: {rows[0][0]} is no probe of a {direction} list")
+        raise TrialListError(f"{source}, line 1: {rows[0][0]} is not a probe of a {direction} list")
     return trial_list_from_columns(name, "match", direction, stratum, list(zip(*rows)))
 
 
 def _parse_verification(
     source: Path, name: str, lines: list[str], identity_source: Corpus | Sequence[Identity] | None
 ) -> TrialList:
-    """Labels as the file states them; paths resolved through the meta table."""
+    """Parse labels and paths; voice paths are resolved by the meta table."""
     if identity_source is None:
-        raise TrialListError(f"{source}: its voices are given by name; pass the identities of vox1_meta.csv")
+        raise TrialListError(
+            f"{source}: its voices are given by face name; pass the identities of vox1_meta.csv"
+        )
     identities = identity_source.identities if isinstance(identity_source, Corpus) else identity_source
-    called = identity_source.voice_folder if isinstance(identity_source, Corpus) else VOICE_FOLDERS[0]
-    folder_of = {identity.face_id: get_voice_folder(identity, called) for identity in identities}
+    naming = identity_source.voice_folder if isinstance(identity_source, Corpus) else VOICE_FOLDERS[0]
+    folder_of = {identity.face_id: get_voice_folder(identity, naming) for identity in identities}
     voices: list[str] = []
     faces: list[str] = []
     labels: list[int] = []
@@ -152,7 +153,7 @@ def _parse_verification(
 
 
 def _resolve_item(source: Path, number: int, resolve: Callable[[str], str], entry: str) -> str:
-    """Resolve one entry; say where it stands when that fails or leads out of the root."""
+    """Resolve one entry; errors name file and line."""
     try:
         item = resolve(entry)
     except TrialListError as error:
@@ -163,12 +164,12 @@ def _resolve_item(source: Path, number: int, resolve: Callable[[str], str], entr
 
 
 def _parse_retrieval(source: Path, name: str, text: str, modality: str) -> TrialList:
-    """This table's items are the queries, the other table's the gallery."""
+    """Parse a retrieval list: queries from this table, the gallery from the other one."""
     other = "jpg" if modality == "wav" else "wav"
     twin = source.with_name(source.name.replace(modality, other, 1))
     if twin == source or not twin.is_file():
         raise TrialListError(
-            f"{source}: a retrieval table needs its other half, looked for {twin.name} beside it"
+            f"{source}: a retrieval list needs a second table; found no {twin.name} beside it"
         )
     data = read_list_bytes(twin)
     queries = _read_table_items(source, text, modality)
@@ -179,7 +180,7 @@ def _parse_retrieval(source: Path, name: str, text: str, modality: str) -> Trial
 
 
 def _read_table_items(source: Path, text: str, modality: str) -> list[str]:
-    """Second column of a retrieval table."""
+    """Read the second column of a retrieval table."""
     lines = text.splitlines()
     if not lines or lines[0] != f"VoxCeleb1 ID\t{modality}":
         raise TrialListError(f"{source}, line 1: expected the header 'VoxCeleb1 ID<tab>{modality}'")
@@ -192,5 +193,5 @@ def _read_table_items(source: Path, text: str, modality: str) -> list[str]:
             )
         items.append(cells[1])
     if len(set(items)) != len(items):
-        raise TrialListError(f"{source}: an item stands there more than once")
+        raise TrialListError(f"{source}: an item occurs more than once")
     return items

@@ -1,4 +1,4 @@
-"""Lists against a corpus: which files are missing, and what impostors share with their probes."""
+"""Coverage of trial lists by a corpus: missing files, attributes shared by impostors and probes."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ __all__ = [
 def find_missing_items(
     trial_list: TrialList, corpus: Corpus | Collection[str] | Mapping[str, int]
 ) -> list[str]:
-    """Return the items of a list that a corpus (or a set of items) lacks, in order of appearance."""
+    """Return the items of a list that are missing in a corpus (or a set of items), in order of appearance."""
     present = corpus.item_to_identity if isinstance(corpus, Corpus) else corpus
     if not isinstance(present, (Mapping, set, frozenset)):
         present = set(present)
@@ -33,33 +33,33 @@ def check_trial_items(
     corpus: Corpus | Collection[str] | Mapping[str, int],
     on_missing: str = "error",
 ) -> TrialList:
-    """Check that every listed file is there, and that right candidates are of their probe's identity.
+    """Check that every listed file exists, and that targets are of their probe's identity.
 
     Args:
         trial_list: the list.
-        corpus: a corpus, or the items that exist (a set, or a dict with items as keys).
-        on_missing: "error" ends with one message on all missing items; "skip" skips every line that names
-            one (for retrieval: the item itself).
+        corpus: a corpus, or the existing items (a set, or a dict with items as keys).
+        on_missing: "error" raises one error for all missing items; "skip" skips the trials that contain one
+            (for retrieval: the item).
 
     Returns:
-        The list; `skipped` counts the lines (items) skipped. The SHA-256 stays that of the whole list.
+        The list; `skipped` counts the trials (items) skipped. The SHA-256 remains that of the complete list.
 
     Raises:
-        TrialListError: items are missing and `on_missing` is "error"; no line is left; a matching line whose
-            first candidate is not of the probe's identity.
+        TrialListError: items are missing and `on_missing` is "error"; no trial remains; the first candidate
+            of a matching trial is not of the probe's identity.
     """
     if on_missing not in ("error", "skip"):
-        raise ValueError(f"on_absent is {on_missing!r}, expected 'error' or 'skip'")
+        raise ValueError(f"on_missing is {on_missing!r}, expected 'error' or 'skip'")
     missing = find_missing_items(trial_list, corpus)
     if missing and on_missing == "error":
         raise TrialListError(
             f"{trial_list.name}: {len(missing)} of {len(trial_list.probes) + len(trial_list.gallery)} listed "
-            f"files are not there: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}. "
-            "Complete the data, or skip their lines (--missing skip, on_absent='skip')"
+            f"files are missing: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}. "
+            "Complete the data, or skip their trials (--missing skip, on_missing='skip')"
         )
     kept = _drop_missing(trial_list, set(missing)) if missing else trial_list
     if not len(kept) or not kept.gallery:
-        raise TrialListError(f"{trial_list.name}: no line is left, all of them name files that are not there")
+        raise TrialListError(f"{trial_list.name}: no trial remains, all of them contain missing files")
     if isinstance(corpus, Corpus):
         _check_targets(kept, corpus)
     return kept
@@ -71,17 +71,14 @@ def shared_attribute_rates(
     """Measure how often an impostor shares an attribute with its probe.
 
     Returns:
-        For each of "gender", "nationality" and "age group" that the table knows: share in [0, 1] among the
-        impostors of a match list or the negative pairs of a verify list. Empty for retrieval.
+        For each of "gender", "nationality" and "age group" in the table: fraction in [0, 1] of the impostors
+        of a match list or the negative pairs of a verify list. Empty for retrieval.
     """
     if trial_list.probe_index is None or trial_list.gallery_index is None:
         return {}
-    probe = identity_indices(trial_list.probes, identity_source, trial_list.name)[trial_list.probe_index][
-        :, None
-    ]
-    candidate = identity_indices(trial_list.gallery, identity_source, trial_list.name)[
-        trial_list.gallery_index
-    ]
+    name = trial_list.name
+    probe = identity_indices(trial_list.probes, identity_source, name)[trial_list.probe_index][:, None]
+    candidate = identity_indices(trial_list.gallery, identity_source, name)[trial_list.gallery_index]
     wrong = candidate != probe
     if trial_list.kind == "match":
         wrong[:, 0] = False
@@ -96,7 +93,7 @@ def shared_attribute_rates(
 
 
 def attribute_groups(identities: Sequence[Identity], attribute: str) -> npt.NDArray[np.int64]:
-    """Group numbers of identities by "gender", "nationality" or "age group" (decades), (N,); -1: unknown."""
+    """Group indices of identities by "gender", "nationality" or "age group" (decade), (N,); -1: unknown."""
     values: list[str]
     if attribute == "age group":
         values = ["" if identity.age is None else str(int(identity.age // 10)) for identity in identities]
@@ -107,12 +104,12 @@ def attribute_groups(identities: Sequence[Identity], attribute: str) -> npt.NDAr
 
 
 def _drop_missing(trial_list: TrialList, missing: set[str]) -> TrialList:
-    """Leave out the lines that name one of `missing`, and the items that no line names any more."""
+    """Skip the trials that contain one of `missing`, and items without a remaining trial."""
     if trial_list.probe_index is None or trial_list.gallery_index is None:
         probes = [item for item in trial_list.probes if item not in missing]
         gallery = [item for item in trial_list.gallery if item not in missing]
-        gone = len(trial_list.probes) + len(trial_list.gallery) - len(probes) - len(gallery)
-        return replace(trial_list, probes=probes, gallery=gallery, skipped=trial_list.skipped + gone)
+        num_skipped = len(trial_list.probes) + len(trial_list.gallery) - len(probes) - len(gallery)
+        return replace(trial_list, probes=probes, gallery=gallery, skipped=trial_list.skipped + num_skipped)
     has_probe = np.array([item not in missing for item in trial_list.probes], bool)
     has_gallery = np.array([item not in missing for item in trial_list.gallery], bool)
     keep = has_probe[trial_list.probe_index] & has_gallery[trial_list.gallery_index].all(axis=1)
@@ -136,19 +133,19 @@ def _renumber_used(items: list[str], index: npt.NDArray[np.int64]) -> tuple[list
 
 
 def _check_targets(trial_list: TrialList, corpus: Corpus) -> None:
-    """The first candidate of a matching line must be of the probe's class."""
+    """Check that the first candidate of every matching trial is of the probe's class."""
     if trial_list.kind != "match" or trial_list.probe_index is None or trial_list.gallery_index is None:
         return
     labels = np.array(corpus.labels, np.int64)
     probe = labels[[corpus.item_to_identity[item] for item in trial_list.probes]][trial_list.probe_index]
-    right = labels[[corpus.item_to_identity[item] for item in trial_list.gallery]][
+    target = labels[[corpus.item_to_identity[item] for item in trial_list.gallery]][
         trial_list.gallery_index[:, 0]
     ]
-    bad = np.flatnonzero(probe != right)
+    bad = np.flatnonzero(probe != target)
     if len(bad):
         line = int(bad[0])
         raise TrialListError(
-            f"{trial_list.name}: on {len(bad)} lines the first candidate is not the probe's identity, first "
+            f"{trial_list.name}: the first candidate of {len(bad)} trials is not the probe's identity, first "
             f"{trial_list.probes[trial_list.probe_index[line]]} with "
             f"{trial_list.gallery[trial_list.gallery_index[line, 0]]}"
         )

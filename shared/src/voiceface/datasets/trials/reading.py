@@ -1,4 +1,4 @@
-"""Trial lists: matching, verification and retrieval, read from and written to their published forms."""
+"""Reading and writing of trial lists in their published formats: matching, verification, retrieval."""
 
 import csv
 import gzip
@@ -70,25 +70,24 @@ _NAME_PATTERN = re.compile(
 def read_trial_list(
     path: str | Path, identity_source: Corpus | Sequence[Identity] | None = None
 ) -> TrialList:
-    """Read a trial list in any of the published forms, packed with gzip or not.
+    """Read a trial list in any of the published formats, optionally compressed by gzip.
 
-    Text lists hold one trial per line, items separated by one blank (quoted where they hold blanks): `match`
-    probe, right candidate, impostors; `verify` probe, candidate; `reterival` two lines, queries and gallery.
-    Kind, direction and stratum come from the name (`verify_g_f2v_test`), or from the content where the name
-    does not say. The tables of CMPC (`.csv`, `veriflist_*.txt`) are handled by
-    `voiceface.datasets.trials.cmpc`.
+    Text lists contain one trial per line, items separated by one blank (quoted if they contain blanks):
+    `match` probe, target, impostors; `verify` probe, candidate; `reterival` two lines, queries and gallery.
+    Kind, direction and stratum follow from the name (`verify_g_f2v_test`), else from the content. The tables
+    of CMPC (`.csv`, `veriflist_*.txt`) are read by `voiceface.datasets.trials.cmpc`.
 
     Args:
         path: the list.
-        identity_source: who is who, a corpus or the rows of an identity table; needed for the labels of
-            `verify` lists that do not hold them, and for the names in CMPC's verification lists.
+        identity_source: a corpus or the rows of an identity table; needed for the labels of `verify` lists
+            without labels, and for the names in CMPC's verification lists.
 
     Returns:
         The list; `labels` is None for a `verify` list without `identity_source`.
 
     Raises:
-        TrialListError: names file and line of what is wrong: another number of items than the first line has,
-            an empty item, a path that leaves the root, a name that contradicts the content.
+        TrialListError: a line with another number of items than the first, an empty item, a path outside the
+            root, or a name that contradicts the content; names file and line.
         FileNotFoundError: there is no such file.
     """
     source = Path(path)
@@ -111,10 +110,10 @@ def read_trial_list(
 
 
 def with_identities(trial_list: TrialList, identity_source: Corpus | Sequence[Identity]) -> TrialList:
-    """Add what only identities tell: labels of a verification list, and the stratum where no name says it.
+    """Add the labels of a verification list and, for names without one, the stratum.
 
     Raises:
-        TrialListError: items that belong to nobody.
+        TrialListError: items without an identity.
     """
     found = with_labels(trial_list, identity_source)
     if _NAME_PATTERN.fullmatch(found.name):
@@ -124,16 +123,16 @@ def with_identities(trial_list: TrialList, identity_source: Corpus | Sequence[Id
 
 
 def write_trial_list(path: str | Path, trial_list: TrialList) -> str:
-    """Write a list in the published text form, atomically; a path that ends in .gz is packed.
+    """Write a list in the published text format, atomically; compressed if the path ends in .gz.
 
-    Labels are not part of that form: they follow from the identity table. A list that was generated here is
-    first recorded in the `lists.json` beside it, so that it never passes for a published one.
+    The format contains no labels: they follow from the identity table. Generated lists are first recorded in
+    the `lists.json` beside them, so that they are not mistaken for published ones.
 
     Returns:
-        SHA-256 of the unpacked bytes.
+        SHA-256 of the uncompressed bytes.
 
     Raises:
-        TrialListError: an item holds a tab or leaves the root, or `lists.json` cannot be read.
+        TrialListError: an item contains a tab or leaves the root, or `lists.json` cannot be read.
     """
     data = to_published_bytes(trial_list)
     digest = hashlib.sha256(data).hexdigest()
@@ -162,9 +161,9 @@ def write_trial_lists(
 
 
 def to_published_bytes(trial_list: TrialList) -> bytes:
-    """Return the published text form of a list: items separated by one blank, LF after every line.
+    """Return the published text format of a list: items separated by one blank, LF after every line.
 
-    An item that holds a blank is quoted, as the csv module does; no published list has such items.
+    Items with a blank are quoted as by the csv module; no published list has such items.
     """
     for item in (*trial_list.probes, *trial_list.gallery):
         if not is_inside_root(item) or any(sign.isspace() and sign != " " for sign in item):
@@ -181,12 +180,12 @@ def to_published_bytes(trial_list: TrialList) -> bytes:
 
 
 def _quote(item: str) -> str:
-    """An item as it stands in a list: quoted, with quotes doubled, where it holds a blank or a quote."""
+    """Quote an item that contains a blank or a quote, with quotes doubled."""
     return '"' + item.replace('"', '""') + '"' if " " in item or '"' in item else item
 
 
 def _split_items(source: Path, lines: list[str]) -> list[list[str]]:
-    """Items of every line; published lists, which quote nothing, are split without a csv reader."""
+    """Split every line into items; published lists, which quote nothing, without a csv reader."""
     if not any('"' in line for line in lines):
         return [line.split(" ") for line in lines]
     try:
@@ -196,7 +195,7 @@ def _split_items(source: Path, lines: list[str]) -> list[list[str]]:
 
 
 def _parse_lines(source: Path, name: str, lines: list[str]) -> TrialList:
-    """Turn the lines of a text list into arrays, checking every one of them."""
+    """Parse and check the lines of a text list."""
     rows = _split_items(source, lines)
     match = _NAME_PATTERN.fullmatch(name)
     voices = [is_voice_file(item) for item in rows[0]]
@@ -207,13 +206,13 @@ def _parse_lines(source: Path, name: str, lines: list[str]) -> TrialList:
         kind = "retrieval"
     else:
         kind = "verify" if len(rows[0]) == 2 else "match"
-    seen = "v2f" if voices[0] else "f2v" if faces[0] else ""
-    direction = match["direction"] if match else seen
+    first_direction = "v2f" if voices[0] else "f2v" if faces[0] else ""
+    direction = match["direction"] if match else first_direction
     if not direction:
         raise TrialListError(
-            f"{source}: neither the name nor the first item ({rows[0][0]}) tells voice from face"
+            f"{source}: neither the name nor the first item ({rows[0][0]}) determines the direction"
         )
-    if seen and seen != direction:
+    if first_direction and first_direction != direction:
         raise TrialListError(f"{source}, line 1: the name says {direction}, the first item is {rows[0][0]}")
     stratum = (match["stratum"] or "U").upper() if match else "U"
     if kind == "retrieval":
@@ -223,7 +222,7 @@ def _parse_lines(source: Path, name: str, lines: list[str]) -> TrialList:
             _check_line_items(source, row, number)
             if len(set(row)) != len(row):
                 twice = next(item for item in row if row.count(item) > 1)
-                raise TrialListError(f"{source}, line {number}: {twice} stands there more than once")
+                raise TrialListError(f"{source}, line {number}: {twice} occurs more than once")
         _check_modalities(source, rows[0], rows[1], direction)
         return TrialList(name, kind, direction, stratum, rows[0], rows[1])
     width = len(rows[0])
@@ -242,16 +241,16 @@ def _parse_lines(source: Path, name: str, lines: list[str]) -> TrialList:
 
 
 def _check_modalities(source: Path, probes: list[str], gallery: list[str], direction: str) -> None:
-    """Check that probes and candidates are of the modalities that the direction says."""
+    """Check that probes and candidates are of the modalities of the direction."""
     for items, side in ((probes, direction[0]), (gallery, direction[-1])):
         other, what = (is_face_file, "a clip") if side == "v" else (is_voice_file, "an image")
         stray = next((item for item in items if other(item)), None)
         if stray is not None:
-            raise TrialListError(f"{source}: {stray} stands where {what} is expected ({direction})")
+            raise TrialListError(f"{source}: found {stray} where {what} is expected ({direction})")
 
 
 def _is_valid_item(item: str) -> bool:
-    """Whether an item may stand in a list."""
+    """Return whether an item is valid in a list."""
     return is_inside_root(item) and not item.isspace() and "\t" not in item
 
 
@@ -269,7 +268,7 @@ def _check_line_items(source: Path, row: Sequence[str], number: int) -> None:
 
 
 def _update_sidecar(sidecar: Path, entries: dict[str, dict[str, Any]]) -> None:
-    """Add drawn lists to a `lists.json`; digests of lists they replace stay known as own ones."""
+    """Add generated lists to a `lists.json`; digests of lists that they replace stay recorded."""
     records, earlier = _read_sidecar(sidecar)
     for name, entry in entries.items():
         earlier |= {records.get(name, entry)["sha256"]} - {entry["sha256"]}
@@ -282,7 +281,7 @@ def _update_sidecar(sidecar: Path, entries: dict[str, dict[str, Any]]) -> None:
 
 
 def _read_sidecar(sidecar: Path) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Read a `lists.json`: records by list name, and digests of lists that were replaced."""
+    """Read a `lists.json`: records by list name, and digests of replaced lists."""
     if not sidecar.is_file():
         return {}, set()
     try:
@@ -291,12 +290,12 @@ def _read_sidecar(sidecar: Path) -> tuple[dict[str, dict[str, Any]], set[str]]:
         if all(isinstance(entry["sha256"], str) for entry in records.values()):
             return records, earlier
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TrialListError(f"{sidecar}: not a record of drawn lists ({error}); remove it") from error
-    raise TrialListError(f"{sidecar}: not a record of drawn lists; remove it")
+        raise TrialListError(f"{sidecar}: not a record of generated lists ({error}); remove it") from error
+    raise TrialListError(f"{sidecar}: not a record of generated lists; remove it")
 
 
 def _find_provenance(source: Path, found: TrialList) -> dict[str, Any] | None:
-    """Look the list up in the `lists.json` beside it; None unless its bytes were generated here."""
+    """Find the record of a list in the `lists.json` beside it; None unless its bytes were generated here."""
     records, earlier = _read_sidecar(source.parent / SIDECAR_FILE)
     entry = records.get(found.name)
     if entry and entry["sha256"] == found.sha256:

@@ -1,4 +1,4 @@
-"""Check a dataset before training: tables, files, trial lists; findings as a report."""
+"""Validation of a dataset before training: tables, files, trial lists."""
 
 import hashlib
 import os
@@ -43,16 +43,15 @@ def check_corpus(
     image_suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES,
     progress: bool = True,
 ) -> DatasetReport:
-    """Look over a data folder: tables, folders, every file, every list.
+    """Check a data folder: tables, folders, all files, all trial lists.
 
-    A stopped check goes on where it was when started again with the same cache, and finds the same.
+    An interrupted check resumes when started again with the same cache, with the same report.
 
     Args:
-        root: data folder of any layout that `open_corpus` knows.
-        decode: decode every file instead of reading its header (finds silence, constant images, damage).
-        cache_dir: folder of the journal; None takes ROOT/.voiceface or, where that cannot be written, a
-            folder for temporary files.
-        workers: processes; None takes every core.
+        root: data folder of any layout of `open_corpus`.
+        decode: decode every file instead of reading its header (finds silence, constant and corrupt files).
+        cache_dir: folder of the journal; None for ROOT/.voiceface or, if not writable, a temporary folder.
+        workers: processes; None for all cores.
         voice_root: see `open_corpus`.
         face_root: see `open_corpus`.
         voice_folder: see `open_corpus`.
@@ -61,10 +60,10 @@ def check_corpus(
         progress: show a bar on standard error.
 
     Returns:
-        The findings; `trainable` is the verdict.
+        The report; `trainable` states whether training can start.
 
     Raises:
-        FileNotFoundError, ValueError: there is no identity table, or no root, or the table is broken.
+        FileNotFoundError, ValueError: no identity table or root, or an invalid table.
     """
     from voiceface.datasets.validation.file_probe import probe_files
 
@@ -110,10 +109,10 @@ def check_corpus(
 
 
 def find_cache_directory(root: Path) -> Path:
-    """Return ROOT/.voiceface, or a folder for temporary files that belongs to this user and this root.
+    """Return ROOT/.voiceface, or a temporary folder of this user and this root.
 
     Raises:
-        OSError: neither can be written.
+        OSError: neither is writable.
     """
     own = root / CACHE_FOLDER
     try:
@@ -129,7 +128,7 @@ def find_cache_directory(root: Path) -> Path:
 
 
 def _find_trial_lists(root: Path) -> list[Path]:
-    """Every list that a data folder brings along."""
+    """Paths of all trial lists of a data folder."""
     report = [root / "identity_splits.txt"]
     for name in LIST_FOLDERS:
         for ending in ("*.txt", "*.txt.gz", "*.csv", "*.csv.gz"):
@@ -138,6 +137,6 @@ def _find_trial_lists(root: Path) -> list[Path]:
 
 
 def _relative_to_root(root: Path, location: str) -> str:
-    """A path relative to the data folder where it lies in it."""
+    """Make a path in the data folder relative to it."""
     path = Path(location)
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else location

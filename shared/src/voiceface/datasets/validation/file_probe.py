@@ -1,4 +1,4 @@
-"""Looking at every file of a corpus, in parallel, with a journal that lets a stopped check go on."""
+"""Probing all files of a corpus in parallel, with a journal to resume an interrupted check."""
 
 import json
 import logging
@@ -37,20 +37,18 @@ class FileRecord:
     """Properties of one file.
 
     Attributes:
-        error: why it cannot be read; "" where it can.
+        error: why it cannot be read; "" if it can.
         size: bytes.
-        digest: of a sample of the bytes, or of all of them in a check with decoding; equal files have equal
-            digests.
+        digest: of a sample of the bytes, or of all bytes with decoding; equal files have equal digests.
         format: WAV PCM_16, JPEG RGB and the like.
         sample_rate: Hz; 0 for images and feature files.
-        num_channels: of sound or image.
-        duration: of sound; 0 where not stated.
+        num_channels: of audio or image.
+        duration: of audio, seconds; 0 if not stated.
         width: pixels.
         height: pixels.
-        peak: loudest sample, 0..1 (check with decoding of sound); -1 where not looked at.
-        pixel_std: standard deviation of the pixels, 0..128 (check with decoding of images); -1 where not
-            looked at.
-        is_grey: an image without colour.
+        peak: largest absolute sample, 0...1; -1 without decoding.
+        pixel_std: standard deviation of the pixels, 0...128; -1 without decoding.
+        is_grey: whether an image has no colour.
     """
 
     error: str = ""
@@ -120,21 +118,21 @@ def probe_face_file(path: Path, decode: bool) -> FileRecord:
         pixel_std = round(float(image.std()), 4)
         is_grey = is_grey or bool((image[..., :1] == image[..., 1:]).all())
     elif form.startswith("JPEG") and not _has_jpeg_end_marker(path):
-        raise ValueError("truncated: no end mark")
+        raise ValueError("truncated: no end marker")
     return FileRecord(
         "", size, digest, form, 0, channels, width=width, height=height, pixel_std=pixel_std, is_grey=is_grey
     )
 
 
 def probe_file(job: tuple[str, str, bool]) -> FileRecord:
-    """Look at one file: (modality, path, deep). What goes wrong is in the record's `error`."""
-    modality, name, deep = job
+    """Probe one file (modality, path, decode); errors are stored in the record."""
+    modality, name, decode = job
     path = Path(name)
     try:
-        return probe_voice_file(path, deep) if modality == "voice" else probe_face_file(path, deep)
+        return probe_voice_file(path, decode) if modality == "voice" else probe_face_file(path, decode)
     except FileNotFoundError:
         return FileRecord(error="no such file")
-    except Exception as error:  # decoders raise what they like; whatever it is, the file is reported by name
+    except Exception as error:  # decoders raise any kind of exception
         text = " ".join(str(error).replace(f"{name}: ", "").replace(name, "the file").split())
         return FileRecord(error=text[:300] or type(error).__name__)
 
@@ -147,17 +145,17 @@ def probe_files(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[FileRecord]:
-    """Look at many files; records of files that have not changed since come from the journal in `cache_dir`.
+    """Probe many files; records of unchanged files come from the journal in `cache_dir`.
 
     Args:
         jobs: (modality "voice" or "face", path) of each file.
         decode: decode everything instead of reading headers.
-        cache_dir: folder of the journal; made when missing.
-        workers: processes; None takes every core, or one process for few files.
+        cache_dir: folder of the journal; created if missing.
+        workers: processes; None for all cores, or one for few files.
         progress: show a bar on standard error.
 
     Returns:
-        One record per job, in the order of the jobs, whatever was in the journal.
+        One record per job, in the order of the jobs.
     """
     stamps = [_journal_key(modality, path, decode) for modality, path in jobs]
     journal = cache_dir / JOURNAL_FILE
@@ -176,7 +174,7 @@ def probe_files(
         ) as bar,
     ):
         if file.tell() and not _ends_with_newline(journal):
-            file.write(b"\n")  # a kill cut the last line; it stays as a line that is passed over
+            file.write(b"\n")  # ends a line that a kill cut short; it is skipped on reading
         for chunk, records in map_unordered(_probe_chunk, work, workers, progress=False):
             lines = []
             for i, record in zip(places[chunk], records):
@@ -189,10 +187,10 @@ def probe_files(
 
 
 def _probe_chunk(chunk: Iterable[tuple[str, str, bool]]) -> list[FileRecord]:
-    """Look at some files in one go."""
+    """Probe a chunk of files."""
     library = logging.getLogger("voiceface")
     peak = library.level
-    library.setLevel(logging.ERROR)  # what it would warn of is in the records
+    library.setLevel(logging.ERROR)  # warnings are in the records
     try:
         return [probe_file(job) for job in chunk]
     finally:
@@ -200,7 +198,7 @@ def _probe_chunk(chunk: Iterable[tuple[str, str, bool]]) -> list[FileRecord]:
 
 
 def _journal_key(modality: str, path: str, decode: bool) -> str:
-    """Journal key of a file; it changes when the file does."""
+    """Journal key of a file, which changes with the file."""
     try:
         status = os.stat(path)  # noqa: PTH116 - text is faster, and files are many
     except OSError:
@@ -210,7 +208,7 @@ def _journal_key(modality: str, path: str, decode: bool) -> str:
 
 
 def _non_default_fields(record: FileRecord) -> dict[str, Any]:
-    """Leave out what has its default value."""
+    """Fields without their default value."""
     default = asdict(FileRecord())
     return {key: value for key, value in asdict(record).items() if value != default[key]}
 
@@ -218,8 +216,7 @@ def _non_default_fields(record: FileRecord) -> dict[str, Any]:
 def _read_journal(journal: Path) -> dict[str, FileRecord]:
     """Read the records of earlier checks.
 
-    Passed over: lines that a kill cut short, those of other versions, and files that could not be read (whose
-    rights may have been put right since).
+    Truncated lines, lines of other versions, and files that could not be read are skipped.
     """
     known: dict[str, FileRecord] = {}
     if not journal.is_file():
@@ -231,12 +228,12 @@ def _read_journal(journal: Path) -> dict[str, FileRecord]:
                 if version == JOURNAL_VERSION:
                     known[stamp] = FileRecord(**record)
             except (ValueError, TypeError):
-                log.debug("%s: passed over a line", journal)
+                log.debug("%s: skipped a line", journal)
     return {stamp: record for stamp, record in known.items() if not record.error}
 
 
 def _ends_with_newline(journal: Path) -> bool:
-    """Whether the journal's last line is whole."""
+    """Return whether the last line of the journal is complete."""
     with journal.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
@@ -264,7 +261,7 @@ def _size_and_digest(path: Path, all_bytes: bool) -> tuple[int, str]:
 
 
 def _has_jpeg_end_marker(path: Path) -> bool:
-    """Whether the last bytes hold JPEG's end mark (padding after it is usual)."""
+    """Return whether the last bytes contain the JPEG end marker, which padding may follow."""
     with path.open("rb") as file:
         file.seek(-min(4096, path.stat().st_size), os.SEEK_END)
         return b"\xff\xd9" in file.read()
