@@ -66,8 +66,8 @@ class ResidualBlock(nn.Module):
 
     Args:
         channels: in and out.
-        branches: each a list of units.
-        joined: channels of all branches together.
+        branches: modules whose outputs are concatenated.
+        branch_channels: channels of all branches together.
         scale: of what is added.
         last: the sum goes out as it is, without ReLU.
     """
@@ -110,7 +110,7 @@ class InceptionResNet(nn.Module):
 
     Args:
         features: length D of the embedding.
-        classes: of the classifier `logits`; None leaves it out.
+        num_classes: of the classifier `logits`; None omits it.
         repeats: residual blocks in the three groups.
         width_divisor: all inner channels are divided by this (1, 2, 4, 8 or 16); 1 is the published network.
         image_size: pixels that pictures are resized to (bilinear, corners aligned); None leaves them as they
@@ -132,7 +132,7 @@ class InceptionResNet(nn.Module):
     ) -> None:
         super().__init__()
         if width_divisor not in (1, 2, 4, 8, 16):
-            raise ValueError(f"narrow must be 1, 2, 4, 8 or 16, found {width_divisor}")
+            raise ValueError(f"width_divisor must be 1, 2, 4, 8 or 16, found {width_divisor}")
         self.features, self.image_size, self.width_divisor = features, image_size, width_divisor
         n = [width // width_divisor for width in (32, 64, 80, 192, 256, 128, 384)]
         w32, w64, w80, w192, w256, w128, w384 = n

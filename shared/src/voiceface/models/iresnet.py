@@ -71,10 +71,10 @@ class ResidualUnit(nn.Module):
     Where the widths agree the shortcut is a plain subsampling, else a strided 1x1 convolution and BN.
 
     Args:
-        inside: channels in.
-        outside: channels out.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
         stride: of the second convolution and the shortcut.
-        squeeze: add squeeze-excitation as `res_layer.5`.
+        squeeze_excitation: add squeeze-excitation as `res_layer.5`.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class IR(nn.Module):
         features: length D of the feature vector; None leaves the output layer out: the network ends with its
             last feature map, and takes pictures of any size.
         dropout: share of the last feature map that is dropped in training (before the output layer).
-        squeeze: the SE variant (reduction 16).
+        squeeze_excitation: the SE variant (reduction 16).
         stem_stride: of the input layer's convolution; 1 in the published networks, 2 makes small ones cheap.
 
     Raises:

@@ -35,8 +35,8 @@ class ResidualBlock(nn.Module):
     """Residual block: conv, ReLU, BN (in this order), conv, BN, SE, sum with the shortcut, ReLU.
 
     Args:
-        inside: channels in.
-        outside: channels out.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
         stride: (frequency, time) of the first convolution and the shortcut.
         project: shortcut is a strided 1x1 convolution with batch norm; else the identity.
     """

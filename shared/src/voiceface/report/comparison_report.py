@@ -55,7 +55,7 @@ def write_comparison_report(
 
     Args:
         out_html: file to write.
-        found: the comparison.
+        comparison: result of `voiceface.evaluation.comparison`.
         title: heading; by default the names of the systems.
         disclaimers: warnings at the top of the page.
         facts: name -> short text under the title.

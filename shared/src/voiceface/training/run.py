@@ -79,7 +79,6 @@ class Run(RunOutput):
         rank, world_size, is_main: this process among those that torchrun started.
         generator: CPU `torch.Generator`, seeded, saved and restored.
         values: JSON values of the package, such as the best accuracy so far; saved and restored.
-        extra: JSON values that are stored in every checkpoint, such as class names.
 
     Raises:
         RunError: the directory is not empty, there is nothing to resume, or the configuration differs.

@@ -45,6 +45,9 @@ class RunOutput:
         seed, config, system, resume, log_interval: see `voiceface.training.run.Run`.
         is_main: False writes nothing (all processes but the first).
 
+    Attributes:
+        extra: JSON values that are stored in every checkpoint, such as class names.
+
     Raises:
         RunError: the directory is not empty, or there is nothing to resume.
         ValueError: another process writes to the directory.

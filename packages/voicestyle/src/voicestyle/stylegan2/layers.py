@@ -53,7 +53,7 @@ class EqualLinear(nn.Module):
     """(N, I) to (N, O): x W^T lr_mul / sqrt(I) + b lr_mul, and the fused leaky ReLU if `activate`.
 
     Args:
-        inputs, outputs: I and O.
+        in_features, out_features: I and O.
         bias: initial value of the bias.
         lr_mul: learning rate factor; weights start with standard deviation 1 / lr_mul.
         activate: end with the fused leaky ReLU.
@@ -148,8 +148,8 @@ class ModulatedConv2d(nn.Module):
     weight, as published. The first is faster: the batch shares a weight, and a frozen one is prepared once.
 
     Args:
-        inputs, outputs: I and O.
-        side: of the kernel.
+        in_channels, out_channels: I and O.
+        kernel_size: pixels along each edge of the kernel.
         style_dim: D.
         demodulate: normalise each output channel's weight.
         resample: "up", "down" or None.

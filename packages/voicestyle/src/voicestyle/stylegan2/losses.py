@@ -50,11 +50,13 @@ def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
 
 
 def path_length_penalty(lengths: Tensor, running_mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
-    """Squared distance of path lengths from their moving average (Karras et al., CVPR 2020, equation 4).
+    """Path-length regulariser: squared distance of path lengths from their moving average.
+
+    Source: Karras et al., CVPR 2020, equation 4.
 
     Args:
         lengths: (N,).
-        mean: moving average so far, scalar; initially 0.
+        running_mean: moving average so far, scalar; initially 0.
         decay: weight of the new mean.
 
     Returns:
