@@ -1,7 +1,7 @@
 """Reference metrics of the oracle by expectation over all pairs and galleries, and the table of the docs.
 
-Slow and independent of `voiceface.evaluation.all_pairs`, which the tests compare with it.
-Ties count one half: at coupling 0 all pairs of one sex tie, and the oracle is exactly at chance.
+Slow and independent of `voiceface.evaluation.all_pairs`, which the tests compare with it. Ties count one
+half: at coupling 0 all pairs of one sex tie, and the oracle is exactly at chance.
 """
 
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ GALLERY_SIZE = 100  # identities in the gallery of the metric "mAP", one item ea
 
 @dataclass(frozen=True)
 class OracleMetric:
-    """One metric with its standard error over identities (jackknife)."""
+    """Metric with its standard error over identities."""
 
     value: float
     standard_error: float
 
 
 def oracle_scores(identities: Identities) -> NDArray[np.float64]:
-    """Log likelihood ratios of all voices (rows) and faces (columns) of a population, shape (N, N)."""
+    """Compute log likelihood ratios of all voices (rows) and faces (columns), shape (N, N)."""
     shared = bool((identities.sex == identities.face_sex).all())
     return log_likelihood_ratio(
         identities.voice_factors,
@@ -49,22 +49,21 @@ def oracle_scores(identities: Identities) -> NDArray[np.float64]:
 
 
 def oracle_metrics(identities: Identities) -> dict[str, OracleMetric]:
-    """What the oracle reaches on these identities, from all pairs, voice to face; keys as `figures`."""
+    """Compute the metrics of the oracle over all pairs, voice to face; keys as `metrics_from_scores`."""
     return metrics_from_scores(oracle_scores(identities), identities.sex)
 
 
 def metrics_from_scores(scores: ArrayLike, sex: ArrayLike) -> dict[str, OracleMetric]:
-    """All metrics of a square score matrix, one voice (row) and one face (column) per identity.
+    """Compute all metrics of a score matrix, one voice (row) and one face (column) per identity.
 
     Args:
-        scores: shape (N, N); higher means more alike; right answers on the diagonal; minus infinity allowed.
-        sex: shape (N,).
+        scores: (N, N), higher is more similar; matching pairs on the diagonal; minus infinity allowed.
+        sex: (N,).
 
     Returns:
-        "U", "G": matching among 2, wrong answers of any sex or of the probe's; "G10": the same among 10 of
-        one sex; "AUC", "AUC_G": verification; "mAP": mean reciprocal rank in galleries of 100 (or N, if
-        smaller).
-        Wrong answers are never sampled: each metric is its expectation over all pairs or galleries.
+        "U", "G": 1:2 matching, unrestricted and same-gender; "G10": 1:10 matching, same-gender; "AUC",
+        "AUC_G": verification; "mAP": mean reciprocal rank in galleries of 100 (or N, if smaller). Impostors
+        are not sampled: each metric is its expectation over all pairs or galleries.
 
     Raises:
         ValueError: no square matrix, fewer than three identities, NaN, or a sex with fewer than two.
@@ -97,11 +96,11 @@ def metrics_from_scores(scores: ArrayLike, sex: ArrayLike) -> dict[str, OracleMe
 
 
 def expected_metric(coupling: float, metric: str = "G") -> float:
-    """Expected metric at coupling c: the table, interpolated by a monotone cubic.
+    """Interpolate the expected metric at a coupling by a monotone cubic.
 
     Args:
-        coupling: coupling of all eight factors, or an observer's effective coupling; 0 to 1.
-        metric: key of EXPECTED.
+        coupling: coupling of all eight factors, or effective coupling of an observer; 0 to 1.
+        metric: key of EXPECTED_METRICS.
     """
     from scipy.interpolate import PchipInterpolator
 
@@ -113,7 +112,7 @@ def expected_metric(coupling: float, metric: str = "G") -> float:
 
 
 def effective_coupling(rho: float, r2_voice: ArrayLike, r2_face: ArrayLike) -> float:
-    """Coupling at which the oracle would do as well as an imperfect observer.
+    """Compute the coupling at which the oracle equals an imperfect observer.
 
     Args:
         rho: coupling of the population.
@@ -121,14 +120,14 @@ def effective_coupling(rho: float, r2_voice: ArrayLike, r2_face: ArrayLike) -> f
         r2_face: the same for g from faces.
 
     Returns:
-        rho sqrt(R2_v R2_g); unequal factors are joined by their root mean square.
+        rho sqrt(R2_v R2_g); unequal factors are combined by their root mean square.
     """
     product = np.clip(r2_voice, 0, 1) * np.clip(r2_face, 0, 1)
     return float(rho * np.sqrt(np.mean(product)))
 
 
 def equivalent_coupling(value: float, metric: str = "G") -> float:
-    """The coupling whose expected metric is `value`: what a measured metric amounts to, 0 to 1."""
+    """Return the coupling with this expected metric, 0 to 1."""
     from scipy.optimize import brentq
 
     values = EXPECTED_METRICS[metric]
@@ -140,12 +139,12 @@ def equivalent_coupling(value: float, metric: str = "G") -> float:
 
 
 def simulate_oracle(coupling: float, num_identities: int, *, seed: int = 0) -> dict[str, OracleMetric]:
-    """Oracle metrics of freshly drawn identities at coupling c."""
+    """Compute oracle metrics of sampled identities."""
     return oracle_metrics(sample_identities(np.arange(num_identities), seed=seed, rho=coupling))
 
 
 def normalized_gain(model: float, upper_bound: float, gender_baseline: float) -> float:
-    """(model - sex-only) / (oracle - sex-only); NaN where the oracle knows no more than the sex."""
+    """Compute (model - baseline) / (upper bound - baseline); NaN where the two are equal."""
     return (
         (model - gender_baseline) / (upper_bound - gender_baseline)
         if upper_bound > gender_baseline
@@ -165,7 +164,7 @@ def max_factor_r2(loadings: ArrayLike | None = None) -> NDArray[np.float64]:
 
 
 def _matching_accuracy(wins: NDArray[np.float64], negative_mask: NDArray[np.bool_]) -> OracleMetric:
-    """Share of won comparisons (N, N) among the allowed ones."""
+    """Fraction of comparisons (N, N) won, among the allowed ones."""
     won = wins * negative_mask
     total, number = won.sum(), negative_mask.sum()
     without = (total - won.sum(0) - won.sum(1)) / (number - negative_mask.sum(0) - negative_mask.sum(1))
@@ -186,7 +185,7 @@ def _verification_auc(table: NDArray[np.float64], negative_mask: NDArray[np.bool
 
 
 def _count_beaten(positives: NDArray[np.float64], negatives: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many of `negatives` (M,) each of `positives` (N,) beats, ties as half, shape (N,)."""
+    """Count the negatives (M,) below each of the positives (N,), ties as half, shape (N,)."""
     ordered = np.sort(negatives)
     below, upto = np.searchsorted(ordered, positives), np.searchsorted(ordered, positives, side="right")
     return (below + upto).astype(np.float64) / 2

@@ -1,4 +1,4 @@
-"""The truth of a written population, and the observers that figures are held against."""
+"""Ground truth of a written population, and the reference observers."""
 
 import json
 from dataclasses import replace
@@ -25,13 +25,13 @@ from voiceface.synthetic.writer import write_population
 
 
 def truth_of(rho: float, count: int = 200) -> GroundTruth:
-    people = sample_identities(np.arange(count), rho=rho)
+    identities = sample_identities(np.arange(count), rho=rho)
     return GroundTruth(
-        tuple(people.face_names),
-        people.sex,
-        people.voice_factors,
-        people.face_factors,
-        people.coupling,
+        tuple(identities.face_names),
+        identities.sex,
+        identities.voice_factors,
+        identities.face_factors,
+        identities.coupling,
         {"share_sex": True},
     )
 
@@ -59,43 +59,42 @@ def test_oracle_vectors_ignore_the_sex_where_it_is_not_shared():
     assert np.array_equal(np.argsort(score_matrix(voices, faces)[5]), order)
 
 
-def test_truth_is_what_the_population_was_made_of(population):
+def test_ground_truth_equals_the_sampled_identities(population):
     truth = read_ground_truth(population)
-    made = sample_identities([309, 0], rho=0.9)
-    rows = truth.select(made.face_names)
-    assert np.allclose(rows.voice_factors, made.voice_factors, atol=1e-8) and np.allclose(
-        rows.face_factors, made.face_factors, atol=1e-8
-    )
-    assert np.array_equal(rows.sex, made.sex) and np.allclose(truth.coupling, 0.9)
+    sampled = sample_identities([309, 0], rho=0.9)
+    selected = truth.select(sampled.face_names)
+    assert np.allclose(selected.voice_factors, sampled.voice_factors, atol=1e-8)
+    assert np.allclose(selected.face_factors, sampled.face_factors, atol=1e-8)
+    assert np.array_equal(selected.sex, sampled.sex) and np.allclose(truth.coupling, 0.9)
 
 
-def test_references_stand_below_and_above(population):
+def test_baseline_and_upper_bound_enclose_other_scores(population):
     corpus = open_corpus(population, "test")
     lists = tuple(generate_trial_lists(corpus, seed=3))
     protocol = Protocol("tiny", lists, replicates=50)
-    found = {
+    results = {
         name: evaluate(protocol, *tables, corpus)
         for name, tables in reference_embeddings(read_ground_truth(population), corpus).items()
     }
     for name in ("match_g_v2f_2_test", "match_g_f2v_2_test", "verify_g_v2f_test"):
-        assert found["gender-only baseline"].by_name[name].main_metric.value == pytest.approx(0.5)
-        assert found["oracle upper bound"].by_name[name].main_metric.value > 0.9
-    assert 0.5 < found["gender-only baseline"].by_name["match_v2f_2_test"].main_metric.value < 1
-    assert found["oracle upper bound"].by_name["reterival_v2f_test"].main_metric.value > 0.8
+        assert results["gender-only baseline"].by_name[name].main_metric.value == pytest.approx(0.5)
+        assert results["oracle upper bound"].by_name[name].main_metric.value > 0.9
+    assert 0.5 < results["gender-only baseline"].by_name["match_v2f_2_test"].main_metric.value < 1
+    assert results["oracle upper bound"].by_name["reterival_v2f_test"].main_metric.value > 0.8
 
 
-def test_the_report_shows_figures_between_their_references(population, tmp_path):
+def test_the_report_shows_metrics_with_their_references(population, tmp_path):
     corpus = open_corpus(population, "test")
     protocol = Protocol("tiny", tuple(generate_trial_lists(corpus, seed=3)), replicates=20)
     tables = reference_embeddings(read_ground_truth(population), corpus)
-    found = {name: evaluate(protocol, *each, corpus) for name, each in tables.items()}
+    results = {name: evaluate(protocol, *each, corpus) for name, each in tables.items()}
     out = write_association_report(
         tmp_path / "report.html",
-        {"model": found["oracle upper bound"], "other": found["gender-only baseline"]},
+        {"model": results["oracle upper bound"], "other": results["gender-only baseline"]},
         corpus,
         tables["oracle upper bound"],
         title="A & B",
-        references=found,
+        references=results,
         identity_weights=np.array([0.0, 0.9, 1.0]),
     )
     page = out.read_text()
@@ -103,7 +102,7 @@ def test_the_report_shows_figures_between_their_references(population, tmp_path)
     assert page.count("<audio") + page.count("data:audio") > 0 and "data:image" in page
 
 
-def test_other_people_and_damaged_truth_are_named(population, tmp_path):
+def test_unknown_identities_and_corrupt_ground_truth_are_named(population, tmp_path):
     truth = read_ground_truth(population)
     with pytest.raises(GroundTruthError, match="Nobody_Here"):
         truth.select(["Nobody_Here"])

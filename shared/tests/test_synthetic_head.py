@@ -1,4 +1,4 @@
-"""The head model: counts, geometry, landmarks, anthropometry, both forms of the bases."""
+"""Head model: counts, geometry, landmarks, anthropometry, both forms of the bases."""
 
 import pickle
 import time
@@ -88,7 +88,7 @@ def test_counts(model):
     assert sorted(set(model.triangles.ravel().tolist())) == list(range(6400))
 
 
-def test_computed_in_a_moment_and_kept():
+def test_the_model_is_built_quickly_and_cached():
     from voiceface.synthetic.face.head import build_head_model
 
     started = time.process_time()
@@ -158,19 +158,19 @@ def test_coefficients_have_unit_variance_within_a_sex(crowd):
         assert np.abs(mine.mean(axis=0) - sign * head_bases.sex_shift()).max() < 0.12
 
 
-def test_the_face_sex_counts_and_not_the_voice_sex():
-    people = sample_identities(np.arange(60), share_sex=False)
-    alpha = head.shape_coefficients(people)
+def test_the_sex_of_the_face_determines_the_head():
+    identities = sample_identities(np.arange(60), share_sex=False)
+    alpha = head.shape_coefficients(identities)
     shift = (
         alpha
-        - people.face_factors @ head_bases.factor_loadings().T
-        - people.shape_nuisance * head_bases.residual_scale()
+        - identities.face_factors @ head_bases.factor_loadings().T
+        - identities.shape_nuisance * head_bases.residual_scale()
     )[:, 4]
-    assert np.allclose(shift > 0, people.face_sex == 1)
-    assert (people.face_sex != people.sex).any()
+    assert np.allclose(shift > 0, identities.face_sex == 1)
+    assert (identities.face_sex != identities.sex).any()
 
 
-def test_recovery_of_the_factors_from_the_true_shape():
+def test_factors_are_predictable_from_the_true_shape():
     table = [0.80, 0.79, 0.74, 0.78, 0.82, 0.78, 0.80, 0.63]
     assert np.abs(max_factor_r2() - table).max() < 0.01
     coupled = (head_bases.factor_loadings() ** 2).sum(axis=1)
@@ -205,11 +205,11 @@ def test_orthonormal_form_gives_the_same_heads(model, crowd):
         product = basis.astype(float).T @ basis
         assert np.abs(product - np.eye(len(product))).max() < 1e-5
     alpha, expression = head.shape_coefficients(crowd)[7], np.full(10, 0.4)
-    ours = model.compute_vertices(alpha, expression) * head.MICROMETRES_PER_MM
-    theirs = form.u_shp + form.u_exp
-    theirs = theirs + form.w_shp @ (form.shape_from_semantic @ alpha)[:, None]
-    theirs = theirs + form.w_exp @ (form.expression_from_semantic @ expression)[:, None]
-    assert np.abs(theirs.reshape(-1, 3) - ours).max() < 1.0  # micrometres
+    semantic = model.compute_vertices(alpha, expression) * head.MICROMETRES_PER_MM
+    orthonormal = form.u_shp + form.u_exp
+    orthonormal = orthonormal + form.w_shp @ (form.shape_from_semantic @ alpha)[:, None]
+    orthonormal = orthonormal + form.w_exp @ (form.expression_from_semantic @ expression)[:, None]
+    assert np.abs(orthonormal.reshape(-1, 3) - semantic).max() < 1.0  # micrometres
     assert form.keypoints.shape == (204,)
     assert np.array_equal(form.keypoints.reshape(68, 3)[:, 0], 3 * model.landmarks)
     assert form.tri.shape == (3, 12482) and form.tri.min() == 1 and form.tri.max() == 6400
@@ -226,7 +226,7 @@ def test_whitening_describes_the_population(model, crowd):
     assert (np.diff(form.param_std[12:52]) <= 0).all()
 
 
-def test_saved_arrangement_reads_back(model, tmp_path):
+def test_saved_orthonormal_bases_read_back(model, tmp_path):
     from scipy.io import loadmat
 
     model.orthonormal.save(tmp_path)
@@ -247,7 +247,7 @@ def test_obj_file_reads_back(model, tmp_path):
     assert np.array_equal(faces - 1, model.triangles)
 
 
-def test_pairs_measure_what_they_name(model):
+def test_landmark_pairs_measure_the_named_distances(model):
     distances = landmark_distances(model.mean[model.landmarks], head.RATIO_LANDMARK_PAIRS)
     assert set(distances) == {"OICD", "FR", "CR", "ER", "MR"}
     assert distances["ER"] > distances["MR"] > distances["CR"]

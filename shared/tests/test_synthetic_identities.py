@@ -1,4 +1,4 @@
-"""Synthetic identities: names, factors and splits, the same from the same seed."""
+"""Synthetic identities: names, factors and splits are a function of seed and number."""
 
 import hashlib
 import re
@@ -33,9 +33,10 @@ def crowd():
 
 def test_factor_table_keeps_its_golden_values():
     golden = np.loadtxt(GOLDEN, delimiter=",", skiprows=1)
-    people = sample_identities(np.arange(32))
-    np.testing.assert_allclose(build_factor_table(people), golden, atol=1e-12, rtol=0)
-    assert compute_factor_digest(people) == "bfc61c19bd0afd8ec2995d3a1c0be531e3f6fa9d21da145481de0e2c97a14a6f"
+    identities = sample_identities(np.arange(32))
+    np.testing.assert_allclose(build_factor_table(identities), golden, atol=1e-12, rtol=0)
+    digest = "bfc61c19bd0afd8ec2995d3a1c0be531e3f6fa9d21da145481de0e2c97a14a6f"
+    assert compute_factor_digest(identities) == digest
 
 
 def test_raw_numbers_keep_their_golden_hash():
@@ -44,9 +45,8 @@ def test_raw_numbers_keep_their_golden_hash():
         for seed in (0, 1, 2**63 - 1)
         for stream in STREAMS
     )
-    assert (
-        hashlib.sha256(raw).hexdigest() == "f86233dfaf8bfe404508e23c79f755460ed77b363c69121cd3d7dc435fd8bdb9"
-    )
+    digest = "f86233dfaf8bfe404508e23c79f755460ed77b363c69121cd3d7dc435fd8bdb9"
+    assert hashlib.sha256(raw).hexdigest() == digest
 
 
 def test_hash_spreads_every_bit_and_never_collides():
@@ -60,8 +60,8 @@ def test_hash_spreads_every_bit_and_never_collides():
 
 
 def test_numbers_depend_on_their_place_only():
-    whole = normals(3, np.arange(10), "face", 0, 30)
-    np.testing.assert_array_equal(normals(3, [7, 2], "face", 0, 5, start=10), whole[[7, 2], 10:15])
+    numbers = normals(3, np.arange(10), "face", 0, 30)
+    np.testing.assert_array_equal(normals(3, [7, 2], "face", 0, 5, start=10), numbers[[7, 2], 10:15])
     np.testing.assert_array_equal(uniforms(3, 4, "clip", [0, 1], 2)[1], uniforms(3, 4, "clip", 1, 2))
     assert uniforms(0, 0, "shared", 0, 0).shape == (0,)
 
@@ -84,24 +84,15 @@ def test_numbers_depend_on_their_place_only():
         lambda: Preset("x", 1, 117, 1, 1, 1.0, 1, 64, 1.0, 1.0),
     ],
 )
-def test_wrong_values_are_refused(call):
+def test_invalid_values_raise(call):
     with pytest.raises(ValueError):
         call()
 
 
-def test_identities_do_not_depend_on_company_or_order(crowd):
+def test_identities_do_not_depend_on_others_or_order(crowd):
     mixed = sample_identities([17, 19_999, 3])
-    for name in (
-        "sex",
-        "voice_factors",
-        "face_factors",
-        "shape_nuisance",
-        "age",
-        "height",
-        "nationality",
-        "speaking_rate",
-        "vowel_offset",
-    ):
+    names = "sex voice_factors face_factors shape_nuisance age height nationality speaking_rate vowel_offset"
+    for name in names.split():
         np.testing.assert_array_equal(getattr(mixed, name), getattr(crowd, name)[[17, 19_999, 3]])
     np.testing.assert_array_equal(crowd.take([17, 19_999, 3]).voice_factors, mixed.voice_factors)
     assert len(sample_identities([])) == 0
@@ -111,9 +102,8 @@ def test_coupling_is_the_correlation_within_sex(crowd):
     for sex in (0, 1):
         rows = crowd.sex == sex
         for j in range(len(FACTORS)):
-            assert np.corrcoef(crowd.voice_factors[rows, j], crowd.face_factors[rows, j])[
-                0, 1
-            ] == pytest.approx(0.7, abs=0.04)
+            correlation = np.corrcoef(crowd.voice_factors[rows, j], crowd.face_factors[rows, j])[0, 1]
+            assert correlation == pytest.approx(0.7, abs=0.04)
     profile = sample_identities(np.arange(8000), rho=0.8, factor_scales=np.linspace(0, 1, 8))
     measured = [np.corrcoef(profile.voice_factors[:, j], profile.face_factors[:, j])[0, 1] for j in range(8)]
     np.testing.assert_allclose(measured, 0.8 * np.linspace(0, 1, 8), atol=0.04)
@@ -136,13 +126,8 @@ def test_nuisance_is_independent_of_factors_and_of_the_other_side(crowd):
     voice = np.column_stack(
         [crowd.speaking_rate, crowd.pitch_range, crowd.vowel_space, crowd.vowel_offset.reshape(-1, 20)]
     )
-    blocks = [
-        crowd.voice_factors,
-        crowd.shape_nuisance,
-        voice,
-        crowd.sex[:, None],
-        crowd.nationality[:, None],
-    ]
+    blocks = [crowd.voice_factors, crowd.shape_nuisance, voice]
+    blocks += [crowd.sex[:, None], crowd.nationality[:, None]]
     for a, first in enumerate(blocks):
         for second in blocks[a + 1 :]:
             both = np.corrcoef(first.T, second.T)[: first.shape[1], first.shape[1] :]
@@ -154,22 +139,13 @@ def test_nuisance_is_independent_of_factors_and_of_the_other_side(crowd):
 
 def test_coupling_leaves_the_voice_side_alone():
     loose, tight = sample_identities(np.arange(50), rho=0), sample_identities(np.arange(50), rho=1)
-    for name in (
-        "sex",
-        "voice_factors",
-        "height",
-        "speaking_rate",
-        "pitch_range",
-        "vowel_space",
-        "vowel_offset",
-        "vowel_shift",
-        "shape_nuisance",
-    ):
+    names = "sex voice_factors height speaking_rate pitch_range vowel_space vowel_offset vowel_shift"
+    for name in (*names.split(), "shape_nuisance"):
         np.testing.assert_array_equal(getattr(loose, name), getattr(tight, name))
     assert not np.allclose(loose.face_factors, tight.face_factors)
 
 
-def test_sex_of_the_face_can_be_drawn_anew():
+def test_sex_of_the_face_can_be_independent():
     apart = sample_identities(np.arange(4000), share_sex=False)
     assert np.mean(apart.sex == apart.face_sex) == pytest.approx(0.5, abs=0.04)
     together = sample_identities(np.arange(4000))
@@ -184,15 +160,14 @@ def test_table_columns(crowd):
     for sex, mean in ((0, 1629), (1, 1756)):
         rows = crowd.sex == sex
         assert crowd.height[rows].mean() == pytest.approx(mean, abs=3)
-        assert np.corrcoef(crowd.height[rows], crowd.voice_factors[rows, 1])[0, 1] == pytest.approx(
-            0.3, abs=0.03
-        )
+        correlation = np.corrcoef(crowd.height[rows], crowd.voice_factors[rows, 1])[0, 1]
+        assert correlation == pytest.approx(0.3, abs=0.03)
     assert len(NATIONALITIES) == 8
     assert np.bincount(crowd.nationality).min() > 2200
     assert set(crowd.take(np.arange(40)).genders) == {"f", "m"}
 
 
-def test_confound_works_only_when_asked_for():
+def test_confound_is_off_by_default():
     plain, tied = sample_identities(np.arange(60)), sample_identities(np.arange(60), confound=0.5)
     assert not plain.vowel_shift.any()
     assert not plain.skin_shift.any()
@@ -232,7 +207,7 @@ def test_videos():
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{11}", name) for name in ids)
     assert {"-", "_"} <= set("".join(ids))
     assert [get_clip_video(0, clip) for clip in range(8)] == [clip % counts[0] for clip in range(8)]
-    assert {get_image_video(1, picture) for picture in range(8)} == set(range(counts[1]))
+    assert {get_image_video(1, image) for image in range(8)} == set(range(counts[1]))
 
 
 def test_presets_take_the_first_of_each_range():

@@ -1,4 +1,4 @@
-"""Oracle of the population: what the best judge can reach, and what chance and sex alone do."""
+"""Oracle of the population: upper bound, chance level and gender-only baseline."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_ratio_is_that_of_the_two_densities():
             assert ratio[a, b] == pytest.approx(joint - norm.logpdf(v[a]).sum() - norm.logpdf(g[b]).sum())
 
 
-def test_sexes_that_differ_are_ruled_out_unless_sex_says_nothing():
+def test_different_sexes_are_excluded_unless_the_sex_is_independent():
     v = np.zeros((2, 8))
     ratio = log_likelihood_ratio(v, [0, 1], v, [0, 1], 0.5)
     assert np.isneginf(ratio[[0, 1], [1, 0]]).all()
@@ -46,49 +46,49 @@ def test_sexes_that_differ_are_ruled_out_unless_sex_says_nothing():
 
 @pytest.mark.parametrize("c", [0.2, 0.5, 0.7])
 def test_table_is_reproduced_by_simulation(c):
-    for name, figure in simulate_oracle(c, 600, seed=11).items():
+    for name, metric in simulate_oracle(c, 600, seed=11).items():
         assert (
-            abs(figure.value - EXPECTED_METRICS[name][COUPLINGS.index(c)]) < 3 * figure.standard_error + 0.001
+            abs(metric.value - EXPECTED_METRICS[name][COUPLINGS.index(c)]) < 3 * metric.standard_error + 0.001
         ), name
 
 
-def test_oracle_on_the_test_identities_meets_the_table():
-    # Spread of each figure over 40 populations of 193 identities at 0.7; a sample's own jackknife is too
+def test_the_oracle_on_the_test_identities_agrees_with_the_table():
+    # Spread of each metric over 40 populations of 193 identities at 0.7; a sample's own jackknife is too
     # small for a lucky sample this near 1.
     spread = {"U": 0.0034, "G": 0.0067, "G10": 0.0206, "AUC": 0.0029, "AUC_G": 0.0058, "mAP": 0.024}
-    for name, figure in oracle_metrics(sample_identities(np.arange(116, 309))).items():
-        assert abs(figure.value - EXPECTED_METRICS[name][7]) < 3 * spread[name], name
-        assert figure.standard_error == pytest.approx(spread[name], rel=0.6)
+    for name, metric in oracle_metrics(sample_identities(np.arange(116, 309))).items():
+        assert abs(metric.value - EXPECTED_METRICS[name][7]) < 3 * spread[name], name
+        assert metric.standard_error == pytest.approx(spread[name], rel=0.6)
 
 
-def test_no_coupling_is_exactly_chance_within_a_sex():
-    found = simulate_oracle(0.0, 200)
-    assert found["G"].value == pytest.approx(0.5)
-    assert found["AUC_G"].value == pytest.approx(0.5)
-    assert found["G10"].value == pytest.approx(0.1)
-    assert found["U"].value == pytest.approx(0.75, abs=0.01)
-    assert found["mAP"].value == pytest.approx(0.09, abs=0.005)
+def test_the_oracle_is_at_chance_within_a_sex_without_coupling():
+    metrics = simulate_oracle(0.0, 200)
+    assert metrics["G"].value == pytest.approx(0.5)
+    assert metrics["AUC_G"].value == pytest.approx(0.5)
+    assert metrics["G10"].value == pytest.approx(0.1)
+    assert metrics["U"].value == pytest.approx(0.75, abs=0.01)
+    assert metrics["mAP"].value == pytest.approx(0.09, abs=0.005)
     apart = oracle_metrics(sample_identities(np.arange(200), rho=0, share_sex=False))
     assert apart["U"].value == pytest.approx(0.5)
 
 
-def test_full_coupling_is_never_wrong():
-    for figure in simulate_oracle(1.0, 150).values():
-        assert figure.value == pytest.approx(1, abs=1e-3)
+def test_the_oracle_makes_no_error_at_full_coupling():
+    for metric in simulate_oracle(1.0, 150).values():
+        assert metric.value == pytest.approx(1, abs=1e-3)
 
 
-def test_figures_of_a_hand_worked_case():
+def test_metrics_of_a_hand_worked_case():
     scores = np.array([[3.0, 1, 2, 5], [0, 4, 4, 1], [2, 9, 3, 1], [0, 0, 0, 1]])
-    found = metrics_from_scores(scores, [0, 0, 1, 1])
-    assert found["U"].value == pytest.approx((2 + 2.5 + 2 + 3) / 12)
-    assert found["G"].value == pytest.approx((1 + 1 + 1 + 1) / 4)
-    assert found["mAP"].value == pytest.approx((1 / 2 + (1 + 1 / 2) / 2 + 1 / 2 + 1) / 4)
+    metrics = metrics_from_scores(scores, [0, 0, 1, 1])
+    assert metrics["U"].value == pytest.approx((2 + 2.5 + 2 + 3) / 12)
+    assert metrics["G"].value == pytest.approx((1 + 1 + 1 + 1) / 4)
+    assert metrics["mAP"].value == pytest.approx((1 / 2 + (1 + 1 / 2) / 2 + 1 / 2 + 1) / 4)
     wrong = [1, 2, 5, 0, 4, 1, 2, 9, 1, 0, 0, 0]
     beaten = [(r > w) + 0.5 * (r == w) for r in (3, 4, 3, 1) for w in wrong]
-    assert found["AUC"].value == pytest.approx(np.mean(beaten))
+    assert metrics["AUC"].value == pytest.approx(np.mean(beaten))
 
 
-def test_figures_do_not_depend_on_the_order_of_identities():
+def test_metrics_do_not_depend_on_the_order_of_identities():
     rng = np.random.default_rng(1)
     scores, sex = rng.normal(size=(40, 40)) + 2 * np.eye(40), rng.integers(0, 2, 40)
     order = rng.permutation(40)
@@ -104,14 +104,14 @@ def test_figures_do_not_depend_on_the_order_of_identities():
 def test_jackknife_agrees_with_leaving_out_by_hand():
     rng = np.random.default_rng(2)
     scores, sex = rng.normal(size=(12, 12)) + np.eye(12), np.arange(12) % 2
-    found = metrics_from_scores(scores, sex)
+    metrics = metrics_from_scores(scores, sex)
     for name in ("U", "G", "AUC", "AUC_G"):
         without = []
         for i in range(12):
             keep = np.arange(12) != i
             without.append(metrics_from_scores(scores[np.ix_(keep, keep)], sex[keep])[name].value)
         spread = np.sqrt(11 / 12 * np.square(np.array(without) - np.mean(without)).sum())
-        assert found[name].standard_error == pytest.approx(spread)
+        assert metrics[name].standard_error == pytest.approx(spread)
 
 
 def test_effective_coupling_and_its_inverse():
@@ -126,7 +126,7 @@ def test_effective_coupling_and_its_inverse():
     assert np.isnan(normalized_gain(0.5, 0.5, 0.5))
 
 
-def test_shape_ceiling_agrees_with_simulation():
+def test_shape_upper_bound_agrees_with_simulation():
     rng = np.random.default_rng(3)
     loadings = np.zeros((12, 8))
     loadings[np.arange(12), np.arange(12) % 8] = 0.7
@@ -138,7 +138,7 @@ def test_shape_ceiling_agrees_with_simulation():
     np.testing.assert_allclose(max_shape_r2(0.5, loadings), 0.7**2 * 0.25)
 
 
-def test_wrong_inputs_are_refused():
+def test_invalid_inputs_raise():
     with pytest.raises(ValueError, match="NaN"):
         metrics_from_scores(np.full((4, 4), np.nan), [0, 0, 1, 1])
     with pytest.raises(ValueError, match="each sex"):

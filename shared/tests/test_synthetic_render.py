@@ -1,4 +1,4 @@
-"""Pictures: what must be seen, what must not matter, and agreement of the two ways to draw."""
+"""Rendered images: visible content, invariances, and agreement with the reference rasteriser."""
 
 from dataclasses import replace
 
@@ -13,14 +13,14 @@ SIDE = 96
 
 
 @pytest.fixture(scope="module")
-def people():
+def identities():
     return sample_identities(np.arange(24), seed=0)
 
 
-def plain(people, row=0, **values):
-    """One person without any deviation but the given g."""
-    person = people.take([row])
-    return replace(person, face_factors=np.zeros((1, 8)), shape_nuisance=np.zeros((1, 40)), **values)
+def plain(identities, row=0, **values):
+    """One identity with mean shape."""
+    identity = identities.take([row])
+    return replace(identity, face_factors=np.zeros((1, 8)), shape_nuisance=np.zeros((1, 40)), **values)
 
 
 def grey(image):
@@ -28,26 +28,26 @@ def grey(image):
 
 
 def patch(image, landmarks, indices, radius=2):
-    """Mean grey level round the middle of some landmarks."""
+    """Mean grey level around the centre of some landmarks."""
     x, y = np.rint(landmarks[list(indices)].mean(axis=0)).astype(int)
     return grey(image)[y - radius : y + radius + 1, x - radius : x + radius + 1].mean()
 
 
-def test_shape_type_and_truth(people):
-    picture = render.render_image(people, 3, 1, image_size=SIDE)
-    assert picture.image.shape == (SIDE, SIDE, 3) and picture.image.dtype == np.uint8
-    assert picture.expression.shape == (10,) and (picture.expression >= 0).all()
-    assert picture.pose_degrees.shape == (3,) and np.abs(picture.pose_degrees).max() < 40
-    assert picture.landmarks.shape == (68, 2)
-    assert 90 <= picture.jpeg_quality <= 95
-    assert ((picture.landmarks > 0) & (picture.landmarks < SIDE)).mean() > 0.95
+def test_shape_type_and_ground_truth(identities):
+    rendered = render.render_image(identities, 3, 1, image_size=SIDE)
+    assert rendered.image.shape == (SIDE, SIDE, 3) and rendered.image.dtype == np.uint8
+    assert rendered.expression.shape == (10,) and (rendered.expression >= 0).all()
+    assert rendered.pose_degrees.shape == (3,) and np.abs(rendered.pose_degrees).max() < 40
+    assert rendered.landmarks.shape == (68, 2)
+    assert 90 <= rendered.jpeg_quality <= 95
+    assert ((rendered.landmarks > 0) & (rendered.landmarks < SIDE)).mean() > 0.95
 
 
 @pytest.mark.parametrize("row", range(6))
-def test_skin_covers_a_quarter(people, row):
+def test_skin_covers_a_quarter(identities, row):
     """Skin is where the colour is close to that of cheeks and forehead, up to shading."""
-    picture = render.render_image(people, row, 0, image_size=SIDE, nuisance=0)
-    image, marks = picture.image.astype(float) + 1, picture.landmarks
+    rendered = render.render_image(identities, row, 0, image_size=SIDE, nuisance=0)
+    image, marks = rendered.image.astype(float) + 1, rendered.landmarks
     cheek = np.rint((marks[2] + marks[30]) / 2).astype(int)
     sample = image[cheek[1] - 2 : cheek[1] + 3, cheek[0] - 2 : cheek[0] + 3].reshape(-1, 3).mean(axis=0)
     hue, wanted = image / image.sum(axis=-1, keepdims=True), sample / sample.sum()
@@ -56,14 +56,14 @@ def test_skin_covers_a_quarter(people, row):
 
 
 @pytest.mark.parametrize("row", range(6))
-def test_eyes_are_darker_than_cheeks(people, row):
-    picture = render.render_image(people, row, 0, image_size=SIDE, nuisance=0)
-    cheek = patch(picture.image, picture.landmarks, (2, 30))
+def test_eyes_are_darker_than_cheeks(identities, row):
+    rendered = render.render_image(identities, row, 0, image_size=SIDE, nuisance=0)
+    cheek = patch(rendered.image, rendered.landmarks, (2, 30))
     for eye in (range(36, 42), range(42, 48)):
-        assert patch(picture.image, picture.landmarks, eye) < cheek
+        assert patch(rendered.image, rendered.landmarks, eye) < cheek
 
 
-def test_symmetric_from_the_front(people, monkeypatch):
+def test_symmetric_from_the_front(identities, monkeypatch):
     light = render._light_vector
 
     def from_the_middle(*args):
@@ -72,39 +72,39 @@ def test_symmetric_from_the_front(people, monkeypatch):
         return values
 
     monkeypatch.setattr(render, "_light_vector", from_the_middle)
-    image = grey(render.render_image(plain(people), 0, 0, image_size=SIDE, nuisance=0).image)
+    image = grey(render.render_image(plain(identities), 0, 0, image_size=SIDE, nuisance=0).image)
     middle = image[SIDE // 4 : 3 * SIDE // 4, SIDE // 6 : -SIDE // 6]
     assert np.abs(middle - middle[:, ::-1]).mean() < 2.0
 
 
-def test_landmarks_are_box_normalised(people):
-    """Every picture shows the landmarks' box with the same mean side: size carries nothing."""
+def test_landmarks_are_box_normalised(identities):
+    """The landmarks' box has the same mean side in every image: size carries no information."""
     for row in range(8):
-        marks = render.render_image(people, row, 0, image_size=SIDE, nuisance=0).landmarks
+        marks = render.render_image(identities, row, 0, image_size=SIDE, nuisance=0).landmarks
         extent = np.ptp(marks, axis=0)
         assert extent.mean() == pytest.approx(0.60 * SIDE, rel=1e-6)
         assert (marks.min(axis=0) + extent / 2) == pytest.approx([0.5 * SIDE, 0.56 * SIDE])
 
 
-def test_size_of_the_head_does_not_show(people):
-    face = render.prepare_face(people, 2)
-    view = render.sample_render_params(people, 2, 0, nuisance=0)
+def test_the_size_of_the_head_is_not_visible(identities):
+    face = render.prepare_face(identities, 2)
+    view = render.sample_render_params(identities, 2, 0, nuisance=0)
     extent = np.ptp(view.landmarks, axis=0).mean()
     assert extent == pytest.approx(0.60)
     assert face.neutral_vertices.shape == (6400, 3)
 
 
 @pytest.mark.parametrize("row", [0, 2])
-def test_compiled_and_reference_agree(people, row, monkeypatch):
-    fast = render.render_image(people, row, 1, image_size=64).image.astype(int)
+def test_compiled_and_reference_agree(identities, row, monkeypatch):
+    fast = render.render_image(identities, row, 1, image_size=64).image.astype(int)
     monkeypatch.setattr(raster, "rasterise_grid", raster_reference.rasterise_grid_reference)
-    slow = render.render_image(people, row, 1, image_size=64).image.astype(int)
+    slow = render.render_image(identities, row, 1, image_size=64).image.astype(int)
     difference = np.abs(fast - slow)
     assert difference.mean() < 2
     assert np.percentile(difference, 99) < 25
 
 
-def test_reference_lights_like_the_compiled_code():
+def test_the_reference_shades_like_the_compiled_code():
     rng = np.random.default_rng(0)
     normals = rng.normal(size=(50, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
@@ -114,11 +114,11 @@ def test_reference_lights_like_the_compiled_code():
     assert np.allclose(raster_reference._shade(normals, light.astype(float), paint), expected, atol=1e-5)
 
 
-def test_alone_in_any_order_and_in_a_crowd(people):
+def test_images_do_not_depend_on_others_or_order(identities):
     crowd = sample_identities(np.arange(23, -1, -1), seed=0)
     alone = sample_identities([5], seed=0)
-    one = render.render_image(people, 5, 2, image_size=48)
-    render.render_image(people, 1, 0, image_size=48)
+    one = render.render_image(identities, 5, 2, image_size=48)
+    render.render_image(identities, 1, 0, image_size=48)
     for other in (
         render.render_image(crowd, 18, 2, image_size=48),
         render.render_image(alone, 0, 2, image_size=48, face=render.prepare_face(alone, 0)),
@@ -127,74 +127,72 @@ def test_alone_in_any_order_and_in_a_crowd(people):
         assert np.array_equal(one.expression, other.expression)
 
 
-def test_seed_picture_and_person_change_the_picture(people):
-    first = render.render_image(people, 5, 0, image_size=48).image
-    assert not np.array_equal(first, render.render_image(people, 5, 1, image_size=48).image)
-    assert not np.array_equal(first, render.render_image(people, 6, 0, image_size=48).image)
+def test_seed_image_and_identity_change_the_image(identities):
+    first = render.render_image(identities, 5, 0, image_size=48).image
+    assert not np.array_equal(first, render.render_image(identities, 5, 1, image_size=48).image)
+    assert not np.array_equal(first, render.render_image(identities, 6, 0, image_size=48).image)
     other = sample_identities([5], seed=1)
     assert not np.array_equal(first, render.render_image(other, 0, 0, image_size=48).image)
 
 
 @pytest.mark.parametrize("row", [0, 4, 7])
-def test_without_nuisance_all_images_of_an_identity_and_a_video_are_equal(people, row):
-    videos = num_videos(int(people.ids[row]), seed=0)
+def test_without_nuisance_all_images_of_an_identity_and_a_video_are_equal(identities, row):
+    videos = num_videos(int(identities.ids[row]), seed=0)
     same_video = (0, videos, 2 * videos)
-    params = [render.sample_render_params(people, row, i, nuisance=0) for i in (*same_video, 1)]
+    params = [render.sample_render_params(identities, row, i, nuisance=0) for i in (*same_video, 1)]
     assert all((view.pose == 0).all() and (view.expression == 0).all() for view in params)
     assert [view.video for view in params] == [0, 0, 0, 1]
-    images = [render.render_image(people, row, i, image_size=48, nuisance=0).image for i in same_video]
+    images = [render.render_image(identities, row, i, image_size=48, nuisance=0).image for i in same_video]
     assert all(np.array_equal(images[0], image) for image in images[1:])
-    other = render.render_image(people, row, 1, image_size=48, nuisance=0).image
+    other = render.render_image(identities, row, 1, image_size=48, nuisance=0).image
     face = slice(20, 34), slice(18, 30)  # the angle of the background differs between videos
     assert np.array_equal(images[0][face], other[face])
-    varied = [render.render_image(people, row, i, image_size=48, nuisance=1).image for i in same_video]
+    varied = [render.render_image(identities, row, i, image_size=48, nuisance=1).image for i in same_video]
     assert not np.array_equal(varied[0], varied[1]) and not np.array_equal(varied[1], varied[2])
 
 
-def test_view_is_what_the_picture_shows(people):
-    view = render.sample_render_params(people, 7, 3)
-    picture = render.render_image(people, 7, 3, image_size=SIDE)
-    assert np.allclose(np.degrees(view.pose), picture.pose_degrees)
-    assert np.array_equal(view.expression, picture.expression)
-    assert np.allclose(SIDE * view.landmarks, picture.landmarks)
-    assert view.video == picture.video
+def test_params_equal_those_of_the_image(identities):
+    view = render.sample_render_params(identities, 7, 3)
+    rendered = render.render_image(identities, 7, 3, image_size=SIDE)
+    assert np.allclose(np.degrees(view.pose), rendered.pose_degrees)
+    assert np.array_equal(view.expression, rendered.expression)
+    assert np.allclose(SIDE * view.landmarks, rendered.landmarks)
+    assert view.video == rendered.video
 
 
 @pytest.mark.parametrize("factor", range(8))
 @pytest.mark.parametrize("male", [True, False])
-def test_every_factor_shows(people, factor, male):
-    row = int(np.argmax(people.face_sex == int(male)))
+def test_every_factor_is_visible(identities, factor, male):
+    row = int(np.argmax(identities.face_sex == int(male)))
     images = []
     for value in (-2.0, 2.0):
         g = np.zeros((1, 8))
         g[0, factor] = value
-        person = replace(plain(people, row), face_factors=g)
-        images.append(grey(render.render_image(person, 0, 0, image_size=SIDE, nuisance=0).image))
-    # Some are large and faint, some small: the nose is 3 % of the picture.
+        identity = replace(plain(identities, row), face_factors=g)
+        images.append(grey(render.render_image(identity, 0, 0, image_size=SIDE, nuisance=0).image))
+    # Some are large and faint, some small: the nose is 3 % of the rendered.
     assert np.percentile(np.abs(images[0] - images[1]), 99.5) > 15
 
 
-def test_age_makes_grey_and_wrinkled(people):
-    row = int(np.argmax(people.face_sex == 1))
+def test_age_makes_grey_and_wrinkled(identities):
+    row = int(np.argmax(identities.face_sex == 1))
     young, old = (
-        replace(plain(people, row), face_factors=np.array([[0, 0, 0, 0, 0, 0, 0, value]], float))
+        replace(plain(identities, row), face_factors=np.array([[0, 0, 0, 0, 0, 0, 0, value]], float))
         for value in (-2, 2)
     )
     spread = lambda colour: np.ptp(colour) / colour.mean()  # noqa: E731
     assert spread(build_appearance(old, 0).hair_colour) < spread(build_appearance(young, 0).hair_colour)
     forehead = slice(168, 182), slice(110, 130)
-    texture = lambda person: build_appearance(person, 0).texture[forehead][..., 0]  # noqa: E731
+    texture = lambda identity: build_appearance(identity, 0).texture[forehead][..., 0]  # noqa: E731
     assert texture(old).std() > 2 * texture(young).std()
 
 
-def test_larynx_thins_the_beard_of_men_only(people):
+def test_larynx_thins_the_beard_of_men_only(identities):
     for male in (0, 1):
-        row = int(np.argmax(people.face_sex == male))
+        row = int(np.argmax(identities.face_sex == male))
+        identity = plain(identities, row)
         dark, light = (
-            build_appearance(
-                replace(plain(people, row), face_factors=np.array([[value, 0, 0, 0, 0, 0, 0, 0]], float)), 0
-            )
-            for value in (-2, 2)
+            build_appearance(replace(identity, face_factors=value * np.eye(8)[:1]), 0) for value in (-2, 2)
         )
         chin = slice(62, 70), slice(105, 135)
         change = light.texture[chin][..., :3].mean() - dark.texture[chin][..., :3].mean()
@@ -218,6 +216,6 @@ def test_confounded_skin_follows_the_nationality():
 
 
 @pytest.mark.parametrize("wrong", [{"image_size": 4}, {"nuisance": -1.0}])
-def test_refuses_impossible_requests(people, wrong):
+def test_invalid_arguments_raise(identities, wrong):
     with pytest.raises(ValueError, match="expected image_size"):
-        render.render_image(people, 0, 0, **wrong)
+        render.render_image(identities, 0, 0, **wrong)

@@ -1,4 +1,4 @@
-"""Synthetic voices: sounds that follow from their factors, the same from the same seed."""
+"""Synthetic speech: acoustics follow from factors, samples from the seed."""
 
 import hashlib
 
@@ -7,11 +7,12 @@ import pytest
 from voiceface.runtime.process_pool import map_unordered
 from voiceface.synthetic.identities import num_videos, sample_identities
 from voiceface.synthetic.voice.phonetics import (
+    FRAME_RATE,
     PHONES,
     VOWELS,
+    build_tracks,
     generate_control_tracks,
     speaker_formants,
-    steady_vowel_tracks,
 )
 from voiceface.synthetic.voice.speech_synthesis import (
     SAMPLE_RATE,
@@ -24,20 +25,27 @@ SPEAKERS = np.arange(309, 321)
 
 
 @pytest.fixture(scope="module")
-def people():
+def identities():
     return sample_identities(SPEAKERS)
 
 
 @pytest.fixture(scope="module")
-def clips(people) -> list[SyntheticClip]:
-    return [synthesise_clip(people, i, i % 4, seconds=2.5) for i in range(len(people))]
+def clips(identities) -> list[SyntheticClip]:
+    return [synthesise_clip(identities, i, i % 4, seconds=2.5) for i in range(len(identities))]
+
+
+def steady_vowel_tracks(identities, index, vowel, *, seconds, f0):
+    """Control tracks of one vowel without melody."""
+    frames = int(np.ceil(seconds * FRAME_RATE)) + 1
+    phone, fraction = np.full(frames, vowel), np.full(frames, 0.5)
+    return build_tracks(identities, index, phone, fraction, np.full(frames, float(f0)))
 
 
 def digest_of(item: tuple[int, int]) -> str:
-    """Hash of one clip made in whatever process this runs in."""
+    """Hash of one clip, in any process."""
     k, clip = item
-    people = sample_identities([k])
-    return hashlib.sha256(synthesise_clip(people, 0, clip, seconds=1.0).samples.tobytes()).hexdigest()
+    identities = sample_identities([k])
+    return hashlib.sha256(synthesise_clip(identities, 0, clip, seconds=1.0).samples.tobytes()).hexdigest()
 
 
 def test_golden_samples():
@@ -47,24 +55,24 @@ def test_golden_samples():
     assert np.abs(samples[3000:31000:1400] - golden).max() <= 2
 
 
-def test_same_bytes_for_any_order_company_and_worker_count(people):
+def test_clips_do_not_depend_on_order_others_or_workers(identities):
     items = [(309 + k, clip) for k in range(3) for clip in range(2)]
     alone = {item: digest_of(item) for item in items}
     assert len(set(alone.values())) == len(items)
     for workers, order in ((1, items[::-1]), (2, items)):
         assert dict(map_unordered(digest_of, order, workers=workers, progress=False)) == alone
-    among = synthesise_clip(people, 2, 1, seconds=1.0).samples
-    assert hashlib.sha256(among.tobytes()).hexdigest() == alone[311, 1]
+    other = synthesise_clip(identities, 2, 1, seconds=1.0).samples
+    assert hashlib.sha256(other.tobytes()).hexdigest() == alone[311, 1]
 
 
-def test_coupling_leaves_the_bytes_alone():
+def test_clips_do_not_depend_on_the_coupling():
     loose, tight = (sample_identities([330, 331], rho=rho) for rho in (0.0, 1.0))
     for i in range(2):
         first, second = (synthesise_clip(p, i, 0, seconds=1.0).samples.tobytes() for p in (loose, tight))
         assert first == second
 
 
-def test_form_level_and_silence(clips):
+def test_shape_level_and_silence(clips):
     for clip in clips:
         assert clip.samples.dtype == np.int16
         assert clip.samples.shape == (40_000,)
@@ -75,7 +83,7 @@ def test_form_level_and_silence(clips):
         assert abs(wave.mean()) < 0.01 * wave.std()
         assert not clip.speech[-1]
         assert 0.4 < clip.voiced.mean() < 0.95
-        # Clicks: no jump between neighbours beyond what the loudest friction makes.
+        # No clicks: differences of neighbours stay below those of the loudest frication.
         assert np.abs(np.diff(wave)).max() < 14 * wave.std()
 
 
@@ -83,9 +91,9 @@ def test_pitch_by_an_independent_tracker(clips):
     good = []
     for clip in clips:
         times, pitch = pitch_by_difference(clip.samples.astype(float))
-        frames = np.minimum(np.rint(times * 100).astype(int), len(clip.f0) - 1)  # the truth has 100 a second
+        frames = np.minimum(np.rint(times * FRAME_RATE).astype(int), len(clip.f0) - 1)
         heard = clip.voiced[frames]
-        assert heard.sum() > 0.25 * clip.voiced.sum()  # there are two truths for every frame looked at
+        assert heard.sum() > 0.25 * clip.voiced.sum()  # two frames of ground truth per analysed frame
         errors = np.abs(pitch[heard] / clip.f0[frames][heard] - 1)
         good.append(np.median(errors) < 0.02 and heard.mean() > 0.9)
     assert np.mean(good) >= 0.9
@@ -131,12 +139,13 @@ def test_voice_activity(clips):
     assert np.mean([0.5 < share < 0.97 for share in shares]) >= 0.9
 
 
-def test_formants_of_steady_vowels_by_linear_prediction(people):
+def test_formants_of_steady_vowels_by_linear_prediction(identities):
     errors = []
     for i in range(5):
         for vowel in (0, 4, 8):
-            tracks = steady_vowel_tracks(people, i, vowel, seconds=0.4, f0=100 if people.sex[i] else 160)
-            wave = synthesise_speech(people, i, tracks, seed=0, clip=0, seconds=0.4)[2400:4000]
+            f0 = 100 if identities.sex[i] else 160
+            tracks = steady_vowel_tracks(identities, i, vowel, seconds=0.4, f0=f0)
+            wave = synthesise_speech(identities, i, tracks, seed=0, clip=0, seconds=0.4)[2400:4000]
             found = linear_prediction_formants(wave, 18)
             errors.append([np.abs(found / true - 1).min() for true in tracks.formants[10, 1:3]])
     assert np.mean(np.array(errors) < 0.08) >= 0.9
@@ -154,23 +163,23 @@ def linear_prediction_formants(wave: np.ndarray, order: int) -> np.ndarray:
     return np.angle(poles[-SAMPLE_RATE / np.pi * np.log(np.abs(poles)) < 600]) * SAMPLE_RATE / (2 * np.pi)
 
 
-def test_longer_tract_lowers_every_formant(people):
-    pair = people.take([0, 0])
+def test_longer_tract_lowers_every_formant(identities):
+    pair = identities.take([0, 0])
     pair.voice_factors[1] = pair.voice_factors[0] + np.eye(8)[1]
     ratio = speaker_formants(pair, 1) / speaker_formants(pair, 0)
     np.testing.assert_allclose(np.median(ratio, axis=0), np.exp(-0.045), rtol=1e-6)
 
 
-def test_higher_larynx_factor_raises_the_pitch(people):
-    pair = people.take([1, 1])
+def test_higher_larynx_factor_raises_the_pitch(identities):
+    pair = identities.take([1, 1])
     pair.voice_factors[1] = pair.voice_factors[0] + np.eye(8)[0]
     low, high = (generate_control_tracks(pair, i, 0, seed=0, seconds=2.0) for i in range(2))
-    np.testing.assert_allclose(high.f0 / low.f0, np.exp((0.12, 0.15)[people.sex[1]]), rtol=1e-9)
+    np.testing.assert_allclose(high.f0 / low.f0, np.exp((0.12, 0.15)[identities.sex[1]]), rtol=1e-9)
     np.testing.assert_array_equal(low.phone, high.phone)
 
 
-def test_age_makes_the_voice_noisier(people):
-    pair = people.take([2, 2])
+def test_age_makes_the_voice_noisier(identities):
+    pair = identities.take([2, 2])
     pair.voice_factors[:, 7] = (-1.5, 1.5)
     tracks = steady_vowel_tracks(pair, 0, 4, seconds=1.0, f0=100)
     ratios = []
@@ -181,26 +190,26 @@ def test_age_makes_the_voice_noisier(people):
     assert ratios[0] > ratios[1]
 
 
-def test_nuisance_off_leaves_clean_speech(people):
-    clean = synthesise_clip(people, 3, 0, seconds=2.0, nuisance=0)
-    noisy = synthesise_clip(people, 3, 0, seconds=2.0)
+def test_nuisance_off_leaves_clean_speech(identities):
+    clean = synthesise_clip(identities, 3, 0, seconds=2.0, nuisance=0)
+    noisy = synthesise_clip(identities, 3, 0, seconds=2.0)
     quiet = slice(-int(0.02 * SAMPLE_RATE), None)
     assert np.abs(clean.samples[quiet].astype(int)).max() < np.abs(noisy.samples[quiet].astype(int)).max()
     np.testing.assert_array_equal(clean.phones, noisy.phones)
     assert 20 * np.log10(clean.samples.std() / 32768) == pytest.approx(-21, abs=0.1)
 
 
-def test_clips_of_one_video_share_the_channel(people):
-    k = int(people.ids[0])
+def test_clips_of_one_video_share_the_channel(identities):
+    k = int(identities.ids[0])
     count = num_videos(k)
-    videos = [synthesise_clip(people, 0, clip, seconds=0.5).video for clip in range(2 * count)]
+    videos = [synthesise_clip(identities, 0, clip, seconds=0.5).video for clip in range(2 * count)]
     assert videos == [clip % count for clip in range(2 * count)]
 
 
-def test_speech_plan_has_pauses_syllables_and_every_phone(people):
+def test_clips_have_pauses_syllables_and_every_phone(identities):
     heard, pauses = set(), 0
     for clip in range(6):
-        tracks = generate_control_tracks(people, 1, clip, seed=0, seconds=6.0)
+        tracks = generate_control_tracks(identities, 1, clip, seed=0, seconds=6.0)
         heard |= set(tracks.phone.tolist())
         silent = tracks.phone == len(PHONES) - 1
         runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], silent, [0]]))))[::2] / 100
@@ -218,13 +227,13 @@ def test_speech_plan_has_pauses_syllables_and_every_phone(people):
 @pytest.mark.parametrize(
     "options", [{"seconds": 0.01}, {"seconds": 1.0, "nuisance": -1}, {"seconds": float("nan")}]
 )
-def test_wrong_values_are_refused(people, options):
+def test_invalid_values_raise(identities, options):
     with pytest.raises(ValueError):
-        synthesise_clip(people, 0, 0, **options)
+        synthesise_clip(identities, 0, 0, **options)
 
 
-def test_very_short_clips_hold_speech(people):
+def test_very_short_clips_contain_speech(identities):
     for i in range(6):
-        clip = synthesise_clip(people, i, 0, seconds=0.1)
+        clip = synthesise_clip(identities, i, 0, seconds=0.1)
         assert clip.samples.shape == (1600,)
         assert clip.speech.any()

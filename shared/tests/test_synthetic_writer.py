@@ -1,4 +1,4 @@
-"""The written population: same bytes however it is made, complete tables, clear refusals, readable trees."""
+"""Written populations: byte-equal for any number of workers, complete tables, readable folders."""
 
 import csv
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from voiceface.commands import population
 from voiceface.synthetic import writer
-from voiceface.synthetic.dataset import PopulationDataset, PopulationStream
+from voiceface.synthetic.dataset import PopulationDataset, PopulationStream, generate_identity
 from voiceface.synthetic.layout import (
     PopulationError,
     build_settings,
@@ -29,7 +29,7 @@ SMALL = build_settings("tiny", train=3, val=2, test=4, clip_seconds=0.6, seed=5)
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Path to hash of every file below a folder."""
+    """Map paths of all files below a folder to hashes."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
@@ -48,7 +48,7 @@ def test_layout_and_counts(tree):
     jpg = sorted(path.relative_to(tree / "faces").as_posix() for path in (tree / "faces").rglob("*.jpg"))
     assert len(wav) == len(jpg) == 9 * 2
     assert wav == sorted(clip_path(k, clip, SMALL) for k in SMALL.ids() for clip in range(2))
-    assert jpg == sorted(image_path(k, picture, SMALL) for k in SMALL.ids() for picture in range(2))
+    assert jpg == sorted(image_path(k, index, SMALL) for k in SMALL.ids() for index in range(2))
     voice, video, number = wav[0].split("/")
     assert voice.startswith("id1") and len(video) == 11 and len(Path(number).stem) == 5
     assert all(len(Path(item).stem) == 8 for item in jpg)
@@ -61,16 +61,13 @@ def test_tables(tree):
     header, *rows = [line.split("\t") for line in (tree / "vox1_meta.csv").read_text().splitlines()]
     assert header == ["VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set"]
     assert len(rows) == 9 and rows == sorted(rows)
-    for split, count, letters in (
-        ("train", 3, "FGHIJKLMNOPQRSTUVWXYZ"),
-        ("val", 2, "AB"),
-        ("test", 4, "CDE"),
-    ):
+    initials = {"train": "FGHIJKLMNOPQRSTUVWXYZ", "val": "AB", "test": "CDE"}
+    for split, count in (("train", 3), ("val", 2), ("test", 4)):
         data = (tree / "list_wav" / f"vox1_{split}.csv").read_bytes()
         assert data.count(b"\r\n") == data.count(b"\n") == count + 1
         table = list(csv.DictReader(data.decode().splitlines()))
         assert list(table[0]) == ["VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set"]
-        assert all(row["VGGFace1_ID"][0] in letters for row in table)
+        assert all(row["VGGFace1_ID"][0] in initials[split] for row in table)
         assert {row["Set"] for row in table} <= {"dev", "test"}
     splits = json.loads((tree / "split.json").read_text())
     assert [len(splits["vox1"][name]) for name in ("train", "val", "test")] == [3, 2, 4]
@@ -79,21 +76,18 @@ def test_tables(tree):
     assert all(line.endswith(" ") for line in lines)
 
 
-def test_truth_matches_the_people(tree):
+def test_ground_truth_matches_the_identities(tree):
     from voiceface.synthetic.face.head import shape_coefficients
-    from voiceface.synthetic.tables import all_identities
 
-    people = all_identities(SMALL)
+    identities = SMALL.sample_identities()
     rows = list(csv.DictReader((tree / "truth" / "identities.csv").read_text().splitlines()))
     assert [int(row["k"]) for row in rows] == SMALL.ids()
-    found = np.array([[float(row[f"{side}{j}"]) for j in range(8)] for row in rows for side in "vg"])
-    assert (
-        np.abs(found.reshape(-1, 2, 8) - np.stack([people.voice_factors, people.face_factors], axis=1)).max()
-        < 1e-8
-    )
+    factors = np.array([[float(row[f"{side}{j}"]) for j in range(8)] for row in rows for side in "vg"])
+    expected = np.stack([identities.voice_factors, identities.face_factors], axis=1)
+    assert np.abs(factors.reshape(-1, 2, 8) - expected).max() < 1e-8
     alpha = np.load(tree / "truth" / "shape.npy")
     assert alpha.dtype == np.float32
-    assert np.allclose(alpha, shape_coefficients(people), atol=1e-6)
+    assert np.allclose(alpha, shape_coefficients(identities), atol=1e-6)
     views = np.load(tree / "truth" / "views.npz")
     assert views["expression"].shape == (18, 10) and views["pose_degrees"].shape == (18, 3)
     assert views["landmarks"].shape == (18, 68, 2)
@@ -118,42 +112,37 @@ def test_ordinary_loaders_read_it(tree):
     assert all(len(read_trial_list(path)) for path in lists)
 
 
-def test_two_workers_give_the_same_bytes(tree, tmp_path):
+def test_two_workers_write_the_same_bytes(tree, tmp_path):
     other = writer.write_population(tmp_path / "two", SMALL, workers=2, progress=False)
     assert digests(other) == digests(tree)
 
 
-def test_missing_files_are_made_again_and_nothing_else(tree, tmp_path, monkeypatch):
+def test_only_missing_files_are_written_again(tree, tmp_path):
     import shutil
 
-    other = tmp_path / "cut"
-    shutil.copytree(tree, other)
-    gone = [*sorted(other.rglob("*.wav"))[3:5], sorted(other.rglob("*.jpg"))[7], other / "vox1_meta.csv"]
-    for path in gone:
+    copy = tmp_path / "incomplete"
+    shutil.copytree(tree, copy)
+    missing = [*sorted(copy.rglob("*.wav"))[3:5], sorted(copy.rglob("*.jpg"))[7], copy / "vox1_meta.csv"]
+    for path in missing:
         path.unlink()
-    (other / "truth" / "population.json").write_text(
-        json.dumps(
-            {
-                "complete": False,
-                "settings": json.loads((tree / writer.POPULATION_FILE).read_text())["settings"],
-            }
-        )
-    )
-    torn = other / "faces" / get_face_name(0, SMALL) / ".00000001.abc.part.jpg"
-    torn.write_bytes(b"half a picture")
-    made = []
-    original = writer._write_identity
-    monkeypatch.setattr(writer, "_write_identity", lambda job: made.append(original(job)))
-    writer.write_population(other, SMALL, workers=1, progress=False)
-    assert sum(made) == 3
-    assert digests(other) == digests(tree)
+    settings = json.loads((tree / writer.POPULATION_FILE).read_text())["settings"]
+    (copy / writer.POPULATION_FILE).write_text(json.dumps({"complete": False, "settings": settings}))
+    partial = copy / "faces" / get_face_name(0, SMALL) / ".00000001.abc.part.jpg"
+    partial.write_bytes(b"half an image")
+    media = {path: path.stat() for suffix in ("wav", "jpg") for path in copy.rglob(f"[!.]*.{suffix}")}
+    assert len(media) == 36 - 3
+    writer.write_population(copy, SMALL, workers=1, progress=False)
+    for path, before in media.items():
+        after = path.stat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns), "written again"
+    assert digests(copy) == digests(tree)
 
 
 def test_a_finished_population_is_not_rendered_again(tree, monkeypatch):
     from voiceface.synthetic.face import render
     from voiceface.synthetic.voice import speech_synthesis as voice
 
-    def never(*args, **how):
+    def never(*args, **kwargs):
         raise AssertionError("rendered again")
 
     monkeypatch.setattr(render, "prepare_face", never)
@@ -164,7 +153,7 @@ def test_a_finished_population_is_not_rendered_again(tree, monkeypatch):
 
 
 def test_killed_and_resumed(tree, tmp_path):
-    """Kill -9 in the middle of the work; the same command then ends with the same bytes."""
+    """A killed run that is started again writes the same bytes."""
     out = tmp_path / "killed"
     code = (
         "from voiceface.synthetic import writer; from voiceface.synthetic.layout import build_settings; "
@@ -181,7 +170,7 @@ def test_killed_and_resumed(tree, tmp_path):
     assert digests(out) == digests(tree)
 
 
-def test_content_does_not_depend_on_how_many_there_are(tree, tmp_path):
+def test_files_do_not_depend_on_the_number_of_identities(tree, tmp_path):
     more = replace(SMALL, train=5, test=5)
     other = writer.write_population(tmp_path / "more", more, workers=1, lists=False, progress=False)
     large, small = digests(other), digests(tree)
@@ -190,7 +179,7 @@ def test_content_does_not_depend_on_how_many_there_are(tree, tmp_path):
     assert all(large[name] == small[name] for name in files)
 
 
-def test_a_tree_can_grow_but_not_shrink(tmp_path):
+def test_a_population_can_grow_but_not_shrink(tmp_path):
     base = replace(SMALL, clips=1, images=1, train=1, val=1, test=2)
     root = writer.write_population(tmp_path / "grow", base, workers=1, progress=False, lists=False)
     writer.write_population(root, replace(base, train=2), workers=1, progress=False, lists=False)
@@ -203,12 +192,12 @@ def test_a_tree_can_grow_but_not_shrink(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"seed": 6}, {"rho": 0.5}, {"render_size": 32}, {"nuisance": 1.0}])
-def test_other_settings_are_refused(tree, changes):
+def test_other_settings_raise(tree, changes):
     with pytest.raises(PopulationError, match=next(iter(changes))):
         writer.write_population(tree, SMALL, workers=1, progress=False, **changes)
 
 
-def test_a_foreign_folder_is_refused(tmp_path):
+def test_a_foreign_folder_raises(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(PopulationError, match="not empty"):
         writer.write_population(tmp_path, SMALL)
@@ -222,10 +211,10 @@ def test_voices_are_the_same_for_every_rho_and_can_be_linked(tree, tmp_path):
     alone = writer.write_population(
         tmp_path / "alone", replace(SMALL, rho=0.0, images=0), workers=1, progress=False, lists=False
     )
-    mine, theirs = digests(other), digests(tree)
-    for name in theirs:
-        if name.startswith("wav/"):
-            assert mine[name] == theirs[name] == digests(alone)[name]
+    linked, original, synthesised = digests(other), digests(tree), digests(alone)
+    names = [name for name in original if name.startswith("wav/")]
+    assert len(names) == 18
+    assert all(linked[name] == original[name] == synthesised[name] for name in names)
     assert not np.allclose(np.load(other / "truth/shape.npy"), np.load(tree / "truth/shape.npy"))
     with pytest.raises(PopulationError, match="other voices: seed"):
         writer.write_population(tmp_path / "no", replace(SMALL, seed=1), voices_from=tree)
@@ -249,9 +238,9 @@ def test_meshes_and_second_view(tmp_path):
     mean = np.load(root / "face_model" / "u_shp.npy").astype(float)
     again = (mean[:, 0] + basis @ coefficients[:40]).reshape(-1, 3) / 1000
     assert np.abs(again - vertices).max() < 2e-3
-    for picture in range(2):
-        second = root / "unzippedFaces" / video_frame_path(settings.ids()[0], picture, settings)
-        first = root / "faces" / image_path(settings.ids()[0], picture, settings)
+    for index in range(2):
+        second = root / "unzippedFaces" / video_frame_path(settings.ids()[0], index, settings)
+        first = root / "faces" / image_path(settings.ids()[0], index, settings)
         assert second.read_bytes() == first.read_bytes()
 
 
@@ -273,7 +262,7 @@ def test_quirks(tmp_path):
     assert digests(root) == before
 
 
-def test_the_standard_set_has_rows_to_be_skipped():
+def test_the_standard_set_has_excluded_identities():
     from voiceface.synthetic.tables import assign_sets
 
     column = assign_sets(build_settings("standard"))
@@ -281,13 +270,10 @@ def test_the_standard_set_has_rows_to_be_skipped():
     assert "none" not in assign_sets(SMALL).values()
 
 
-def test_settings_by_number_of_people():
-    assert len(build_settings("quick", num_identities=1251).ids()) == 1251
-    assert [len(build_settings("quick", num_identities=1251).ids(s)) for s in ("train", "val", "test")] == [
-        942,
-        116,
-        193,
-    ]
+def test_settings_by_number_of_identities():
+    settings = build_settings("quick", num_identities=1251)
+    assert len(settings.ids()) == 1251
+    assert [len(settings.ids(split)) for split in ("train", "val", "test")] == [942, 116, 193]
     assert len(build_settings("quick", num_identities=30).ids()) == 30
     with pytest.raises(PopulationError, match="3 identities"):
         build_settings("quick", num_identities=2)
@@ -296,16 +282,16 @@ def test_settings_by_number_of_people():
 @pytest.mark.parametrize(
     "changes", [{"rho": 1.5}, {"nuisance": -1.0}, {"render_size": 4}, {"clip_seconds": 0.01}, {"val": 200}]
 )
-def test_impossible_settings_are_refused_early(tmp_path, changes):
+def test_invalid_settings_raise_before_anything_is_written(tmp_path, changes):
     with pytest.raises(PopulationError, match=next(iter(changes))):
         writer.write_population(tmp_path / "no", "tiny", **changes)
     assert not (tmp_path / "no").exists()
 
 
-def test_damaged_marker_is_named(tmp_path):
+def test_a_corrupt_population_file_is_named(tmp_path):
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / "population.json").write_text("{")
-    with pytest.raises(PopulationError, match=r"population\.json cannot be read"):
+    with pytest.raises(PopulationError, match=r"population\.json is corrupt"):
         writer.write_population(tmp_path, SMALL)
 
 
@@ -321,13 +307,15 @@ def test_command_line(tmp_path, capsys):
         "0.5",
         "--image-size",
         "32",
+        "--images",
+        "1",
     ]
-    words += ["--images", "1", "--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]
+    words += ["--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]
     assert population.main([str(tmp_path / "out"), *words]) == 0
     assert "4 identities, 4 clips, 4 images" in capsys.readouterr().out
     settings = json.loads((tmp_path / "out" / writer.POPULATION_FILE).read_text())["settings"]
     assert settings["rho"] == 0.5 and settings["render_size"] == 32 and settings["nuisance"] == 0.3
-    with pytest.raises(PopulationError, match="streamed"):
+    with pytest.raises(PopulationError, match="streaming"):
         population.main([str(tmp_path / "large"), "--preset", "large"])
     with pytest.raises(ValueError, match="preset"):
         population.main([str(tmp_path / "none"), "--preset", "nonesuch"])
@@ -342,7 +330,7 @@ def test_help_imports_nothing_heavy():
     assert run.stdout.strip() == "[]"
 
 
-def test_data_set_in_memory_equals_the_files(tree):
+def test_the_in_memory_dataset_equals_the_files(tree):
     import cv2
     from voiceface.audio.loading import load_audio
 
@@ -364,22 +352,16 @@ def test_data_set_in_memory_equals_the_files(tree):
 
 
 @pytest.mark.parametrize("second_view", ["shared", "independent"])
-def test_data_set_in_memory_draws_two_views_as_files_would_be(second_view):
+def test_the_in_memory_dataset_samples_two_views_as_the_dataset_of_files(second_view):
     from voiceface.datasets.view_sampling import ViewSampler
 
-    how = {
-        "num_views": 2,
-        "pair_augmentation": second_view,
-        "channels": "rgb",
-        "resize_mode": "stretch",
-        "colour_jitter": 0.1,
-    }
-    data = PopulationDataset(
-        SMALL, "test", workers=1, progress=False, image_size=48, clip_length=12_000, **how
-    )
-    views = ViewSampler(48, **how)
+    options = {"num_views": 2, "pair_augmentation": second_view, "channels": "rgb"}
+    options |= {"resize_mode": "stretch", "colour_jitter": 0.1}
+    sizes = {"image_size": 48, "clip_length": 12_000}
+    data = PopulationDataset(SMALL, "test", workers=1, progress=False, **sizes, **options)
+    views = ViewSampler(48, **options)
     for seed in range(8):
-        drawn = data.sample(seed % 4, np.random.default_rng(seed))
+        sample = data.sample(seed % 4, np.random.default_rng(seed))
         expected = views.sample(
             2,
             len(data.clips[0]),
@@ -387,28 +369,37 @@ def test_data_set_in_memory_draws_two_views_as_files_would_be(second_view):
             lambda i: np.resize(data.clips[seed % 4, i], 12_000).astype(np.float32),  # noqa: B023
             np.random.default_rng(seed),
         )
-        assert drawn.pop("label") == seed % 4
-        assert sorted(drawn) == sorted(expected) == ["face", "face_second", "voice", "voice_second"]
-        assert all(np.array_equal(drawn[key], expected[key]) for key in drawn)
-        assert (drawn["voice"] != drawn["voice_second"]).any()
-        assert (drawn["face"] != drawn["face_second"]).any()
+        assert sample.pop("label") == seed % 4
+        assert sorted(sample) == sorted(expected) == ["face", "face_second", "voice", "voice_second"]
+        assert all(np.array_equal(sample[key], expected[key]) for key in sample)
+        assert (sample["voice"] != sample["voice_second"]).any()
+        assert (sample["face"] != sample["face_second"]).any()
 
 
-def test_stream_is_seeded_and_shared_out():
-    how = {"clip_seconds": 0.3, "render_size": 32, "num_items": 6, "seed": 2}
-    whole = list(PopulationStream("large", **how))
-    assert len(whole) == 6
-    parts = [list(PopulationStream("large", rank=rank, world_size=2, **how)) for rank in range(2)]
-    for t, item in enumerate(whole):
+def test_the_stream_is_seeded_and_distributed():
+    options = {"clip_seconds": 0.3, "render_size": 32, "num_items": 6, "seed": 2}
+    items = list(PopulationStream("large", **options))
+    assert len(items) == 6
+    parts = [list(PopulationStream("large", rank=rank, world_size=2, **options)) for rank in range(2)]
+    for t, item in enumerate(items):
         other = parts[t % 2][t // 2]
         assert item["k"] == other["k"]
         assert np.array_equal(item["face"], other["face"]) and np.array_equal(item["voice"], other["voice"])
-    later = PopulationStream("large", first_item=4, **{**how, "num_items": 2})
-    assert [item["k"] for item in later] == [item["k"] for item in whole[4:]]
-    assert whole[0]["alpha"].shape == (40,) and whole[0]["g"].shape == (8,)
+    later = PopulationStream("large", first_item=4, **{**options, "num_items": 2})
+    assert [item["k"] for item in later] == [item["k"] for item in items[4:]]
+    assert items[0]["alpha"].shape == (40,) and items[0]["g"].shape == (8,)
 
 
-def test_a_folder_with_only_the_leftover_of_a_killed_write_counts_as_empty(tmp_path):
+def test_items_of_the_stream_equal_the_written_files():
+    settings = build_settings("large", clip_seconds=0.3, render_size=32, nuisance=0.3, seed=2)
+    for item in PopulationStream(settings, augment=False, num_items=3):
+        clips, images, _ = generate_identity((settings, item["k"]))
+        faces = images[..., ::-1].transpose(0, 3, 1, 2)
+        assert any(np.array_equal(item["face"], face) for face in faces)
+        assert any(np.array_equal(item["voice"], clip) for clip in clips)
+
+
+def test_a_folder_with_only_a_partial_file_counts_as_empty(tmp_path):
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / ".population.abc.part.json").write_text("{")
     writer.write_population(tmp_path, SMALL, workers=1, lists=False, progress=False)

@@ -1,5 +1,4 @@
-"""A synthetic population: synthetic identities with voices, faces and the factors that tie the two together.
+"""Synthetic population: identities with speech, face images, 3-D heads and coupled factors.
 
-identities draws identities, presets names the sets, voice and render make clips and images, oracle knows the
-ceilings.
+See docs/population.md.
 """

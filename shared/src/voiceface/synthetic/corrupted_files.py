@@ -1,4 +1,4 @@
-"""Rare odd files of the quirks preset, which loaders and checks must survive; never in other presets."""
+"""Unusual files of the quirks preset that loaders and checks must handle; no other preset has them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,25 +8,27 @@ from voiceface.io.atomic import write_bytes, write_text
 if TYPE_CHECKING:
     from voiceface.synthetic.layout import PopulationSettings
 
-# By place in the training range: which identity has which oddity. The one at 1 has the odd name.
+__all__ = ["add_corrupted_files", "has_no_images", "is_grayscale"]
+
+# Identities of the training range. Identity 310 has the unusual name.
 SHORT_CLIP_ID, EMPTY_VIDEO_ID, GRAYSCALE_ID, FOREIGN_FILES_ID, NO_IMAGES_ID = 309, 311, 312, 313, 314
 
 
 def is_grayscale(identity: int, image_index: int) -> bool:
-    """Whether this image is stored in greyscale."""
+    """Return whether an image is stored in greyscale."""
     return identity == GRAYSCALE_ID and image_index == 0
 
 
 def has_no_images(identity: int) -> bool:
-    """Whether this identity's image folder is empty."""
+    """Return whether an identity's image folder is empty."""
     return identity == NO_IMAGES_ID
 
 
 def add_corrupted_files(root: Path, settings: "PopulationSettings", identity: int) -> None:
-    """Add the odd files of identity k to the tree.
+    """Add the unusual files of an identity to the folder.
 
-    A clip of 1/20 s; an empty video folder; files that are neither sound nor image; an empty image folder.
-    (The grey image and the odd name are made with the ordinary files.)
+    They are a clip of 1/20 s, an empty video folder, files that are neither sound nor image, and an empty
+    image folder. The greyscale image and the unusual name belong to the ordinary files.
     """
     import numpy as np
 
@@ -44,7 +46,7 @@ def add_corrupted_files(root: Path, settings: "PopulationSettings", identity: in
         unused = video_id(identity, num_videos(identity, seed=settings.seed), seed=settings.seed)
         (voice / unused).mkdir(parents=True, exist_ok=True)
     if identity == FOREIGN_FILES_ID:
-        write_text(voice / "notes.txt", "This file is neither a clip nor a picture.\n")
+        write_text(voice / "notes.txt", "This file is neither a clip nor an image.\n")
         write_bytes(face / "Thumbs.db", bytes(16))
     if has_no_images(identity):
         face.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Ground truth of a written population, and two reference observers.
+"""Ground truth of a written population, and two reference observers as embedding tables.
 
-`sex only` knows the sex of voice and face and nothing else; the `oracle` knows the true factors. Both are
-given as embedding tables, so that lists score them by the same code as any model.
+The gender-only baseline knows the sex of voice and face, the oracle their true factors (docs/population.md).
+As embedding tables they are scored on trial lists by the same code as any model.
 """
 
 import csv
@@ -9,20 +9,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.datasets.corpus import Corpus
 from voiceface.embeddings.table import EmbeddingTable
-from voiceface.synthetic.oracle import log_likelihood_ratio
+from voiceface.synthetic.identities import FACTORS
+from voiceface.synthetic.oracle import MAX_COUPLING, log_likelihood_ratio
 
-NUM_FACTORS = 8
-_MAX_COUPLING = 0.999
+__all__ = [
+    "GroundTruth",
+    "GroundTruthError",
+    "oracle_embeddings",
+    "read_ground_truth",
+    "reference_embeddings",
+]
 
 
 class GroundTruthError(ValueError):
-    """The truth files of a population are corrupt or do not fit the corpus."""
+    """The ground truth of a population is corrupt or does not match the corpus."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,11 @@ class GroundTruth:
 
     Attributes:
         face_names: face names.
-        sex: (N,) 0 woman, 1 man, of the voice.
+        sex: (N,) of the voice, 0 female, 1 male.
         voice_factors: (N, 8) voice factors.
         face_factors: (N, 8) face factors.
-        coupling: (8,) coupling of v and g.
-        settings: how the population was made.
+        coupling: (8,) correlation of voice and face factors within a sex.
+        settings: fields of `PopulationSettings`.
     """
 
     face_names: tuple[str, ...]
@@ -43,21 +50,21 @@ class GroundTruth:
     voice_factors: NDArray[np.float64]
     face_factors: NDArray[np.float64]
     coupling: NDArray[np.float64]
-    settings: dict
+    settings: dict[str, Any]
 
     def select(self, face_names: Sequence[str]) -> "GroundTruth":
-        """The rows of these identities, in this order.
+        """Select the rows of these identities, in this order.
 
         Raises:
-            GroundTruthError: somebody is not in the population.
+            GroundTruthError: an identity is not in the population.
         """
-        place = {name: row for row, name in enumerate(self.face_names)}
-        unknown = [name for name in face_names if name not in place]
+        row_of = {name: row for row, name in enumerate(self.face_names)}
+        unknown = [name for name in face_names if name not in row_of]
         if unknown:
             raise GroundTruthError(
-                f"{len(unknown)} identities are not in the population's truth, the first is {unknown[0]}"
+                f"{len(unknown)} identities are not in the population, the first is {unknown[0]}"
             )
-        rows = [place[name] for name in face_names]
+        rows = [row_of[name] for name in face_names]
         return GroundTruth(
             tuple(face_names),
             self.sex[rows],
@@ -69,7 +76,7 @@ class GroundTruth:
 
     @property
     def oracle_scores(self) -> NDArray[np.float64]:
-        """Exact log likelihood ratio of every voice and face, (N, N), minus infinity across the sexes."""
+        """Log likelihood ratios of all voices and faces, (N, N); minus infinity where the sexes differ."""
         return log_likelihood_ratio(
             self.voice_factors,
             self.sex,
@@ -88,15 +95,17 @@ def read_ground_truth(root: str | Path) -> GroundTruth:
         GroundTruthError: the files are corrupt.
     """
     folder = Path(root) / "truth"
-    marker, table = folder / "population.json", folder / "identities.csv"
-    if not marker.is_file() or not table.is_file():
-        raise FileNotFoundError(f"{root} is no population: {folder} lacks population.json or identities.csv")
+    summary, table = folder / "population.json", folder / "identities.csv"
+    if not summary.is_file() or not table.is_file():
+        raise FileNotFoundError(
+            f"{root} is no population: population.json or identities.csv is missing in {folder}"
+        )
     try:
-        record = json.loads(marker.read_text("utf-8"))
+        record = json.loads(summary.read_text("utf-8"))
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         factors = {
-            side: np.array([[float(row[f"{side}{j}"]) for j in range(NUM_FACTORS)] for row in rows])
+            side: np.array([[float(row[f"{side}{j}"]) for j in range(len(FACTORS))] for row in rows])
             for side in "vg"
         }
         return GroundTruth(
@@ -108,48 +117,51 @@ def read_ground_truth(root: str | Path) -> GroundTruth:
             settings=record["settings"],
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise GroundTruthError(f"{folder} cannot be read ({error!r}); write the population again") from error
+        raise GroundTruthError(f"{folder} is corrupt ({error!r}); write the population again") from error
 
 
 def reference_embeddings(
     truth: GroundTruth, corpus: Corpus
 ) -> dict[str, tuple[EmbeddingTable, EmbeddingTable]]:
-    """Voice and face tables of the two observers, for every clip and image of a corpus.
+    """Build the embedding tables of the two observers for all clips and images of a corpus.
 
     Args:
         truth: of the population that the corpus belongs to.
-        corpus: identities to answer for.
+        corpus: the identities.
 
     Returns:
-        "gender-only baseline" and "oracle upper bound" -> (voices, faces); cosines rank pairs exactly as the
+        "gender-only baseline" and "oracle upper bound" -> (voices, faces). Cosines rank pairs exactly as the
         observer does.
     """
-    here = truth.select([person.identity.face_id for person in corpus.records])
-    found = {}
-    for name, (voices, faces) in {
-        "gender-only baseline": _gender_embeddings(here),
-        "oracle upper bound": oracle_embeddings(here),
-    }.items():
-        items: tuple[tuple[list[str], list[int]], ...] = ([], []), ([], [])
-        for row, person in enumerate(corpus.records):
-            for side, paths in enumerate((person.voices, person.faces)):
-                items[side][0].extend(paths)
-                items[side][1].extend([row] * len(paths))
-        left, right = (
-            EmbeddingTable(paths, table[rows].astype(np.float32), f"{name} of the population")
-            for (paths, rows), table in zip(items, (voices, faces))
-        )
-        found[name] = left, right
-    return found
+    selected = truth.select([record.identity.face_id for record in corpus.records])
+    vectors = {
+        "gender-only baseline": _gender_embeddings(selected),
+        "oracle upper bound": oracle_embeddings(selected),
+    }
+    voices = [(path, row) for row, record in enumerate(corpus.records) for path in record.voices]
+    faces = [(path, row) for row, record in enumerate(corpus.records) for path in record.faces]
+
+    def build_table(items: list[tuple[str, int]], rows: NDArray[np.float64], name: str) -> EmbeddingTable:
+        paths = [path for path, _ in items]
+        values = rows[[row for _, row in items]].astype(np.float32)
+        return EmbeddingTable(paths, values, f"{name} of the population")
+
+    return {
+        name: (build_table(voices, voice_rows, name), build_table(faces, face_rows, name))
+        for name, (voice_rows, face_rows) in vectors.items()
+    }
 
 
 def oracle_embeddings(truth: GroundTruth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Vectors of voices (N, 20) and faces (N, 20) whose cosine is an increasing function of the log ratio.
+    """Compute vectors of voices and faces whose cosine is an increasing function of the log likelihood ratio.
 
-    The ratio is a sum of products of a voice term and a face term. A term for the sex lies beyond every ratio
-    that occurs, and one filling term on each side, which meets a zero on the other, makes all lengths equal.
+    The ratio is a sum of products of a voice term and a face term. A term for the sex outweighs every ratio
+    that occurs. A padding term per side, which meets a zero on the other side, makes all lengths equal.
+
+    Returns:
+        Voices and faces, (N, 13) each; (N, 12) where voice and face do not share the sex.
     """
-    coupling = np.minimum(truth.coupling, _MAX_COUPLING)
+    coupling = np.minimum(truth.coupling, MAX_COUPLING)
     rest = 1 - coupling**2
     linear, square = np.sqrt(coupling / rest), coupling**2 / (2 * rest)
     one = np.ones((len(truth.sex), 1))
@@ -161,12 +173,12 @@ def oracle_embeddings(truth: GroundTruth) -> tuple[NDArray[np.float64], NDArray[
         sign = size * (2 * truth.sex[:, None] - 1)
         voices, faces = np.hstack([voices, sign]), np.hstack([faces, sign])
     squares = [np.square(side).sum(1, keepdims=True) for side in (voices, faces)]
-    fill = [np.sqrt(square.max() - square) for square in squares]
+    padding = [np.sqrt(square.max() - square) for square in squares]
     zero = np.zeros_like(one)
-    return np.hstack([voices, fill[0], zero]), np.hstack([faces, zero, fill[1]])
+    return np.hstack([voices, padding[0], zero]), np.hstack([faces, zero, padding[1]])
 
 
 def _gender_embeddings(truth: GroundTruth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One unit vector for each sex."""
+    """Return one unit vector per sex."""
     vectors = np.eye(2)[truth.sex]
     return vectors, vectors

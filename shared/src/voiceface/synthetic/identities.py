@@ -1,15 +1,15 @@
 """Identities of the synthetic population: factors, sex, age, names, splits.
 
-Identity k has a sex, eight voice factors v and eight face factors g = c v + sqrt(1 - c^2) w, and nuisance
-numbers that never cross from voice to face. The content of k depends on (seed, k) alone: not on how many are
-drawn, and the voice side not on the coupling.
+Identity k has a sex, eight voice factors v, eight face factors g = c v + sqrt(1 - c^2) w, and nuisance
+variables that are independent between voice and face. It depends on (seed, k) only, not on the number of
+identities; its voice does not depend on the coupling c.
 
-Slots of the counters (see counters.py); clip field 0 unless stated
+Slots of the counters (see counter_rng.py), item 0 unless stated
     shared  0 sex, 1-8 v, 9 height, 10 nationality, 11 number of videos; 64 + 2 video: video id (2 words)
     voice   0 rate, 1 pitch range, 2 vowel space, 3-22 vowel offsets (10 vowels x F1, F2);
-            clip field 1 + video: channel and room
+            item 1 + video: channel and room
     face    0-7 w, 8 sex of the face (share_sex off), 16-55 q, from 64 on appearance;
-            clip field 1 + video: light and background
+            item 1 + video: light and background
     lists   0-1 name
 """
 
@@ -22,24 +22,28 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from voiceface.synthetic.counter_rng import STREAMS, integers, normals, uniforms
+from voiceface.synthetic.counter_rng import integers, normals, uniforms
 
 __all__ = [
     "FACTORS",
+    "HEIGHT_MEAN_SD_MM",
     "NATIONALITIES",
-    "STREAMS",
+    "NUM_SHAPE_COEFFICIENTS",
+    "NUM_STANDARD_IDENTITIES",
+    "NUM_VOWELS",
+    "SPLIT_INITIALS",
+    "SPLIT_RANGES",
+    "VIDEO_ID_ALPHABET",
     "Identities",
     "build_factor_table",
     "compute_factor_digest",
     "face_name",
+    "factor_correlations",
     "get_clip_video",
     "get_image_video",
     "get_split",
-    "integers",
-    "normals",
     "num_videos",
     "sample_identities",
-    "uniforms",
     "video_id",
     "voice_id",
 ]
@@ -48,7 +52,7 @@ FACTORS = ("larynx", "length", "proportion", "nasal", "lip", "dental", "tissue",
 NATIONALITIES = (
     "Arvenia", "Belmora", "Cintara", "Dravony", "Eskelund", "Farovar", "Galdesh", "Hestrova",
 )  # fmt: skip
-HEIGHT_MEAN_SD_MM = ((1629.0, 64.0), (1756.0, 69.0))  # women, men: mean, SD
+HEIGHT_MEAN_SD_MM = ((1629.0, 64.0), (1756.0, 69.0))  # female, male: mean, SD
 NUM_STANDARD_IDENTITIES = 1251
 SPLIT_RANGES = {"val": (0, 116), "test": (116, 309), "train": (309, NUM_STANDARD_IDENTITIES)}
 SPLIT_INITIALS = {"val": "AB", "test": "CDE", "train": "FGHIJKLMNOPQRSTUVWXYZ"}
@@ -59,21 +63,21 @@ NUM_SHAPE_COEFFICIENTS = 40
 
 @dataclass(frozen=True)
 class Identities:
-    """N identities of one population; rows of all arrays belong together.
+    """N identities of one population, one row each in all arrays.
 
     Attributes:
         seed: population seed.
         ids: (N,) identity numbers.
-        sex: (N,) 0 woman, 1 man: the voice's sex, and the tables'.
-        face_sex: (N,) the sex of the face; equals `sex` unless drawn with share_sex=False.
+        sex: (N,) of the voice and in the tables, 0 female, 1 male.
+        face_sex: (N,) of the face; equals `sex` unless sampled with share_sex=False.
         voice_factors: (N, 8) voice factors, N(0, 1) within sex.
         face_factors: (N, 8) face factors, N(0, 1) within sex.
-        coupling: (8,) coupling: correlation of v_j and g_j within sex.
+        coupling: (8,) correlation of v_j and g_j within sex.
         shape_nuisance: (N, 40) face-shape nuisance, N(0, 1).
-        age: (N,) years, whole numbers 18 to 85; follows g_7.
+        age: (N,) years, integers 18 to 85; a function of g_7.
         height: (N,) mm.
         nationality: (N,) index into NATIONALITIES.
-        confound: strength of what nationality does to voice and skin, 0 to 1.
+        confound: effect of nationality on voice and skin, 0 to 1.
         speaking_rate: (N,) speaking-rate nuisance, N(0, 1).
         pitch_range: (N,) pitch-range nuisance, N(0, 1).
         vowel_space: (N,) vowel-space-size nuisance, N(0, 1).
@@ -106,36 +110,34 @@ class Identities:
 
     @property
     def voice_ids(self) -> list[str]:
-        """Voice id of every row."""
+        """Voice ids, one per row."""
         return [voice_id(k) for k in self.ids.tolist()]
 
     @property
     def face_names(self) -> list[str]:
-        """Face name of every row."""
+        """Face names, one per row."""
         return [face_name(k, seed=self.seed) for k in self.ids.tolist()]
 
     @property
     def genders(self) -> list[str]:
-        """The letter m or f of every row."""
+        """Gender letters m and f, one per row."""
         return ["fm"[sex] for sex in self.sex.tolist()]
 
     @property
     def nationalities(self) -> list[str]:
-        """Name of the nationality of every row."""
+        """Names of nationalities, one per row."""
         return [NATIONALITIES[index] for index in self.nationality.tolist()]
 
     @property
     def splits(self) -> list[str]:
-        """The split (train, val, test) of every row."""
+        """Splits (train, val, test), one per row."""
         return [get_split(k) for k in self.ids.tolist()]
 
     def take(self, rows: ArrayLike) -> "Identities":
-        """The same population, only these rows (indices or a boolean mask)."""
+        """Select rows by indices or a boolean mask."""
         keep = np.asarray(rows)
-        shared = {"seed", "coupling", "confound"}
-        return replace(
-            self, **{f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name not in shared}
-        )
+        names = [f.name for f in fields(self) if f.name not in ("seed", "coupling", "confound")]
+        return replace(self, **{name: getattr(self, name)[keep] for name in names})
 
 
 def sample_identities(
@@ -147,100 +149,101 @@ def sample_identities(
     share_sex: bool = True,
     confound: float = 0.0,
 ) -> Identities:
-    """Draw the identities `ids` of a population.
+    """Sample the identities `ids` of a population.
 
     Args:
         ids: identity numbers, shape (N,) or one number; any order, repeats allowed.
         seed: population seed, 0 <= seed < 2**63.
-        rho: coupling in [0, 1]; or eight couplings, one per factor.
-        factor_scales: r_j in [0, 1], shape (8,): c_j = rho r_j; all 1 by default.
-        share_sex: give voice and face the same sex; off, the face's sex is drawn anew.
-        confound: 0 (nationality is a mere label) to 1 (it shifts vowel targets and skin tone).
+        rho: coupling in [0, 1], or eight couplings, one per factor.
+        factor_scales: r_j in [0, 1], shape (8,): c_j = rho r_j; default: 1.
+        share_sex: voice and face have the same sex; off, the face's sex is sampled independently.
+        confound: 0 (nationality is a label without effect) to 1 (it shifts vowel targets and skin tone).
 
     Returns:
         The identities, rows in the order of `ids`.
 
     Raises:
-        ValueError: a number out of range or of the wrong shape.
+        ValueError: a value out of range or of the wrong shape.
     """
-    who = np.atleast_1d(np.asarray(ids))
-    if who.ndim != 1:
-        raise ValueError(f"k must be one number or a list of numbers, got shape {who.shape}")
-    if who.size == 0:
-        who = who.astype(np.int64)
+    numbers = np.atleast_1d(np.asarray(ids))
+    if numbers.ndim != 1:
+        raise ValueError(f"ids must be one number or a list of numbers, got shape {numbers.shape}")
+    if numbers.size == 0:
+        numbers = numbers.astype(np.int64)
     c = factor_correlations(rho, factor_scales)
     if not 0 <= confound <= 1:
         raise ValueError(f"confound must lie in 0 ... 1, got {confound}")
-    sex = (uniforms(seed, who, "shared", 0, 1)[:, 0] < 0.5).astype(np.int64)
-    v = normals(seed, who, "shared", 0, 8, start=1)
-    w = normals(seed, who, "face", 0, 8)
+    sex = (uniforms(seed, numbers, "shared", 0, 1)[:, 0] < 0.5).astype(np.int64)
+    v = normals(seed, numbers, "shared", 0, 8, start=1)
+    w = normals(seed, numbers, "face", 0, 8)
     g = c * v + np.sqrt(1 - c * c) * w
-    drawn = (uniforms(seed, who, "face", 0, 1, start=8)[:, 0] < 0.5).astype(np.int64)
-    mean, spread = np.asarray(HEIGHT_MEAN_SD_MM)[sex].T
-    height_noise = normals(seed, who, "shared", 0, 1, start=9)[:, 0]
-    nationality = (uniforms(seed, who, "shared", 0, 1, start=10)[:, 0] * len(NATIONALITIES)).astype(np.int64)
-    voice = normals(seed, who, "voice", 0, 3 + 2 * NUM_VOWELS)
-    vowels, skin = _nationality_shifts()
+    independent_sex = (uniforms(seed, numbers, "face", 0, 1, start=8)[:, 0] < 0.5).astype(np.int64)
+    mean, sd = np.asarray(HEIGHT_MEAN_SD_MM)[sex].T
+    height_noise = normals(seed, numbers, "shared", 0, 1, start=9)[:, 0]
+    nationality_uniform = uniforms(seed, numbers, "shared", 0, 1, start=10)[:, 0]
+    nationality = (nationality_uniform * len(NATIONALITIES)).astype(np.int64)
+    voice = normals(seed, numbers, "voice", 0, 3 + 2 * NUM_VOWELS)
+    vowel_shifts, skin_shifts = _nationality_shifts()
     return Identities(
         seed=int(seed),
-        ids=who.astype(np.int64),
+        ids=numbers.astype(np.int64),
         sex=sex,
-        face_sex=sex.copy() if share_sex else drawn,
+        face_sex=sex.copy() if share_sex else independent_sex,
         voice_factors=v,
         face_factors=g,
         coupling=c,
-        shape_nuisance=normals(seed, who, "face", 0, NUM_SHAPE_COEFFICIENTS, start=16),
+        shape_nuisance=normals(seed, numbers, "face", 0, NUM_SHAPE_COEFFICIENTS, start=16),
         age=np.rint(np.clip(42 + 13 * g[:, 7], 18, 85)).astype(np.int64),
-        height=mean + spread * (0.3 * v[:, 1] + np.sqrt(0.91) * height_noise),
+        height=mean + sd * (0.3 * v[:, 1] + np.sqrt(0.91) * height_noise),
         nationality=nationality,
         confound=float(confound),
         speaking_rate=voice[:, 0],
         pitch_range=voice[:, 1],
         vowel_space=voice[:, 2],
         vowel_offset=voice[:, 3:].reshape(-1, NUM_VOWELS, 2),
-        vowel_shift=confound * vowels[nationality],
-        skin_shift=confound * skin[nationality],
+        vowel_shift=confound * vowel_shifts[nationality],
+        skin_shift=confound * skin_shifts[nationality],
     )
 
 
 def factor_correlations(
     rho: float | Sequence[float], factor_scales: Sequence[float] | None = None
 ) -> NDArray[np.float64]:
-    """c_j = rho r_j as an array of shape (8,); errors as `sample_identities`."""
-    scale = np.asarray(rho, float)
-    shape = np.ones(len(FACTORS)) if factor_scales is None else np.asarray(factor_scales, float)
-    for name, value in (("rho", scale), ("profile", shape)):
+    """Compute c_j = rho r_j, shape (8,); errors as `sample_identities`."""
+    coupling = np.asarray(rho, float)
+    scales = np.ones(len(FACTORS)) if factor_scales is None else np.asarray(factor_scales, float)
+    for name, value in (("rho", coupling), ("factor_scales", scales)):
         if value.shape not in ((), (len(FACTORS),)):
-            raise ValueError(f"{name} must be one number or {len(FACTORS)}, got shape {value.shape}")
+            raise ValueError(f"{name} must be one number or {len(FACTORS)} numbers, got shape {value.shape}")
         if not ((value >= 0) & (value <= 1)).all():
             raise ValueError(f"{name} must lie in 0 ... 1, got {value.tolist()}")
-    return np.broadcast_to(scale * shape, (len(FACTORS),)).copy()
+    return np.broadcast_to(coupling * scales, (len(FACTORS),)).copy()
 
 
 def voice_id(identity: int) -> str:
-    """VoxCeleb-like id: id10001 ... id11251 for the standard set, id2 and seven digits beyond."""
+    """Return the VoxCeleb-like id: id10001 ... id11251 (standard set), id2 and seven digits beyond."""
     number = _check_identity(identity) + 1
     if number <= NUM_STANDARD_IDENTITIES:
         return f"id1{number:04d}"
     if number > 9_999_999:
-        raise ValueError(f"identity numbers end at 9999998, got {identity}")
+        raise ValueError(f"identity numbers must be at most 9999998, got {identity}")
     return f"id2{number:07d}"
 
 
 def get_split(identity: int) -> str:
-    """The split: val for k 0-115, test for 116-308, train for 309-1250 and for every k beyond."""
+    """Return the split: val for 0-115, test for 116-308, train from 309."""
     number = _check_identity(identity)
     return next((name for name, (first, end) in SPLIT_RANGES.items() if first <= number < end), "train")
 
 
 def face_name(identity: int, *, seed: int = 0) -> str:
-    """Pseudo-name and number, as "Brumo_Tal.00042": ASCII, unique, first letter by split.
+    """Return an artificial name with the number, such as "Brumo_Tal.00042": ASCII, unique, initial by split.
 
-    Inside each split of the standard set names and ids sort alike; beyond it the order is free.
+    Within each split of the standard set, names and ids have the same order.
 
     Args:
         identity: identity number.
-        seed: population seed; it changes the syllables, not the first letter's rule.
+        seed: population seed; changes syllables, not initials.
     """
     number = _check_identity(identity)
     split = get_split(number)
@@ -257,49 +260,49 @@ def face_name(identity: int, *, seed: int = 0) -> str:
 
 
 def num_videos(identity: int, *, seed: int = 0) -> int:
-    """How many videos the clips and images of identity k come from: 2, 3 or 4."""
+    """Return the number of videos behind clips and images of an identity: 2, 3 or 4."""
     return 2 + int(integers(seed, _check_identity(identity), "shared", 0, 1, start=11)[0] % np.uint64(3))
 
 
 def get_clip_video(identity: int, clip: int, *, seed: int = 0) -> int:
-    """Which video clip number `clip` is cut from: 0 ... video_count - 1, in turn.
+    """Return the video of a clip, 0 ... num_videos - 1, in turn.
 
-    Channel and room are drawn per video: stream "voice", clip field 1 + video.
+    Channel and room are sampled per video: stream "voice", item 1 + video.
     """
     return clip % num_videos(identity, seed=seed)
 
 
 def get_image_video(identity: int, image_index: int, *, seed: int = 0) -> int:
-    """Which video an image is taken from: 0 ... video_count - 1, in turn.
+    """Return the video of an image, 0 ... num_videos - 1, in turn.
 
-    Light and background are drawn per video: stream "face", clip field 1 + video. Voice and face numbers of
-    one video are independent, although it has one id.
+    Light and background are sampled per video: stream "face", item 1 + video. They are independent of channel
+    and room of the same video.
     """
     return image_index % num_videos(identity, seed=seed)
 
 
 def video_id(identity: int, video: int, *, seed: int = 0) -> str:
-    """Id of one video: 11 letters, digits, hyphens and underscores, as on a video platform."""
+    """Return the id of a video: 11 letters, digits, hyphens and underscores."""
     high, low = integers(seed, _check_identity(identity), "shared", 0, 2, start=64 + 2 * video).tolist()
     return "".join(VIDEO_ID_ALPHABET[(high << 64 | low) >> 6 * place & 63] for place in range(11))
 
 
 def build_factor_table(identities: Identities) -> NDArray[np.float64]:
-    """The factors as one table, shape (N, 18): k, sex, v0-v7, g0-g7."""
+    """Stack number, sex and factors into a table, shape (N, 18): k, sex, v0-v7, g0-g7."""
     return np.column_stack(
         [identities.ids, identities.sex, identities.voice_factors, identities.face_factors]
     )
 
 
 def compute_factor_digest(identities: Identities) -> str:
-    """SHA-256 of the factor table rounded to 9 decimals: 64 hexadecimal digits, the same on every machine."""
-    whole = np.rint(build_factor_table(identities) * 1e9).astype("<i8")
-    return hashlib.sha256(np.ascontiguousarray(whole).tobytes()).hexdigest()
+    """Compute the SHA-256 of the factor table rounded to 9 decimals, the same on every machine."""
+    rounded = np.rint(build_factor_table(identities) * 1e9).astype("<i8")
+    return hashlib.sha256(np.ascontiguousarray(rounded).tobytes()).hexdigest()
 
 
 @cache
 def _nationality_shifts() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """At confound 1: vowel shifts (8, 10, 2) in log Hz, SD 0.08; skin tone (8,) in SDs of the tone."""
+    """Return shifts at confound 1: vowels (8, 10, 2) in log Hz, SD 0.08; skin tone (8,) in its SDs."""
     count = len(NATIONALITIES)
     vowels = normals(0, np.arange(count), "constants", 0, 2 * NUM_VOWELS).reshape(count, NUM_VOWELS, 2)
     tone = np.linspace(-1.5, 1.5, count)[[3, 6, 0, 5, 2, 7, 1, 4]]
@@ -320,18 +323,14 @@ _FAMILY_NAMES = (
 
 @cache
 def _given_names(split: str) -> tuple[str, ...]:
-    """Synthetic given names of one split, sorted."""
-    return tuple(
-        sorted(
-            "".join(parts)
-            for parts in product(SPLIT_INITIALS[split], _GIVEN_NAME_VOWELS, _GIVEN_NAME_ENDINGS)
-        )
-    )
+    """Return the artificial given names of one split, sorted."""
+    parts = product(SPLIT_INITIALS[split], _GIVEN_NAME_VOWELS, _GIVEN_NAME_ENDINGS)
+    return tuple(sorted(map("".join, parts)))
 
 
 def _check_identity(value: int) -> int:
-    """One identity number as a Python int."""
+    """Convert an identity number to int."""
     number = int(value)
     if number < 0 or number != value:
-        raise ValueError(f"identity numbers are whole and at least 0, got {value}")
+        raise ValueError(f"identity numbers must be integers and at least 0, got {value}")
     return number

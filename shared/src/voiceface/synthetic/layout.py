@@ -1,39 +1,53 @@
-"""What a written population is made of and where its files lie; imports nothing heavy."""
+"""Settings of a population and the paths of its files; imports nothing heavy."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from voiceface.synthetic.identities import Identities
     from voiceface.synthetic.presets import Preset
+
+__all__ = [
+    "POPULATION_FILE",
+    "PopulationError",
+    "PopulationSettings",
+    "build_settings",
+    "clip_path",
+    "generator_version",
+    "get_face_name",
+    "image_path",
+    "video_frame_path",
+]
 
 POPULATION_FILE = Path("truth") / "population.json"
 
 
 class PopulationError(ValueError):
-    """A folder or a request that cannot be used; the message names the way out."""
+    """A folder or settings that cannot be used; the message states the remedy."""
 
 
 @dataclass(frozen=True)
 class PopulationSettings:
-    """Everything that the content of the files depends on.
+    """All settings that determine the files of a population.
 
     Attributes:
-        preset: name of the preset it started from.
-        train, val, test: identities in each split, the first ones of the split's range.
+        preset: name of the preset that the settings are based on.
+        train, val, test: identities per split, the first ones of the split's range.
         clips: clips per identity.
-        clip_seconds: their length, s.
+        clip_seconds: length of a clip, s.
         images: images per identity.
-        render_size: their width and height, pixels.
-        rho: coupling in [0, 1].
+        render_size: width and height of the images, pixels.
+        rho: coupling of voice and face in [0, 1].
         seed: population seed.
-        nuisance: factor on what differs between images.
+        nuisance: factor on what differs between images of one identity.
         face_gain: factor on the shape bases.
         share_sex: voice and face have the same sex.
-        confound: what nationality does to voice and skin, 0 to 1.
-        quirks: with rare odd files.
-        second_view: with `unzippedFaces/`.
-        mesh: with `mesh/` and `face_model/`.
+        confound: effect of nationality on voice and skin, 0 to 1.
+        quirks: add unusual files.
+        second_view: add `unzippedFaces/`.
+        mesh: add `mesh/` and `face_model/`.
         generator: version of the generator.
     """
 
@@ -57,7 +71,11 @@ class PopulationSettings:
     generator: str = field(default_factory=lambda: generator_version())
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be made before anything is written."""
+        """Validate all values.
+
+        Raises:
+            PopulationError: a value is out of range.
+        """
         counts = {name: getattr(self, name) for name in ("train", "val", "test", "clips", "images", "seed")}
         wrong = [f"{name} must not be negative, got {value}" for name, value in counts.items() if value < 0]
         for name in ("rho", "confound"):
@@ -69,22 +87,33 @@ class PopulationSettings:
         if not self.face_gain > 0:
             wrong.append(f"face_gain must be above 0, got {self.face_gain}")
         if self.val > 116 or self.test > 193:
-            wrong.append(f"val holds at most 116 identities and test 193, got {self.val} and {self.test}")
+            wrong.append(f"val has at most 116 identities and test 193, got {self.val} and {self.test}")
         if wrong:
             raise PopulationError("; ".join(wrong))
 
     def ids(self, split: str = "all") -> list[int]:
-        """Identity numbers of a split, or of all, ascending."""
+        """Return the identity numbers of "train", "val", "test" or "all", ascending."""
         from voiceface.synthetic.identities import SPLIT_RANGES
 
-        chosen = SPLIT_RANGES if split == "all" else (split,)
-        return sorted(
-            k for s in chosen for k in range(SPLIT_RANGES[s][0], SPLIT_RANGES[s][0] + getattr(self, s))
+        splits = SPLIT_RANGES if split == "all" else (split,)
+        starts = {name: SPLIT_RANGES[name][0] for name in splits}
+        return sorted(k for name, start in starts.items() for k in range(start, start + getattr(self, name)))
+
+    def sample_identities(self, ids: Iterable[int] | None = None) -> "Identities":
+        """Sample identities of the population by number; default: all, ascending."""
+        from voiceface.synthetic.identities import sample_identities
+
+        return sample_identities(
+            list(self.ids() if ids is None else ids),
+            seed=self.seed,
+            rho=self.rho,
+            share_sex=self.share_sex,
+            confound=self.confound,
         )
 
 
 def generator_version() -> str:
-    """Version of voices and images; goes up when any output changes beyond tolerance."""
+    """Return the version of voices and images; increases when any output changes beyond tolerance."""
     from voiceface.synthetic.face.render import IMAGE_VERSION
     from voiceface.synthetic.voice.speech_synthesis import GENERATOR_VERSION
 
@@ -94,33 +123,27 @@ def generator_version() -> str:
 def build_settings(
     preset: "Preset | str", *, num_identities: int | None = None, **changes: Any
 ) -> PopulationSettings:
-    """Settings of a preset with changes.
+    """Build the settings of a preset with changes.
 
     Args:
         preset: a preset or its name.
-        num_identities: identities in all, instead of the preset's; split in the standard set's shares.
-        changes: fields of `PopulationSettings`; None leaves a field as it is.
+        num_identities: total number of identities, instead of the preset's, in the proportions of the
+            standard set.
+        changes: fields of `PopulationSettings`; None keeps the value of the preset.
+
+    Raises:
+        PopulationError: a value is out of range.
+        ValueError: unknown preset.
     """
     from voiceface.synthetic.presets import get_preset
 
-    chosen = get_preset(preset) if isinstance(preset, str) else preset
-    names = (
-        "train",
-        "val",
-        "test",
-        "clips",
-        "clip_seconds",
-        "images",
-        "render_size",
-        "rho",
-        "nuisance",
-        "quirks",
-    )
-    settings = PopulationSettings(preset=chosen.name, **{name: getattr(chosen, name) for name in names})
+    base = get_preset(preset) if isinstance(preset, str) else preset
+    names = {f.name for f in fields(PopulationSettings)} & {f.name for f in fields(base)}
+    settings = PopulationSettings(preset=base.name, **{name: getattr(base, name) for name in names})
     settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
     if num_identities is not None:
         if num_identities < 3:
-            raise PopulationError(f"at least 3 identities are needed, one per split: got {num_identities}")
+            raise PopulationError(f"at least 3 identities are required, one per split; got {num_identities}")
         val = min(116, max(1, round(num_identities * 116 / 1251)))
         test = min(193, max(1, round(num_identities * 193 / 1251)))
         settings = replace(settings, train=num_identities - val - test, val=val, test=test)
@@ -128,7 +151,7 @@ def build_settings(
 
 
 def get_face_name(identity: int, settings: PopulationSettings) -> str:
-    """Face name of identity k; the quirks preset puts a hyphen and another dot into one."""
+    """Return the face name of an identity; the quirks preset has one with a hyphen and a second dot."""
     from voiceface.synthetic.identities import SPLIT_RANGES, face_name
 
     name = face_name(identity, seed=settings.seed)
@@ -139,7 +162,7 @@ def get_face_name(identity: int, settings: PopulationSettings) -> str:
 
 
 def clip_path(identity: int, clip: int, settings: PopulationSettings) -> str:
-    """`<voice id>/<video id>/<5 digits>.wav`, below `wav/`."""
+    """Return the path of a clip below `wav/`: `<voice id>/<video id>/<5 digits>.wav`."""
     from voiceface.synthetic.identities import get_clip_video, num_videos, video_id, voice_id
 
     video = get_clip_video(identity, clip, seed=settings.seed)
@@ -148,12 +171,12 @@ def clip_path(identity: int, clip: int, settings: PopulationSettings) -> str:
 
 
 def image_path(identity: int, image_index: int, settings: PopulationSettings) -> str:
-    """`<Name>/<8 digits>.jpg`, below `faces/`."""
+    """Return the path of an image below `faces/`: `<Name>/<8 digits>.jpg`."""
     return f"{get_face_name(identity, settings)}/{image_index + 1:08d}.jpg"
 
 
 def video_frame_path(identity: int, image_index: int, settings: PopulationSettings) -> str:
-    """`<Name>/1.6/<video id>/<7 digits>.jpg`, below `unzippedFaces/`."""
+    """Return the path of an image below `unzippedFaces/`: `<Name>/1.6/<video id>/<7 digits>.jpg`."""
     from voiceface.synthetic.identities import get_image_video, num_videos, video_id
 
     video = get_image_video(identity, image_index, seed=settings.seed)

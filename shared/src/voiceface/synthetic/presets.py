@@ -1,29 +1,32 @@
-"""Named sizes of the synthetic population."""
+"""Presets: named sizes of the synthetic population."""
 
 from dataclasses import dataclass
 
 from voiceface.synthetic.identities import SPLIT_RANGES
 
+__all__ = ["PRESETS", "SPLITS", "Preset", "get_preset", "get_split_ids"]
+
 
 @dataclass(frozen=True)
 class Preset:
-    """One named set.
+    """Named size of a population.
 
     Attributes:
-        name: how it is asked for.
+        name: unique name.
         train: identities in the training split.
         val: identities in the validation split.
         test: identities in the test split.
         clips: voice clips per identity.
         clip_seconds: length of a clip, s.
         images: images per identity.
-        render_size: side of the square images, pixels.
+        render_size: width and height of the images, pixels.
         rho: coupling of voice and face, 0 to 1.
-        nuisance: multiplier of the per-picture nuisance; the voice side stays at 1.
-        rhos: every coupling that is compared; more than one in a study (one voice set serves all).
-        quirks: add rare odd files (very short clip, empty folder, grey image, foreign file, odd name).
-        on_disk: whether writing it as files makes sense; streamed otherwise.
-        description: one line for identities.
+        nuisance: factor on what differs between images of one identity; that of voices is always 1.
+        rhos: couplings to compare; a study has several, which share the voices.
+        quirks: add unusual files (very short clip, empty folder, greyscale image, foreign file, unusual
+            name).
+        on_disk: intended to be written to disk; otherwise to be streamed.
+        description: one line.
     """
 
     name: str
@@ -45,15 +48,13 @@ class Preset:
         if not self.rhos:
             object.__setattr__(self, "rhos", (self.rho,))
         for split, (first, end) in SPLIT_RANGES.items():
-            size = getattr(self, split)
-            if size < 0 or (split != "train" and size > end - first):
-                raise ValueError(
-                    f"preset {self.name}: {split} holds 0 to {end - first} identities, got {size}"
-                )
+            size, limit = getattr(self, split), end - first
+            if size < 0 or (split != "train" and size > limit):
+                raise ValueError(f"preset {self.name}: {split} must have 0 to {limit} identities, got {size}")
 
     @property
     def num_identities(self) -> int:
-        """How many identities there are in all."""
+        """Total number of identities."""
         return self.train + self.val + self.test
 
 
@@ -69,9 +70,9 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "large", 100_000 - 309, 116, 193, 4, 3.0, 4, 128, 0.7, 1.0,
-            on_disk=False, description="100,000 identities, made to be streamed",
+            on_disk=False, description="100,000 identities, for streaming",
         ),
-        Preset("quirks", 16, 4, 8, 2, 2.0, 2, 64, 1.0, 0.3, quirks=True, description="tiny, with odd files"),
+        Preset("quirks", 16, 4, 8, 2, 2.0, 2, 64, 1.0, 0.3, quirks=True, description="unusual files"),
     )
 }  # fmt: skip
 
@@ -79,30 +80,33 @@ SPLITS = ("train", "val", "test")
 
 
 def get_preset(name: str) -> Preset:
-    """The preset called `name`.
+    """Return the preset called `name`.
 
     Raises:
-        ValueError: there is none; the message lists what there is.
+        ValueError: unknown name; the message lists the presets.
     """
     if name not in PRESETS:
-        raise ValueError(f"no population preset {name!r}; there are {', '.join(PRESETS)}")
+        raise ValueError(f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def get_split_ids(preset: Preset | str, split: str = "all") -> range | list[int]:
-    """Identity numbers of one split: the first n of the split's range.
+    """Return the identity numbers of one split: the first n of the split's range.
 
     Args:
         preset: a preset or its name.
-        split: "train", "val", "test", or "all" for every identity in ascending order.
+        split: "train", "val", "test", or "all" for all identities in ascending order.
 
     Returns:
-        Identity numbers k. Training resumes past the standard set's end when it is larger.
+        Identity numbers. A training split larger than that of the standard set continues beyond its end.
+
+    Raises:
+        ValueError: unknown preset or split.
     """
     chosen = get_preset(preset) if isinstance(preset, str) else preset
     if split == "all":
         return sorted(k for name in SPLITS for k in get_split_ids(chosen, name))
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)} and all")
+        raise ValueError(f"unknown split {split!r}; expected one of {', '.join(SPLITS)}, all")
     first, _ = SPLIT_RANGES[split]
     return range(first, first + getattr(chosen, split))

@@ -1,4 +1,4 @@
-"""Tables, lists and truth files of a written population; everything here is quick and written last."""
+"""Tables, trial lists and ground truth of a written population; written after clips and images."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,63 +18,59 @@ from voiceface.synthetic.identities import (
     SPLIT_RANGES,
     Identities,
     compute_factor_digest,
-    sample_identities,
 )
 
 if TYPE_CHECKING:
     from voiceface.synthetic.layout import PopulationSettings
 
+__all__ = ["assign_sets", "write_population_file", "write_tables", "write_trial_lists"]
+
 log = logging.getLogger(__name__)
 
-LIST_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
-META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
-SET_NUMBER = {"train": 1, "val": 2, "test": 4}
-# Rows marked "none" (to be skipped) when the standard set is complete, as many as in the published tables.
-NUM_EXCLUDED = {"train": 18, "val": 4, "test": 4}
-
-
-def all_identities(settings: "PopulationSettings") -> Identities:
-    """All identities of a population, ascending."""
-    return sample_identities(
-        settings.ids(),
-        seed=settings.seed,
-        rho=settings.rho,
-        share_sex=settings.share_sex,
-        confound=settings.confound,
-    )
+_LIST_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
+_META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
+_SET_NUMBER = {"train": 1, "val": 2, "test": 4}
+# Identities of the complete standard set that are marked "none" (excluded), as many as in the published
+# tables.
+_NUM_EXCLUDED = {"train": 18, "val": 4, "test": 4}
 
 
 def assign_sets(settings: "PopulationSettings") -> dict[int, str]:
-    """Identity number to "dev", "test" or "none"; "none" only in the complete standard set."""
-    result = {k: "test" if split == "test" else "dev" for split in SPLIT_RANGES for k in settings.ids(split)}
+    """Map identity numbers to "dev", "test" or "none"; "none" occurs in the complete standard set only."""
+    sets = {k: "test" if split == "test" else "dev" for split in SPLIT_RANGES for k in settings.ids(split)}
     if len(settings.ids()) == NUM_STANDARD_IDENTITIES:
-        for split, count in NUM_EXCLUDED.items():
+        for split, count in _NUM_EXCLUDED.items():
             ids = settings.ids(split)
             rank = integers(settings.seed, np.array(ids), "lists", 1, 1)[:, 0]
-            result |= {ids[row]: "none" for row in np.argsort(rank, kind="stable")[:count].tolist()}
-    return result
+            sets |= {ids[row]: "none" for row in np.argsort(rank, kind="stable")[:count].tolist()}
+    return sets
 
 
 def write_tables(root: Path, settings: "PopulationSettings") -> None:
-    """Write the identity tables, the split files and the truth tables."""
+    """Write the identity tables, the split files and the ground truth."""
     from voiceface.synthetic.layout import get_face_name
 
-    people = all_identities(settings)
-    sets = assign_sets(settings)
-    names = {k: get_face_name(k, settings) for k in people.ids.tolist()}
-    who = zip(people.ids.tolist(), people.voice_ids, people.genders, people.nationalities, people.splits)
-    rows = [((voice, names[k], gender, nation, sets[k]), split) for k, voice, gender, nation, split in who]
-    write_text(root / "vox1_meta.csv", _format_table(META_HEADER, [row for row, _ in rows], "\t", "\n"))
+    identities, sets = settings.sample_identities(), assign_sets(settings)
+    numbers, splits = identities.ids.tolist(), identities.splits
+    names = {k: get_face_name(k, settings) for k in numbers}
+    columns = (
+        *(identities.voice_ids, names.values(), identities.genders, identities.nationalities),
+        [sets[k] for k in numbers],
+    )
+    rows = list(zip(*columns))
+    write_text(root / "vox1_meta.csv", _format_table(_META_HEADER, rows, "\t", "\n"))
     for split in SPLIT_RANGES:
-        mine = [row for row, where in rows if where == split]
-        write_text(root / "list_wav" / f"vox1_{split}.csv", _format_table(LIST_HEADER, mine, ",", "\r\n"))
+        selected = [row for row, name in zip(rows, splits) if name == split]
+        table = _format_table(_LIST_HEADER, selected, ",", "\r\n")
+        write_text(root / "list_wav" / f"vox1_{split}.csv", table)
     by_split = {
-        split: [row[1] for row, where in rows if where == split] for split in ("train", "val", "test")
+        split: [row[1] for row, name in zip(rows, splits) if name == split]
+        for split in ("train", "val", "test")
     }
     write_json(root / "split.json", {"vox1": by_split, "vox2": {"train": [], "val": [], "test": []}})
-    lines = [f"{row[1]} {SET_NUMBER[where]} \n" for row, where in rows]
+    lines = [f"{row[1]} {_SET_NUMBER[split]} \n" for row, split in zip(rows, splits)]
     write_text(root / "Splits" / "identity_splits.txt", "".join(lines))
-    _write_ground_truth(root, settings, people, names)
+    _write_ground_truth(root, settings, identities, names)
     if settings.mesh:
         from voiceface.synthetic.face.head import build_head_model
 
@@ -82,7 +78,7 @@ def write_tables(root: Path, settings: "PopulationSettings") -> None:
 
 
 def write_trial_lists(root: Path, settings: "PopulationSettings") -> None:
-    """Draw the evaluation lists of every split with the ordinary list builder, into `list_wav/`."""
+    """Generate the trial lists of every split into `list_wav/`."""
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.trials.reading import write_trial_list
     from voiceface.datasets.trials.sampling import generate_trial_lists
@@ -95,17 +91,17 @@ def write_trial_lists(root: Path, settings: "PopulationSettings") -> None:
             continue
         corpus = open_corpus(root, split, on_missing="skip").with_both_modalities()
         try:
-            drawn = generate_trial_lists(corpus, seed=settings.seed, split=split)
+            lists = generate_trial_lists(corpus, seed=settings.seed, split=split)
         except TrialListError as error:
-            log.warning("no lists for the split %s: %s", split, error)
+            log.warning("no trial lists for split %s: %s", split, error)
             continue
-        for one in drawn:
-            write_trial_list(root / "list_wav" / f"{one.name}.txt", one)
+        for trial_list in lists:
+            write_trial_list(root / "list_wav" / f"{trial_list.name}.txt", trial_list)
 
 
 def write_population_file(root: Path, settings: "PopulationSettings", population_file: Path) -> None:
-    """Write `population.json`: settings, factor digest, file counts, and that everything is there."""
-    people = all_identities(settings)
+    """Write `population.json`: settings, factor digest, file counts, and that the population is complete."""
+    identities = settings.sample_identities()
     folders = ("wav", "faces", "unzippedFaces", "mesh", "face_model", "list_wav", "Splits")
     files = {name: sum(path.is_file() for path in (root / name).rglob("*")) for name in folders}
     summary = {
@@ -113,9 +109,9 @@ def write_population_file(root: Path, settings: "PopulationSettings", population
         "disclaimer": "Synthetic population: generated voices and faces, no real people.",
         "settings": asdict(settings),
         "factors": list(FACTORS),
-        "coupling": people.coupling.tolist(),
-        "identities": len(people),
-        "factor_sha256": compute_factor_digest(people),
+        "coupling": identities.coupling.tolist(),
+        "identities": len(identities),
+        "factor_sha256": compute_factor_digest(identities),
         "files": {name: count for name, count in files.items() if count},
     }
     write_json(root / population_file, summary)
@@ -124,49 +120,37 @@ def write_population_file(root: Path, settings: "PopulationSettings", population
 def _write_ground_truth(
     root: Path, settings: "PopulationSettings", identities: Identities, face_names: dict[int, str]
 ) -> None:
-    """`truth/identities.csv`, `shape.npy` and `views.npz`, rows in the order of `identities.csv`."""
+    """Write `truth/identities.csv`, `shape.npy` and `views.npz`, rows in the order of `identities.csv`."""
     from voiceface.synthetic.face.head import save_npy, shape_coefficients
     from voiceface.synthetic.face.render import sample_render_params
     from voiceface.synthetic.layout import image_path
 
     columns = ["k", "voice_id", "name", "split", "sex", "face_sex", "age", "height_mm", "nationality"]
     columns += [f"v{j}" for j in range(8)] + [f"g{j}" for j in range(8)]
-    words = zip(identities.voice_ids, face_names.values(), identities.splits, identities.nationalities)
-    rows = []
-    for i, (voice, name, split, nation) in enumerate(words):
-        numbers = [
-            f"{value:.9f}"
-            for value in (*identities.voice_factors[i].tolist(), *identities.face_factors[i].tolist())
-        ]
-        body = [
-            int(identities.sex[i]),
-            int(identities.face_sex[i]),
-            int(identities.age[i]),
-            f"{identities.height[i]:.1f}",
-            nation,
-        ]
-        rows.append([int(identities.ids[i]), voice, name, split, *body, *numbers])
+    factors = np.hstack([identities.voice_factors, identities.face_factors])
+    data = (
+        *(identities.ids.tolist(), identities.voice_ids, face_names.values(), identities.splits),
+        *(identities.sex.tolist(), identities.face_sex.tolist(), identities.age.tolist()),
+        *([f"{height:.1f}" for height in identities.height.tolist()], identities.nationalities),
+        *([f"{value:.9f}" for value in column] for column in factors.T.tolist()),
+    )
+    rows = list(zip(*data))
     write_text(root / "truth" / "identities.csv", _format_table(columns, rows, ",", "\n"))
     alpha = shape_coefficients(identities)
     save_npy(root / "truth" / "shape.npy", alpha.astype(np.float32))
-    which = [(i, picture) for i in range(len(identities)) for picture in range(settings.images)]
-    views = [
-        sample_render_params(
-            identities, i, picture, nuisance=settings.nuisance, shape=alpha[i], face_gain=settings.face_gain
-        )
-        for i, picture in which
-    ]
+    items = [(i, k, image) for i, k in enumerate(identities.ids.tolist()) for image in range(settings.images)]
+    options: dict[str, Any] = {"nuisance": settings.nuisance, "face_gain": settings.face_gain}
+    views = [sample_render_params(identities, i, image, shape=alpha[i], **options) for i, _, image in items]
+    landmarks = np.array([view.landmarks for view in views], np.float32).reshape(-1, 68, 2)
+    pose = np.array([view.pose for view in views]).reshape(-1, 3)
     arrays = {
-        "path": np.array(
-            [image_path(int(identities.ids[i]), picture, settings) for i, picture in which], "U"
-        ),
-        "k": np.array([int(identities.ids[i]) for i, _ in which], np.int64),
-        "image": np.array([picture for _, picture in which], np.int64),
+        "path": np.array([image_path(k, image, settings) for _, k, image in items], "U"),
+        "k": np.array([k for _, k, _ in items], np.int64),
+        "image": np.array([image for *_, image in items], np.int64),
         "video": np.array([view.video for view in views], np.int64),
         "expression": np.array([view.expression for view in views], np.float32).reshape(-1, 10),
-        "pose_degrees": np.degrees(np.array([view.pose for view in views]).reshape(-1, 3)).astype(np.float32),
-        "landmarks": settings.render_size
-        * np.array([view.landmarks for view in views], np.float32).reshape(-1, 68, 2),
+        "pose_degrees": np.degrees(pose).astype(np.float32),
+        "landmarks": settings.render_size * landmarks,
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -176,7 +160,7 @@ def _write_ground_truth(
 def _format_table(
     header: Sequence[str], rows: Sequence[Sequence[object]], delimiter: str, line_end: str
 ) -> str:
-    """Rows as delimited text."""
+    """Format rows as delimited text."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator=line_end)
     writer.writerow(header)

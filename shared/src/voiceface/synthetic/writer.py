@@ -1,9 +1,9 @@
-"""Write a synthetic population as files: clips, images, tables, lists, and the truth behind them.
+"""Write a synthetic population to disk: clips, images, tables, trial lists and ground truth.
 
-The tree is laid out like VoxCeleb and VGGFace, so that the ordinary loaders read it. The unit of work is one
-identity; its files depend on the settings and the identity alone, so the result is the same for any number of
-workers, after any interruption and for any number of identities. A file is either whole or absent, hence an
-interrupted run resumes by making what is missing.
+The folder has the layout of VoxCeleb and VGGFace, so the ordinary loaders read it. Identities are written in
+parallel; their files depend on the settings and the identity only, so the result does not depend on the
+number of workers, on interruptions or on the number of identities. Files are written atomically: an
+interrupted run resumes by writing the missing ones.
 """
 
 import json
@@ -25,7 +25,10 @@ from voiceface.synthetic.layout import (
 )
 
 if TYPE_CHECKING:
+    from voiceface.synthetic.identities import Identities
     from voiceface.synthetic.presets import Preset
+
+__all__ = ["write_population"]
 
 
 def write_population(
@@ -39,55 +42,51 @@ def write_population(
     force: bool = False,
     **changes: Any,
 ) -> Path:
-    """Write a population, or finish one that was interrupted.
+    """Write a population, or resume an interrupted run.
 
     Args:
-        out: folder of the tree; new, empty, or written before with the same settings (more identities may be
-            asked for than the first time).
+        out: output folder; new, empty, or written with the same settings (the number of identities may grow).
         settings: settings, a preset or a preset's name.
-        workers: processes; None takes every core. The result does not depend on it.
-        lists: also draw the evaluation lists.
+        workers: processes; None uses every core. The result does not depend on it.
+        lists: also generate trial lists.
         voices_from: another population with the same voices (same seed, clips, …; any rho), whose clips are
-            linked instead of made again.
-        progress: show bars on standard error.
-        force: write even what is meant to be streamed or seems too large for the disk.
+            linked.
+        progress: show progress bars on standard error.
+        force: write even if the population seems too large for the disk.
         changes: fields of `PopulationSettings` to change.
 
     Returns:
         `out` as a path.
 
     Raises:
-        PopulationError: the folder holds something else or other settings, or the disk is too small.
+        PopulationError: the folder has other content or other settings, or the disk is too small.
     """
     from voiceface.io.atomic import write_json
     from voiceface.runtime.process_pool import map_unordered
     from voiceface.synthetic import tables
 
     root = Path(out)
-    chosen = settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
-    if isinstance(settings, PopulationSettings) and changes:
-        chosen = replace(chosen, **changes)
-    state = _check_folder(root, chosen)
-    shared = _check_voice_source(voices_from, chosen) if voices_from is not None else None
-    jobs = [(str(root), chosen, k, str(shared) if shared else None) for k in chosen.ids()]
+    if isinstance(settings, PopulationSettings):
+        settings = replace(settings, **changes)
+    else:
+        settings = build_settings(settings, **changes)
+    state = _check_folder(root, settings)
+    voices = _check_voice_source(voices_from, settings) if voices_from is not None else None
     if not force and state is None:
-        _check_disk_space(root, chosen, bool(shared))
-    if (
-        state is None
-        or not state.get("complete")
-        or _split_sizes(state["settings"]) != _split_sizes(asdict(chosen))
-    ):
-        write_json(root / POPULATION_FILE, {"complete": False, "settings": asdict(chosen)})
-        for leftover in root.rglob(".*.part*"):
-            leftover.unlink(missing_ok=True)
-    for _ in map_unordered(
-        _write_identity, jobs, workers, f"population {root.name}", "identity", progress=progress
-    ):
+        _check_disk_space(root, settings, voices is not None)
+    sizes = _split_sizes(asdict(settings))
+    if state is None or not state.get("complete") or _split_sizes(state["settings"]) != sizes:
+        write_json(root / POPULATION_FILE, {"complete": False, "settings": asdict(settings)})
+        for partial in root.rglob(".*.part*"):
+            partial.unlink(missing_ok=True)
+    jobs = [(root, settings, k, voices) for k in settings.ids()]
+    label = f"population {root.name}"
+    for _ in map_unordered(_write_identity, jobs, workers, label, "identity", progress=progress):
         pass
-    tables.write_tables(root, chosen)
+    tables.write_tables(root, settings)
     if lists:
-        tables.write_trial_lists(root, chosen)
-    tables.write_population_file(root, chosen, POPULATION_FILE)
+        tables.write_trial_lists(root, settings)
+    tables.write_population_file(root, settings, POPULATION_FILE)
     return root
 
 
@@ -96,138 +95,127 @@ def _split_sizes(settings: dict[str, Any]) -> tuple[int, int, int]:
 
 
 def _check_folder(root: Path, settings: PopulationSettings) -> dict[str, Any] | None:
-    """State of an earlier run into this folder, None when it is new; refuses anything that does not fit."""
+    """Return the state of an earlier run in this folder; None if it is new. Raises if it does not match."""
     if not root.exists() or (root.is_dir() and not any(map(_is_content, root.rglob("*")))):
         return None
     if not (root / POPULATION_FILE).is_file():
         raise PopulationError(
-            f"{root} is not empty and holds no {POPULATION_FILE.as_posix()}; choose a new folder or empty "
-            "this one"
+            f"{root} is not empty and has no {POPULATION_FILE.as_posix()}; use a new or an empty folder"
         )
     try:
         state: dict[str, Any] = json.loads((root / POPULATION_FILE).read_text())
-        found, asked = state["settings"], asdict(settings)
+        found, expected = state["settings"], asdict(settings)
     except (ValueError, KeyError) as error:
+        raise PopulationError(f"{root / POPULATION_FILE} is corrupt ({error}); use a new folder") from error
+    sizes = ("train", "val", "test")
+    wrong = [name for name in expected if name not in sizes and found.get(name) != expected[name]]
+    wrong += [name for name in sizes if found.get(name, 0) > expected[name]]
+    if wrong:
+        text = "; ".join(f"{name} is {found.get(name)!r} there and {expected[name]!r} here" for name in wrong)
         raise PopulationError(
-            f"{root / POPULATION_FILE} cannot be read ({error}); start again in a new folder"
-        ) from error
-    differ = [
-        name for name in asked if name not in ("train", "val", "test") and found.get(name) != asked[name]
-    ]
-    shrunk = [name for name in ("train", "val", "test") if found.get(name, 0) > asked[name]]
-    if differ or shrunk:
-        what = "; ".join(
-            f"{name} is {found.get(name)!r} there and {asked[name]!r} here" for name in differ + shrunk
+            f"{root} was written with other settings: {text}; use the same or another folder"
         )
-        raise PopulationError(f"{root} was begun with other settings: {what}; use the same or another folder")
     return state
 
 
 def _is_content(path: Path) -> bool:
-    """Whether a path is more than a folder or the leftover of a write that was killed."""
+    """Return whether a path is a file other than the remainder of a killed write."""
     return not path.is_dir() and not (path.name.startswith(".") and ".part" in path.name)
 
 
 def _check_voice_source(source: str | Path, settings: PopulationSettings) -> Path:
-    """The folder of voices to link, if they are the ones that would be made."""
-    base = Path(source)
-    if not (base / POPULATION_FILE).is_file():
-        raise PopulationError(
-            f"{base} holds no {POPULATION_FILE.as_posix()}: not a population to take voices from"
-        )
-    found, asked = json.loads((base / POPULATION_FILE).read_text())["settings"], asdict(settings)
+    """Return the folder of voices to link; raises if its voices differ from those of `settings`."""
+    folder = Path(source)
+    if not (folder / POPULATION_FILE).is_file():
+        raise PopulationError(f"{folder} is no population: {POPULATION_FILE.as_posix()} is missing")
+    found, expected = json.loads((folder / POPULATION_FILE).read_text())["settings"], asdict(settings)
     for name in ("seed", "clips", "clip_seconds", "confound", "generator", "quirks"):
-        if found[name] != asked[name]:
-            raise PopulationError(
-                f"{base} has other voices: {name} is {found[name]!r} there, {asked[name]!r} here"
-            )
-    return base.absolute()
+        if found[name] != expected[name]:
+            text = f"{name} is {found[name]!r} there, {expected[name]!r} here"
+            raise PopulationError(f"{folder} has other voices: {text}")
+    return folder.absolute()
 
 
 def _check_disk_space(root: Path, settings: PopulationSettings, voices_linked: bool) -> None:
-    """Refuse early when the disk cannot hold the tree."""
+    """Raise if the disk is too small for the population."""
     voice = 0.0 if voices_linked else settings.clips * settings.clip_seconds * 32_000.0
-    picture = 1500.0 + 0.25 * settings.render_size**2
-    need = len(settings.ids()) * (voice + settings.images * picture + 800_000.0 * settings.mesh)
+    image = 1500.0 + 0.25 * settings.render_size**2
+    need = len(settings.ids()) * (voice + settings.images * image + 800_000.0 * settings.mesh)
     parent = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(parent).free
     if need > free:
         raise PopulationError(
-            f"{root} would take about {need / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free; "
-            "ask for fewer identities, stream it (voiceface.synthetic.dataset), or use --force"
+            f"{root} needs about {need / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free; "
+            "use fewer identities, stream the population (voiceface.synthetic.dataset), or use --force"
         )
 
 
-def _write_identity(job: tuple[str, PopulationSettings, int, str | None]) -> int:
-    """Make what is missing of one identity; returns how many files were made."""
-    from voiceface.synthetic.identities import sample_identities
-
-    folder, settings, k, voices_from = job
-    root = Path(folder)
-    people = sample_identities(
-        [k], seed=settings.seed, rho=settings.rho, share_sex=settings.share_sex, confound=settings.confound
-    )
-    made = _write_clips(root, settings, k, people, voices_from)
-    made += _write_images(root, settings, k, people)
+def _write_identity(job: tuple[Path, PopulationSettings, int, Path | None]) -> None:
+    """Write the missing files of one identity."""
+    root, settings, k, voices_from = job
+    identities = settings.sample_identities([k])
+    _write_clips(root, settings, k, identities, voices_from)
+    _write_images(root, settings, k, identities)
     if settings.mesh:
-        made += _write_mesh(root, settings, k, people)
+        _write_mesh(root, settings, k, identities)
     if settings.quirks:
         corrupted_files.add_corrupted_files(root, settings, k)
-    return made
 
 
 def _write_clips(
-    root: Path, settings: PopulationSettings, identity: int, identities: Any, voices_from: str | None
-) -> int:
-    todo = [(clip, root / "wav" / clip_path(identity, clip, settings)) for clip in range(settings.clips)]
-    todo = [(clip, path) for clip, path in todo if not path.exists()]
-    if not todo:
-        return 0
+    root: Path,
+    settings: PopulationSettings,
+    identity: int,
+    identities: "Identities",
+    voices_from: Path | None,
+) -> None:
+    paths = {clip: clip_path(identity, clip, settings) for clip in range(settings.clips)}
+    missing = {clip: path for clip, path in paths.items() if not (root / "wav" / path).exists()}
+    if not missing:
+        return
     from voiceface.audio.loading import write_wav
     from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
-    for clip, path in todo:
-        source = Path(voices_from) / "wav" / clip_path(identity, clip, settings) if voices_from else None
+    for clip, path in missing.items():
+        source = voices_from / "wav" / path if voices_from else None
         if source is not None and source.exists():
-            link_or_copy(source, path)
+            _link_or_copy(source, root / "wav" / path)
         else:
-            write_wav(path, synthesise_clip(identities, 0, clip, seconds=settings.clip_seconds).samples)
-    return len(todo)
+            samples = synthesise_clip(identities, 0, clip, seconds=settings.clip_seconds).samples
+            write_wav(root / "wav" / path, samples)
 
 
-def _write_images(root: Path, settings: PopulationSettings, identity: int, identities: Any) -> int:
-    wanted = [
-        (picture, root / "faces" / image_path(identity, picture, settings))
-        for picture in range(settings.images)
-    ]
-    todo = [(picture, path) for picture, path in wanted if not path.exists()]
+def _write_images(root: Path, settings: PopulationSettings, identity: int, identities: "Identities") -> None:
+    folder = root / "faces"
+    paths = {index: folder / image_path(identity, index, settings) for index in range(settings.images)}
+    missing = {index: path for index, path in paths.items() if not path.exists()}
     if settings.quirks and corrupted_files.has_no_images(identity):
-        todo = []
-    if todo:
+        missing = {}
+    if missing:
         import cv2
 
         from voiceface.io.atomic import write_bytes
         from voiceface.synthetic.face.render import prepare_face, render_image
 
+        options: dict[str, Any] = {"image_size": settings.render_size, "nuisance": settings.nuisance}
+        options["face_gain"] = settings.face_gain
         face = prepare_face(identities, 0, face_gain=settings.face_gain)
-        how: dict[str, Any] = {"image_size": settings.render_size, "nuisance": settings.nuisance}
-        for picture, path in todo:
-            drawn = render_image(identities, 0, picture, face=face, face_gain=settings.face_gain, **how)
-            grey = settings.quirks and corrupted_files.is_grayscale(identity, picture)
-            image = cv2.cvtColor(drawn.image, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
-            ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, drawn.jpeg_quality])
+        for index, path in missing.items():
+            rendered = render_image(identities, 0, index, face=face, **options)
+            grey = settings.quirks and corrupted_files.is_grayscale(identity, index)
+            image = cv2.cvtColor(rendered.image, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
+            ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, rendered.jpeg_quality])
             assert ok, "JPEG encoder failed"
             write_bytes(path, data.tobytes())
     if settings.second_view:
-        for picture, path in wanted:
-            other = root / "unzippedFaces" / video_frame_path(identity, picture, settings)
+        for index, path in paths.items():
+            other = root / "unzippedFaces" / video_frame_path(identity, index, settings)
             if path.exists() and not other.exists():
-                link_or_copy(path, other)
-    return len(todo)
+                _link_or_copy(path, other)
 
 
-def _write_mesh(root: Path, settings: PopulationSettings, identity: int, identities: Any) -> int:
-    """Neutral head as .obj and .xyz in mm, and its 40 + 10 coefficients in the orthonormal arrangement."""
+def _write_mesh(root: Path, settings: PopulationSettings, identity: int, identities: "Identities") -> None:
+    """Write the neutral head as .obj and .xyz in mm, and its 40 + 10 orthonormal coefficients as .npy."""
     import numpy as np
 
     from voiceface.io.atomic import write_text
@@ -235,22 +223,20 @@ def _write_mesh(root: Path, settings: PopulationSettings, identity: int, identit
 
     name = get_face_name(identity, settings)
     base = root / "mesh" / name
-    if all((base / f"{name}{end}").exists() for end in (".obj", ".xyz", ".npy")):
-        return 0
+    if all((base / f"{name}{suffix}").exists() for suffix in (".obj", ".xyz", ".npy")):
+        return
     model = build_head_model(settings.face_gain)
     alpha = shape_coefficients(identities)[0]
     vertices = model.compute_vertices(alpha)
     write_obj(base / f"{name}.obj", vertices, model.triangles)
-    write_text(
-        base / f"{name}.xyz", "".join("{:.4f} {:.4f} {:.4f}\n".format(*row) for row in vertices.tolist())
-    )
+    lines = ["{:.4f} {:.4f} {:.4f}\n".format(*row) for row in vertices.tolist()]
+    write_text(base / f"{name}.xyz", "".join(lines))
     orthonormal = np.concatenate([model.orthonormal.shape_from_semantic @ alpha, np.zeros(10)])
     save_npy(base / f"{name}.npy", orthonormal.astype(np.float32))
-    return 3
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """A hard link where the disk allows it, else a copy; whole or absent."""
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Create a hard link where the file system supports it, else an atomic copy."""
     from voiceface.io.atomic import write_bytes
 
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""What a face looks like apart from its shape: the painted map in grid coordinates and the hair.
+"""Appearance of a face apart from its shape: the texture in grid coordinates, and hair.
 
-Soft masks are shared by all identities (masks.py); an identity mixes them with its own colours. Colours are
-linear light in [0, 1] ("linear" = the square of a display value); a fourth channel holds the gloss.
+All identities share soft masks (masks.py), which are mixed with the colours of the identity. Colours are
+linear light in [0, 1], the square of a display value; a fourth channel is the gloss.
 
-Slots of the counters (stream "face", clip 0), normals unless stated
+Slots of the counters (stream "face", item 0), normals unless stated
     64 skin tone, 65 undertone, 66 hair colour, 67 red hair, 68 hair length (uniform), 69 hairline, 70 part,
     71 baldness, 72 eye colour (uniform), 73 brow thickness, 74 brow arch, 75 beard, 76 hair volume,
     77 lip colour, 78 greying, 79 freckles, 80 temples, 81 fringe (uniform), 96-119 hair strands
@@ -27,10 +27,25 @@ from voiceface.synthetic.face.mean_surface import (
 )
 from voiceface.synthetic.identities import Identities
 
+__all__ = [
+    "DARK_SKIN",
+    "FAIR_SKIN",
+    "FIRST_HAIR_ROW",
+    "GREY_HAIR",
+    "HAIRLINE_KNOTS",
+    "HAIR_COLOURS",
+    "IRIS_COLOURS",
+    "RED_HAIR",
+    "Appearance",
+    "build_appearance",
+    "compute_skin_colours",
+    "to_linear_light",
+]
+
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-FIRST_SLOT, NUM_SLOTS, STRANDS_SLOT = 64, 18, 96
+_FIRST_SLOT, _NUM_SLOTS, _STRANDS_SLOT = 64, 18, 96
 
 # Display colours, 0-255 red, green, blue.
 FAIR_SKIN, DARK_SKIN = (238, 194, 170), (112, 70, 48)
@@ -39,18 +54,18 @@ HAIR_COLOURS = ((22, 18, 17), (52, 35, 26), (88, 58, 38), (134, 94, 58), (196, 1
 RED_HAIR, GREY_HAIR = (142, 66, 30), (196, 194, 192)
 # Hairline: angle from the front in radians, height in mm.
 HAIRLINE_KNOTS = (
-    *((0.0, 64.0), (0.45, 64.0), (0.80, 58.0), (1.02, 38.0), (1.20, 12.0), (1.36, -6.0), (1.50, 4.0)),
-    *((1.68, 16.0), (1.86, 4.0), (1.98, -40.0), (2.20, -74.0), (3.15, -86.0)),
-)
+    (0.0, 64.0), (0.45, 64.0), (0.80, 58.0), (1.02, 38.0), (1.20, 12.0), (1.36, -6.0), (1.50, 4.0),
+    (1.68, 16.0), (1.86, 4.0), (1.98, -40.0), (2.20, -74.0), (3.15, -86.0),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """One identity's painted map and hair.
+    """Texture and hair of one identity.
 
     Attributes:
         texture: (240, 240, 4) float32, linear red, green, blue and gloss, rows from neck to crown.
-        hair_lift: (80, 80) float64, mm by which hair lifts the mesh along its normals (images only).
+        hair_lift: (80, 80) float64, mm by which hair displaces the mesh along its normals (images only).
         hair_colour: (3,) linear colour of the hair.
         hair_length: mm below eye height where long hair ends; 0 for short hair.
         hair_volume: mm of hair at the crown.
@@ -68,16 +83,16 @@ class Appearance:
 
 
 def to_linear_light(colour: object) -> NDArray[np.float64]:
-    """Display colour 0-255 to linear light in [0, 1]."""
+    """Convert a display colour, 0-255, to linear light in [0, 1]."""
     return (np.asarray(colour, float) / 255.0) ** 2
 
 
 def build_appearance(identities: Identities, index: int) -> Appearance:
-    """Paint row `index` of `identities`; a few hundredths of a second."""
-    who = int(identities.ids[index])
-    n = normals(identities.seed, who, "face", 0, NUM_SLOTS, start=FIRST_SLOT)
-    u = uniforms(identities.seed, who, "face", 0, NUM_SLOTS, start=FIRST_SLOT)
-    strands = normals(identities.seed, who, "face", 0, 24, start=STRANDS_SLOT)
+    """Build texture and hair of row `index` of `identities`."""
+    k = int(identities.ids[index])
+    n = normals(identities.seed, k, "face", 0, _NUM_SLOTS, start=_FIRST_SLOT)
+    u = uniforms(identities.seed, k, "face", 0, _NUM_SLOTS, start=_FIRST_SLOT)
+    strands = normals(identities.seed, k, "face", 0, 24, start=_STRANDS_SLOT)
     male, g = bool(identities.face_sex[index]), identities.face_factors[index]
     tone, skin = _skin_colour(n[0], n[1], identities.skin_shift[index])
     age = float(min(1.4, 0.50 * np.log1p(np.exp(1.15 * g[7]))))
@@ -85,31 +100,26 @@ def build_appearance(identities: Identities, index: int) -> Appearance:
 
     hair = _hair_colour(n, tone, grey)
     brow_colour = _interpolate(0.62 * _hair_colour(n, tone, 0.55 * grey), to_linear_light((40, 30, 26)), 0.35)
-    bald = max(0.0, 0.9 * n[7] - 0.5 + 0.35 * max(g[7], -1.0)) if male else 0.0
-    length = float(u[4])
-    is_long = length < (0.05 if male else 0.86)
-    long_hair = float(70.0 + 110.0 * _fraction_below(length, 0.05 if male else 0.86)) if is_long else 0.0
+    baldness = max(0.0, 0.9 * n[7] - 0.5 + 0.35 * max(g[7], -1.0)) if male else 0.0
+    long_hair_rate = 0.05 if male else 0.86
+    hair_length = 70.0 + 110.0 * float(u[4]) / long_hair_rate if u[4] < long_hair_rate else 0.0
     volume = float(np.clip((6.5 if male else 9.0) + 1.6 * n[12], 4.5, 13.0))
 
     masks = build_shared_masks()
     paint = np.empty((MAP_SIZE, MAP_SIZE, 3), np.float32)
     paint[:] = skin.astype(np.float32)
-    # Blood: cheeks, nose tip and ears a little redder; freckles on fair skin.
+    # Cheeks, nose tip and ears slightly redder; freckles on fair skin.
     _tint(paint, masks["blush"], (1.03, 0.84, 0.80), 0.85 - 0.4 * tone)
     _tint(
         paint, masks["freckles"], (0.80, 0.68, 0.60), float(np.clip(0.4 * n[15] - 0.25, 0, 0.6)) * (1 - tone)
     )
     _tint(paint, masks["hollow"], (0.62, 0.52, 0.50), 0.8)
     _tint(paint, masks["under_chin"], (0.50, 0.42, 0.40), 1.0)
-    # Age: lines and bags.
-    for name, strength in (
-        ("nasolabial", 0.85),
-        ("forehead_lines", 0.80),
-        ("eye_bags", 0.95),
-        ("crow", 0.75),
-    ):
+    # Age: wrinkles and eye bags.
+    wrinkles = {"nasolabial": 0.85, "forehead_lines": 0.80, "eye_bags": 0.95, "crow": 0.75}
+    for name, strength in wrinkles.items():
         _tint(paint, masks[name], (0.42, 0.33, 0.31), min(1.0, strength * age))
-    # Men: shadow or beard, less of it with the larynx factor.
+    # Men: stubble or beard, less with a larger larynx factor.
     if male:
         beard = float(np.clip(0.42 - 0.34 * g[0] + 0.30 * n[11], 0.0, 1.0))
         beard_colour = _interpolate(0.75 * _hair_colour(n, tone, 0.7 * grey), skin, 0.25)
@@ -117,50 +127,48 @@ def build_appearance(identities: Identities, index: int) -> Appearance:
     _paint_mouth(paint, masks, skin, n, male)
     _paint_nose(paint, masks)
     _paint_eyes(paint, masks, skin, _palette_colour(IRIS_COLOURS, float(u[8]) ** (0.8 + 1.6 * tone)), male)
-    thick = (1.18 if male else 0.80) + 0.13 * n[9] - 0.24 * g[0]
-    brow = _brow_mask(float(np.clip(thick, 0.28, 2.0)), 0.9 * n[10] + (0.0 if male else 0.8))
+    thickness = (1.18 if male else 0.80) + 0.13 * n[9] - 0.24 * g[0]
+    brow = _brow_mask(float(np.clip(thickness, 0.28, 2.0)), 0.9 * n[10] + (0.0 if male else 0.8))
     _blend(paint, brow, brow_colour, 0.93)
 
-    cap = _hair_mask(n, bald, float(u[17]), male)
-    shade = (1.0 + 0.10 * _strand_pattern(strands)) * (1.0 - 1.2 * cap * (1.0 - cap))  # a darker hairline
-    hairy = SoftMask((slice(FIRST_HAIR_ROW, MAP_SIZE), slice(0, MAP_SIZE)), 0.97 * cap)
-    part = paint[hairy.window]
-    part += (shade[..., None] * hair.astype(np.float32) - part) * hairy.mask[..., None]
+    cap = _hair_mask(n, baldness, float(u[17]), male)
+    hairline = 1.0 - 1.2 * cap * (1.0 - cap)  # darker there
+    shade = (1.0 + 0.10 * _strand_pattern(strands)) * hairline
+    region = paint[FIRST_HAIR_ROW:]
+    region += (shade[..., None] * hair.astype(np.float32) - region) * (0.97 * cap)[..., None]
 
     texture = np.empty((MAP_SIZE, MAP_SIZE, 4), np.float32)
     np.clip(paint, 0.0, 1.0, out=texture[..., :3])
     texture[..., 3] = masks["gloss"].mask
     texture[FIRST_HAIR_ROW:, :, 3] += (0.20 - texture[FIRST_HAIR_ROW:, :, 3]) * cap
     fringe = 1.02 + 0.10 * float(n[16])
-    return Appearance(texture, _hair_lift(cap, volume), hair, long_hair, volume, fringe, strands)
+    return Appearance(texture, _hair_lift(cap, volume), hair, hair_length, volume, fringe, strands)
 
 
 def compute_skin_colours(identities: Identities) -> NDArray[np.float64]:
-    """Unlit display colour of all identities's skin, (N, 3) red, green, blue in [0, 1]; not tied to v or
-    g.
-    """
-    n = normals(identities.seed, identities.ids, "face", 0, 2, start=FIRST_SLOT)
-    rows = [_skin_colour(tone, under, shift)[1] for (tone, under), shift in zip(n, identities.skin_shift)]
-    return np.sqrt(np.clip(np.reshape(rows, (len(identities), 3)), 0.0, 1.0))
+    """Compute unlit display colours of skin, (N, 3) RGB in [0, 1]; independent of all factors."""
+    n = normals(identities.seed, identities.ids, "face", 0, 2, start=_FIRST_SLOT)
+    linear = [_skin_colour(tone, under, shift)[1] for (tone, under), shift in zip(n, identities.skin_shift)]
+    return np.sqrt(np.clip(np.reshape(linear, (len(identities), 3)), 0.0, 1.0))
 
 
 def _skin_colour(tone: float, undertone: float, shift: float) -> tuple[float, NDArray[np.float64]]:
-    """Place between fair and deep in (0, 1), and the linear colour (3,), from two N(0, 1) numbers."""
-    place = float(sigmoid(np.array(1.15 * (tone + shift) - 0.7)))
-    colour = _interpolate(to_linear_light(FAIR_SKIN), to_linear_light(DARK_SKIN), place) * (
+    """Compute the position between fair and dark in (0, 1) and the linear colour (3,)."""
+    position = float(sigmoid(np.array(1.15 * (tone + shift) - 0.7)))
+    colour = _interpolate(to_linear_light(FAIR_SKIN), to_linear_light(DARK_SKIN), position) * (
         1.0 + 0.045 * undertone * np.array([0.6, 0.1, -1.0])
     )
-    return place, np.asarray(colour)
+    return position, np.asarray(colour)
 
 
 def _hair_lift(hair_mask: Map, hair_volume: float) -> NDArray[np.float64]:
-    """How far hair lifts the 80 x 80 mesh, in mm, with a soft edge."""
-    whole = np.zeros((MAP_SIZE, MAP_SIZE))
-    whole[FIRST_HAIR_ROW:] = hair_mask
+    """Compute the displacement of the 80 x 80 mesh by hair, in mm, with a soft edge."""
+    full_mask = np.zeros((MAP_SIZE, MAP_SIZE))
+    full_mask[FIRST_HAIR_ROW:] = hair_mask
     rows = np.rint(np.linspace(0, MAP_SIZE - 1, GRID_ROWS)).astype(int)
     columns = np.rint(np.linspace(0, MAP_SIZE - 1, GRID_COLUMNS)).astype(int)
-    lift = whole[np.ix_(rows, columns)]
-    for _ in range(2):  # the edge of one cell would look like a saw
+    lift = full_mask[np.ix_(rows, columns)]
+    for _ in range(2):  # an edge of one cell would be jagged
         padded = np.pad(lift, 1, mode="edge")
         lift = (
             sum(
@@ -174,43 +182,37 @@ def _hair_lift(hair_mask: Map, hair_volume: float) -> NDArray[np.float64]:
     return np.asarray(lift * hair_volume * (0.72 + 0.28 * smoothstep(height, -20, 80)))
 
 
-def _fraction_below(value: float, upper: float) -> float:
-    """Where `value` lies in (0, below), as a number in (0, 1)."""
-    return min(1.0, value / upper)
-
-
 def _interpolate(a: NDArray[np.float64], b: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
     return np.asarray(a + (b - a) * weight)
 
 
 def _palette_colour(colours: tuple[tuple[int, int, int], ...], position: float) -> NDArray[np.float64]:
-    """Colour at `position` in [0, 1] along a row of display colours, linear."""
+    """Interpolate a palette of display colours at `position` in [0, 1], linear light."""
     stops = to_linear_light(colours)
-    where = np.clip(position, 0.0, 1.0) * (len(stops) - 1)
-    return np.array([np.interp(where, np.arange(len(stops)), stops[:, c]) for c in range(3)])
+    index = np.clip(position, 0.0, 1.0) * (len(stops) - 1)
+    return np.array([np.interp(index, np.arange(len(stops)), stops[:, c]) for c in range(3)])
 
 
 def _hair_colour(traits: NDArray[np.float64], tone: float, grey: float) -> NDArray[np.float64]:
-    place = float(sigmoid(np.array(1.3 * traits[2] - 0.4))) * (1.0 - 0.75 * tone)
-    colour = _palette_colour(HAIR_COLOURS, place)
-    colour = _interpolate(
-        colour, to_linear_light(RED_HAIR), float(np.clip(0.8 * traits[3] - 0.7, 0, 0.8)) * (1 - tone)
-    )
+    position = float(sigmoid(np.array(1.3 * traits[2] - 0.4))) * (1.0 - 0.75 * tone)
+    colour = _palette_colour(HAIR_COLOURS, position)
+    red = float(np.clip(0.8 * traits[3] - 0.7, 0, 0.8)) * (1 - tone)
+    colour = _interpolate(colour, to_linear_light(RED_HAIR), red)
     return _interpolate(colour, to_linear_light(GREY_HAIR), grey)
 
 
-def _tint(paint: Map, stencil: SoftMask, factor: tuple[float, float, float], strength: float) -> None:
+def _tint(paint: Map, soft_mask: SoftMask, factor: tuple[float, float, float], strength: float) -> None:
     """Multiply by `factor` where the mask is 1, in place."""
     if strength > 0:
         change = (np.array(factor) - 1.0).astype(np.float32) * np.float32(strength)
-        paint[stencil.window] *= 1.0 + stencil.mask[..., None] * change
+        paint[soft_mask.window] *= 1.0 + soft_mask.mask[..., None] * change
 
 
-def _blend(paint: Map, stencil: SoftMask, colour: NDArray[np.float64], strength: float = 1.0) -> None:
+def _blend(paint: Map, soft_mask: SoftMask, colour: NDArray[np.float64], strength: float = 1.0) -> None:
     """Mix in `colour` where the mask is 1, in place."""
     if strength > 0:
-        part = paint[stencil.window]
-        part += (colour.astype(np.float32) - part) * (stencil.mask * np.float32(strength))[..., None]
+        region = paint[soft_mask.window]
+        region += (colour.astype(np.float32) - region) * (soft_mask.mask * np.float32(strength))[..., None]
 
 
 def _paint_mouth(
@@ -246,7 +248,7 @@ def _paint_eyes(
 
 
 def _brow_mask(thickness: float, arch_height: float) -> SoftMask:
-    """Brows: `thickness` 1 is 5 mm, `arch_height` in mm of extra height at the outer third."""
+    """Build the mask of the brows: `thickness` 1 is 5 mm; `arch_height` raises the outer third, mm."""
     window, x, y, front, grain = _brow_window()
     t = np.clip((x - 12.0) / 36.0, 0, 1)
     middle = (
@@ -264,7 +266,7 @@ def _brow_mask(thickness: float, arch_height: float) -> SoftMask:
 
 @lru_cache(maxsize=1)
 def _brow_window() -> tuple[tuple[slice, slice], Array, Array, Array, Array]:
-    """Where brows can be: window of the map, |x|, y, front mask and hairs there."""
+    """Region of the brows: window of the map, and there |x|, y, front mask and hair texture."""
     m = mean_surface_map()
     rows = np.nonzero((m.y[:, 0] > 6) & (m.y[:, 0] < 34))[0]
     columns = np.nonzero(np.abs(m.x[rows].min(axis=0)) < 60)[0]
@@ -279,7 +281,7 @@ FIRST_HAIR_ROW = int(np.searchsorted(row_heights(MAP_SIZE), -92.0))
 
 @lru_cache(maxsize=1)
 def _hair_grid() -> tuple[Array, Array, Array, Array]:
-    """Hair region of the map: angles (240,), heights (rows, 1), place of the ears, usual hairline (240,)."""
+    """Hair region of the map: angles (240,), heights (rows, 1), 0 at the ears, default hairline (240,)."""
     m = mean_surface_map()
     theta, y = m.theta[0], m.y[FIRST_HAIR_ROW:, :1]
     ear = np.exp(-0.5 * (((np.abs(theta) - 1.68) / 0.17) ** 2 + ((y + 6) / 19) ** 2))
@@ -287,7 +289,7 @@ def _hair_grid() -> tuple[Array, Array, Array, Array]:
 
 
 def _hair_mask(traits: Array, baldness: float, fringe: float, male: bool) -> Map:
-    """Hair cap on the rows of the map from CAP_ROW: 1 where the head is covered."""
+    """Build the mask of hair on the rows of the map from FIRST_HAIR_ROW: 1 where the head is covered."""
     theta, y, no_ear, line = _hair_grid()
     angle = np.abs(theta)
     top = np.exp(-((angle / 0.85) ** 4))
@@ -306,7 +308,7 @@ def _hair_mask(traits: Array, baldness: float, fringe: float, male: bool) -> Map
 
 
 def _strand_pattern(phases: Array) -> Map:
-    """Fine hair strands, about ±1, running up and down the head; rows of the map from CAP_ROW."""
+    """Compute vertical hair strands, about ±1, on the rows of the map from FIRST_HAIR_ROW."""
     theta, y, _, _ = _hair_grid()
     total = np.zeros((len(y), len(theta)), np.float32)
     for index in range(4):

@@ -1,4 +1,4 @@
-"""What is true of the faces of synthetic identities, as far as an image shows it."""
+"""Ground truth of synthetic faces that an image can show: sex, factors, shape and skin colour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,25 +9,32 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.face.appearance import compute_skin_colours
 from voiceface.synthetic.face.head import shape_coefficients
-from voiceface.synthetic.identities import Identities, sample_identities
+from voiceface.synthetic.identities import Identities
 from voiceface.synthetic.layout import PopulationSettings
+
+__all__ = [
+    "FaceGroundTruth",
+    "build_face_ground_truth",
+    "generate_face_ground_truth",
+    "read_face_ground_truth",
+]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class FaceGroundTruth:
-    """Truth behind the faces of N identities, row by row.
+    """Ground truth of the faces of N identities, one row each.
 
     Attributes:
         ids: (N,) identity numbers.
-        sex: (N,) of the face, 1 = man.
+        sex: (N,) of the face, 1 = male.
         factors: (N, 8) face factors g0 ... g7.
         shape: (N, 40) shape coefficients of the head.
-        skin: (N, 3) unlit display colour of the skin, red, green, blue in [0, 1].
-        coupling: (8,) correlation of the voice's and the face's factor within a sex.
-        share_sex: whether voice and face have the same sex.
-        confound: how strongly nationality ties the skin to the voice, 0 to 1.
+        skin: (N, 3) unlit display colour of the skin, RGB in [0, 1].
+        coupling: (8,) correlation of voice and face factors within a sex.
+        share_sex: voice and face have the same sex.
+        confound: strength of the correlation of skin and voice through nationality, 0 to 1.
     """
 
     ids: NDArray[np.int64]
@@ -45,7 +52,7 @@ class FaceGroundTruth:
 
 
 def build_face_ground_truth(identities: Identities) -> FaceGroundTruth:
-    """Truth of drawn identities, in their order."""
+    """Build the ground truth of identities, in their order."""
     return FaceGroundTruth(
         ids=identities.ids,
         sex=identities.face_sex,
@@ -59,27 +66,21 @@ def build_face_ground_truth(identities: Identities) -> FaceGroundTruth:
 
 
 def generate_face_ground_truth(settings: PopulationSettings, ids: Sequence[int]) -> FaceGroundTruth:
-    """Truth of the identities `ids` of a population, in this order."""
-    people = sample_identities(
-        np.asarray(ids, np.int64),
-        seed=settings.seed,
-        rho=settings.rho,
-        share_sex=settings.share_sex,
-        confound=settings.confound,
-    )
-    return build_face_ground_truth(people)
+    """Generate the ground truth of the identities `ids` of a population, in this order."""
+    return build_face_ground_truth(settings.sample_identities(ids))
 
 
 def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceGroundTruth:
-    """Truth of these identities of a population folder, in this order.
+    """Read the ground truth of identities of a population folder, in this order.
 
     Args:
-        root: folder that `voiceface population` wrote.
+        root: folder written by `voiceface population`.
         face_names: face names, such as "Brumo_Tal.00042".
 
     Raises:
         FileNotFoundError: the folder is no population.
-        GroundTruthError: somebody is not in it, its files are corrupt, or another generator wrote it.
+        GroundTruthError: an identity is not in it, its files are corrupt, or another generator version wrote
+            it.
     """
     import csv
 
@@ -89,14 +90,14 @@ def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceG
     try:
         settings = PopulationSettings(**truth.settings)
         with (Path(root) / "truth" / "identities.csv").open(newline="", encoding="utf-8") as file:
-            number = {row["name"]: int(row["k"]) for row in csv.DictReader(file)}
+            numbers = {row["name"]: int(row["k"]) for row in csv.DictReader(file)}
     except (TypeError, ValueError, KeyError) as error:
         raise GroundTruthError(
-            f"{root}: its truth cannot be read ({error!r}); write the population again"
+            f"{root}: ground truth is corrupt ({error!r}); write the population again"
         ) from error
-    found = generate_face_ground_truth(settings, [number[name] for name in face_names])
-    if not np.allclose(found.factors, truth.face_factors, atol=1e-6):
+    faces = generate_face_ground_truth(settings, [numbers[name] for name in face_names])
+    if not np.allclose(faces.factors, truth.face_factors, atol=1e-6):
         raise GroundTruthError(
-            f"{root} was written by another generator ({settings.generator}); write it again"
+            f"{root} was written by another generator version ({settings.generator}); write it again"
         )
-    return found
+    return faces

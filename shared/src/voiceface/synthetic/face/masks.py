@@ -1,6 +1,6 @@
-"""Soft masks of the painted map, written once per process in mean coordinates (mm).
+"""Soft masks of the texture map, computed once per process in mean coordinates (mm).
 
-The map has three samples per grid cell (240 x 240); what is painted travels with the mesh.
+The map has three samples per grid cell (240 x 240) and moves with the mesh.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from voiceface.synthetic.face.mean_surface import (
     smoothstep,
 )
 
+__all__ = ["MAP_SIZE", "SoftMask", "build_shared_masks", "mean_surface_map"]
+
 Map = NDArray[np.float32]
 
 MAP_SIZE = 240
@@ -25,14 +27,19 @@ MAP_SIZE = 240
 
 @dataclass(frozen=True)
 class SoftMask:
-    """A soft mask cut to the rows and columns where it is not zero."""
+    """Soft mask, cropped to the rows and columns where it is not zero.
+
+    Attributes:
+        window: rows and columns of the map.
+        mask: values in [0, 1] in that window.
+    """
 
     window: tuple[slice, slice]
     mask: Map
 
     @classmethod
     def from_map(cls, mask: NDArray[np.floating]) -> "SoftMask":
-        """Cut a mask of the whole map."""
+        """Crop a mask of the whole map (240, 240)."""
         rows, columns = np.nonzero(mask.max(axis=1) > 4e-3)[0], np.nonzero(mask.max(axis=0) > 4e-3)[0]
         if not len(rows):
             return cls((slice(0, 1), slice(0, 1)), np.zeros((1, 1), np.float32))
@@ -42,12 +49,12 @@ class SoftMask:
 
 @lru_cache(maxsize=1)
 def mean_surface_map() -> MeanSurface:
-    """The mean surface at the samples of the map."""
+    """Return the mean surface at the samples of the map."""
     return build_mean_surface(MAP_SIZE, MAP_SIZE)
 
 
 def _soft_line(points: tuple[tuple[float, float], ...], width: float) -> NDArray[np.float64]:
-    """Soft line through `points` (|x|, y) in mm, Gaussian of `width` mm, mirrored to both sides."""
+    """Compute a soft line through `points` (|x|, y) in mm with an SD of `width` mm, mirrored."""
     x, y = np.abs(mean_surface_map().x), mean_surface_map().y
     nearest = np.full_like(x, np.inf)
     for (ax, ay), (bx, by) in pairwise(points):
@@ -58,7 +65,7 @@ def _soft_line(points: tuple[tuple[float, float], ...], width: float) -> NDArray
 
 @lru_cache(maxsize=1)
 def build_shared_masks() -> dict[str, SoftMask]:
-    """Soft masks in [0, 1] that all identities share."""
+    """Build the soft masks that all identities share, by name."""
     m = mean_surface_map()
     x, y, front, g = m.x, m.y, m.front_mask, m.front_gaussian
     ax = np.abs(x)
@@ -95,7 +102,7 @@ def build_shared_masks() -> dict[str, SoftMask]:
 
     # Mouth: bow-shaped upper edge, round lower edge.
     t = np.clip(ax / 25.5, 0, 1)
-    lip_line = LIP_LINE_Y + 1.4 * t**2  # corners turn up a little: friendlier at rest
+    lip_line = LIP_LINE_Y + 1.4 * t**2  # corners turn up slightly
     upper = lip_line + np.interp(ax, [0, 3, 6.5, 12, 19, 25.5], [6.0, 6.9, 7.4, 6.2, 3.2, 0.0])
     lower = lip_line - 9.6 * (1 - t**2.4) ** 0.9
     inside = np.minimum(upper - y, y - lower)
@@ -148,6 +155,6 @@ def build_shared_masks() -> dict[str, SoftMask]:
     )
     result["beard"] = result["beard"] * result.pop("stubble")
     gloss = 0.16 + 0.5 * result["eye"] + 0.22 * result["lips"] + 0.06 * result["blush"]
-    stencils = {name: SoftMask.from_map(mask) for name, mask in result.items()}
-    stencils["gloss"] = SoftMask((slice(None), slice(None)), gloss.astype(np.float32))
-    return stencils
+    soft_masks = {name: SoftMask.from_map(mask) for name, mask in result.items()}
+    soft_masks["gloss"] = SoftMask((slice(None), slice(None)), gloss.astype(np.float32))
+    return soft_masks

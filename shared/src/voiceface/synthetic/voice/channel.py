@@ -65,6 +65,6 @@ def apply_channel(
 
 
 def _even_fast_length(n: int) -> int:
-    """Return the smallest length >= n that is a power of two times 1, 3, 5, 9 or 15, at least even."""
+    """Return the smallest even length >= n that is a power of two times 1, 3, 5, 9 or 15."""
     lengths = (odd << power for odd in (1, 3, 5, 9, 15) for power in range(1, 40))
     return min(length for length in lengths if length >= n)

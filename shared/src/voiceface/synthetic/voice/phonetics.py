@@ -1,8 +1,8 @@
-"""What a synthetic clip says: phones, syllables, pauses and the control tracks that the synthesiser follows.
+"""Phonetic content of a synthetic clip: phones, syllables, pauses, and control tracks for the synthesiser.
 
-Slots of the counters, stream "clip", clip field = clip: 0 mood, 4 leading silence, 5 trailing silence, from
-1024 on 16 per syllable (0 consonant?, 1 consonant, 2 vowel, 3 and 4 their durations, 5 syllables to the next
-pause, 6 pause, 7 accent).
+Slots of the counters, stream "clip", item = clip: 0 mood, 4 leading silence, 5 trailing silence, from 1024 on
+16 per syllable (0 whether there is a consonant, 1 consonant, 2 vowel, 3 and 4 their durations, 5 syllables to
+the next pause, 6 pause, 7 accent).
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,27 @@ from numpy.typing import NDArray
 from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.identities import Identities
 
-FRAME_RATE = 100  # control frames a second
+__all__ = [
+    "CONSONANTS",
+    "F0_LOG_SD",
+    "F0_MEDIAN_HZ",
+    "FEMALE_TRACT_CM",
+    "FIXED_FORMANTS",
+    "FRAME_RATE",
+    "MALE_TRACT_CM",
+    "PHONES",
+    "SILENCE",
+    "VOWELS",
+    "ControlTracks",
+    "Phone",
+    "build_tracks",
+    "generate_control_tracks",
+    "median_f0",
+    "speaker_formants",
+    "vocal_tract_length",
+]
+
+FRAME_RATE = 100  # control frames per second
 MALE_TRACT_CM, FEMALE_TRACT_CM = 16.9, 14.6
 F0_MEDIAN_HZ = (208.0, 118.0)  # women, men
 F0_LOG_SD = (0.12, 0.15)  # SD of log f0 within sex
@@ -23,7 +43,7 @@ _FIRST_SYLLABLE, _SYLLABLE_SLOTS = 1024, 16
 
 
 class Phone(NamedTuple):
-    """One phone of the male reference (tract 16.9 cm): Hz, seconds, amplitudes relative to a vowel's."""
+    """Phone of the male reference (tract 16.9 cm): Hz, seconds, amplitudes relative to those of vowels."""
 
     name: str
     f1: float
@@ -79,18 +99,18 @@ _PHONE_TABLE = np.array([phone[1:] for phone in PHONES], float)  # one row per p
 
 @dataclass(frozen=True)
 class ControlTracks:
-    """Controls at FRAME_RATE; frame n belongs to second n / FRAME_RATE.
+    """Control tracks at FRAME_RATE; frame n is at n / FRAME_RATE seconds.
 
     Attributes:
         phone: (F,) index into PHONES.
-        f0: (F,) Hz, also where nothing is voiced.
+        f0: (F,) Hz, also in unvoiced frames.
         formants: (F, 5) Hz.
         nasality: (F,) 0 to 1.
         voicing: (F,) amplitude of the pulses, 0 to 1.
-        aspiration: (F,) amplitude of the breath noise that is not tied to voicing.
-        frication: (F,) amplitude of the friction noise.
-        frication_centre: (F,) Hz, middle of the friction band.
-        frication_bandwidth: (F,) Hz, its width.
+        aspiration: (F,) amplitude of breath noise independent of voicing.
+        frication: (F,) amplitude of frication noise.
+        frication_centre: (F,) Hz, centre of the frication band.
+        frication_bandwidth: (F,) Hz, width of the frication band.
     """
 
     phone: NDArray[np.int64]
@@ -105,14 +125,14 @@ class ControlTracks:
 
 
 def vocal_tract_length(identities: Identities, index: int) -> float:
-    """Length of the vocal tract of row i, cm."""
+    """Return the length of the vocal tract of row `index`, cm."""
     return (FEMALE_TRACT_CM, MALE_TRACT_CM)[identities.sex[index]] * float(
         np.exp(0.045 * identities.voice_factors[index, 1])
     )
 
 
 def median_f0(identities: Identities, index: int) -> float:
-    """Median f0 of row i before mood and melody, Hz."""
+    """Return the median f0 of row `index` without mood and melody, Hz."""
     sex = identities.sex[index]
     return F0_MEDIAN_HZ[sex] * float(np.exp(F0_LOG_SD[sex] * identities.voice_factors[index, 0]))
 
@@ -120,21 +140,22 @@ def median_f0(identities: Identities, index: int) -> float:
 def generate_control_tracks(
     identities: Identities, index: int, clip: int, *, seed: int, seconds: float, nuisance: float = 1.0
 ) -> ControlTracks:
-    """Syllables until the clip is full, with pauses, silence at both ends, melody and coarticulation.
+    """Generate syllables with pauses, silence at both ends, melody and coarticulation.
 
     Args:
         identities: the population.
         index: row of the speaker.
         clip: clip number.
-        seed: seed of the clip's numbers.
-        seconds: length of the clip.
-        nuisance: multiplier of the mood's effect on f0.
+        seed: population seed.
+        seconds: length of the clip in s.
+        nuisance: factor on the effect of mood on f0.
 
     Returns:
-        Control tracks, F = rounded up seconds * FRAME_RATE + 1.
+        Control tracks of ceil(seconds * FRAME_RATE) + 1 frames.
     """
     k = int(identities.ids[index])
-    ends = min(0.3, 0.15 * seconds) * uniforms(seed, k, "clip", clip, 2, start=4)  # short clips keep speech
+    max_silence = min(0.3, 0.15 * seconds)  # short clips contain speech, too
+    ends = max_silence * uniforms(seed, k, "clip", clip, 2, start=4)
     count = int(np.ceil(seconds * 14)) + 4
     slots = _SYLLABLE_SLOTS
     u = uniforms(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE).reshape(count, slots)
@@ -159,39 +180,22 @@ def generate_control_tracks(
 
     spread = 2.2 * float(np.exp(0.25 * identities.pitch_range[index]))
     middles = bounds[1:-1:3] + vowel_time / 2
-    heights = 0.9 * spread * normals(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE)[7::slots]
+    accents = 0.9 * spread * normals(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE)[7::slots]
     bells = np.exp(-0.5 * ((times[:, None] - middles) / 0.09) ** 2)
-    semitones = bells @ heights + spread * _declination(times, bounds, pause_time, speech_end)
+    semitones = bells @ accents + spread * _declination(times, bounds, pause_time, speech_end)
     mood = float(np.exp(0.05 * nuisance * normals(seed, k, "clip", clip, 1)[0]))
     f0 = np.clip(median_f0(identities, index) * mood * 2 ** (semitones / 12), 55, 450)
-    return _build_tracks(identities, index, phone, fraction, f0)
-
-
-def steady_vowel_tracks(
-    identities: Identities, index: int, vowel: int, *, seconds: float, f0: float | None = None
-) -> ControlTracks:
-    """One vowel held without melody: for measuring the tract.
-
-    Args:
-        identities: the population.
-        index: row of the speaker.
-        vowel: index into VOWELS.
-        seconds: length.
-        f0: Hz; the speaker's own by default.
-    """
-    frames = int(np.ceil(seconds * FRAME_RATE)) + 1
-    pitch = np.full(frames, median_f0(identities, index) if f0 is None else f0)
-    return _build_tracks(identities, index, np.full(frames, vowel), np.full(frames, 0.5), pitch)
+    return build_tracks(identities, index, phone, fraction, f0)
 
 
 def speaker_formants(identities: Identities, index: int) -> NDArray[np.float64]:
-    """Formants of every phone as row i says it, Hz, shape (phones, 5)."""
+    """Compute the formants of all phones as row `index` speaks them, Hz, shape (phones, 5)."""
     v = identities.voice_factors[index]
     log = np.log(np.column_stack([_PHONE_TABLE[:, :3], np.tile(FIXED_FORMANTS, (len(PHONES), 1))]))
-    middle = log[: len(VOWELS), :2].mean(0)
+    centre = log[: len(VOWELS), :2].mean(0)
     space = float(np.exp(0.08 * identities.vowel_space[index]))
-    own = 0.04 * identities.vowel_offset[index] + identities.vowel_shift[index]
-    log[: len(VOWELS), :2] = middle + space * (log[: len(VOWELS), :2] - middle) + own
+    offset = 0.04 * identities.vowel_offset[index] + identities.vowel_shift[index]
+    log[: len(VOWELS), :2] = centre + space * (log[: len(VOWELS), :2] - centre) + offset
     factor = [0.055 * v[2], -0.04 * v[2], 0.05 * v[4], 0.05 * v[5], 0.05 * v[5]]
     formants = np.exp(log + factor) * (MALE_TRACT_CM / vocal_tract_length(identities, index))
     formants[:, 4] = np.minimum(formants[:, 4], 7600)
@@ -206,7 +210,7 @@ def _declination(
     pause_time: NDArray[np.float64],
     speech_end: float,
 ) -> NDArray[np.float64]:
-    """+0.6 at the start of each phrase falling in a straight line to -0.9 at its end, shape of `times`."""
+    """Compute a linear fall from +0.6 at the start of each phrase to -0.9 at its end, shape of `times`."""
     last = np.flatnonzero(pause_time > 0)
     starts = np.concatenate([bounds[:1], bounds[3 * last + 3]])
     stops = np.concatenate([bounds[3 * last + 2], bounds[-1:]])
@@ -215,14 +219,22 @@ def _declination(
     return 0.6 - 1.5 * np.clip((times - starts[phrase]) / np.maximum(stop - starts[phrase], 0.1), 0, 1)
 
 
-def _build_tracks(
+def build_tracks(
     identities: Identities,
     index: int,
     phone: NDArray[np.int64],
     phone_fraction: NDArray[np.float64],
     f0: NDArray[np.float64],
 ) -> ControlTracks:
-    """Targets of the phones, smoothed: formants over 70 ms, amplitudes and bands 30 ms, nasality 50 ms."""
+    """Smooth the targets of phones: formants over 70 ms, amplitudes and bands 30 ms, nasality 50 ms.
+
+    Args:
+        identities: the population.
+        index: row of the speaker.
+        phone: (F,) index into PHONES.
+        phone_fraction: (F,) position within the phone, 0 to 1; stops are closed below 0.6.
+        f0: (F,) Hz.
+    """
     row = _PHONE_TABLE[phone]
     closed = (row[:, 10] > 0) & (phone_fraction < 0.6)
     amplitudes = row[:, 4:7] * np.where(closed[:, None], [0.5, 0, 0], 1)
@@ -244,7 +256,7 @@ def _build_tracks(
 
 
 def _smooth(track: NDArray[np.float64], taps: int) -> NDArray[np.float64]:
-    """Weighted mean over `taps` frames (Hann), edges repeated, shape (F, C) kept."""
+    """Smooth (F, C) by a Hann window of `taps` frames, edges repeated."""
     weights = np.hanning(taps + 2)[1:-1]
     weights /= weights.sum()
     padded = np.pad(track, ((taps // 2, taps // 2), (0, 0)), mode="edge")

@@ -1,4 +1,7 @@
-"""Vocal tract of a synthetic speaker: transfer functions of a cascade of second-order sections (Klatt 1980)."""
+"""Vocal tract of a synthetic speaker: transfer function of a cascade of second-order sections.
+
+The cascade follows Klatt (1980).
+"""
 
 import numpy as np
 from numpy.typing import NDArray
