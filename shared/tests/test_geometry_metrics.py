@@ -41,6 +41,18 @@ def test_alignment_undoes_any_similarity() -> None:
     assert aligned_error(source, target).max() < 1e-12
 
 
+def test_aligned_error_by_hand() -> None:
+    source = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
+    target = source + np.array([5, -2, 7])
+    target[:, 2] += [0.3, 0.3, -0.3, -0.3]  # out of the plane, which no similarity can follow
+    assert aligned_error(source, target) == pytest.approx(0.3)
+    assert aligned_error(np.stack([source, source]), np.stack([target, 2 * target])) == pytest.approx(
+        [0.3, 0.6]
+    )
+    with pytest.raises(ValueError, match="coincide"):
+        aligned_error(np.stack([source, np.ones((4, 3))]), np.stack([target, target]))
+
+
 def test_alignment_is_the_best_and_never_mirrors() -> None:
     rng = np.random.default_rng(1)
     source = rng.normal(size=(30, 3))
@@ -99,6 +111,7 @@ def test_explained_variance_of_perfect_mean_and_noisy_predictions() -> None:
     assert (explained_variance(by_sex, true)[:2] > 0.7).all()
     half = by_sex + 0.5 * (true - by_sex)  # error is half of every deviation
     np.testing.assert_allclose(explained_variance(half, true, sex)[:2], 0.75)
+    assert explained_variance([[1.0], [3]], [[0.0], [4]]).tolist() == [1 - 2 / 8]  # two rows are enough
     with pytest.raises(ValueError, match="two tables"):
         explained_variance(true, true[:5])
     with pytest.raises(ValueError, match="stratum"):

@@ -206,3 +206,33 @@ def test_lengths_of_embeddings_do_not_matter() -> None:
     scale = torch.rand(COUNT, 1) + 0.5
     one = cmpc_terms(voice, face, index, found).total
     assert float(one) == pytest.approx(float(cmpc_terms(voice * scale, normalize(face), index, found).total))
+
+
+@pytest.mark.parametrize(
+    ("credibility", "weighting"),
+    [
+        ({"centroids": "unit"}, {}),
+        ({"over": "mean"}, {}),
+        ({"agreement": "added"}, {}),
+        ({}, {"delta": 0.5}),
+        ({}, {"kappa": 0.4}),
+        ({}, {"rule": "cdf"}),
+    ],
+)
+def test_every_option_of_the_weights_has_its_effect(
+    credibility: dict[str, Any], weighting: dict[str, Any]
+) -> None:
+    voice, face, index, found = drawn(8)
+    rho = compute_credibility(voice, face, index, found, **credibility)
+    weight = cmpc_terms(voice, face, index, found, **credibility, **weighting).weight
+    assert torch.equal(weight, recalibration_weights(rho, **weighting))
+    assert not torch.allclose(weight, cmpc_terms(voice, face, index, found).weight)
+
+
+def test_temperature_and_form_reach_their_contrasts() -> None:
+    voice, face, index, found = drawn(9)
+    terms = cmpc_terms(voice, face, index, found, temperature=0.3, form="published")
+    assert torch.equal(terms.instance_voice, instance_contrast(voice, face, 0.3)[0])
+    assert torch.equal(terms.instance_face, instance_contrast(voice, face, 0.3)[1])
+    assert torch.equal(terms.prototype_voice, prototype_contrast(voice, index, found.face, "published"))
+    assert torch.equal(terms.prototype_face, prototype_contrast(face, index, found.voice, "published"))

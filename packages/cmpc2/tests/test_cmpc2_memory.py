@@ -75,6 +75,14 @@ def test_a_memory_of_nothing_is_refused() -> None:
         MemoryBank(0, 6)
 
 
+def test_one_video_is_enough() -> None:
+    found = memory(1)
+    assert len(found) == 1 and len(memory(12)) == 12
+    voice, face = torch.randn(1, 6), torch.randn(1, 6)
+    found.update(torch.tensor([0]), voice, face)
+    assert found.recluster([1]).face[0].assignment.tolist() == [0]
+
+
 def test_clusterings_follow_from_their_seed() -> None:
     one, other, third = memory(40), memory(40), memory(40)
     first, second = one.recluster([5, 8], seed=(0, 9)), other.recluster([5, 8], seed=(0, 9))

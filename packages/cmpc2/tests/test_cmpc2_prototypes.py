@@ -52,6 +52,22 @@ def test_a_seed_gives_the_same_clusters_whatever_the_blocks(
     assert torch.allclose(whole.centroids, pieces.centroids)
 
 
+def test_far_points_are_preferred_and_the_last_one_can_be_chosen() -> None:
+    points = torch.zeros(7, 2)
+    points[6] = 1.0
+    rule: dict[str, Any] = {"num_iterations": 1, "empty_clusters": "nan"}
+    found = kmeans(points, 2, init="k-means++", generator=seeded(), **rule)
+    assert sorted(found.centroids[:, 0].tolist()) == [0.0, 1.0]
+
+
+def test_clusterings_are_k_means_of_20_iterations_by_default() -> None:
+    points = torch.randn(3000, 5, generator=seeded(4))
+    found = cluster(points, 40, backend="torch", generator=seeded())
+    for iterations in (19, 20, 21):
+        expected = kmeans(points, 40, num_iterations=iterations, generator=seeded())
+        assert torch.equal(found.centroids, expected.centroids) == (iterations == 20)
+
+
 def test_every_point_is_assigned_to_its_nearest_returned_centre() -> None:
     points = torch.randn(100, 4, generator=seeded(3))
     found = kmeans(points, 7, num_iterations=2, generator=seeded())

@@ -138,6 +138,8 @@ def test_wing_is_continuous_and_has_the_stated_parts() -> None:
     assert at(-14) == pytest.approx(14 - (10 - 10 * math.log(6)))
     assert at(10 - 1e-9) == pytest.approx(at(10 + 1e-9), abs=1e-7)
     assert at(0) == 0
+    steep = expert_losses.wing_loss(zero + 3, zero, width=1.0, curvature=0.5)
+    assert steep.item() == pytest.approx(3 - (1 - math.log(3)))
     with pytest.raises(ValueError, match="one shape"):
         expert_losses.wing_loss(zero, torch.zeros(2))
     with pytest.raises(ValueError, match="above 0"):
@@ -164,6 +166,9 @@ def test_parameter_errors_by_loops() -> None:
         )
     with pytest.raises(ValueError, match="columns"):
         expert_losses.coefficient_error(result, ground_truth, "last")
+    for error in (expert_losses.parameter_error, expert_losses.coefficient_error):
+        with pytest.raises(ValueError, match=r"\(3, 20\) and target \(3, 19\) must have one shape"):
+            error(result, ground_truth[:, :19])
 
 
 def test_a_perfect_expert_has_no_loss_and_a_finite_gradient() -> None:

@@ -230,6 +230,20 @@ def test_the_number_of_threads_follows_the_environment(monkeypatch):
             parallel.thread_count(wrong)
 
 
+def test_every_part_of_the_work_runs_once_and_results_keep_their_order():
+    calls = []
+
+    def work(a, b):
+        calls.append((a, b))
+        return a + b
+
+    parts = [(i, 10 * i) for i in range(5)]
+    for count in (0, 1, 2, 5):
+        calls.clear()
+        assert parallel.run_parallel(work, parts[:count]) == [11 * i for i in range(count)]
+        assert sorted(calls) == parts[:count]
+
+
 def test_without_threads_the_work_runs_in_order(monkeypatch):
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
@@ -266,6 +280,9 @@ def test_images_and_depths_are_updated_in_place_in_any_layout():
         assert (image == expected).all() and (depth[:4, :4] == 1).sum() == 10
     grey = np.zeros((6, 5), np.uint8)
     assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), grey) is grey and (grey == expected[:, :, 0]).all()
+    depth = np.full((5, 6), sim3dr.FAR, np.float64).T
+    assert sim3dr.rasterize_triangles(RIGHT, ONE, 6, 5, depth=depth).depth is depth
+    assert (depth[:4, :4] == 1).sum() == 10
 
 
 def test_unsuitable_images_are_unchanged_and_a_new_one_is_returned():

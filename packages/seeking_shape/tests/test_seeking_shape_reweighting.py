@@ -41,7 +41,7 @@ def test_nothing_changes_from_the_stop_share_on() -> None:
 @pytest.mark.parametrize("step", [0, 100, 400, 499, 501, 550])
 def test_other_iterations_are_not_due(step: int) -> None:
     center = weights([1, 2, 3, 4])
-    assert not center.update(step)
+    assert center.update(step) is False
     assert center.weight.tolist() == [1, 1, 1, 1]
 
 

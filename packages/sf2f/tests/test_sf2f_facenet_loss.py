@@ -98,3 +98,5 @@ def test_return_pooling_compares_pooled_vectors(network):
     assert loss.hidden_states(made)[-1].shape == (2, 112)
     with pytest.raises(ValueError, match="four hidden states need four weights, found 3"):
         FaceNetLoss(network, (1, 2, 3))
+    with pytest.raises(ValueError, match="shorter"):
+        loss.layer_distances(loss.hidden_states(made), loss.hidden_states(real)[:3])

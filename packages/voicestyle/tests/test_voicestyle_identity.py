@@ -85,6 +85,7 @@ def test_features_are_normalised_network_outputs():
     raw = network(crop_face(images))
     torch.testing.assert_close(found, raw / raw.norm(dim=1, keepdim=True), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+    assert torch.equal(encoder(images), found)
     assert not encoder.training and not any(value.requires_grad for value in encoder.parameters())
     layers = [type(layer) for layer in encoder.modules()]
     # only the norms in front of a convolution stay: one per unit, one before the output
