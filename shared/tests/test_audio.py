@@ -353,7 +353,7 @@ def test_tolerant_load_logs_what_is_lost(tmp_path, caplog):
     path.write_bytes(path.read_bytes()[: 44 + RATE])
     with caplog.at_level(logging.WARNING):
         load_audio(path, scale="int16", on_corrupt="salvage")
-    assert "0.500 s of sound are lost" in caplog.text
+    assert "0.500 s of audio are lost" in caplog.text
 
 
 @pytest.mark.parametrize("size", [0x7FFFFFFF, 0xFFFFFFFF])
@@ -465,7 +465,7 @@ def test_tags_in_a_foreign_encoding_do_no_harm(tmp_path):
 
 
 def test_missing_file_and_folder_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.wav: no such sound file"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.wav: no such audio file"):
         load_audio(tmp_path / "gone.wav", scale="unit")
     with pytest.raises(AudioError, match="is a folder"):
         load_audio(tmp_path, scale="unit")
@@ -482,7 +482,7 @@ def test_video_without_sound_is_named(tmp_path):
                 stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24"))
             )
         container.mux(stream.encode(None))
-    with pytest.raises(AudioError, match="holds no sound track"):
+    with pytest.raises(AudioError, match="holds no audio stream"):
         decode_audio(tmp_path / "a.mp4", scale="unit")
 
 

@@ -70,7 +70,7 @@ def test_the_library_of_the_name_agrees_at_every_rate(rate: int) -> None:
     for length in (1, 399, 401, 7001):
         wave = wave_of(length)
         expected = library.logfbank(wave, rate, nfilt=40, nfft=512).T
-        single = ExportableLogMel(rate=rate)(as_batch(wave))[0]
+        single = ExportableLogMel(sample_rate=rate)(as_batch(wave))[0]
         np.testing.assert_allclose(SF2FLogMel(sample_rate=rate)(as_batch(wave))[0], expected, atol=1e-8)
         assert single.dtype == torch.float32
         np.testing.assert_allclose(single, expected, atol=1e-3)

@@ -16,7 +16,7 @@ from cmpc2.audio_frontend import (
     remove_silence,
 )
 from cmpc2.image_frontend import prepare_face, visual_preprocess
-from cmpc2.log_mel import compute_decibel_log_mel, crop_or_pad, slaney_mel_filterbank
+from cmpc2.log_mel import compute_decibel_log_mel, crop_or_pad
 from cmpc2.model_config import VoiceFrontendConfig
 from cmpc2.sphinx import MFCC, dct, dct2, dct3, get_fbank, idct, logspec2s2mfc
 from hypothesis import given, settings
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from voiceface.audio.decoders import AudioError
 from voiceface.audio.loading import write_wav
+from voiceface.audio.mel import slaney_mel_filterbank
 from voiceface.audio.vad import SpeechError
 from voiceface.images.loading import ImageError
 

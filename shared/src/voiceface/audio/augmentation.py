@@ -212,8 +212,8 @@ def mp3_codec(waveform: Waveform, kbps: int, sample_rate: int = 16000) -> Wavefo
         frame.sample_rate = sample_rate
         container.mux([*stream.encode(frame), *stream.encode(None)])
     buffer.seek(0)
-    with av.open(buffer) as container:
-        decoded = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+    with av.open(buffer, "r") as source:
+        decoded = [frame.to_ndarray()[0] for frame in source.decode(audio=0)]
     found = np.concatenate(decoded).astype(np.float32) * np.float32(INT16_FULL_SCALE)
     return _fit_length(found, len(waveform))
 

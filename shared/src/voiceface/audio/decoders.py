@@ -1,7 +1,7 @@
-"""The two readers behind `voiceface.audio.loading`: libsndfile for whole files, PyAV packet by packet.
+"""The two decoders behind `voiceface.audio.loading`: libsndfile for whole files, PyAV packet by packet.
 
-Files are told apart by their first bytes, not by their names: MP4, WebM and AAC go to PyAV, everything
-else to libsndfile. Both give samples of shape (channels, T) in the scale that is asked for.
+The format is recognised by the first bytes, not by the name: MP4, WebM and AAC are decoded by PyAV,
+everything else by libsndfile. Both return samples of shape (channels, T) in the requested scale.
 """
 
 import os
@@ -12,6 +12,23 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "INT16_FACTOR_OFFSET",
+    "INT16_FULL_SCALE",
+    "MAX_FLOAT_PEAK",
+    "AudioError",
+    "AudioProbe",
+    "DecodedAudio",
+    "OnCorrupt",
+    "SampleScale",
+    "Waveform",
+    "decode_with_pyav",
+    "decode_with_soundfile",
+    "get_audio_stream",
+    "probe_audio_file",
+    "undecodable_error",
+]
+
 SampleScale = Literal["int16", "unit", "native"]
 OnCorrupt = Literal["error", "salvage"]
 Waveform = NDArray[np.float32]
@@ -19,7 +36,7 @@ Waveform = NDArray[np.float32]
 INT16_FULL_SCALE = 32768.0
 INT32_FULL_SCALE = 2.0**31
 INT16_FACTOR_OFFSET = (INT16_FULL_SCALE, 0.0)
-# the stored value of a sample x in -1...1 is factor * x + offset; every other format: as 16 bit
+# the stored value of a sample x in -1...1 is factor * x + offset; all other formats as 16 bit
 NATIVE_FACTOR_OFFSET = {
     "PCM_S8": (128.0, 0.0),
     "PCM_U8": (128.0, 128.0),
@@ -31,18 +48,10 @@ NATIVE_FACTOR_OFFSET = {
     "FLOAT": (1.0, 0.0),
     "DOUBLE": (1.0, 0.0),
 }
-MAX_FLOAT_PEAK = 16.0  # a float file is meant to stay near 1; far above, it holds integers that nobody scaled
-DURATION_TOLERANCE = (
-    0.1  # seconds by which a container's stated duration may exceed its sound (encoder padding)
-)
-MAX_OGG_PAGE_BYTES = 65307  # bytes of the longest page
-UNKNOWN_WAV_LENGTHS = {
-    0,
-    0xFFFFFFFF,
-    0x7FFFFFFF,
-    0x7FFFF000,
-    0xFFFFF000,
-}  # sizes of WAV data that was written to a pipe
+MAX_FLOAT_PEAK = 16.0  # float files stay near 1; far above, they hold integers that were not scaled
+DURATION_TOLERANCE = 0.1  # seconds by which a container's duration may exceed its sound (encoder padding)
+MAX_OGG_PAGE_BYTES = 65307
+UNKNOWN_WAV_LENGTHS = {0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0xFFFFF000}  # of WAV data written to a pipe
 
 
 class AudioError(ValueError):
@@ -51,10 +60,10 @@ class AudioError(ValueError):
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """What a file held.
+    """Decoded samples of a file, and what was lost.
 
     Attributes:
-        samples: shape (channels, T), float32, in the scale that was asked for.
+        samples: shape (channels, T), float32, in the requested scale.
         sample_rate: samples per second.
         lost_packets: compressed packets that could not be decoded or were missing (0 under "error").
         lost_seconds: sound that is missing, as far as the file states its length (0 under "error").
@@ -68,7 +77,7 @@ class DecodedAudio:
 
 @dataclass(frozen=True)
 class AudioProbe:
-    """First look at a file: is it for PyAV; what a WAV file lacks; does an Ogg file stop before its end."""
+    """First bytes of a file: which decoder it needs, what a WAV file lacks, whether an Ogg file is cut."""
 
     needs_pyav: bool
     is_ogg_truncated: bool = False
@@ -78,21 +87,26 @@ class AudioProbe:
 
 
 def probe_audio_file(path: str | os.PathLike[str]) -> AudioProbe:
-    """Look at the first bytes: which reader is needed, and is a WAV file as long as its header says."""
+    """Read the first bytes: which decoder is needed, and whether a WAV file is as long as its header says.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: a folder, or an empty file.
+    """
     try:
         with Path(path).open("rb") as file:
             return _probe_open_file(path, file, os.fstat(file.fileno()).st_size)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such sound file; check the data folder") from None
+        raise FileNotFoundError(f"{path}: no such audio file; check the data folder") from None
     except IsADirectoryError:
-        raise AudioError(f"{path}: is a folder, expected a sound file") from None
+        raise AudioError(f"{path}: is a folder, expected an audio file") from None
 
 
 def _probe_open_file(path: str | os.PathLike[str], file: BinaryIO, size: int) -> AudioProbe:
-    """The same for an open file of `size` bytes."""
+    """Probe an open file of `size` bytes."""
     head = file.read(12)
     if not head:
-        raise AudioError(f"{path}: empty file (0 bytes), expected sound; remove it or fetch it again")
+        raise AudioError(f"{path}: empty file (0 bytes), expected audio; remove it or download it again")
     adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
     if head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or adts:
         return AudioProbe(needs_pyav=True)
@@ -116,7 +130,7 @@ def _probe_open_file(path: str | os.PathLike[str], file: BinaryIO, size: int) ->
 
 
 def _ogg_is_complete(file: BinaryIO, size: int) -> bool:
-    """True when the last Ogg page is whole and marked as the last one."""
+    """Whether the last Ogg page is complete and marked as the last one."""
     file.seek(max(0, size - 2 * MAX_OGG_PAGE_BYTES))
     tail = file.read()
     page = tail[tail.rfind(b"OggS") :]
@@ -128,26 +142,30 @@ def _ogg_is_complete(file: BinaryIO, size: int) -> bool:
 def decode_with_soundfile(
     path: str | os.PathLike[str], scale: SampleScale, on_corrupt: OnCorrupt, max_samples: int | None
 ) -> DecodedAudio:
-    """Read through libsndfile; fewer frames than the header promises are an AudioError."""
+    """Decode with libsndfile.
+
+    Raises:
+        AudioError: not an audio file, or fewer frames than the header states.
+    """
     import soundfile
 
     try:
         with soundfile.SoundFile(os.fspath(path)) as file:
             subtype = file.subtype
             integers = subtype == "PCM_16"
-            promised = file.frames if max_samples is None else min(max_samples, file.frames)
-            data = file.read(promised, dtype="int16" if integers else "float32", always_2d=True)
+            stated = file.frames if max_samples is None else min(max_samples, file.frames)
+            data = file.read(stated, dtype="int16" if integers else "float32", always_2d=True)
             rate, floats = file.samplerate, subtype in ("FLOAT", "DOUBLE")
     except soundfile.LibsndfileError as error:
         raise undecodable_error(path, error) from None
     except (MemoryError, ValueError):
         raise AudioError(
-            f"{path}: damaged header: it promises {promised} samples, more than memory can hold; "
+            f"{path}: damaged header: it states {stated} samples, more than memory can hold; "
             "copy the file again or remove it"
         ) from None
-    if len(data) < promised:
+    if len(data) < stated:
         raise AudioError(
-            f"{path}: damaged or truncated: {len(data)} of {promised} samples could be decoded; "
+            f"{path}: damaged or truncated: {len(data)} of {stated} samples could be decoded; "
             'copy the file again or use on_corrupt="salvage"'
         )
     samples = np.ascontiguousarray(data.T, dtype=np.float32)
@@ -164,7 +182,11 @@ def decode_with_soundfile(
 def decode_with_pyav(
     path: str | os.PathLike[str], scale: SampleScale, on_corrupt: OnCorrupt, max_samples: int | None
 ) -> DecodedAudio:
-    """Read through PyAV packet by packet, so that one damaged packet costs only itself and is counted."""
+    """Decode with PyAV packet by packet, so that a corrupt packet loses only itself and is counted.
+
+    Raises:
+        AudioError: no audio in it, or, under "error", anything lost.
+    """
     import av
 
     pieces: list[NDArray[Any]] = []
@@ -234,7 +256,7 @@ def decode_with_pyav(
 def _count_lost_packets(
     container: Any, stream: Any, seen: int, decoded_seconds: float, lost: int, lost_seconds: float
 ) -> tuple[int, float]:
-    """Add what a container promises and does not hold: by packet count (MP4), else by its duration."""
+    """Add what a container states and does not hold: by packet count (MP4), else by its duration."""
     if stream.frames and stream.codec_context.name.startswith("pcm_"):  # MOV counts samples as packets
         gap = stream.frames / stream.rate - decoded_seconds
         return (lost + 1, max(lost_seconds, gap)) if gap > 0 else (lost, lost_seconds)
@@ -263,7 +285,7 @@ def _frame_samples(frame: Any) -> NDArray[Any]:
 
 
 def _subtype(codec: str, sample_format: str) -> str:
-    """The entry of `STORED` for the frames of a PyAV codec; a lossy codec has no samples of its own."""
+    """Key of `NATIVE_FACTOR_OFFSET` for the frames of a PyAV codec."""
     sample_format = sample_format.removesuffix("p")  # planar or packed
     if sample_format == "u8":
         return "PCM_S8" if codec == "pcm_s8" else "PCM_U8"
@@ -273,7 +295,7 @@ def _subtype(codec: str, sample_format: str) -> str:
 
 
 def _rescale(samples: Waveform, scale: SampleScale, subtype: str) -> None:
-    """Bring samples in -1...1 to a scale, in place; every factor is a power of two, so nothing is rounded."""
+    """Scale samples in -1...1, in place; every factor is a power of two, so that nothing is rounded."""
     if scale == "unit":
         return
     factor, offset = (
@@ -289,7 +311,7 @@ def _check_floats(
 ) -> tuple[Waveform, int]:
     """Refuse ("error") or set to 0 ("salvage") samples that are not finite; the second value counts them.
 
-    Strict also refuses floats that nobody scaled to -1...1, unless any peak will do.
+    "error" also refuses floats that were not scaled to -1...1, unless `allow_any_peak`.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         peak = np.abs(samples).max(initial=0.0)
@@ -312,14 +334,14 @@ def _check_floats(
 
 
 def get_audio_stream(path: str | os.PathLike[str], container: Any) -> Any:
-    """The first sound track."""
+    """Return the first audio stream, or raise AudioError."""
     if not container.streams.audio:
-        raise AudioError(f"{path}: holds no sound track, expected one; remove the file or replace it")
+        raise AudioError(f"{path}: holds no audio stream, expected one; remove the file or replace it")
     return container.streams.audio[0]
 
 
 def undecodable_error(path: str | os.PathLike[str], error: Exception) -> AudioError:
-    """The error for a file that a library refuses, with that library's own words."""
+    """Build the error for a file that a library refuses, with the library's reason."""
     reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return AudioError(
         f"{path}: cannot be decoded ({str(reason).strip().rstrip('.') or 'damaged data'}), expected an "

@@ -1,4 +1,4 @@
-"""Acoustic front ends: waves to the log-mel bands that a voice network reads, one per system."""
+"""Acoustic front ends: waveforms to the log-mel bands that a voice network reads, one per system."""
 
 import math
 from typing import Any
@@ -19,6 +19,8 @@ from voiceface.audio.mel import (
     standardise_over_time,
 )
 
+__all__ = ["ExportableLogMel", "PerceptionistLogMel", "SF2FLogMel", "SeekingShapeLogMel"]
+
 
 class SeekingShapeLogMel(nn.Module):
     """Front end of seeking_shape (docs/seeking_shape.md): standardised log-mel bands, no gradient.
@@ -29,12 +31,12 @@ class SeekingShapeLogMel(nn.Module):
 
     Args:
         n_mels: number of bands M.
-        rate: sample rate in Hz.
+        sample_rate: Hz.
         n_fft: frame length in samples.
-        window: window length in samples.
-        hop: step between frames in samples.
-        low: lower corner of the first band in Hz.
-        high: upper corner of the last band in Hz; rate / 2 when None.
+        win_length: window length in samples.
+        hop_length: step between frames in samples.
+        f_min: lower corner of the first band in Hz.
+        f_max: upper corner of the last band in Hz; sample_rate / 2 if None.
         offset: added to the mel power before the logarithm.
         epsilon: added to the variance over time.
     """
@@ -60,13 +62,13 @@ class SeekingShapeLogMel(nn.Module):
 
     @torch.no_grad()
     def log_mel(self, samples: Tensor) -> Tensor:
-        """Natural logarithm of mel power + offset, shape (B, M, 1 + T // hop), before standardising."""
+        """Natural logarithm of mel power + offset, shape (B, M, 1 + T // hop_length), not standardised."""
         with torch.autocast(samples.device.type, enabled=False):
             return self.mel_scale(self.spectrogram(samples)).add_(self.offset).log_()
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
-        """Waves (B, T) in the 16-bit range to network input (B, M, 1 + T // hop)."""
+        """Waveforms (B, T) in the 16-bit range to network input (B, M, 1 + T // hop_length)."""
         return standardise_over_time(self.log_mel(samples), self.epsilon)
 
 
@@ -79,15 +81,15 @@ class PerceptionistLogMel(nn.Module):
 
     Args:
         n_mels: number of bands M.
-        rate: sample rate in Hz.
+        sample_rate: Hz.
         n_fft: transform length in samples.
-        window: frame length in samples, at most n_fft.
+        win_length: frame length in samples, at most n_fft.
         hop_length: step between frames in samples, shorter than a frame.
-        low: lower corner of the first band in Hz.
-        high: upper corner of the last band in Hz.
-        pre_emphasis: share of the previous sample that is subtracted from each.
-        floor: least mel power.
-        min_frames: frames of the least network input; shorter ones are repeated.
+        f_min: lower corner of the first band in Hz.
+        f_max: upper corner of the last band in Hz.
+        pre_emphasis: fraction of the previous sample that is subtracted from each.
+        floor: minimum mel power.
+        min_frames: minimum length of the network input; shorter utterances are repeated.
     """
 
     window: Tensor
@@ -111,7 +113,7 @@ class PerceptionistLogMel(nn.Module):
         super().__init__()
         if not 0 < hop_length < win_length <= n_fft:
             raise ValueError(
-                f"needed: 0 < hop < window <= n_fft, found {hop_length}, {win_length} and {n_fft}"
+                f"expected 0 < hop < window <= n_fft, found {hop_length}, {win_length} and {n_fft}"
             )
         self.n_fft, self.hop_length, self.pre_emphasis = n_fft, hop_length, pre_emphasis
         self.floor, self.min_frames = floor, min_frames
@@ -126,16 +128,15 @@ class PerceptionistLogMel(nn.Module):
         """Natural logarithm of the mel power, at least the logarithm of the floor.
 
         Args:
-            samples: waves in the 16-bit range (-32768...32767), shape (B, T), T at least 1.
-            previous_sample: what pre-emphasis takes for the sample before the first frame, a number or (B,).
-                The
-                published extractor keeps it from one file to the next: `carry` of the file before.
+            samples: waveforms in the 16-bit range (-32768...32767), shape (B, T), T at least 1.
+            previous_sample: sample before the first frame, for pre-emphasis, a number or (B,). The published
+                extractor keeps it from one file to the next: `last_sample` of the previous file.
 
         Returns:
-            Shape (B, M, 1 + T // hop), double precision.
+            Shape (B, M, 1 + T // hop_length), double precision.
 
         Raises:
-            ValueError: the waves are not (B, T) or have no samples.
+            ValueError: the waveforms are not (B, T) or have no samples.
         """
         whole, rest = self._split_frames(samples)
         last = rest.new_zeros(len(rest)) + torch.as_tensor(
@@ -152,15 +153,15 @@ class PerceptionistLogMel(nn.Module):
 
     @torch.no_grad()
     def last_sample(self, samples: Tensor) -> Tensor:
-        """Last sample of the last frame after its filling, shape (B,); 0 where that frame is empty."""
+        """Last sample of the last frame after padding, shape (B,); 0 if that frame is empty."""
         return self._split_frames(samples)[1][:, -1, -1]
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
-        """Waves (B, T) in the 16-bit range to network input (B, M, frames), float32.
+        """Waveforms (B, T) in the 16-bit range to network input (B, M, frames), float32.
 
-        Every band has mean 0 and deviation 1 over the recording (exactly 0 where it is constant); a recording
-        of less than `min_frames` frames is repeated to that many.
+        Every band has mean 0 and standard deviation 1 over the utterance (exactly 0 where it is constant); an
+        utterance of less than `min_frames` frames is repeated to that many.
         """
         bands = self.log_mel(samples).float()
         bands = bands - bands[..., :1]  # without this a constant band would show the rounding of its mean
@@ -169,9 +170,11 @@ class PerceptionistLogMel(nn.Module):
         return repeat_frames(bands, self.min_frames)
 
     def _split_frames(self, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """Whole frames (B, n, window), a view where that can be, and the last ones, filled."""
+        """Complete frames (B, n, win_length), a view if possible, and the last ones, padded."""
         if samples.ndim != 2 or not samples.shape[1]:
-            raise ValueError(f"waves must be (B, T) with T > 0 samples, found shape {tuple(samples.shape)}")
+            raise ValueError(
+                f"waveforms must be (B, T) with T > 0 samples, found shape {tuple(samples.shape)}"
+            )
         samples, length = samples.to(self.window.dtype), len(self.window)
         count, total = samples.shape[1] // self.hop_length + 1, samples.shape[1]
         whole = samples.new_empty(len(samples), 0, length)
@@ -184,7 +187,7 @@ class PerceptionistLogMel(nn.Module):
         return whole, rest
 
     def _mel_power(self, frames: Tensor, previous_sample: Tensor, workspace: Tensor) -> Tensor:
-        """Mel power (B, n, M) of successive frames (B, n, window); `workspace`: (at least B n, n_fft)."""
+        """Mel power (B, n, M) of successive frames (B, n, win_length); `workspace`: (at least B n, n_fft)."""
         batch, count = frames.shape[:2]
         padded = workspace[: batch * count].view(batch, count, self.n_fft)
         earlier = torch.cat([previous_sample[:, None], frames[:, :-1, -1]], 1)
@@ -200,21 +203,21 @@ class PerceptionistLogMel(nn.Module):
         )
 
 
-ENERGY_FLOOR = float(np.finfo(np.float64).eps)  # stands for an energy of exactly zero
+_ENERGY_FLOOR = float(np.finfo(np.float64).eps)  # replaces an energy of exactly zero
 
 
 class _LogFilterbank(nn.Module):
-    """Sizes of both front ends.
+    """Sizes and filter bank of both front ends.
 
     Args:
         n_mels: number of bands M.
-        rate: sample rate in Hz.
-        n_fft: frame length in samples; of longer windows the first `n_fft` samples count.
-        win_length: seconds.
-        hop_length: seconds.
-        low: lower corner of the first band in Hz.
-        high: upper corner of the last band in Hz; rate / 2 when None.
-        pre_emphasis: share of the previous sample that is subtracted from each.
+        sample_rate: Hz.
+        n_fft: frame length in samples; of longer windows only the first `n_fft` samples are used.
+        win_seconds: frame length.
+        hop_seconds: step between frames.
+        f_min: lower corner of the first band in Hz.
+        f_max: upper corner of the last band in Hz; sample_rate / 2 if None.
+        pre_emphasis: fraction of the previous sample that is subtracted from each.
     """
 
     bank: Tensor
@@ -232,47 +235,45 @@ class _LogFilterbank(nn.Module):
         pre_emphasis: float = 0.97,
     ) -> None:
         super().__init__()
-        self.n_fft, self.win_length, self.hop_length = (
-            n_fft,
-            seconds_to_samples(win_seconds, sample_rate),
-            seconds_to_samples(hop_seconds, sample_rate),
-        )
+        self.n_fft = n_fft
+        self.win_length = seconds_to_samples(win_seconds, sample_rate)
+        self.hop_length = seconds_to_samples(hop_seconds, sample_rate)
         if not 0 < self.hop_length <= self.win_length:
             raise ValueError(
-                f"needed: 0 < hop <= window, found {self.hop_length} and {self.win_length} samples"
+                f"expected 0 < hop <= window, found {self.hop_length} and {self.win_length} samples"
             )
         self.pre_emphasis = pre_emphasis
         bank = floor_bin_mel_filterbank(n_fft, n_mels, sample_rate, f_min, f_max)
         self.register_buffer("bank", bank, persistent=False)
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a wave of so many samples, at least 1."""
+        """Number of frames of a waveform of `num_samples` samples, at least 1."""
         return 1 + max(0, math.ceil((num_samples - self.win_length) / self.hop_length))
 
 
 class SF2FLogMel(_LogFilterbank):
     """Front end of sf2f: log-mel bands of any number of frames, double precision, no gradient.
 
-    Frames begin at every hop and are not centred; zeros fill the last one. The computation goes by blocks of
-    frames that stay in the cache. Arguments: see `_LogFilterbank`.
+    Frames begin at every hop and are not centred; the last one is padded with zeros. The computation goes by
+    blocks of frames that stay in the cache. Arguments: see `_LogFilterbank`.
     """
 
     FRAMES_PER_BLOCK = 64  # frames at a time
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
-        """Natural logarithm of the mel energy; 2.2e-16 stands for energies of exactly zero.
+        """Natural logarithm of the mel energy; energies of exactly zero are replaced by 2.2e-16.
 
         Args:
-            samples: waves in the 16-bit range (-32768...32767), shape (B, T), T at least 1.
+            samples: waveforms in the 16-bit range (-32768...32767), shape (B, T), T at least 1.
 
         Returns:
             Shape (B, M, frames), double precision, also under autocast.
 
         Raises:
-            ValueError: the waves are not (B, T) or have no samples.
+            ValueError: the waveforms are not (B, T) or have no samples.
         """
-        check_waveforms(samples)
+        _check_waveforms(samples)
         batch, total = samples.shape
         count, used = self.num_frames(total), min(self.win_length, self.n_fft)
         wave = self.bank.new_zeros(batch, (count - 1) * self.hop_length + self.win_length)
@@ -292,20 +293,19 @@ class SF2FLogMel(_LogFilterbank):
                 spectrum = torch.fft.rfft(padded)
                 power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
                 energy[:, first : first + block] = power @ weights
-        return energy.masked_fill_(energy == 0, ENERGY_FLOOR).log_().transpose(1, 2)
+        return energy.masked_fill_(energy == 0, _ENERGY_FLOOR).log_().transpose(1, 2)
 
 
 class ExportableLogMel(_LogFilterbank):
     """The same front end as a graph of ordinary tensor operations: the transform is a matrix.
 
-    Nothing depends on the samples but their number, so that `torch.onnx.export` takes it with a dynamic T (of
-    at least a window). In single precision bands differ from those of `SF2FLogMel` by its rounding, less than
-    1e-3.
+    The graph depends on the number of samples only, so that `torch.onnx.export` accepts a dynamic T (at least
+    one window). In single precision, bands differ from those of `SF2FLogMel` by rounding, less than 1e-3.
 
     Args:
         n_mels: number of bands M.
         dtype: of the computation and the result.
-        how: see `_LogFilterbank`.
+        options: see `_LogFilterbank`.
     """
 
     transform: Tensor
@@ -323,8 +323,8 @@ class ExportableLogMel(_LogFilterbank):
         self.to(dtype)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Waves (B, T) in the 16-bit range, any number type, to (B, M, frames); see `SF2FLogMel`."""
-        check_waveforms(samples)
+        """Waveforms (B, T) in the 16-bit range, any dtype, to (B, M, frames); see `SF2FLogMel`."""
+        _check_waveforms(samples)
         source = samples.to(self.bank.dtype)
         wave = torch.cat([source[:, :1], source[:, 1:] - self.pre_emphasis * source[:, :-1]], 1)
         missing = self.hop_length - 1
@@ -334,10 +334,10 @@ class ExportableLogMel(_LogFilterbank):
         spectrum = nn.functional.conv1d(wave[:, None], self.transform, stride=self.hop_length)
         real, imaginary = spectrum.square().chunk(2, 1)
         energy = torch.matmul(self.bank, real + imaginary)
-        return torch.where(energy == 0, ENERGY_FLOOR, energy).log()
+        return torch.where(energy == 0, _ENERGY_FLOOR, energy).log()
 
 
-def check_waveforms(waveforms: Tensor) -> None:
-    """Refuse anything but waves (B, T) with samples."""
+def _check_waveforms(waveforms: Tensor) -> None:
+    """Raise ValueError unless waveforms are (B, T) with T > 0."""
     if waveforms.ndim != 2 or not waveforms.shape[1]:
-        raise ValueError(f"waves must be (B, T) with T > 0 samples, found shape {tuple(waveforms.shape)}")
+        raise ValueError(f"waveforms must be (B, T) with T > 0 samples, found shape {tuple(waveforms.shape)}")

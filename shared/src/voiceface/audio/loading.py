@@ -1,11 +1,11 @@
-"""Sound files as float32 waves: decoding, one scale, resampling, fixed lengths.
+"""Audio files as float32 waveforms: decoding, one scale, resampling, fixed lengths.
 
-The caller always states the scale. "int16" gives values in -32768...32767 (a 16-bit file gives exactly its
-integers), "unit" the same divided by 32768; every sample format is brought to the scale that is asked for.
-"native" gives the values as they stand in the file, as published for archetype_agnostic
+The caller always states the scale. "int16" gives values in -32768...32767 (of a 16-bit file exactly its
+integers), "unit" the same divided by 32768; every sample format is converted to the requested scale. "native"
+gives the values as they are stored in the file, as published for archetype_agnostic
 (docs/archetype_agnostic.md) and as SciPy reads WAV files: 8 bit as 0...255 (signed formats: -128...127), 16
-bit as it is, 24 bit times 256, 32 bit and floats as they are. FLAC and ALAC follow the same rule; lossy
-formats hold no samples of their own, theirs have the 16-bit scale.
+bit unchanged, 24 bit times 256, 32 bit and floats unchanged. FLAC and ALAC follow the same rule; samples of
+lossy formats have the 16-bit scale.
 """
 
 import logging
@@ -49,7 +49,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header says: rate in Hz, channels, seconds (0: not stated), subtype such as PCM_16 or aac."""
+    """Header of a file: rate in Hz, channels, seconds (0: not stated), subtype such as PCM_16 or aac."""
 
     sample_rate: int
     num_channels: int
@@ -64,16 +64,16 @@ def decode_audio(
     on_corrupt: OnCorrupt = "error",
     max_samples: int | None = None,
 ) -> DecodedAudio:
-    """Decode one sound file, all channels, at its own rate.
+    """Decode one audio file, all channels, at its own rate.
 
-    An mp3 file has no checksums: damage inside it that leaves the number of frames alone cannot be noticed.
+    An mp3 file has no checksums: corruption that leaves the number of frames unchanged cannot be detected.
 
     Args:
         path: wav, flac, mp3, ogg (libsndfile) or m4a, mp4, aac, webm (PyAV).
         scale: "int16" for -32768...32767, "unit" for -1...1, "native" for the file's own values.
         on_corrupt: "error" refuses a file of which anything is lost; "salvage" keeps what can be decoded,
             sets samples that are not finite to 0 and reports the loss.
-        max_samples: stop after so many samples per channel; None reads all. What lies beyond is not examined,
+        max_samples: stop after this number of samples per channel; None reads all. The rest is not examined,
             except that the size in a WAV header is always checked.
 
     Returns:
@@ -81,7 +81,7 @@ def decode_audio(
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: not a sound file, no samples, or (strict) truncated, a lost packet, samples not finite.
+        AudioError: not an audio file, no samples, or ("error") truncated, a lost packet, samples not finite.
     """
     if scale not in get_args(SampleScale):
         raise ValueError(f'scale must be "int16", "unit" or "native", found {scale!r}')
@@ -90,7 +90,7 @@ def decode_audio(
     probe = probe_audio_file(path)
     if on_corrupt == "error" and probe.missing_seconds:
         raise AudioError(
-            f"{path}: truncated: the header promises {probe.stated_bytes} bytes of samples, found "
+            f"{path}: truncated: the header states {probe.stated_bytes} bytes of samples, found "
             f"{probe.present_bytes} ({probe.missing_seconds:.3f} s missing); copy the file again "
             'or use on_corrupt="salvage"'
         )
@@ -132,21 +132,20 @@ def load_audio(
     """Load one channel at one rate.
 
     Args:
-        path: any file that `decode` reads.
+        path: any file that `decode_audio` reads.
         scale: "int16" for -32768...32767, "unit" for -1...1, "native" for the file's own values.
-        sample_rate: the rate that is needed, in Hz.
+        sample_rate: required rate in Hz.
         resample: convert other rates (soxr, high quality) instead of refusing them.
-        channel: of several channels keep the first (as published) or take their mean.
-        on_corrupt: see `decode`.
-        max_samples: no more than so many samples of the result are needed; saves decoding the rest of a long
-            file.
+        channel: of several channels the first (as published) or their mean.
+        on_corrupt: see `decode_audio`.
+        max_samples: maximum length of the result; saves decoding the rest of a long file.
 
     Returns:
         Shape (T,), float32; integers where the file is 16-bit, the scale "int16" and nothing was resampled.
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: as in `decode`, or another rate without `resample`.
+        AudioError: as in `decode_audio`, or another rate without `resample`.
     """
     if channel not in ("first", "mean"):
         raise ValueError(f'channel must be "first" or "mean", found {channel!r}')
@@ -154,7 +153,7 @@ def load_audio(
         path, scale=scale, on_corrupt=on_corrupt, max_samples=None if resample else max_samples
     )
     if found.lost_packets or found.lost_seconds:
-        log.warning("%s: %d packets, %.3f s of sound are lost", path, found.lost_packets, found.lost_seconds)
+        log.warning("%s: %d packets, %.3f s of audio are lost", path, found.lost_packets, found.lost_seconds)
     if found.sample_rate != sample_rate and not resample:
         raise AudioError(
             f"{path}: sample rate {found.sample_rate} Hz, expected {sample_rate} Hz; convert the file or "
@@ -179,7 +178,7 @@ def read_audio_info(path: str | os.PathLike[str]) -> AudioInfo:
 
     Raises:
         FileNotFoundError: no such file.
-        AudioError: not a sound file.
+        AudioError: not an audio file.
     """
     if probe_audio_file(path).needs_pyav:
         import av
@@ -204,24 +203,24 @@ def read_audio_info(path: str | os.PathLike[str]) -> AudioInfo:
 
 
 def repeat_to_length(waveform: NDArray[Any], length: int) -> NDArray[Any]:
-    """Repeat the whole wave until it has `length` samples, then cut (as published for seeking_shape).
+    """Repeat a waveform until it has `length` samples, then cut (as published for seeking_shape).
 
     Args:
-        waveform: shape (T,), any type.
-        length: samples wanted.
+        waveform: shape (T,), any dtype.
+        length: number of samples.
 
     Returns:
-        Shape (length,), same type; a view of `waveform` when it is long enough, else a new array.
+        Shape (length,), same dtype; a view of `waveform` if it is long enough, else a new array.
 
     Raises:
-        AudioError: the wave is empty.
+        AudioError: the waveform is empty.
     """
     if waveform.ndim != 1:
-        raise ValueError(f"expected a wave of shape (T,), found {waveform.shape}")
+        raise ValueError(f"expected a waveform of shape (T,), found {waveform.shape}")
     if length < 1:
         raise ValueError(f"length must be at least 1, found {length}")
     if not len(waveform):
-        raise AudioError("cannot repeat a wave without samples; remove the empty clip")
+        raise AudioError("cannot repeat a waveform without samples; remove the empty clip")
     return waveform[:length] if len(waveform) >= length else np.resize(waveform, length)
 
 

@@ -1,4 +1,4 @@
-"""Mel filter banks, spectrograms and what acoustic front ends share."""
+"""Mel filter banks, power spectrograms, and normalisation over time, for acoustic front ends."""
 
 import math
 
@@ -6,9 +6,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+__all__ = [
+    "MelScale",
+    "Spectrogram",
+    "bin_edge_mel_filterbank",
+    "floor_bin_mel_filterbank",
+    "hamming_window",
+    "htk_mel_filterbank",
+    "nonzero_blocks",
+    "power_spectrogram",
+    "repeat_frames",
+    "seconds_to_samples",
+    "slaney_mel_filterbank",
+    "standardise_over_time",
+]
+
 
 def hamming_window(length: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Periodic Hamming window 0.54 - 0.46 cos(2 pi n / length), shape (length,).
+    """Compute the periodic Hamming window 0.54 - 0.46 cos(2 pi n / length), shape (length,).
 
     In float32 it is computed in float32: that gives the published window to the last digit.
     """
@@ -23,10 +38,10 @@ def htk_mel_filterbank(
     sample_rate: int = 16000,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Triangles of height one, evenly spaced on the HTK mel scale 2595 log10(1 + f / 700).
+    """Compute triangles of height one, evenly spaced on the HTK mel scale 2595 log10(1 + f / 700).
 
     Args:
-        n_bins: frequencies of a one-sided spectrum, evenly spaced from 0 to rate / 2 Hz.
+        n_bins: frequencies of a one-sided spectrum, evenly spaced from 0 to sample_rate / 2 Hz.
         n_mels: number of bands M.
         f_min: lower corner of the first band in Hz.
         f_max: upper corner of the last band in Hz.
@@ -34,7 +49,7 @@ def htk_mel_filterbank(
         dtype: of the result and of its computation; float32 gives the published bank to the last digit.
 
     Returns:
-        Weights in [0, 1], shape (bins, M); no area normalisation.
+        Weights in [0, 1], shape (n_bins, M); no area normalisation.
 
     Raises:
         ValueError: the range is empty or leaves the spectrum, or a band holds no bin.
@@ -66,13 +81,13 @@ def bin_edge_mel_filterbank(
     sample_rate: int = 16000,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
-    """Triangles of area one (in Hz) whose corners are moved to the nearest bin of the spectrum.
+    """Compute triangles of area one (in Hz) whose corners are moved to the nearest bin of the spectrum.
 
     As in the feature files of perceptionist (docs/perceptionist.md): corners evenly spaced on the HTK
-    mel scale, height 2 / width in Hz, so that the weights of a band sum to n_fft / rate.
+    mel scale, height 2 / width in Hz, so that the weights of a band sum to n_fft / sample_rate.
 
     Args:
-        n_fft: frame length in samples; bins are rate / n_fft Hz apart.
+        n_fft: frame length in samples; bins are sample_rate / n_fft Hz apart.
         n_mels: number of bands M.
         f_min: lower corner of the first band in Hz.
         f_max: upper corner of the last band in Hz.
@@ -107,25 +122,68 @@ def bin_edge_mel_filterbank(
     return (shape * 2 / ((right - left) * width)).to(dtype)
 
 
-def power_spectrogram(waveforms: Tensor, window: Tensor, n_fft: int = 512, hop_length: int = 160) -> Tensor:
-    """Squared magnitude of centred, reflect-padded frames.
+def slaney_mel_filterbank(
+    n_fft: int = 1600,
+    n_mels: int = 64,
+    f_min: float = 0.0,
+    f_max: float = 8000.0,
+    sample_rate: int = 16000,
+) -> Tensor:
+    """Compute triangles on Slaney's mel scale with area normalisation, librosa's default.
+
+    The scale is linear below 1000 Hz (200/3 Hz a mel) and logarithmic above (27 mels a factor of 6.4). Each
+    triangle is multiplied by 2 / (its width in Hz).
 
     Args:
-        waveforms: waves, shape (B, T), float32 or float64, T > n_fft / 2.
+        n_fft: frame length in samples.
+        n_mels: number of bands M.
+        f_min: lower corner of the first band in Hz.
+        f_max: upper corner of the last band in Hz.
+        sample_rate: Hz.
+
+    Returns:
+        Weights, shape (n_fft / 2 + 1, M), double precision.
+
+    Raises:
+        ValueError: the range is empty or leaves the spectrum.
+    """
+    if not 0 <= f_min < f_max <= sample_rate / 2:
+        raise ValueError(
+            f"mel bands need 0 <= low < high <= {sample_rate / 2:g} Hz, found {f_min:g} and {f_max:g}"
+        )
+    ends = torch.tensor([f_min, f_max], dtype=torch.float64)
+    step, knee, factor = 200 / 3, 1000.0, np.log(6.4) / 27
+    mels = torch.where(ends < knee, ends / step, knee / step + (ends.clamp_min(1) / knee).log() / factor)
+    marks = torch.linspace(float(mels[0]), float(mels[1]), n_mels + 2, dtype=torch.float64)
+    corner = torch.where(
+        marks < knee / step, marks * step, knee * (factor * (marks - knee / step).clamp_min(0)).exp()
+    )
+    frequency = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    width = corner.diff()
+    rising = (frequency - corner[:-2]) / width[:-1]
+    falling = (corner[2:] - frequency) / width[1:]
+    return torch.minimum(rising, falling).clamp_min(0) * (2 / (corner[2:] - corner[:-2]))
+
+
+def power_spectrogram(waveforms: Tensor, window: Tensor, n_fft: int = 512, hop_length: int = 160) -> Tensor:
+    """Compute the squared magnitude of centred, reflect-padded frames.
+
+    Args:
+        waveforms: shape (B, T), float32 or float64, T > n_fft / 2.
         window: at most n_fft values, centred in the frame; same dtype as `waveforms`.
         n_fft: frame length in samples.
         hop_length: step between frames in samples.
 
     Returns:
-        Power, shape (B, 1 + T // hop, n_fft / 2 + 1): frames first, ready for a matrix product with a bank.
+        Power, shape (B, 1 + T // hop_length, n_fft / 2 + 1): frames first, for a matrix product with a bank.
 
     Raises:
-        ValueError: the waves are not (B, T) or too short to be reflected.
+        ValueError: the waveforms are not (B, T) or too short to be reflected.
     """
     half = n_fft // 2
     if waveforms.ndim != 2 or waveforms.shape[1] <= half:
         raise ValueError(
-            f"waves must be (B, T) with T > {half} samples, found shape {tuple(waveforms.shape)}"
+            f"waveforms must be (B, T) with T > {half} samples, found shape {tuple(waveforms.shape)}"
         )
     left = (n_fft - len(window)) // 2
     frame = nn.functional.pad(window, (left, n_fft - len(window) - left))
@@ -150,7 +208,7 @@ def standardise_over_time(bands: Tensor, epsilon: float = 1e-5) -> Tensor:
 
 
 class Spectrogram(nn.Module):
-    """Holds the window (buffer `window`); waves (B, T) to power (B, frames, bins)."""
+    """Power spectrogram with its window (buffer `window`): (B, T) to (B, frames, bins)."""
 
     window: Tensor
 
@@ -164,7 +222,7 @@ class Spectrogram(nn.Module):
 
 
 class MelScale(nn.Module):
-    """Holds the bank (buffer `fb`); power (B, frames, bins) to bands (B, M, frames)."""
+    """Mel filter bank (buffer `fb`): power (B, frames, bins) to bands (B, M, frames)."""
 
     fb: Tensor
 
@@ -177,7 +235,7 @@ class MelScale(nn.Module):
 
 
 def nonzero_blocks(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
-    """Bins that neighbouring bands of a bank (bins, M) use, `size` bands at a time: the rest is zeros."""
+    """List the bins that neighbouring bands of a bank (bins, M) use, `size` bands at a time."""
     parts = []
     for start in range(0, bank.shape[1], size):
         used = bank[:, start : start + size].any(1).nonzero().flatten().tolist()
@@ -186,21 +244,21 @@ def nonzero_blocks(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
 
 
 def repeat_frames(bands: Tensor, min_frames: int) -> Tensor:
-    """Repeat a recording's frames as a whole until there are `min_frames`, then cut.
+    """Repeat all frames of an utterance until there are `min_frames`, then cut.
 
     Args:
         bands: shape (..., frames).
-        min_frames: frames wanted at least.
+        min_frames: minimum number of frames.
 
     Returns:
-        Shape (..., max(frames, shortest)); `bands` itself where it is long enough.
+        Shape (..., max(frames, min_frames)); `bands` itself if it is long enough.
 
     Raises:
         ValueError: there are no frames.
     """
     frames = bands.shape[-1]
     if not frames:
-        raise ValueError("cannot repeat a recording without frames")
+        raise ValueError("cannot repeat an utterance without frames")
     if frames >= min_frames:
         return bands
     return bands.repeat(*[1] * (bands.ndim - 1), -(-min_frames // frames))[..., :min_frames]
@@ -209,18 +267,18 @@ def repeat_frames(bands: Tensor, min_frames: int) -> Tensor:
 def floor_bin_mel_filterbank(
     n_fft: int, n_mels: int, sample_rate: int = 16000, f_min: float = 0.0, f_max: float | None = None
 ) -> Tensor:
-    """Triangles of height one whose corners are moved down to a bin, bins counted as if there were one more.
+    """Compute triangles of height one whose corners are moved down to a bin, counting one bin more.
 
-    Corners are evenly spaced on the mel scale 2595 log10(1 + f / 700); corner f stands at bin
-    floor((n_fft + 1) f / rate). Where two corners fall on one bin, that side of the triangle is empty, and a
-    band may hold no bin at all (its energy is then exactly zero).
+    Corners are evenly spaced on the mel scale 2595 log10(1 + f / 700); corner f lies at bin
+    floor((n_fft + 1) f / sample_rate). Where two corners fall on one bin, that side of the triangle is empty,
+    and a band may hold no bin at all (its energy is then exactly zero).
 
     Args:
         n_fft: frame length in samples.
         n_mels: number of bands M.
         sample_rate: sample rate in Hz.
         f_min: lower corner of the first band in Hz.
-        f_max: upper corner of the last band in Hz; rate / 2 when None.
+        f_max: upper corner of the last band in Hz; sample_rate / 2 if None.
 
     Returns:
         Weights in [0, 1], shape (M, n_fft / 2 + 1), double precision.
@@ -245,5 +303,5 @@ def floor_bin_mel_filterbank(
 
 
 def seconds_to_samples(seconds: float, sample_rate: int) -> int:
-    """Samples in a stretch of time, halves rounded up."""
+    """Convert a duration to samples, halves rounded up."""
     return math.floor(seconds * sample_rate + 0.5)
