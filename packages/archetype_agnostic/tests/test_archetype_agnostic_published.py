@@ -1,6 +1,5 @@
 """Published files: read, written, refused."""
 
-import pickle
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -280,38 +279,3 @@ def test_a_run_does_not_start_from_a_part(tmp_path: Path, saved: int, begun: int
     save_checkpoint(tmp_path / "ckp.pth.tar", Aasm(one), 1)
     with pytest.raises(CheckpointError, match=rf"ckp\.pth\.tar is of another architecture: .*{words}"):
         build_model(config_of(other), ["a", "b"], InitialWeights(checkpoint=tmp_path / "ckp.pth.tar"))
-
-
-class Attack:
-    """Would create a file when unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return (_touch, (str(self.target), "w"))
-
-
-def _touch(name: str, mode: str) -> None:
-    Path(name).open(mode).close()
-
-
-@pytest.mark.parametrize("place", ["state_dict", "optimizer"])
-def test_code_inside_a_file_is_never_run(tmp_path: Path, place: str) -> None:
-    content = {"start_it": 1, "state_dict": build_published_state(small()), place: Attack(tmp_path / "proof")}
-    for name in ("evil.pth.tar", "face.pth", "voice.model"):
-        torch.save(content, tmp_path / name, pickle_module=pickle)
-    with pytest.raises(CheckpointError, match="could run code"):
-        read_checkpoint(tmp_path / "evil.pth.tar")
-    with pytest.raises(CheckpointError, match="could run code"):
-        load_face_backbone(small(), tmp_path / "face.pth")
-    with pytest.raises(CheckpointError, match="could run code"):
-        load_voice_backbone(small(), tmp_path / "voice.model")
-    assert not (tmp_path / "proof").exists()
-
-
-def test_a_torn_file_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "ckp.pth.tar", small(), 1)
-    (tmp_path / "torn.pth.tar").write_bytes((tmp_path / "ckp.pth.tar").read_bytes()[:-2000])
-    with pytest.raises(CheckpointError, match=r"torn\.pth\.tar is damaged"):
-        read_checkpoint(tmp_path / "torn.pth.tar")

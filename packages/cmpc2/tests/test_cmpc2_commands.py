@@ -13,11 +13,9 @@ from cmpc2.export import export_bundled
 from cmpc2.nearest import load_prototype_memory
 from cmpc2.published import read_prototype_memory
 from numpy.typing import NDArray
-from PIL import Image
 from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.native import load_model
 from voiceface.checkpoints.published import CheckpointError
-from voiceface.embeddings.table import EmbeddingTable
 
 Call = Callable[..., int]
 
@@ -28,38 +26,11 @@ def voice(tmp_path: Path, speech: NDArray[np.int16]) -> Path:
     return tmp_path / "voice.wav"
 
 
-def test_embed_makes_one_table_and_names_what_it_cannot_read(
-    call: Call, trained: Path, people: Path, tmp_path: Path, capsys: Any
-) -> None:
-    sound, place = next((people / "wav").rglob("*.wav")), tmp_path / "mixed"
-    place.mkdir()
-    (place / "a.wav").write_bytes(sound.read_bytes())
-    Image.new("L", (20, 30), 90).save(place / "grey.png")
-    (place / "bad.jpg").write_bytes(b"no picture")
-    assert call("embed", place, "--weights", trained, "--out", tmp_path / "t.npz") == 1
-    table = EmbeddingTable.load(tmp_path / "t.npz")
-    assert {Path(item).name for item in table.items} == {"a.wav", "grey.png"} and table.vectors.shape == (
-        2,
-        8,
-    )
-    assert "bad.jpg" in capsys.readouterr().err
-
-
-def test_match_ranks_pictures_for_a_voice(
-    call: Call, trained: Path, people: Path, voice: Path, capsys: Any
-) -> None:
-    words = ["match", voice, "--gallery", people / "faces", "--by-folder", "--weights", trained, "--top", "3"]
-    assert call(*words) == 0
-    said = capsys.readouterr().out
-    scores = [float(line.split()[1]) for line in said.splitlines()[1:4]]
-    assert scores == sorted(scores, reverse=True)
-
-
 def test_nearest_prints_videos_of_near_prototypes(
-    call: Call, trained: Path, people: Path, voice: Path, tmp_path: Path, capsys: Any
+    call: Call, trained: Path, population: Path, voice: Path, tmp_path: Path, capsys: Any
 ) -> None:
     words = ["nearest", voice, "--weights", trained, "-k", "2", "--top", "50", "--json", tmp_path / "n.json"]
-    assert call(*words, "--faces", people / "unzippedFaces", "--report", tmp_path / "n.html") == 0
+    assert call(*words, "--faces", population / "unzippedFaces", "--report", tmp_path / "n.html") == 0
     (record,) = json.loads((tmp_path / "n.json").read_text())["voices"]
     assert record["voice"] == str(voice)
     found = record["videos"]
@@ -124,11 +95,11 @@ def test_a_model_is_no_memory(trained: Path) -> None:
 
 
 def test_features_are_stored_once_and_failures_are_told(
-    call: Call, people: Path, tmp_path: Path, capsys: Any
+    call: Call, population: Path, tmp_path: Path, capsys: Any
 ) -> None:
     source = tmp_path / "wav" / "id1" / "video"
     source.mkdir(parents=True)
-    sound = next((people / "wav").rglob("*.wav"))
+    sound = next((population / "wav").rglob("*.wav"))
     (source / "00001.wav").write_bytes(sound.read_bytes())
     (source / "00002.wav").write_bytes(b"no sound")
     assert call("features", tmp_path / "wav", "--out", tmp_path / "spec") == 1

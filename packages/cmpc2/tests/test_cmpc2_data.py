@@ -18,13 +18,13 @@ from voiceface.association.data import load_split
 from voiceface.runtime.config import load_config
 
 
-def config_of(tiny: tuple[str, ...], *more: str) -> Cmpc2Config:
-    return load_config("main", Cmpc2Config, "cmpc2", [*tiny, *more])
+def config_of(tiny_overrides: tuple[str, ...], *more: str) -> Cmpc2Config:
+    return load_config("main", Cmpc2Config, "cmpc2", [*tiny_overrides, *more])
 
 
 @pytest.fixture(scope="module")
-def videos(people: Path) -> VideoSet:
-    return videos_from_corpus(load_split(people, "train", face_root=people / "unzippedFaces"))
+def videos(population: Path) -> VideoSet:
+    return videos_from_corpus(load_split(population, "train", face_root=population / "unzippedFaces"))
 
 
 def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSet) -> None:
@@ -38,22 +38,24 @@ def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSe
     assert names == sorted(names), "people in table order, videos sorted"
 
 
-def test_a_populations_numbered_pictures_belong_to_the_same_videos(people: Path, videos: VideoSet) -> None:
-    numbered = videos_from_corpus(load_split(people, "train"), people)
+def test_a_populations_numbered_pictures_belong_to_the_same_videos(
+    population: Path, videos: VideoSet
+) -> None:
+    numbered = videos_from_corpus(load_split(population, "train"), population)
     assert [v.video_id for v in numbered.videos] == [v.video_id for v in videos.videos]
     for mine, other in zip(numbered.videos, videos.videos):
-        ours = sorted((people / "faces" / path).read_bytes() for path in mine.faces)
-        theirs = sorted((people / "unzippedFaces" / path).read_bytes() for path in other.faces)
+        ours = sorted((population / "faces" / path).read_bytes() for path in mine.faces)
+        theirs = sorted((population / "unzippedFaces" / path).read_bytes() for path in other.faces)
         assert ours == theirs
 
 
-def test_pictures_that_tell_no_video_are_an_error(people: Path) -> None:
+def test_pictures_that_tell_no_video_are_an_error(population: Path) -> None:
     with pytest.raises(VideoError, match="no video has clips and pictures"):
-        videos_from_corpus(load_split(people, "train"))
+        videos_from_corpus(load_split(population, "train"))
 
 
-def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, people: Path, caplog: Any) -> None:
-    corpus = load_split(people, "train", face_root=people / "unzippedFaces")
+def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, population: Path, caplog: Any) -> None:
+    corpus = load_split(population, "train", face_root=population / "unzippedFaces")
     first = corpus.records[0]
     strange = replace(first, voices=(*first.voices, f"{first.identity.voice_id}/lonely_vid_/00001.wav"))
     found = videos_from_corpus(replace(corpus, records=(strange, *corpus.records[1:])))
@@ -61,11 +63,13 @@ def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, people: Path, ca
     assert "skipped 1 videos that have clips or images only: lonely_vid_" in caplog.text
 
 
-def test_memory_and_files_give_the_same_videos_and_draws(people: Path, tiny: tuple[str, ...]) -> None:
-    config = config_of(tiny)
+def test_memory_and_files_give_the_same_videos_and_draws(
+    population: Path, tiny_overrides: tuple[str, ...]
+) -> None:
+    config = config_of(tiny_overrides)
     sizes = {"train": 8, "val": 4, "test": 6, "render_size": 32, "clip_seconds": 1.0}
     memory = synthetic_training_set("tiny", config, progress=False, workers=1, **sizes)
-    files = load_training_data(config, data=people, splits=["train"], progress=False).dataset
+    files = load_training_data(config, data=population, splits=["train"], progress=False).dataset
     assert memory.videos.table_rows == files.videos.table_rows
     for index in (0, len(files) - 1):
         ours, theirs = (pairs.sample(index, np.random.default_rng(3)) for pairs in (memory, files))
@@ -73,14 +77,14 @@ def test_memory_and_files_give_the_same_videos_and_draws(people: Path, tiny: tup
         assert np.abs(ours["face"] - theirs["face"]).mean() < 0.1  # the files are JPEG
 
 
-def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, people: Path) -> None:
+def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, population: Path) -> None:
     data = DataConfig().model_copy(update={"voice": DataConfig().voice.model_copy(update={"num_frames": 40})})
     pairs = PairDataset(videos, data, 24, progress=False)
     seen = set()
     for seed in range(12):
         drawn = pairs.sample(2, np.random.default_rng(seed))
         video = videos.videos[2]
-        wholes = [load_log_mel(people / "wav" / path, data.voice) for path in video.voices]
+        wholes = [load_log_mel(population / "wav" / path, data.voice) for path in video.voices]
         starts = [
             (clip, first)
             for clip, whole in enumerate(wholes)
@@ -89,7 +93,9 @@ def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, people: Path)
         ]
         assert len(starts) == 1
         seen |= set(starts)
-        pictures = [visual_preprocess(24)(people / "unzippedFaces" / path).numpy() for path in video.faces]
+        pictures = [
+            visual_preprocess(24)(population / "unzippedFaces" / path).numpy() for path in video.faces
+        ]
         assert any(np.array_equal(picture, drawn["face"]) for picture in pictures)
     assert len(seen) > 6
 
@@ -140,43 +146,45 @@ def test_exchanged_pictures_are_those_of_other_videos(share: float) -> None:
 
 
 def test_a_training_table_names_videos_and_their_order(
-    people: Path, videos: VideoSet, tmp_path: Path
+    population: Path, videos: VideoSet, tmp_path: Path
 ) -> None:
     rows = videos.table_rows[::-1]
     write_training_table(tmp_path / "training.csv", rows)
     read = read_training_table(tmp_path / "training.csv")
     assert read == rows
-    found = videos_from_table(read, people / "wav", people / "unzippedFaces")
+    found = videos_from_table(read, population / "wav", population / "unzippedFaces")
     assert [v.video_id for v in found.videos] == [v.video_id for v in videos.videos[::-1]]
     assert found.videos[0].faces == videos.videos[-1].faces
     absent = rows[0]._replace(video_id="aaaaaaaaaaa")
     with pytest.raises(VideoError, match=r"1 of 2 videos of the table.*aaaaaaaaaaa.*--missing skip"):
-        videos_from_table([absent, rows[1]], people / "wav", people / "unzippedFaces")
-    kept = videos_from_table([absent, rows[1]], people / "wav", people / "unzippedFaces", skip_missing=True)
+        videos_from_table([absent, rows[1]], population / "wav", population / "unzippedFaces")
+    kept = videos_from_table(
+        [absent, rows[1]], population / "wav", population / "unzippedFaces", skip_missing=True
+    )
     assert len(kept) == 1
 
 
-def test_wrong_pairs_are_stated_in_the_notice(tiny: tuple[str, ...], people: Path) -> None:
-    config = config_of(tiny, "data.mismatched_fraction=0.5")
-    found = load_training_data(config, data=people, splits=["train"], progress=False)
+def test_wrong_pairs_are_stated_in_the_notice(tiny_overrides: tuple[str, ...], population: Path) -> None:
+    config = config_of(tiny_overrides, "data.mismatched_fraction=0.5")
+    found = load_training_data(config, data=population, splits=["train"], progress=False)
     assert "50% of the training videos had the pictures of another video, on purpose" in found.disclaimer
     assert "a synthetic population" in found.disclaimer
 
 
-def test_no_videos_and_no_source_are_told(tiny: tuple[str, ...]) -> None:
+def test_no_videos_and_no_source_are_told(tiny_overrides: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="no training videos"):
         PairDataset(VideoSet(()), DataConfig(), 24)
     with pytest.raises(ValueError, match="--data"):
-        load_training_data(config_of(tiny))
-    judged = config_of(tiny, "training.validation_interval=2")
+        load_training_data(config_of(tiny_overrides))
+    judged = config_of(tiny_overrides, "training.validation_interval=2")
     with pytest.raises(ValueError, match="--population has no validation files"):
         load_training_data(judged, population="tiny")
 
 
-def test_unreadable_files_are_named_when_they_are_drawn(people: Path, tmp_path: Path) -> None:
+def test_unreadable_files_are_named_when_they_are_drawn(population: Path, tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "a.jpg").write_bytes(b"broken")
-    wav = next((people / "wav").rglob("*.wav"))
+    wav = next((population / "wav").rglob("*.wav"))
     videos = VideoSet((Video("N", "id", "v", (wav.name,), ("a.jpg",)),), wav.parent, tmp_path / "f")
     with pytest.raises(ValueError, match=r"a\.jpg"):
         PairDataset(videos, DataConfig(), 24).sample(0, np.random.default_rng(0))

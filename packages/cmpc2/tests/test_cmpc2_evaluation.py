@@ -66,8 +66,8 @@ def test_views_are_averaged_at_their_own_lengths() -> None:
 # crops
 
 
-def test_clips_follow_from_seed_row_and_view(people: Path) -> None:
-    wav = next((people / "wav").rglob("*.wav"))
+def test_clips_follow_from_seed_row_and_view(population: Path) -> None:
+    wav = next((population / "wav").rglob("*.wav"))
     config = VoiceFrontendConfig(num_frames=30)
     whole = load_log_mel(wav, config)
     views = sample_voice_clips(wav, config, 5, (0, 17))
@@ -84,25 +84,25 @@ def test_clips_follow_from_seed_row_and_view(people: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def corpus(people: Path) -> Corpus:
-    return open_corpus(people, "test", face_root=people / "unzippedFaces")
+def corpus(population: Path) -> Corpus:
+    return open_corpus(population, "test", face_root=population / "unzippedFaces")
 
 
 @pytest.fixture(scope="module")
-def places(people: Path) -> MediaPaths:
-    return MediaPaths(people / "wav", people / "unzippedFaces")
+def places(population: Path) -> MediaPaths:
+    return MediaPaths(population / "wav", population / "unzippedFaces")
 
 
 def write_lists(folder: Path, corpus: Corpus) -> Path:
     """CMPC's lists in small, in the published forms."""
-    people = corpus.records
+    population = corpus.records
     (folder / "matching").mkdir(parents=True)
     (folder / "veriflist").mkdir()
     (folder / "retrieval").mkdir()
     match: dict[str, list[str]] = {"v2f": [], "f2v": []}
     verify = ["id,voice-speaker-id,face-speaker-id,label,voice-path,face-path"]
-    for i, person in enumerate(people):
-        other = people[(i + 1) % len(people)]
+    for i, person in enumerate(population):
+        other = population[(i + 1) % len(population)]
         for clip in person.voices:
             match["v2f"].append(" ".join([clip, person.faces[0], other.faces[0]]))
             _, video, name = clip.split("/")
@@ -115,7 +115,7 @@ def write_lists(folder: Path, corpus: Corpus) -> Path:
         (folder / "matching" / f"matching_{way}_U.csv").write_text("\n".join(lines) + "\n")
     (folder / "veriflist" / "veriflist_test_random_unseenunheard.txt").write_text("\n".join(verify) + "\n")
     for what, kind in (("wav", "voices"), ("jpg", "faces")):
-        table = [f"{p.identity.voice_id}\t{item}" for p in people for item in getattr(p, kind)]
+        table = [f"{p.identity.voice_id}\t{item}" for p in population for item in getattr(p, kind)]
         text = "\n".join([f"VoxCeleb1 ID\t{what}", *table]) + "\n"
         (folder / "retrieval" / f"{what}_20k.csv").write_text(text)
     return folder
@@ -213,35 +213,37 @@ def test_the_published_error_rate_is_an_option(
 
 
 def test_who_trained_a_published_model_follows_from_its_file() -> None:
-    people = [
+    population = [
         Identity(name, f"id{i}", name, "f", "", split)
         for i, (name, split) in enumerate(
             [("Eva_A", "train"), ("Fay_B", "test"), ("Zoe_C", "val"), ("Ann_D", "test")]
         )
     ]
-    assert get_training_identities(identify_published_model("weights/checkpoint_CMPC.pth.tar"), people) == [
+    assert get_training_identities(
+        identify_published_model("weights/checkpoint_CMPC.pth.tar"), population
+    ) == [
         "Eva_A",
         "Zoe_C",
     ]
-    assert get_training_identities(identify_published_model("model_best_256.pth.tar"), people) == [
+    assert get_training_identities(identify_published_model("model_best_256.pth.tar"), population) == [
         "Fay_B",
         "Zoe_C",
     ]
-    assert get_training_identities(identify_published_model("mine.pth.tar"), people) == []
+    assert get_training_identities(identify_published_model("mine.pth.tar"), population) == []
 
 
 # the command
 
 
 def test_the_command_measures_every_published_list(
-    call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path
+    call: Call, trained: Path, population: Path, lists: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     words = [
         "--weights",
         trained,
         "--data",
-        people,
+        population,
         "--lists",
         lists,
         "--out",
@@ -258,13 +260,11 @@ def test_the_command_measures_every_published_list(
         ("retrieval", "v2f"),
         ("retrieval", "f2v"),
     ]
-    assert (
-        found["leaked_identities"] == [] and "a synthetic population" in (out / "report.html").read_text()
-    )
+    assert found["leaked_identities"] == [] and "a synthetic population" in (out / "report.html").read_text()
 
 
 def test_the_command_takes_a_bank_and_warns(
-    call: Call, trained: Path, people: Path, lists: Path, corpus: Corpus, tmp_path: Path, capsys: Any
+    call: Call, trained: Path, population: Path, lists: Path, corpus: Corpus, tmp_path: Path, capsys: Any
 ) -> None:
     from cmpc2.prototype_retrieval import TrainingVideo, write_training_table
 
@@ -272,7 +272,7 @@ def test_the_command_takes_a_bank_and_warns(
     write_training_table(
         tmp_path / "bank.csv", [TrainingVideo(known.face_id, "1", known.voice_id, "f", "", "dev", "v")]
     )
-    words = ["--weights", trained, "--data", people, "--lists", lists, "--list", "matching_v2f_U"]
+    words = ["--weights", trained, "--data", population, "--lists", lists, "--list", "matching_v2f_U"]
     assert call("test", *words, "--table", tmp_path / "bank.csv", "--out", tmp_path / "out") == 0
     assert "1 of the 6 evaluated people have videos among the training videos" in capsys.readouterr().err
     report = (tmp_path / "out" / "report.html").read_text()
@@ -280,10 +280,10 @@ def test_the_command_takes_a_bank_and_warns(
 
 
 def test_stored_features_serve_in_place_of_recordings(
-    call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path
+    call: Call, trained: Path, population: Path, lists: Path, tmp_path: Path
 ) -> None:
-    assert call("features", people / "wav", "--out", tmp_path / "spec") == 0
-    words = ["test", "--weights", trained, "--data", people, "--lists", lists, "--bootstrap-samples", "0"]
+    assert call("features", population / "wav", "--out", tmp_path / "spec") == 0
+    words = ["test", "--weights", trained, "--data", population, "--lists", lists, "--bootstrap-samples", "0"]
     assert call(*words, "--out", tmp_path / "a") == 0
     assert call(*words, "--out", tmp_path / "b", "--voice-root", tmp_path / "spec") == 0
     one, other = (json.loads((tmp_path / name / "results.json").read_text()) for name in "ab")
@@ -291,11 +291,11 @@ def test_stored_features_serve_in_place_of_recordings(
 
 
 def test_absent_files_are_an_error_or_left_out(
-    call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path, capsys: Any
+    call: Call, trained: Path, population: Path, lists: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    shutil.copytree(people / "wav", tmp_path / "wav")
+    shutil.copytree(population / "wav", tmp_path / "wav")
     shutil.rmtree(next(path for path in sorted((tmp_path / "wav").iterdir()) if path.name == "id10117"))
-    words = ["test", "--weights", trained, "--data", people, "--lists", lists, "--list", "matching_v2f_U"]
+    words = ["test", "--weights", trained, "--data", population, "--lists", lists, "--list", "matching_v2f_U"]
     words += ["--voice-root", tmp_path / "wav", "--bootstrap-samples", "0"]
     assert call(*words, "--out", tmp_path / "a") == 1
     assert "could not be encoded" in capsys.readouterr().err
@@ -305,14 +305,14 @@ def test_absent_files_are_an_error_or_left_out(
 
 
 def test_a_corpus_of_its_own_lists_is_measured_as_other_systems_are(
-    call: Call, trained: Path, people: Path, tmp_path: Path
+    call: Call, trained: Path, population: Path, tmp_path: Path
 ) -> None:
     words = [
         "test",
         "--weights",
         trained,
         "--data",
-        people,
+        population,
         "--generate-lists",
         "1",
         "--out",

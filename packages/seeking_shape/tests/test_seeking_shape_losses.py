@@ -164,7 +164,7 @@ def test_half_precision_is_computed_in_single() -> None:
             "positive constant",
         ),
         (lambda: apply_identity_weights(random_losses(), weighting="mean"), "per_sample"),  # type: ignore[arg-type]
-        (lambda: apply_identity_weights(random_losses(), loss_weights=(1, 1)), "three loss factors"),
+        (lambda: apply_identity_weights(random_losses(), loss_weights=(1, 1)), "three loss weights"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(call: object, words: str) -> None:

@@ -1,5 +1,6 @@
 """Laws of the whole network."""
 
+import numpy as np
 import pytest
 import torch
 from seeking_shape.losses import apply_identity_weights, compute_sample_losses
@@ -7,6 +8,7 @@ from seeking_shape.model import Voice2Face
 from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor
+from voiceface.association.embedder import Embedder
 from voiceface.association.encoders import freeze
 from voiceface.runtime.distributed import convert_to_global_layers
 
@@ -117,6 +119,13 @@ def test_classes_must_be_known_and_agree() -> None:
         Voice2Face(SMALL)
     with pytest.raises(ValueError, match="there are 4 training identities"):
         Voice2Face(SMALL.model_copy(update={"num_classes": 5}), 4)
-    with pytest.raises(ValueError, match="identity weights of 6 classes given for 5"):
+    with pytest.raises(ValueError, match="identity weights of 6 classes, expected 5"):
         Voice2Face(SMALL, 5, IdentityWeights(6))
     assert Voice2Face(SMALL, 2, identity_names=["a", "b"]).center.identity_names == ("a", "b")
+
+
+def test_waveforms_are_repeated_or_cut_to_the_length_of_a_clip(embedder: Embedder) -> None:
+    tone = np.float32(3000 * np.sin(np.arange(40_000) / 9))
+    short = embedder.embed_voices(tone[:5000])
+    assert torch.equal(short, embedder.embed_voices(np.tile(tone[:5000], 4)[:16_000]))
+    assert torch.equal(embedder.embed_voices(tone), embedder.embed_voices(tone[:16_000]))

@@ -1,6 +1,5 @@
 """Published files: read, written, refused."""
 
-import pickle
 from collections import OrderedDict
 from pathlib import Path
 
@@ -154,24 +153,3 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
     torch.save({"x": torch.ones(2)}, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match=r"center\.weight"):
         read_id_weight(tmp_path / "x.pth")
-
-
-class Attack:
-    """Would create a file when unpickled."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return (_touch, (str(self.target), "w"))
-
-
-def _touch(name: str, mode: str) -> None:
-    Path(name).open(mode).close()
-
-
-def test_code_inside_a_file_is_never_run(tmp_path: Path) -> None:
-    torch.save({"state_dict": Attack(tmp_path / "proof")}, tmp_path / "evil.pth.tar", pickle_module=pickle)
-    with pytest.raises(CheckpointError):
-        read_checkpoint(tmp_path / "evil.pth.tar")
-    assert not (tmp_path / "proof").exists()

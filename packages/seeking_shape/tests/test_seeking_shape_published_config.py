@@ -87,7 +87,7 @@ def test_the_main_run_is_our_bundled_published_main() -> None:
     for key in ("max_steps", "batch_size", "checkpoint_interval", "validation_interval", "validation_start"):
         assert theirs["training"][key] == ours["training"][key]
     assert found.paths["start weights"].endswith("id_weight.pth")
-    assert found.paths["pictures"] == "./data/VGG_ALL_FRONTAL"
+    assert found.paths["images"] == "./data/VGG_ALL_FRONTAL"
     assert found.fine_tune
 
 

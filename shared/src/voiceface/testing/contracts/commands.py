@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from voiceface.association.config import TEST_LISTS
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.testing.commands import CommandRunner
 from voiceface.testing.corrupt_files import assert_mentions
@@ -221,14 +222,31 @@ class CommandContract:
         utterances: list[Path],
         images: list[Path],
         trained: Path,
+        embedder: "Embedder",
         tmp_path: Path,
         capsys: Capture,
     ) -> None:
-        page = tmp_path / "page.html"
-        words = ["--gallery", *utterances[:3], "--weights", trained, "--report", page]
+        page, table = tmp_path / "page.html", tmp_path / "ranks.json"
+        words = ["--gallery", *utterances[:3], "--weights", trained, "--report", page, "--json", table]
         assert call("match", images[0], *words) == 0
         assert "best of 3" in capsys.readouterr().out
         assert page.read_text().count("data:audio") >= 3
+        ranking = json.loads(table.read_text())["rankings"][str(images[0])]
+        scores = {candidate["name"]: candidate["score"] for candidate in ranking}
+        voices, faces = embedder.embed_voices(utterances[:3]), embedder.embed_faces(images[0])
+        expected = dict(zip(map(str, utterances), embedder.score(voices, faces)[:, 0].tolist()))
+        assert scores == pytest.approx(expected, abs=1e-5)
+
+    def test_match_orders_equal_scores_by_name(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path
+    ) -> None:
+        copies = [media / f"{name}.jpg" for name in "cab"]
+        for copy in copies:
+            shutil.copy(media / "f0.jpg", copy)
+        words = ["--gallery", *copies, "--weights", trained, "--json", tmp_path / "ranks.json"]
+        assert call("match", media / "v0.wav", *words) == 0
+        (ranking,) = json.loads((tmp_path / "ranks.json").read_text())["rankings"].values()
+        assert [Path(candidate["name"]).stem for candidate in ranking] == ["a", "b", "c"]
 
     def test_match_ranks_folders_by_their_mean_embedding(
         self,
@@ -305,8 +323,8 @@ class CommandContract:
         self, call: CommandRunner, population: Path, trained: Path, tmp_path: Path, capsys: Capture
     ) -> None:
         words = ["--data", population, "--weights", trained, "--out", tmp_path / "results"]
-        assert call("test", *words, "--list", "match_v2f_2_test") == 1
-        assert_mentions(capsys.readouterr().err, "error: ", "match_v2f_2_test", "--generate-lists")
+        assert call("test", *words) == 1
+        assert_mentions(capsys.readouterr().err, "error: ", "10 of 10", *TEST_LISTS, "--generate-lists")
 
     def test_evaluation_refuses_or_skips_corrupt_files(
         self,

@@ -108,6 +108,18 @@ class EmbedderContract:
         embeddings = embedder.embed_voices([tone[:5000], tone[:16_000], tone])
         assert embeddings.shape == (3, embedder.embedding_dim) and torch.isfinite(embeddings).all()
 
+    def test_first_channel_and_8_bit_samples_are_read(self, embedder: "Embedder", tmp_path: Path) -> None:
+        import soundfile
+        import torch
+
+        tone = np.sin(np.arange(16_000) / 9) * 0.3
+        stereo, mono, coarse = (tmp_path / f"{name}.wav" for name in ("stereo", "mono", "coarse"))
+        soundfile.write(stereo, np.stack([tone, np.roll(tone, 5)], axis=1), 16_000, subtype="PCM_16")
+        soundfile.write(mono, tone, 16_000, subtype="PCM_16")
+        soundfile.write(coarse, tone, 16_000, subtype="PCM_U8")
+        embeddings = embedder.embed_voices([stereo, mono, coarse])
+        assert torch.equal(embeddings[0], embeddings[1]) and torch.isfinite(embeddings[2]).all()
+
     def test_images_of_every_mode_and_size_are_embedded(
         self, embedder: "Embedder", images: list[Path], tmp_path: Path
     ) -> None:

@@ -48,7 +48,7 @@ class SystemUnderTest:
     overrides: tuple[str, ...]
     interrupted: tuple[str, ...]
     required_key: str
-    write_published: "Callable[[Path], Mapping[str, Tensor]]"
+    write_published: "Callable[..., Mapping[str, Tensor]]"
     trained: tuple[str, ...] = ("training.max_steps=6", "training.checkpoint_interval=2")
     published_key: str = "state_dict"
     loader: str = "load"
