@@ -14,6 +14,7 @@ from voiceface.association.config import TEST_LISTS, AssociationConfig, DataConf
 from voiceface.association.data import rename_for_split, sample_crop, training_dataset
 from voiceface.association.demo import train_if_needed
 from voiceface.association.embedder import Embedder, SystemSpec, load_embedder
+from voiceface.association.embedding import find_files
 from voiceface.association.encoder_config import EncodersConfig, FaceBackboneConfig, VoiceBackboneConfig
 from voiceface.association.encoders import (
     Branch,
@@ -242,3 +243,12 @@ def test_lists_have_the_name_of_their_split() -> None:
         "reterival_v2f_val",
     ]
     assert rename_for_split(["match_v2f_10_unseen"], "train") == ["match_v2f_10_unseen"]
+
+
+def test_files_are_found_once_in_the_order_of_the_paths(tmp_path: Path) -> None:
+    for name in ("v0.wav", "v1.wav", "f0.jpg", "f1.jpg", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "z.wav").symlink_to(tmp_path / "v0.wav")
+    voices, faces = find_files([tmp_path / "v1.wav", tmp_path])
+    assert [path.name for path in voices] == ["v1.wav", "v0.wav", "z.wav"]
+    assert [path.name for path in faces] == ["f0.jpg", "f1.jpg"]
