@@ -106,7 +106,7 @@ def test_empty_clusters_are_filled_or_as_published_nan_for_good() -> None:
 def test_copies_of_one_point_are_no_end() -> None:
     points = torch.ones(10, 3)
     for start in ("first", "random", "k-means++"):
-        found = cluster(points, 4, init=start, generator=seeded())  # type: ignore[arg-type]
+        found = cluster(points, 4, init=start, backend="torch", generator=seeded())  # type: ignore[arg-type]
         assert (found.centroids == 1).all() and (found.distance == 0).all() and found.density.isfinite().all()
 
 
