@@ -373,9 +373,9 @@ def test_command_says_what_is_wrong_with_its_words(tmp_path, capsys):
         assert f"{flag} {value}" in capsys.readouterr().err
     with pytest.raises(ValueError, match="expected NAME=DIR"):
         parse_systems(["a=x", "y"])
-    with pytest.raises(ValueError, match="name a stands there twice"):
+    with pytest.raises(ValueError, match="name a is repeated"):
         parse_systems(["a=x", "a=y"])
-    with pytest.raises(ValueError, match="folder stands there twice"):
+    with pytest.raises(ValueError, match="folder is repeated"):
         parse_systems(["a=x,x", "b=y"])
     with pytest.raises(ValueError, match="two or more"):
         parse_systems(["a=x,y"])

@@ -190,7 +190,7 @@ def test_people_without_files_are_named_in_one_message(corpus):
 
 
 def test_an_empty_corpus_is_refused(corpus):
-    with pytest.raises(CorpusError, match="holds nobody"):
+    with pytest.raises(CorpusError, match="is empty"):
         PairDataset(replace(corpus, records=()))
 
 

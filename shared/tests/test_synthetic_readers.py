@@ -318,7 +318,7 @@ def test_the_command_writes_a_file_that_can_be_described(tmp_path, monkeypatch, 
     assert weights.main([str(path)]) == 0
     shown = capsys.readouterr().out
     for words in (
-        "population attribute_reader, our format",
+        "population attribute_reader, native format",
         "not on real people",
         "first_id=200000",
         "widths=[24, 40, 64, 96]",

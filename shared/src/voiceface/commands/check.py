@@ -9,9 +9,7 @@ from pathlib import Path
 from voiceface.datasets.dataset_arguments import add_voice_folder_argument
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES
 from voiceface.datasets.validation.checker import check_corpus
-from voiceface.datasets.validation.report import (
-    DatasetReport,
-)
+from voiceface.datasets.validation.report import DatasetReport
 from voiceface.io.atomic import write_json
 
 __all__ = [
@@ -21,20 +19,20 @@ __all__ = [
 
 
 def format_report(report: DatasetReport) -> str:
-    """Put findings on one page."""
+    """Format a validation report as text."""
     lines = [
         "Data check "
         f"({'all files decoded' if report.decoded else 'headers only; --decode decodes all files'})",
         "",
     ]
     lines.append(
-        f"{'split':<10}{'people':>8}{'classes':>9}{'m':>7}{'f':>7}{'?':>5}{'clips':>10}{'hours':>9}{'pictures':>10}"
+        f"{'split':<10}{'identities':>10}{'classes':>9}{'m':>7}{'f':>7}{'?':>5}{'clips':>10}{'hours':>9}{'images':>10}"
     )
     order = {"train": 0, "val": 1, "test": 2}
     for split in sorted(report.splits, key=lambda name: order.get(name, 3)):
         count = report.splits[split]
         lines.append(
-            f"{split:<10}{count.identities:>8}{count.classes:>9}{count.male:>7}{count.female:>7}{count.unknown_gender:>5}"
+            f"{split:<10}{count.identities:>10}{count.classes:>9}{count.male:>7}{count.female:>7}{count.unknown_gender:>5}"
             f"{count.voices:>10}{count.hours:>9.2f}{count.faces:>10}"
         )
     lines += [
@@ -43,12 +41,12 @@ def format_report(report: DatasetReport) -> str:
         f"{_format_counts(report.channels, ' channel(s)')}",
     ]
     lines.append(f"           {_format_counts(report.voice_formats)}")
-    lines.append(f"images   {_format_counts(report.face_formats)}")
+    lines.append(f"images     {_format_counts(report.face_formats)}")
     lines.append(f"           {_format_counts(report.image_sizes)}")
-    most = max(report.durations.values(), default=0)
-    if most:
-        lines += ["", "durations"]
-        for label, clips in report.durations.items():
+    for title, counts in {"durations": report.durations, **report.acoustics}.items():
+        most = max(counts.values(), default=0)
+        lines += ["", title] if most else []
+        for label, clips in counts.items():
             lines += [f"  {label:>14} {clips:>8} {'#' * round(40 * clips / most)}".rstrip()] if clips else []
     if report.trial_lists:
         lines += ["", f"lists      {len(report.trial_lists)}"]
@@ -56,18 +54,17 @@ def format_report(report: DatasetReport) -> str:
             state = cover.error or (
                 f"{cover.missing} of {cover.items} files missing" if cover.missing else "complete"
             )
-            lines.append(
-                f"  {cover.name:<40} {cover.trials:>7} questions, {'own, ' if cover.generated else ''}{state}"
-            )
+            origin = "generated, " if cover.generated else ""
+            lines.append(f"  {cover.name:<40} {cover.trials:>7} trials, {origin}{state}")
     lines += _format_section("unreadable", [f"{item}: {why}" for item, why in report.unreadable.items()])
     lines += _format_section("missing folders", report.missing_folders)
     lines += _format_section("identities without clips", report.without_voices)
     lines += _format_section("identities without images", report.without_faces)
     lines += ["", f"warnings   {len(report.warnings)}", *(f"  - {text}" for text in report.warnings)]
-    lines += ["", f"faults     {len(report.errors)}", *(f"  - {text}" for text in report.errors)]
+    lines += ["", f"errors     {len(report.errors)}", *(f"  - {text}" for text in report.errors)]
     lines += [
         "",
-        "Training can start." if report.trainable else "Training cannot start: see the faults above.",
+        "Training can start." if report.trainable else "Training cannot start: see the errors above.",
     ]
     return "\n".join(lines)
 
@@ -78,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="data folder (see docs/data.md)")
     parser.add_argument(
         "--decode", action="store_true", help="decode every file instead of reading headers only"
+    )
+    parser.add_argument(
+        "--acoustics",
+        action="store_true",
+        help="also analyse pitch, bandwidth, level and clipping of all recordings (needs librosa)",
     )
     parser.add_argument("--cache", type=Path, help="folder of the journal (default: DATA/.voiceface)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the validation report as JSON")
@@ -104,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = check_corpus(
             options.data,
             decode=options.decode,
+            acoustics=options.acoustics,
             cache_dir=options.cache,
             workers=options.workers,
             voice_root=options.voice_root,
@@ -115,6 +118,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if options.json:
             write_json(options.json, {"trainable": found.trainable, **asdict(found)})
+    except ModuleNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"Training cannot start: {error}", file=sys.stderr)
         return 1
@@ -123,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _format_counts(counts: dict[str, int], unit: str = "", max_shown: int = 6) -> str:
-    """A few counts in one line."""
+    """Format the first counts in one line."""
     shown = [f"{count} x {value}{unit}" for value, count in list(counts.items())[:max_shown]]
     return (
         ", ".join(shown + ([f"{len(counts) - max_shown} other kinds"] if len(counts) > max_shown else []))
@@ -132,7 +138,7 @@ def _format_counts(counts: dict[str, int], unit: str = "", max_shown: int = 6) -
 
 
 def _format_section(title: str, names: Sequence[str], max_shown: int = 10) -> list[str]:
-    """A short list under a title; nothing where there is nothing."""
+    """Format the first names under a title; nothing without names."""
     if not names:
         return []
     more = (

@@ -33,7 +33,7 @@ TABLE_FILES = ("voices.npz", "faces.npz")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare systems from the folders that their `test` commands wrote; the exit code is 0."""
+    """Compare systems from the output folders of their `test` commands; exit code 0."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     args = parser.parse_args(words)
@@ -110,20 +110,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         facts={
             "identities": len(corpus),
             "lists": len(lists),
-            "clips": len(corpus.voices),
+            "utterances": len(corpus.voices),
             "images": len(corpus.faces),
         },
         commands=[shlex.join(["voiceface", "compare", *words])],
     )
-    print(f"{format_comparison_table(found)}\n\n{describe_table(found)}\nreport: {page}\nnumbers: {numbers}")
+    print(f"{format_comparison_table(found)}\n\n{describe_table(found)}\nreport: {page}\nmetrics: {numbers}")
     return 0
 
 
 def parse_systems(arguments: Sequence[str]) -> dict[str, list[Path]]:
-    """NAME=DIR or NAME=DIR,DIR,... of the command line: name -> folder of each run.
+    """Parse NAME=DIR or NAME=DIR,DIR,... to name -> folder of each run.
 
     Raises:
-        ValueError: a word of another form, a name twice, a folder twice, fewer than two names.
+        ValueError: another form, a repeated name or folder, or fewer than two names.
     """
     found: dict[str, list[Path]] = {}
     for word in arguments:
@@ -132,9 +132,9 @@ def parse_systems(arguments: Sequence[str]) -> dict[str, list[Path]]:
         if not (name and equals and folders):
             raise ValueError(f"expected NAME=DIR, or NAME=DIR,DIR,... for several runs; got {word!r}")
         if name in found:
-            raise ValueError(f"the name {name} stands there twice; runs of one system are {name}=DIR,DIR")
+            raise ValueError(f"the name {name} is repeated; runs of one system are {name}=DIR,DIR")
         if len({folder.resolve() for folder in folders}) < len(folders):
-            raise ValueError(f"{word}: a folder stands there twice; every run counts once")
+            raise ValueError(f"{word}: a folder is repeated; every run counts once")
         found[name] = folders
     if len(found) < 2:
         raise ValueError(f"a comparison needs two or more systems NAME=DIR, got {len(found)}")
@@ -142,31 +142,31 @@ def parse_systems(arguments: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def load_tables(folder: Path) -> "EmbeddingTables":
-    """Voice and face embeddings that a system's `test` wrote.
+    """Load the voice and face embeddings of a system's `test`.
 
     Raises:
-        FileNotFoundError: they are not there.
+        FileNotFoundError: a file is missing.
     """
     from voiceface.embeddings.table import EmbeddingTable
 
     missing = [name for name in TABLE_FILES if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {' and '.join(missing)}: it should be the folder that a system's test wrote, "
-            f"as `SYSTEM test --data DATA --out {folder}` does"
+            f"{folder} lacks {' and '.join(missing)}: expected the output folder of a system's test, "
+            f"`SYSTEM test --data DATA --out {folder}`"
         )
     voices, faces = (EmbeddingTable.load(folder / name) for name in TABLE_FILES)
     if voices.vectors.shape[1] != faces.vectors.shape[1]:
         widths = f"{voices.vectors.shape[1]} and {faces.vectors.shape[1]}"
-        raise ValueError(f"{folder}: voices and faces differ in width ({widths}); they are not of one model")
+        raise ValueError(f"{folder}: voices and faces differ in width ({widths}), expected one model")
     return voices, faces
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """Read the results.json of a system's `test`; empty where there is none.
+    """Read the results.json of a system's `test`; empty without one.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: an invalid file.
     """
     path = folder / "results.json"
     if not path.is_file():
@@ -176,12 +176,12 @@ def read_results(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} cannot be read ({error}); evaluate the system again") from error
     if not isinstance(found, dict) or not isinstance(found.get("leaked_identities", []), list):
-        raise ValueError(f"{path} holds no results of a system's test; evaluate the system again")
+        raise ValueError(f"{path} contains no results of a system's test; evaluate the system again")
     return found
 
 
 def training_overlap_warning(name: str, results_per_run: Sequence[Mapping[str, Any]]) -> str:
-    """Warning about identities whom a system was trained on, as its own results say; empty without any."""
+    """Warning about evaluated identities that are training identities of a system; empty without any."""
     leaked = {identity for results in results_per_run for identity in results.get("leaked_identities", [])}
     if not leaked:
         return ""
@@ -189,9 +189,9 @@ def training_overlap_warning(name: str, results_per_run: Sequence[Mapping[str, A
 
 
 def dataset_mismatch_warning(results_per_system: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Warning that results speak of data of different names; empty where they agree or do not say.
+    """Warning about results from data of different names; empty if they agree or are not stated.
 
-    Files of one name are taken for the same file, and two populations may hold the same names.
+    Items of one name are assumed to be the same file, but two populations may contain the same names.
     """
     named = {
         name: sorted({str(results["protocol"]) for results in each if "protocol" in results})
@@ -200,13 +200,11 @@ def dataset_mismatch_warning(results_per_system: Mapping[str, Sequence[Mapping[s
     if len({protocol for each in named.values() for protocol in each}) < 2:
         return ""
     where = "; ".join(f"{name} on {', '.join(each)}" for name, each in named.items() if each)
-    return (
-        f"Evaluated on data of different names ({where}): the metrics compare only if the files are the same."
-    )
+    return f"Evaluated on data of different names ({where}): metrics are comparable only for the same files."
 
 
 def bootstrap_size_warning(num_samples: int, num_tests: int, level: float = 0.05) -> str:
-    """Warning that no corrected test can be significant with so few bootstrap samples; empty otherwise."""
+    """Warning if no corrected test can be significant with so few bootstrap samples; else empty."""
     if num_tests * 2 / (num_samples + 1) < level:
         return ""
     return (
@@ -216,7 +214,7 @@ def bootstrap_size_warning(num_samples: int, num_tests: int, level: float = 0.05
 
 
 def output_paths(out: Path) -> tuple[Path, Path]:
-    """Page and file of numbers: FILE.html and FILE.json, or compare.html and compare.json in a folder."""
+    """Paths of page and metrics: FILE.html and FILE.json, or compare.html and compare.json in a folder."""
     if out.suffix.lower() in (".html", ".htm"):
         return out, out.with_suffix(".json")
     return out / "compare.html", out / "compare.json"

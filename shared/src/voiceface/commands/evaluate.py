@@ -26,7 +26,7 @@ KIND_ORDER = ("match", "verify", "retrieval")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate one system, or compare two on the same lists; the exit code is 0."""
+    """Evaluate one system, or compare two on the same lists; exit code 0."""
     parser = _parser()
     args = parser.parse_args(argv)
     if bool(args.baseline_voices) != bool(args.baseline_faces):
@@ -49,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     training = [row for path in args.training or () for row in _as_identities(read_identity_tables([path]))]
 
-    def figures(voices: Path, faces: Path) -> "Results":
+    def evaluate_tables(voices: Path, faces: Path) -> "Results":
         from voiceface.embeddings.table import EmbeddingTable
 
         tables = EmbeddingTable.load(voices), EmbeddingTable.load(faces)
         return evaluate(protocol, *tables, identities, on_missing=args.missing, training_identities=training)
 
-    results = figures(args.voices, args.faces)
+    results = evaluate_tables(args.voices, args.faces)
     print(results.summary_lines())
     print(f"\n{results.table()}", file=sys.stderr)
     if args.out:
@@ -64,10 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         results.save_text(args.text)
     if args.baseline_voices:
         print("\nfirst minus second, paired bootstrap over identities; Holm: p corrected for all lists")
-        for name, found in compare(results, figures(args.baseline_voices, args.baseline_faces)).items():
+        baseline = evaluate_tables(args.baseline_voices, args.baseline_faces)
+        for name, gap in compare(results, baseline).items():
             print(
-                f"{name}: {found.value:+.6f} ({found.low:+.6f} ... {found.high:+.6f}), "
-                f"p {found.p_value:.4f}, Holm {found.adjusted_p_value:.4f}"
+                f"{name}: {gap.value:+.6f} ({gap.low:+.6f} ... {gap.high:+.6f}), "
+                f"p {gap.p_value:.4f}, Holm {gap.adjusted_p_value:.4f}"
             )
     return 0
 
@@ -84,16 +85,16 @@ def protocol_from_files(
     """Read lists into a protocol: matching first, then verification, retrieval, as published.
 
     Args:
-        lists: files, or folders of which every .txt and .txt.gz is taken.
-        identity_source: who is who, for the labels of verification lists.
+        lists: files, or folders, of which all .txt and .txt.gz are read.
+        identity_source: identities, for the labels of verification lists.
         name: of the protocol.
         tie_breaking: "expected" or "first".
         seed: of the bootstrap.
         replicates: of the bootstrap; 0 for no intervals.
 
     Raises:
-        FileNotFoundError: a path is not there, or a folder holds no list.
-        TrialListError: a list cannot be used.
+        FileNotFoundError: a missing path, or a folder without lists.
+        TrialListError: an invalid list.
     """
     from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.evaluation.protocol import Protocol
@@ -114,42 +115,34 @@ def protocol_from_files(
 
 
 def read_identity_tables(paths: Sequence[str | Path]) -> "Corpus | list[Identity]":
-    """Read identity tables, told apart by their first line; several are joined.
+    """Read identity tables of any format and concatenate them.
 
     Args:
         paths: split tables (`vox1_test.csv`), meta tables (with tabs), or one manifest.
 
     Returns:
-        Rows of the tables; a corpus for a manifest, which also says whose each file is.
+        Rows of the tables; a corpus for a manifest.
 
     Raises:
-        FileNotFoundError: a table is not there.
-        IdentityError: a table cannot be used.
+        FileNotFoundError: a missing table.
+        IdentityError: an invalid table.
     """
     from voiceface.datasets.corpus import corpus_from_manifest
-    from voiceface.datasets.identities import read_identity_csv, read_vox1_meta
+    from voiceface.datasets.layouts import is_manifest, read_identities
 
     rows: list[Identity] = []
     for path in map(Path, paths):
-        if not path.is_file():
-            raise FileNotFoundError(f"no identity table at {path}")
-        with path.open(encoding="utf-8-sig") as file:
-            head = file.readline()
-        if "\t" in head:
-            rows += read_vox1_meta(path)
-        elif head.startswith("VoxCeleb1_ID"):
-            rows += read_identity_csv(path)
+        if not is_manifest(path):
+            rows += read_identities(path.parent, None, path)
         elif len(paths) == 1:
             return corpus_from_manifest(path)
         else:
-            raise ValueError(
-                f"{path}: expected the header VoxCeleb1_ID,VGGFace1_ID,...; a manifest stands alone"
-            )
+            raise ValueError(f"{path} is a manifest, which cannot be combined with other tables")
     return rows
 
 
 def _open_identities(args: argparse.Namespace) -> "Corpus | list[Identity]":
-    """Identities of --data: a corpus where it has a manifest, else the table of the split."""
+    """Identities of --data: a corpus if it has a manifest, else the table of the split."""
     from voiceface.datasets.corpus import corpus_from_manifest
     from voiceface.datasets.layouts import read_identities
 
@@ -163,7 +156,7 @@ def _find_lists(data: Path, split: str) -> list[Path]:
     """Trial lists of one split in DATA/list_wav.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no such list.
     """
     folder = data / "list_wav"
     found = [path for ending in ("txt", "txt.gz") for path in sorted(folder.glob(f"*_{split}.{ending}"))]
@@ -179,8 +172,8 @@ def _as_identities(identity_source: "Corpus | list[Identity]") -> "list[Identity
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="voiceface evaluate", description=__doc__)
     add = parser.add_argument
-    add("--voices", type=Path, required=True, help="embeddings of clips (.npz, .parquet, .arrow, .feather)")
-    add("--faces", type=Path, required=True, help="embeddings of images")
+    add("--voices", type=Path, required=True, help="voice embeddings (.npz, .parquet, .arrow, .feather)")
+    add("--faces", type=Path, required=True, help="face embeddings")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help=f"{arguments.CORPUS_HELP}; its identities and its lists")
     source.add_argument(
@@ -204,8 +197,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", default="lists", help="name of the protocol in the results")
     add("--tie-breaking", choices=("expected", "first"), default="expected", help="rule for equal scores")
     arguments.add_missing_argument(parser, "trials whose items have no embedding")
-    add("--seed", type=int, default=0, help="of the bootstrap over identities")
-    add("--bootstrap-samples", type=int, default=1000, help="of the bootstrap; 0 gives no intervals")
+    add("--seed", type=int, default=0, help="random seed of the bootstrap over identities")
+    add(
+        "--bootstrap-samples",
+        type=int,
+        default=1000,
+        help="number of bootstrap samples; 0 disables intervals",
+    )
     add("--baseline-voices", type=Path, help="voice embeddings of a second system to compare with")
     add("--baseline-faces", type=Path, help="face embeddings of a second system to compare with")
     return parser

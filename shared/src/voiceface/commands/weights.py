@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,14 +28,14 @@ __all__ = [
 
 MAX_CONFIG_WIDTH = 96
 MAX_PREFIXES = 8
-# What published files hold, told by keys that they alone have together; the first row that fits counts.
+# Key prefixes that identify published files; the first matching row counts.
 PUBLISHED_SIGNATURES = (
-    (("F.model.input_layer.", "V.model.conv1."), "seeking_shape, whole model"),
+    (("F.model.input_layer.", "V.model.conv1."), "seeking_shape, full model"),
     (("F.model.input_layer.",), "seeking_shape, face branch"),
     (("V.model.conv1.",), "seeking_shape, voice branch"),
     (("center.weight",), "seeking_shape, identity weights"),
-    (("vNet.model.input_layer.", "aNet.model.conv1."), "archetype_agnostic, whole model"),
-    (("voice_subnet.conv1.", "face_subnet.conv1."), "cmpc2 (CMPC), whole model"),
+    (("vNet.model.input_layer.", "aNet.model.conv1."), "archetype_agnostic, full model"),
+    (("voice_subnet.conv1.", "face_subnet.conv1."), "cmpc2 (CMPC), full model"),
     (("input_layer.0.weight", "body.0.res_layer."), "face backbone IR of face.evoLVe"),
     (("__S__.conv1.", "__S__.sap_linear."), "voice backbone thin ResNet of voxceleb_trainer"),
     (("conv1.", "sap_linear.", "layer4.0.se."), "voice backbone thin ResNet of voxceleb_trainer"),
@@ -47,15 +48,15 @@ class CheckpointSummary:
 
     Attributes:
         path: the file.
-        format: "model" or "state" (ours), "safetensors" (another program's) or "published" (what `torch.save`
-            wrote).
+        format: "model" or "state" (native), "safetensors" (of other programs) or "published" (of
+            `torch.save`).
         tensors: (type, shape) by key.
-        sha256: ours: the digest that the file states of itself, verified; else that of the file's bytes.
-        nonfinite_keys: keys of tensors in which a value is infinite or not a number.
-        system: whose model it is; for published files a guess by the keys; "" where not known.
-        kind: which of the system's models.
-        config: configuration of the run that made it.
-        extra: other stored JSON values; for a resume state and a published file the other top-level values.
+        sha256: native: verified digest stated in the file; else digest of the bytes.
+        nonfinite_keys: keys of tensors with infinite values or NaN.
+        system: of the model; for published files inferred from the keys; "" if unknown.
+        kind: kind of model within the system.
+        config: configuration of its training run.
+        extra: other stored JSON values; for a resume state and a published file other top-level values.
         top_level_keys: top-level keys of a published file.
     """
 
@@ -72,18 +73,18 @@ class CheckpointSummary:
 
     @property
     def is_native(self) -> bool:
-        """Whether the file states its own digest, which has been verified."""
+        """Whether the file contains its own digest, which has been verified."""
         return self.format in ("model", "state")
 
 
 def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
-    """Read a whole checkpoint, running none of the code it may carry.
+    """Read a complete checkpoint without executing code in it.
 
     Args:
-        path: one of our model files or resume states, another safetensors file, or what `torch.save` wrote.
+        path: native model file or resume state, another safetensors file, or a file of `torch.save`.
 
     Raises:
-        CheckpointError: truncated, changed, refused or no checkpoint.
+        CheckpointError: truncated, modified, unsafe, or not a checkpoint.
         FileNotFoundError: no such file.
     """
     from voiceface.checkpoints.native import load_model
@@ -138,22 +139,22 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
 
 
 def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
-    """Format what a file holds; `list_keys` adds every tensor's name, type and shape."""
+    """Format a summary; `list_keys` adds name, type and shape of every tensor."""
     titles = {
-        "model": f"{summary.system} {summary.kind}, our format",
-        "state": "resume state of a run, our format",
-        "safetensors": "safetensors file without our header",
+        "model": f"{summary.system} {summary.kind}, native format",
+        "state": "resume state of a run, native format",
+        "safetensors": "safetensors file without native header",
         "published": "published torch file",
     }
-    values = sum(_num_values(shape) for _, shape in summary.tensors.values())
+    values = sum(math.prod(shape) for _, shape in summary.tensors.values())
     counts = sorted(Counter(kind for kind, _ in summary.tensors.values()).items())
     types = ", ".join(f"{count} {kind}" for kind, count in counts)
     size = summary.path.stat().st_size
-    whole = "verified" if summary.is_native else "of the file; it states none of itself"
-    rows = [("sha256", f"{summary.sha256} ({whole})")]
+    origin = "verified" if summary.is_native else "of the file, which states none"
+    rows = [("sha256", f"{summary.sha256} ({origin})")]
     rows += [("size", f"{size:,} bytes, {len(summary.tensors)} tensors ({types}), {values:,} values")]
     if not summary.is_native:
-        rows += [("keys of", summary.system or "no system that is known here")]
+        rows += [("keys of", summary.system or "an unknown system")]
     if summary.top_level_keys:
         rows += [("top level", ", ".join(summary.top_level_keys))]
     if not summary.is_native:
@@ -174,7 +175,7 @@ def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Describe or verify checkpoints; exit code 0 all are valid, 1 one is not, 2 bad usage."""
+    """Describe or verify checkpoints; exit code 0 all valid, 1 otherwise, 2 bad usage."""
     parser = argparse.ArgumentParser(prog="voiceface weights", description=__doc__)
     parser.add_argument(
         "files", nargs="+", metavar="PATH", help="checkpoint, run directory, or a published torch file"
@@ -197,8 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         failed |= bool(weights.nonfinite_keys)
         if options.verify:
-            state = "holds values that are not finite" if weights.nonfinite_keys else "whole"
-            how = "digest verified" if weights.is_native else "read to the end, it states no digest"
+            state = "contains non-finite values" if weights.nonfinite_keys else "valid"
+            how = "digest verified" if weights.is_native else "read completely, states no digest"
             print(f"{name}: {state}, sha256 {weights.sha256} ({how})")
         else:
             print(format_summary(weights, options.keys))
@@ -217,7 +218,7 @@ def _content_kind(path: Path) -> str:
 
 
 def _read_header(path: Path) -> dict[str, Any] | None:
-    """The JSON header of a safetensors file, None where there is none."""
+    """Read the JSON header of a safetensors file; None for other files."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if not 2 <= size <= path.stat().st_size - 8:
@@ -230,13 +231,13 @@ def _read_header(path: Path) -> dict[str, Any] | None:
 
 
 def _stated_digest(path: Path) -> str:
-    """The digest in the header of a file of ours that has been verified."""
+    """Digest in the header of a verified native file."""
     header = _read_header(path) or {}
     return str(json.loads(header["__metadata__"]["voiceface"])["sha256"])
 
 
 def _stored_types(path: Path) -> dict[str, str]:
-    """Types as the file has them; on reading, half precision has become float32."""
+    """Half-precision types stored in the file; on reading they become float32."""
     names = {"F16": "float16", "BF16": "bfloat16"}
     entries = (_read_header(path) or {}).items()
     return {key: names[item["dtype"]] for key, item in entries if item.get("dtype") in names}
@@ -245,7 +246,7 @@ def _stored_types(path: Path) -> dict[str, str]:
 def _summarise_tensors(
     tensors: Mapping[str, "Tensor"], sha256: str, stored_types: Mapping[str, str] | None = None
 ) -> tuple[dict[str, tuple[str, tuple[int, ...]]], str, list[str]]:
-    """Types and shapes by key, the digest, and the keys with values that are not finite."""
+    """Types and shapes by key, the digest, and the keys with non-finite values."""
     known = stored_types or {}
     shapes = {
         key: (known.get(key, str(value.dtype).removeprefix("torch.")), tuple(value.shape))
@@ -256,7 +257,7 @@ def _summarise_tensors(
 
 
 def _flatten_tensors(value: Any, path: str = "") -> dict[str, "Tensor"]:
-    """Tensors of a nested value by their place in it."""
+    """Tensors of a nested value by their path."""
     if hasattr(value, "is_floating_point"):
         return {path: value}
     pairs = (
@@ -273,7 +274,7 @@ def _flatten_tensors(value: Any, path: str = "") -> dict[str, "Tensor"]:
 
 
 def _guess_system(tensors: Mapping[str, Any]) -> str:
-    """Guess the system from its keys; "" where no row of the table matches."""
+    """Infer the system from the keys; "" if unknown."""
     for wanted, name in PUBLISHED_SIGNATURES:
         if all(any(key.startswith(prefix) for key in tensors) for prefix in wanted):
             return name
@@ -281,7 +282,7 @@ def _guess_system(tensors: Mapping[str, Any]) -> str:
 
 
 def _format_prefixes(tensors: Mapping[str, Any]) -> str:
-    """The beginnings of the keys and how many share each."""
+    """Format the prefixes of the keys with their counts."""
     counts = Counter(".".join(key.split(".")[:2]) for key in tensors)
     if len(counts) > MAX_PREFIXES:
         counts = Counter(key.split(".")[0] for key in tensors)
@@ -290,18 +291,18 @@ def _format_prefixes(tensors: Mapping[str, Any]) -> str:
 
 
 def _format_extra(extra: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The stored JSON values: the number of identities instead of their names, and what fits in a line."""
+    """Stored JSON values that fit in a line, with the number of identities instead of their names."""
     rows = []
     for key, value in extra.items():
         if key == "names":
-            rows.append(("people", str(len(value)) if value is not None else ""))
+            rows.append(("identities", str(len(value)) if value is not None else ""))
         elif isinstance(value, bool | int | float | str):
             rows.append((key, str(value)))
     return rows
 
 
 def _flatten_section(value: Any, path: str = "") -> list[tuple[str, Any]]:
-    """A section of a configuration as (dotted key, value) pairs."""
+    """Flatten a section of a configuration to (dotted key, value) pairs."""
     if not isinstance(value, Mapping):
         return [(path, value)] if path else []
     return [
@@ -309,11 +310,3 @@ def _flatten_section(value: Any, path: str = "") -> list[tuple[str, Any]]:
         for key, item in value.items()
         for pair in _flatten_section(item, f"{path}.{key}" if path else str(key))
     ]
-
-
-def _num_values(shape: tuple[int, ...]) -> int:
-    """Number of values in a tensor."""
-    product = 1
-    for side in shape:
-        product *= side
-    return product

@@ -1,4 +1,4 @@
-"""Training pairs: one image and one clip of an identity (or two of each), drawn anew every time."""
+"""Training pairs: a random image and a random clip of an identity, or two of each."""
 
 import logging
 from collections.abc import Callable
@@ -35,21 +35,20 @@ VoiceLoader = Callable[[Path], NDArray[Any]]
 FaceLoader = Callable[[Path], NDArray[np.uint8]]
 
 MAX_IDENTITIES_LISTED = 20  # identities that one error message lists
-FILES_PER_BLOCK = 64  # files decoded at a time while the memory is filled
+FILES_PER_BLOCK = 64  # files decoded at a time while the cache is filled
 
 
 class PairDataset:
     """One entry per identity of a corpus; `sample` gives a random image and a random clip of that identity.
 
-    A draw depends on the index and the generator only: neither on earlier draws nor on what is
-    kept in memory.
+    A sample depends on the index and the generator only, not on earlier samples or the cache.
 
     Attributes:
-        corpus: where the identities come from.
-        view_sampler: how they are drawn.
+        corpus: the identities.
+        view_sampler: sampler of images and clips.
         image_size: of the square faces, in pixels.
         length: samples of every voice.
-        cached_bytes: memory taken by decoded files, at most `memory_budget`.
+        cached_bytes: memory of decoded files, at most `memory_budget`.
     """
 
     def __init__(
@@ -81,8 +80,8 @@ class PairDataset:
 
         Args:
             corpus: identities with at least one clip and one image each.
-            load_voice: gives the wave of a file, shape (T,); default 16 kHz, first channel.
-            load_face: gives the image of a file, shape (H, W, 3), uint8, B G R whatever `channels` says;
+            load_voice: returns the wave of a file, shape (T,); default 16 kHz, first channel.
+            load_face: returns the image of a file, (H, W, 3) uint8, B G R for every value of `channels`;
                 default `load_image` with tolerance for truncated files.
             image_size: of the square faces.
             length: samples of every voice: shorter clips are repeated, longer ones cut (160 000 = 10 s).
@@ -91,16 +90,16 @@ class PairDataset:
             sample_scale: of the voices, see `voiceface.audio.loading` (default loader).
             resample: convert clips of other rates instead of refusing them (default loader).
             on_corrupt: "error" refuses corrupt clips, "salvage" uses what is left (default loader).
-            in_memory: decode every file once, now, and keep it: clips as int16 (as float32 where they are not
-                whole numbers), images as uint8 at their final size. Worker processes started by fork share
-                that memory; a pickled copy is without it.
-            memory_budget: bytes at most; files beyond it are read from the disk when they are drawn.
-            workers: threads that fill the memory, None takes every core.
-            progress: show a bar meanwhile (on standard error).
+            in_memory: decode every file once and cache it: clips as int16 (float32 if they are not integers),
+                images as uint8 at their final size. Worker processes started by fork share the cache; pickled
+                copies have none.
+            memory_budget: largest cache, bytes; further files are read from disk for every sample.
+            workers: threads that fill the cache; None for all cores.
+            progress: show a progress bar on standard error.
 
         Raises:
-            CorpusError: nobody in the corpus, or identities without clips or images (all in one message).
-            ValueError: an option has a value that it cannot have.
+            CorpusError: an empty corpus, or identities without clips or images (all in one message).
+            ValueError: an invalid option.
         """
         if image_size < 1 or length < 1:
             raise ValueError(f"image_size and length must be at least 1, found {image_size} and {length}")
@@ -162,22 +161,22 @@ class PairDataset:
         return {**drawn, "label": record.label}
 
     def _get_face(self, image: str) -> NDArray[np.uint8]:
-        """An image, kept or from the disk."""
+        """Get an image from the cache or from disk."""
         kept = self._cached_faces.get(image)
         return self._load_face(self.corpus.face_path(image)) if kept is None else kept
 
     def _get_voice(self, clip: str) -> NDArray[np.float32]:
-        """A clip of full length, kept or from the disk; the caller's own."""
+        """Get a copy of a clip at full length, from the cache or from disk."""
         kept = self._cached_voices.get(clip)
         wave = repeat_to_length(self._read_voice(clip) if kept is None else kept, self.length)
-        return wave.astype(np.float32, copy=kept is not None)  # what is kept must not be handed out
+        return wave.astype(np.float32, copy=kept is not None)  # never return the cached array
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without the decoded files: a process started by spawn would get its own copy of them all."""
         return {**self.__dict__, "_cached_voices": {}, "_cached_faces": {}, "cached_bytes": 0}
 
     def _read_voice(self, clip: str) -> NDArray[Any]:
-        """Decode a clip and check what the loader gave."""
+        """Decode a clip and check its shape."""
         path = self.corpus.voice_path(clip)
         wave = self._load_voice(path)
         if wave.ndim != 1 or not len(wave):
@@ -185,20 +184,20 @@ class PairDataset:
         return wave
 
     def _cacheable_voice(self, clip: str) -> NDArray[Any]:
-        """The part of a clip that is used: as int16 where that loses nothing, else as it was loaded."""
+        """Decode the used part of a clip: int16 if lossless, else as loaded."""
         wave = self._read_voice(clip)[: self.length]
         with np.errstate(invalid="ignore"):
             integers = wave.astype(np.int16)
         return integers if np.array_equal(integers, wave) else wave.copy()
 
     def _cacheable_face(self, image: str) -> NDArray[np.uint8]:
-        """An image at its final size, before the random steps."""
+        """Decode an image at its final size, before augmentation."""
         return transforms.resize(
             self._load_face(self.corpus.face_path(image)), self.image_size, self.view_sampler.resize_mode
         )
 
     def _fill_cache(self, budget: int, workers: int, progress: bool) -> None:
-        """Decode files, identity by identity, until all are kept or the budget is used up."""
+        """Decode files, identity by identity, until all are cached or the budget is used up."""
         jobs: dict[tuple[str, str], tuple[dict[str, Any], Callable[[str], NDArray[Any]]]] = {}
         for record in self.corpus.records:  # identities may share files
             jobs |= {("face", item): (self._cached_faces, self._cacheable_face) for item in record.faces}
@@ -237,14 +236,14 @@ def load_training_voice(
 
 
 def load_training_face(path: Path) -> NDArray[np.uint8]:
-    """Load an image as uint8 (H, W, 3), B G R; a truncated one is used as far as it goes."""
+    """Load an image as uint8 (H, W, 3), B G R; truncated images are used as far as possible."""
     return transforms.to_bgr(load_image(path))
 
 
 def _check_complete(corpus: Corpus) -> None:
     """Refuse an empty corpus and identities that lack clips or images, naming them in one message."""
     if not len(corpus.records):
-        raise CorpusError("the corpus holds nobody, expected at least one identity; check split and folders")
+        raise CorpusError("the corpus is empty, expected at least one identity; check split and folders")
     problems = []
     for record in corpus.records:
         lacks = [what for what, files in (("clips", record.voices), ("images", record.faces)) if not files]
@@ -263,6 +262,6 @@ def _check_complete(corpus: Corpus) -> None:
             f"{len(problems)} of {len(corpus.records)} identities cannot be paired, expected at least "
             "one clip in "
             f"{corpus.voice_root} and one image in {corpus.face_root} each: "
-            f"{'; '.join(problems[:MAX_IDENTITIES_LISTED])}{more}. Add the files or leave these "
-            "identities out."
+            f"{'; '.join(problems[:MAX_IDENTITIES_LISTED])}{more}. Add the files or skip these "
+            "identities."
         )

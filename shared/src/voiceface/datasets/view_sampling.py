@@ -1,4 +1,4 @@
-"""One or two random views of an identity, an image and a clip each: what the data sets of pairs share."""
+"""Sampling of one or two random views of an identity, each an image and a clip."""
 
 import json
 from collections.abc import Callable
@@ -39,18 +39,18 @@ class ViewSampler:
 
     Attributes:
         image_size: of the square faces, in pixels.
-        augment: random flip, turn and crop; off: the evaluation transform.
+        augment: random flip, rotation and crop; False: the evaluation transform.
         rotation: see `images.training_transform`.
         resize_mode: see `images.resize`.
-        colour_jitter: strength of `images.jitter_colour` after the other steps, 0 for none; without effect
-            where `augment` is off.
-        channels: order of the planes of a face; "rgb" gives the planes of "bgr" in reverse.
+        colour_jitter: strength of `images.jitter_colour` after the other steps, 0 for none; without effect if
+            `augment` is False.
+        channels: order of the colour planes of a face.
         num_views: 1, or 2 for a second image and a second clip of the same identity.
-        second_sample: "distinct" takes second files that differ from the first wherever the identity has two;
-            "with_replacement" takes every file with equal chance.
-        pair_augmentation: "shared" does the same random steps on both images, as published for
-            archetype_agnostic (docs/archetype_agnostic.md); "independent" draws them apart. Someone with a
-            single image always gets "independent", for the two faces would be one.
+        second_sample: "distinct": second files differ from the first if the identity has two;
+            "with_replacement": every file has the same probability.
+        pair_augmentation: "shared": the same random steps for both images, as published for
+            archetype_agnostic (docs/archetype_agnostic.md); "independent": separate steps. An identity with a
+            single image always gets "independent", since both views would be equal.
         augmentation: further random changes of faces and voices; None for none, also where `augment` is off.
     """
 
@@ -66,7 +66,7 @@ class ViewSampler:
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values that are no option."""
+        """Check the values."""
         for name, known in (
             ("rotation", get_args(transforms.Rotation)),
             ("resize_mode", get_args(transforms.ResizeMode)),
