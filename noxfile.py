@@ -28,11 +28,11 @@ COMMANDS = {
     "voiceface": [
         *("demo", "report", "population", "avspeech", "check", "lists", "evaluate", "compare", "weights")
     ],
-    "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
-    "archetype_agnostic": ["train", "test", "embed", "match", "demo"],
+    "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo", "export"],
+    "archetype_agnostic": ["train", "test", "embed", "match", "demo", "export"],
     "sf2f": ["train", "test", "infer", "export", "prepare", "split"],
     "perceptionist": ["train", "test", "evaluate", "demo", "demo_mic"],
-    "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo"],
+    "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo", "export"],
     "voicestyle": ["generate", "invert", "train", "test", "train-stylegan", "fid", "ppl", "factorise"],
 }
 TRIALS = {  # what an installed wheel must be able to do besides
