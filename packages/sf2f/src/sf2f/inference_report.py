@@ -37,7 +37,7 @@ COMPARISON_NOTE = (
 DISTANCE_FIELDS = {
     "embeddings, L2": "l2",
     "embeddings, 1 - cosine": "cosine",
-    "images, mean of 255": "pixel",
+    "images, mean difference of 0...255": "pixel",
 }
 
 
@@ -125,10 +125,11 @@ def write_report(
     groups = [IdentityGroup("Faces", cards, "Each face is generated from all recordings of the voice.")]
     for group, face in faces:
         recording_images = list(generate_per_recording(model, face)) if len(face.sources) > 1 else []
-        recording_cards = [
-            IdentityCard(Path(source).name, image=upscale_image(image), audio=_audio_sample(source))
-            for source, image in zip(face.sources, recording_images)
-        ]
+        recording_cards = []
+        for source, image in zip(face.sources, recording_images):
+            name = "/".join(Path(source).parts[-2:])
+            audio = _audio_sample(source)
+            recording_cards.append(IdentityCard(name, image=upscale_image(image), audio=audio))
         if recording_cards:
             groups.append(
                 IdentityGroup(f"{group.relative_path.as_posix()}: each recording separately", recording_cards)

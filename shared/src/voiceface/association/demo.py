@@ -225,4 +225,4 @@ def rank_user_media(model: "Embedder", folder: Path) -> "RetrievalExamples":
         log.warning("skipped %s: %s", item, why)
     for query, ranked in answers.items():
         print(f"{query}: best of {len(ranked)} pictures is {ranked[0].name} ({ranked[0].score:+.3f})")
-    return build_gallery(answers, title="Real recordings and pictures", note=USER_MEDIA_NOTE)
+    return build_gallery(answers, title="Real recordings and images", note=USER_MEDIA_NOTE)

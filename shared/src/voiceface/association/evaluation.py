@@ -247,9 +247,9 @@ def write_evaluation(
         identity_weights=weights if weights is not None and weights.min() < weights.max() else None,
         config=to_yaml(model.config),
         facts={
-            "weights": model.source,
+            "checkpoint": model.source,
             "identities": len(corpus),
-            "clips": len(evaluation.voices),
+            "utterances": len(evaluation.voices),
             "images": len(evaluation.faces),
         },
         commands=commands,

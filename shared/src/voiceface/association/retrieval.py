@@ -108,12 +108,19 @@ def build_gallery(
             for rank, answer in enumerate(ranked[:top], 1)
         ]
         queries.append(
-            ProbeRanking(query.name, candidates, gallery_size=len(ranked), labels_known=False, **media(query))
+            ProbeRanking(
+                f"{query.parent.name}/{query.name}",
+                candidates,
+                gallery_size=len(ranked),
+                labels_known=False,
+                **media(query),
+            )
         )
     voices = next(iter(rankings)).suffix.lower() in VOICE_SUFFIXES
     return RetrievalExamples(title, "v2f" if voices else "f2v", queries, note)
 
 
 def _short_name(candidate: RankedCandidate) -> str:
+    """Name of a folder, or name of a file with its folder."""
     path = Path(candidate.name)
-    return f"{path.parent.name}/{path.name}"
+    return f"{path.parent.name}/{path.name}" if path in candidate.files else path.name

@@ -1,6 +1,7 @@
 """Report of an association system: evaluation results and examples of a corpus on one page."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,14 @@ from voiceface.report import (
     collect_environment,
     select_hardest_and_easiest,
 )
-from voiceface.report.formatting import STRATUM_NAMES
 from voiceface.report.list_results import (
     TASK_TITLES,
     build_cmc_plots,
     build_result_row,
     build_roc_plots,
+    describe_task,
     format_percent,
     get_reference_value,
-    get_task_title,
     nan_to_none,
     summarise_protocol,
 )
@@ -148,11 +148,10 @@ def _build_headlines(
     )
     for result in order:
         if result.trial_list.direction == "v2f" and len(headlines) < 8:
-            main, stratum = result.main_metric, result.trial_list.stratum
-            label = "" if result.trial_list.kind == "retrieval" else f"{STRATUM_NAMES.get(stratum, stratum)} "
+            main = result.main_metric
             headlines.append(
                 Headline(
-                    f"{label}{get_task_title(result)}",
+                    describe_task(result),
                     main.value,
                     nan_to_none(main.low),
                     nan_to_none(main.high),
@@ -289,7 +288,8 @@ def _identity_groups(results: Results, corpus: Corpus) -> list[IdentityGroup]:
         return image, AudioSource(str(corpus.voice_path(record.voices[0]))) if record.voices else None
 
     names, values, counts = zip(*rows) if rows else ((), (), ())
-    return select_hardest_and_easiest(names, values, media, counts)
+    note = f"Accuracy of each identity on {selected.label}."
+    return [replace(group, note=note) for group in select_hardest_and_easiest(names, values, media, counts)]
 
 
 def _l2_normalize(vectors: np.ndarray) -> np.ndarray:

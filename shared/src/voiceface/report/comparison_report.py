@@ -11,11 +11,12 @@ from voiceface.evaluation.all_pairs import describe_sampling
 from voiceface.evaluation.all_pairs_comparison import DISPLAYED_METRICS
 from voiceface.evaluation.comparison import Comparison, count_tests
 from voiceface.metrics.bootstrap import PairedDifference
-from voiceface.report.formatting import DIRECTION_PHRASES, STRATUM_NAMES, format_difference
+from voiceface.report.formatting import DIRECTION_PHRASES, format_difference
 from voiceface.report.list_results import (
     build_cmc_plots,
     build_result_row,
     build_roc_plots,
+    describe_task,
     format_percent,
     get_task_title,
     nan_to_none,
@@ -147,13 +148,12 @@ def build_result_rows(comparison: Comparison, system: str) -> list[ResultRow]:
             span.value,
             direction="both",
             stratum=ALL_PAIRS_TASKS[key][1],
-            list_name=f"all pairs, {describe_sampling(pairs.setting)}",
+            list_name=f"all pairs of {pairs.num_identities} identities, {describe_sampling(pairs.setting)}",
             low=nan_to_none(span.low),
             high=nan_to_none(span.high),
             chance=pairs.references["chance level"][key],
             baseline=pairs.references["gender-only baseline"][key],
             upper_bound=pairs.references.get("oracle upper bound", {}).get(key),
-            num_trials=pairs.num_identities,
         )
         for pairs in comparison.all_pairs
         for key, span in pairs.systems[system].items()
@@ -176,10 +176,7 @@ def build_differences(comparison: Comparison) -> list[PairedDifferenceRow]:
                     sampling = f"all pairs, {describe_sampling(pairs.setting)}"
                     rows.append(_build_difference(pair, pairs.differences[pair][key], name, sampling))
         for result in comparison.systems[comparison.first].lists:
-            trials = result.trial_list
-            name = f"{get_task_title(result)}, {DIRECTION_PHRASES[trials.direction]}"
-            if trials.kind != "retrieval":
-                name = f"{STRATUM_NAMES.get(trials.stratum, trials.stratum)} {name}"
+            name = f"{describe_task(result)}, {DIRECTION_PHRASES[result.trial_list.direction]}"
             difference = comparison.differences[pair][result.name]
             rows.append(_build_difference(pair, difference, _capitalise(name), result.label))
     return rows

@@ -139,11 +139,14 @@ def retrieval_examples_html(examples: RetrievalExamples, media: MediaEncoder) ->
     if not examples.probes:
         return Markup("")
     probes = Markup("").join(_probe_html(probe, examples.direction, media) for probe in examples.probes)
-    summary = ""
-    if any(candidate.correct for probe in examples.probes for candidate in probe.candidates):
+    candidates = [candidate for probe in examples.probes for candidate in probe.candidates]
+    notes = [examples.note]
+    if any(candidate.correct for candidate in candidates):
         hits = sum(any(c.correct and c.rank == 1 for c in probe.candidates) for probe in examples.probes)
-        summary = f"The correct match is at rank 1 for {hits} of the {len(examples.probes)} probes shown."
-    note = " ".join(text for text in (examples.note, summary) if text)
+        notes.append(f"The correct match is at rank 1 for {hits} of the {len(examples.probes)} probes shown.")
+    if any(candidate.score is not None for candidate in candidates):
+        notes.append("The number of each candidate is its similarity score.")
+    note = " ".join(text for text in notes if text)
     return render_macro(TEMPLATE, "retrieval_examples", examples.title, note, examples.direction, probes)
 
 

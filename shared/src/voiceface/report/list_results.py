@@ -13,6 +13,7 @@ __all__ = [
     "build_cmc_plots",
     "build_result_row",
     "build_roc_plots",
+    "describe_task",
     "format_percent",
     "get_direction",
     "get_reference_value",
@@ -63,19 +64,19 @@ def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
             "expected": "a tie among k counts 1/k",
             "first": "the first of the best candidates counts",
         }[rules.tie_breaking],
-        "intervals": f"{rules.confidence:.0%}, {rules.replicates} bootstrap samples of identities, seed "
-        f"{rules.seed}",
+        "intervals": f"{100 * rules.confidence:g} %, {rules.replicates} bootstrap samples of identities, "
+        f"seed {rules.seed}",
         "strata": ", ".join(f"{key} = {STRATUM_NAMES.get(key, key)}" for key in rules.strata),
         "generated lists (not published)": f"{num_generated} of {len(lists)}",
         "skipped trials": sum(result.counts.get("skipped", 0) for result in results.lists),
-        "identities also in training": len({name for each in systems.values() for name in each.leaked}),
+        "test identities in a training set": len({name for each in systems.values() for name in each.leaked}),
         "protocol SHA-256": rules.sha256,
     }
     for label, each in systems.items():
         suffix = f", {label}" if len(systems) > 1 else ""
         facts |= {
-            f"voice model{suffix}": each.voice_fingerprint,
-            f"face model{suffix}": each.face_fingerprint,
+            f"voice model, fingerprint{suffix}": each.voice_fingerprint,
+            f"face model, fingerprint{suffix}": each.face_fingerprint,
         }
     return ProtocolSummary(rules.name, lists, facts)
 
@@ -131,14 +132,26 @@ def build_cmc_plots(systems: Mapping[str, Results], references: Mapping[str, Res
                 )
             )
         curves += _reference_curves(result, references, "cmc", "mAP")
-        title = f"Identification rate within rank k, {DIRECTION_PHRASES[result.trial_list.direction]}"
-        plots.append(Plot(title, curves, "rank k", "probes", None, (0, 1), y_percent=True, x_log=True))
+        title = f"CMC, {DIRECTION_PHRASES[result.trial_list.direction]}"
+        plots.append(
+            Plot(title, curves, "rank k", "identification rate", None, (0, 1), y_percent=True, x_log=True)
+        )
     return plots
 
 
 def get_task_title(result: ListResult) -> str:
     """Name of the task of a list."""
     return TASK_TITLES[result.trial_list.kind].format(n=result.trial_list.num_candidates)
+
+
+def describe_task(result: ListResult) -> str:
+    """Task with its stratum, such as "same-gender 1:2 matching"; retrieval has a single stratum."""
+    title = get_task_title(result)
+    title = title[0].lower() + title[1:]
+    if result.trial_list.kind == "retrieval":
+        return title
+    stratum = result.trial_list.stratum
+    return f"{STRATUM_NAMES.get(stratum, stratum)} {title}"
 
 
 def get_reference_value(result: ListResult, references: Mapping[str, Results], name: str) -> float | None:

@@ -243,10 +243,12 @@ def _results_html(
     if not systems:
         return Markup("")
     rows = [row for system in systems for row in system.rows]
-    html = forest_plot_html(systems, classes, title=combined_title) if combined_title else Markup("")
+    html = Markup("")
     strata = dict.fromkeys(row.stratum for row in rows if row.stratum in STRATUM_DESCRIPTIONS)
     if strata:
         html += _macro("strata", [(letters, STRATUM_DESCRIPTIONS[letters]) for letters in strata])
+    if combined_title:
+        html += forest_plot_html(systems, classes, title=combined_title)
     references = [
         (field, name)
         for field, name in REFERENCE_FIELDS

@@ -212,7 +212,7 @@ def differences_html(differences: Sequence[PairedDifferenceRow]) -> Markup:
 
 def protocol_html(protocol: ProtocolSummary) -> Markup:
     """Rules, counts and trial lists of a protocol."""
-    facts = facts_html({"Protocol": protocol.name, **protocol.facts})
+    facts = facts_html({"protocol": protocol.name, **protocol.facts})
     if not protocol.lists:
         return facts
     rows = []

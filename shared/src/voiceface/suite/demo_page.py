@@ -29,7 +29,7 @@ PRETRAINED_LISTS = ("match_g_v2f_2_test", "match_v2f_2_test", "verify_g_v2f_test
 SELECTION_NOTE = (
     "The first two women and the first two men of the test list that occur in no training set. Every system "
     "receives the utterance that you can play. Faces are ranked in a gallery of {num_identities} identities, "
-    "one image each. Drag a head to turn it."
+    "one image each; the number below a face is its cosine similarity. Drag a head to turn it."
 )
 
 

@@ -78,7 +78,8 @@ def write_report_page(
         kind = (
             "identities (mean embedding of their images; the first image is shown)" if several else "images"
         )
-        hint += f" Faces are ranked in a gallery of {len(media.gallery)} {kind}."
+        hint += f" Faces are ranked in a gallery of {len(media.gallery)} {kind}; "
+        hint += "the number below a face is its cosine similarity."
     disclaimers = [BUNDLED_MODEL_WARNING] if bundled else []
     disclaimers += [text for text in outputs.disclaimers if text not in disclaimers]
     write_json(json_file, build_record(media, outputs, metrics, differences, failures))
