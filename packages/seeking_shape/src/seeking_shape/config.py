@@ -1,6 +1,6 @@
-"""Everything a run of this system can be told, checked and typed.
+"""Typed configuration of seeking_shape (docs/seeking_shape.md).
 
-A configuration says *what* is trained; paths, devices and resuming are flags of the commands.
+The configuration states *what* is trained; paths, devices and resuming are command-line flags.
 """
 
 from typing import Literal
@@ -12,12 +12,14 @@ from voiceface.training.settings import NonNegative, Share
 
 from seeking_shape.model_config import ModelConfig
 
+__all__ = ["IdentityWeightConfig", "LossConfig", "SeekingShapeConfig"]
+
 
 class LossConfig(Config):
-    """The three terms of the objective.
+    """Three terms of the objective.
 
-    `identity_loss_weighting`: `per_sample` is what the method means (an identity's weight multiplies its own
-    classification loss); `batch_mean` is what the published code computes (only the mean weight acts).
+    `identity_loss_weighting`: `per_sample` follows the paper (an identity's weight multiplies its own
+    classification loss); `batch_mean` reproduces the published code (only the mean weight of a batch acts).
     """
 
     explicit: bool = True
@@ -28,10 +30,10 @@ class LossConfig(Config):
 
 
 class IdentityWeightConfig(Config):
-    """Adaptive identity weights.
+    """Adaptive identity re-weighting.
 
     `update_interval: null` keeps the weights that the run starts with. `initial_loss: chance` is the loss of
-    a classifier at chance level over both modalities, 2 ln C; 14 is published for C = 924.
+    a classifier at chance level, both modalities added: 2 ln C. 14 is published for C = 924.
     """
 
     enabled: bool = True
@@ -46,7 +48,7 @@ class IdentityWeightConfig(Config):
 
 
 class SeekingShapeConfig(AssociationConfig):
-    """One experiment."""
+    """Complete configuration of one experiment."""
 
     model: ModelConfig
     loss: LossConfig = LossConfig()

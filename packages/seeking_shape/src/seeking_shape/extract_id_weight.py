@@ -1,4 +1,4 @@
-"""Step 2: the identity weights of a re-weighting run, as a file that the main run reads."""
+"""Step 2: extract the identity weights of a re-weighting run to a file for the main run."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+__all__ = ["extract_identity_weights", "main", "read_identity_weights"]
+
 
 def extract_identity_weights(run: str | Path, out: str | Path, step: int | None = None) -> Path:
-    """Take the identity weights out of a run's checkpoint.
+    """Extract the identity weights from a checkpoint of a run.
 
     Args:
-        run: run folder, or one checkpoint (ours or published).
-        out: file to write: .safetensors keeps the people's names; .pth is the published form.
-        step: completed steps of the checkpoint; None takes the last one.
+        run: run folder, or a native or published checkpoint.
+        out: file to write: .safetensors keeps the identity names; .pth is the published format.
+        step: completed steps of the checkpoint; None: the last checkpoint.
 
     Returns:
         The written file.
 
     Raises:
-        CheckpointError: no such checkpoint, or one without identity weights.
+        CheckpointError: no such checkpoint, or no identity weights in it.
     """
     from voiceface.checkpoints.native import load_model, save_model
 
@@ -43,18 +45,18 @@ def extract_identity_weights(run: str | Path, out: str | Path, step: int | None 
 
 
 def read_identity_weights(path: str | Path, identity_names: Sequence[str]) -> "Tensor":
-    """Identity weights from a file, for these people in this order.
+    """Read identity weights and check that they belong to the training identities.
 
     Args:
-        path: written by `extract_identity_weights`, or the published id_weight.pth (without names: only
-            the count is checked).
+        path: file of `extract_identity_weights`, or the published id_weight.pth (it has no names: only the
+            number of identities is checked).
         identity_names: the training identities in class order.
 
     Returns:
-        Shape (C,).
+        Weights, shape (C,).
 
     Raises:
-        CheckpointError: other people, or another order of them.
+        CheckpointError: other identities, or another order.
     """
     from voiceface.checkpoints.native import load_model
     from voiceface.checkpoints.published import CheckpointError
@@ -69,14 +71,15 @@ def read_identity_weights(path: str | Path, identity_names: Sequence[str]) -> "T
         weight, stored = published.read_id_weight(path), None
     if len(weight) != len(identity_names):
         raise CheckpointError(
-            f"{path} holds weights of {len(weight)} people, the training set has {len(identity_names)}: "
-            "use the weights of a re-weighting run on the same people"
+            f"{path} holds weights of {len(weight)} identities, the training set has {len(identity_names)}: "
+            "use the weights of a re-weighting run on the same identities"
         )
     if stored is not None and list(stored) != list(identity_names):
-        differing = next(i for i, pair in enumerate(zip(stored, identity_names)) if pair[0] != pair[1])
+        index = next(i for i, pair in enumerate(zip(stored, identity_names)) if pair[0] != pair[1])
         raise CheckpointError(
-            f"{path} belongs to other people or another order of them: person {differing} is "
-            f"{stored[differing]} there and {identity_names[differing]} here"
+            f"{path} belongs to other identities, or to another order: identity {index} is {stored[index]} "
+            f"in the file and {identity_names[index]} in the training set; use the weights of a re-weighting "
+            "run on the same identities"
         )
     return weight
 
@@ -87,30 +90,28 @@ def _find_checkpoint(run: Path, step: int | None) -> Path:
     if run.is_file():
         return run
     name = "step_*" if step is None else f"step_{step:06d}"
-    found = sorted((run / "checkpoints").glob(f"{name}.safetensors"))
-    if not found:
-        there = (
-            ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("step_*.safetensors")))
-            or "none"
-        )
-        wanted = "checkpoints" if step is None else f"a checkpoint of step {step}"
-        raise CheckpointError(f"{run} holds no {wanted}; there are: {there}")
-    return found[-1]
+    folder = run / "checkpoints"
+    checkpoints = sorted(folder.glob(f"{name}.safetensors"))
+    if not checkpoints:
+        available = ", ".join(sorted(path.stem for path in folder.glob("step_*.safetensors"))) or "none"
+        expected = "checkpoints" if step is None else f"a checkpoint of step {step}"
+        raise CheckpointError(f"{run} holds no {expected}; available: {available}")
+    return checkpoints[-1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`seeking_shape extract_id_weight`."""
     parser = argparse.ArgumentParser(
         prog="seeking_shape extract_id_weight",
-        description="Take the identity weights from a re-weighting run, for `train --id-weights FILE`.",
+        description="Extract the identity weights of a re-weighting run, for `train --id-weights FILE`.",
     )
     parser.add_argument(
         "run", type=Path, help="run folder of the re-weighting run, or one of its checkpoints"
     )
     parser.add_argument(
-        "--out", type=Path, help="file to write (default RUN/id_weight.safetensors); .pth: as published"
+        "--out", type=Path, help="file to write (default: RUN/id_weight.safetensors); .pth: published format"
     )
-    parser.add_argument("--step", type=int, help="completed steps of the checkpoint (default the last)")
+    parser.add_argument("--step", type=int, help="completed steps of the checkpoint (default: the last)")
     args = parser.parse_args(argv)
     folder = args.run if args.run.is_dir() else args.run.parent
     out = args.out or folder / "id_weight.safetensors"

@@ -1,6 +1,6 @@
-"""The two levels of alignment: shared classifier (implicit) and contrast inside the batch (explicit).
+"""Implicit alignment (shared classifier) and explicit alignment (contrast within the batch), section 3.2.
 
-Letters: N batch, C identities, D embedding length.
+Notation: N batch, C identities, D embedding length.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,18 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as nnf
+
+__all__ = [
+    "EXPLICIT_CONSTANT",
+    "TERMS",
+    "PerSampleLosses",
+    "Weighting",
+    "apply_identity_weights",
+    "compute_sample_losses",
+    "directional_alignment_loss",
+    "explicit_alignment_loss",
+    "implicit_alignment_loss",
+]
 
 Weighting = Literal["per_sample", "batch_mean"]
 EXPLICIT_CONSTANT = 5.4
@@ -24,20 +36,20 @@ class PerSampleLosses(NamedTuple):
 
     @property
     def hardness(self) -> Tensor:
-        """What the identity weights observe: both classification losses, no gradient, shape (N,)."""
+        """Sum of both classification losses, detached, shape (N,): input of the identity re-weighting."""
         return (self.face + self.voice).detach()
 
 
 def implicit_alignment_loss(
     logits: Tensor, labels: Tensor, margin: float = 0.0, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross entropy of every sample against the shared class vectors.
+    """Implicit alignment: cross entropy of every sample against the shared class vectors.
 
     Args:
         logits: unscaled inner products with the class vectors, shape (N, C).
         labels: class of every sample, shape (N,), int64.
-        margin: subtracted from the right class's logit; the published runs use none.
-        smoothing: share of the target spread over all classes; the published runs use none.
+        margin: subtracted from the logit of the true class; 0 in the published runs.
+        label_smoothing: share of the target spread over all classes, 0 to below 1; 0 in the published runs.
 
     Returns:
         Loss, shape (N,), at least 0.
@@ -51,16 +63,19 @@ def implicit_alignment_loss(
 def directional_alignment_loss(
     anchors: Tensor, candidates: Tensor, same_identity: Tensor, constant: float = EXPLICIT_CONSTANT
 ) -> Tensor:
-    """ln(constant + sum over j of another identity of exp(a_i . c^_j - a_i . c^_i)), c^ of unit length.
+    """Explicit alignment, one direction: anchors against all candidates of the batch.
+
+    ln(constant + sum over j of another identity of exp(a_i . c_j - a_i . c_i)), candidates c of unit length
+    (equation 10, docs/seeking_shape.md).
 
     Args:
         anchors: raw embeddings, shape (N, D).
-        candidates: embeddings of the other modality, row i of the same person, shape (N, D).
-        same: true where rows i and j share an identity (the diagonal included), shape (N, N).
-        constant: beside the sum, positive; published: 1, the zeroed diagonal's 1, and 3.4.
+        candidates: embeddings of the other modality, row i of the same identity, shape (N, D).
+        same_identity: true where rows i and j share an identity (the diagonal included), shape (N, N).
+        constant: added to the sum, positive; published: 1, the 1 of the zeroed diagonal, and 3.4.
 
     Returns:
-        Loss, shape (N,); ln(constant) at least.
+        Loss, shape (N,), at least ln(constant).
     """
     with torch.autocast(anchors.device.type, enabled=False):
         scores = _to_float32(anchors) @ nnf.normalize(_to_float32(candidates), dim=1, eps=1e-12).T
@@ -72,14 +87,14 @@ def directional_alignment_loss(
 def explicit_alignment_loss(
     face: Tensor, voice: Tensor, labels: Tensor | None = None, constant: float = EXPLICIT_CONSTANT
 ) -> Tensor:
-    """Mean of both directions of `contrast` for every sample.
+    """Explicit alignment: mean of both directions of `directional_alignment_loss` for every sample.
 
     Args:
         face: face embeddings, shape (N, D).
-        voice: voice embeddings, shape (N, D); row i belongs to the same person as face i.
-        labels: identities, shape (N,). Pairs that share one are no negatives; None: all identities differ,
-            as in the published batches (the result is the same then).
-        constant: see `contrast`.
+        voice: voice embeddings, shape (N, D); row i shares the identity of face i.
+        labels: identities, shape (N,); samples that share one are no negatives. None: all identities differ,
+            as in the published batches.
+        constant: see `directional_alignment_loss`.
 
     Returns:
         Loss, shape (N,).
@@ -92,13 +107,12 @@ def explicit_alignment_loss(
     if constant <= 0:
         raise ValueError(f"the explicit loss needs a positive constant, found {constant:g}")
     if labels is None:
-        same = torch.eye(len(face), dtype=torch.bool, device=face.device)
+        same_identity = torch.eye(len(face), dtype=torch.bool, device=face.device)
     else:
-        same = labels[:, None] == labels
-    return (
-        directional_alignment_loss(voice, face, same, constant)
-        + directional_alignment_loss(face, voice, same, constant)
-    ) / 2
+        same_identity = labels[:, None] == labels
+    voice_to_face = directional_alignment_loss(voice, face, same_identity, constant)
+    face_to_voice = directional_alignment_loss(face, voice, same_identity, constant)
+    return (voice_to_face + face_to_voice) / 2
 
 
 def compute_sample_losses(
@@ -112,7 +126,7 @@ def compute_sample_losses(
     constant: float = EXPLICIT_CONSTANT,
     label_smoothing: float = 0.0,
 ) -> PerSampleLosses:
-    """All unweighted losses of a batch (one process's, or gathered from all).
+    """Compute all unweighted losses of a batch (of one process, or gathered from all).
 
     Args:
         face: face embeddings, shape (N, D), not normalised.
@@ -122,7 +136,7 @@ def compute_sample_losses(
         labels: class of every sample, shape (N,).
         explicit: include the explicit loss.
         constant: of the explicit loss.
-        smoothing: of the targets of the implicit loss.
+        label_smoothing: of the implicit loss.
     """
     return PerSampleLosses(
         implicit_alignment_loss(face_logits, labels, label_smoothing=label_smoothing),
@@ -138,25 +152,25 @@ def apply_identity_weights(
     weighting: Weighting = "per_sample",
     loss_weights: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> dict[str, Tensor]:
-    """Named scalar terms; their sum is the total loss.
+    """Apply identity re-weighting; the sum of the returned scalar terms is the total loss.
 
     Args:
         losses: of the whole batch.
         weights: identity weight of every sample, shape (N,), mean about one; None: all one.
-        weighting: "per_sample" weighs each sample of every term, as the method means it; "batch_mean" is the
-            published code: the identity losses are averaged first, so only the batch's mean weight counts.
-        factors: of the face, voice and explicit term.
+        weighting: "per_sample" weights each sample of every term, as in the paper; "batch_mean" reproduces
+            the published code: the classification losses are averaged first, so only the mean weight acts.
+        loss_weights: of the face, voice and explicit term.
 
     Returns:
         `face_ce_loss`, `voice_ce_loss` and, unless switched off, `crosssp_loss`.
 
     Raises:
-        ValueError: unknown weighting, or not three factors.
+        ValueError: unknown weighting, or not three loss weights.
     """
     if weighting not in ("per_sample", "batch_mean"):
         raise ValueError(f"weighting must be 'per_sample' or 'batch_mean', found {weighting!r}")
     if len(loss_weights) != 3:
-        raise ValueError(f"three loss factors (face, voice, explicit) are needed, found {list(loss_weights)}")
+        raise ValueError(f"expected three loss weights (face, voice, explicit), found {list(loss_weights)}")
     terms = {}
     for name, loss, factor in zip(TERMS, losses, loss_weights):
         if loss is None:
@@ -172,5 +186,5 @@ def apply_identity_weights(
 
 
 def _to_float32(x: Tensor) -> Tensor:
-    """Half precision to float32; float32 and float64 as they are."""
+    """Convert half precision to float32; keep float32 and float64."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

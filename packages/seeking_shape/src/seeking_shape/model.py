@@ -1,6 +1,6 @@
-"""The whole network: face branch, voice branch, one shared classifier, identity weights.
+"""Complete model: face branch, voice branch, shared classifier, identity weights.
 
-Letters: B batch, S image side in pixels, T samples, D embedding length, C identities.
+Notation: B batch, S image side in pixels, T samples, D embedding length, C identities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class ModelOutput(NamedTuple):
 
 
 class Head(nn.Sequential):
-    """BN, ReLU, linear without bias, dropout: backbone features to the embedding."""
+    """Backbone features to the embedding: BN, ReLU, linear without bias, dropout."""
 
     def __init__(self, in_features: int, embedding_dim: int, dropout: float) -> None:
         super().__init__(
@@ -71,7 +71,7 @@ class FaceBranch(Branch):
         nn.init.xavier_uniform_(self.cls.weight)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, S, S) to embeddings (B, D)."""
+        """Map normalised images (B, 3, S, S) to embeddings (B, D)."""
         return self.fc(self.model(images))
 
 
@@ -84,7 +84,7 @@ class VoiceBranch(Branch):
         self.fc = Head(config.num_features, embedding_dim, config.head_dropout)
 
     def forward(self, waveforms: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Waveforms (B, T) in the 16-bit range to embeddings (B, D); `masks` (B, K, 4): of their bands."""
+        """Map waveforms (B, T) in the 16-bit range to embeddings (B, D); `masks` (B, K, 4) hide bands."""
         return self.fc(self.model(waveforms, masks))
 
 
@@ -93,9 +93,9 @@ class Voice2Face(TwoBranchModel):
 
     Args:
         config: architecture.
-        num_classes: training identities C, when the configuration leaves it open.
-        center: identity weights of the same C classes; None: all one, for good.
-        identity_names: identity of every class, where `center` is not given.
+        num_classes: training identities C, unless the configuration states them.
+        center: identity weights of the same C classes; None: all one, never updated.
+        identity_names: identity of every class, if `center` is not given.
 
     Raises:
         ValueError: the number of classes is unknown or contradicts the configuration.
@@ -119,10 +119,13 @@ class Voice2Face(TwoBranchModel):
         self.F = FaceBranch(config.face, config.embedding_dim, classes)
         self.center = IdentityWeights(classes, identity_names=identity_names) if center is None else center
         if len(self.center.weight) != classes:
-            raise ValueError(f"identity weights of {len(self.center.weight)} classes given for {classes}")
+            raise ValueError(
+                f"identity weights of {len(self.center.weight)} classes, expected {classes}: use those of "
+                "the same training identities"
+            )
 
     def forward(self, faces: Tensor, voices: Tensor, voice_masks: Tensor | None = None) -> ModelOutput:
-        """One training batch, row i of both inputs of one identity.
+        """Compute embeddings and logits of one training batch; row i of both inputs is one identity.
 
         Args:
             faces: images, channel order blue, green, red, 0...255, shape (B, 3, S, S).
@@ -141,11 +144,13 @@ def build_model_for_checkpoint(
     Args:
         config: the experiment that the checkpoint comes from.
         state: tensors by key.
-        identity_names: identity of every class, where known.
+        identity_names: identity of every class, if known.
 
     Raises:
-        CheckpointError: no complete model.
+        CheckpointError: the tensors are no complete model.
     """
     if "F.cls.weight" not in state:
-        raise CheckpointError("the file holds no classifier F.cls.weight: it is no full seeking_shape model")
+        raise CheckpointError(
+            "no classifier F.cls.weight in the file: expected a complete seeking_shape model"
+        )
     return Voice2Face(config.model, len(state["F.cls.weight"]), identity_names=identity_names)

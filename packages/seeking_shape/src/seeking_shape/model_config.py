@@ -1,10 +1,11 @@
-"""Configuration of the network, importable without torch."""
+"""Configuration of the model, importable without PyTorch."""
 
 from pydantic import Field, field_validator
 from voiceface.association.encoder_config import EncodersConfig, FaceBackboneConfig, VoiceBackboneConfig
 
 __all__ = ["PUBLISHED_FACE_ARCHS", "FaceConfig", "ModelConfig", "VoiceConfig"]
-PUBLISHED_FACE_ARCHS = {"SEResNet50IR": "ir50"}  # published name: says SE, builds the plain IR-50
+
+PUBLISHED_FACE_ARCHS = {"SEResNet50IR": "ir50"}  # the published name says SE; the network is the plain IR-50
 
 
 class FaceConfig(FaceBackboneConfig):
@@ -28,7 +29,7 @@ class VoiceConfig(VoiceBackboneConfig):
 
 
 class ModelConfig(EncodersConfig):
-    """Architecture. `num_classes` follows from the training identities where it is None."""
+    """Architecture; `num_classes` None: counted from the training identities."""
 
     face: FaceConfig = FaceConfig()
     voice: VoiceConfig = VoiceConfig()

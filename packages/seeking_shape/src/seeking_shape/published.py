@@ -1,7 +1,7 @@
-"""Files of the published implementation: its checkpoints, the two pretrained backbones, its identity weights.
+"""Published files: checkpoints, the two pretrained backbones, identity weights (docs/seeking_shape.md).
 
-Our modules keep the published parameter names, so the key tables are short. Reading never runs code that a
-file may carry; writing gives files that the published implementation loads.
+The modules of this package keep the published parameter names. Reading never executes code from a file; the
+written files can be loaded by the published implementation.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ IDENTITY_WEIGHT_KEY = "center.weight"
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """A checkpoint of the published training.
+    """Checkpoint of the published training.
 
     Attributes:
         state: tensors by key, 653 of them in the published architecture.
@@ -69,14 +69,14 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
     """Read `ckp_002400.pth.tar`, `best.pth.tar` and the like.
 
     Raises:
-        CheckpointError: damaged, unsafe, or not a checkpoint of this system.
+        CheckpointError: corrupt, unsafe, or not a checkpoint of this system.
     """
     content = read_published(path)
     state = extract_state_dict(content, "state_dict", source=str(path))
     if not any(key.startswith(("F.", "V.")) for key in state):
-        found = ", ".join(list(state)[:3])
+        first_keys = ", ".join(list(state)[:3])
         raise CheckpointError(
-            f"{path} is no checkpoint of seeking_shape: expected keys F.… and V.…, found {found}"
+            f"{path} is no checkpoint of seeking_shape: expected keys F.… and V.…, found {first_keys}"
         )
     optimiser = content.get("optimizer")
     saved = optimiser.get("match") if isinstance(optimiser, Mapping) else None
@@ -89,7 +89,7 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
 
 
 def read_full_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a published checkpoint by key, 653 of them in the published architecture.
+    """Read the tensors of a published checkpoint by key, 653 of them in the published architecture.
 
     Raises:
         CheckpointError: as `read_checkpoint`.
@@ -109,10 +109,11 @@ def read_with_config(path: str | Path) -> tuple[dict[str, Tensor], SeekingShapeC
 def load_checkpoint(model: Voice2Face, path: str | Path) -> PublishedCheckpoint:
     """Copy a published checkpoint into `model`; every key must fit.
 
-    The two front-end buffers may be absent: they are constants.
+    The two front-end buffers may be missing: they are constants.
 
     Raises:
-        CheckpointError: as `read_checkpoint`, or keys or shapes differ; `infer_architecture` tells what fits.
+        CheckpointError: as `read_checkpoint`, or keys or shapes differ; `infer_model_config` gives the
+            configuration that fits.
     """
     checkpoint = read_checkpoint(path)
     load_into(
@@ -127,7 +128,7 @@ def load_face_backbone(model: Voice2Face, path: str | Path) -> LoadReport:
     """Copy the pretrained face network (`backbone_ir50_ms1m_epoch120.pth`, of face.evoLVe) into `F.model`.
 
     Raises:
-        CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
+        CheckpointError: corrupt or unsafe, or a key is missing, unknown or of another shape.
     """
     return pretrained_backbones.load_face_backbone(model.F.model, path)
 
@@ -135,34 +136,34 @@ def load_face_backbone(model: Voice2Face, path: str | Path) -> LoadReport:
 def load_voice_backbone(model: Voice2Face, path: str | Path) -> LoadReport:
     """Copy the pretrained voice network (`baseline_lite_ap.model`, of voxceleb_trainer) into `V.model`.
 
-    Both forms are read: bare keys, and that trainer's own with the prefix `__S__.` and the parameters of its
-    loss beside them (`__L__.`, left out).
+    Both published forms are read: plain keys, and keys with the prefix `__S__.` beside the parameters of the
+    trainer's loss (`__L__.`, ignored).
 
     Raises:
-        CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
+        CheckpointError: corrupt or unsafe, or a key is missing, unknown or of another shape.
     """
     return pretrained_backbones.load_voice_backbone(model.V.model, path)
 
 
 def read_id_weight(path: str | Path) -> Tensor:
-    """Identity weights from `id_weight.pth` or from any full checkpoint.
+    """Read identity weights from `id_weight.pth` or from a complete checkpoint.
 
     Returns:
         Shape (C,), float32, in the order of the used rows of the training CSV.
 
     Raises:
-        CheckpointError: damaged or unsafe, or no such vector in it.
+        CheckpointError: corrupt or unsafe, or no such vector in it.
     """
     state = extract_state_dict(read_published(path), "state_dict", source=str(path))
     weight = state.get(IDENTITY_WEIGHT_KEY)
     if weight is None or weight.ndim != 1:
-        found = ", ".join(list(state)[:3])
-        raise CheckpointError(f"{path} holds no vector {IDENTITY_WEIGHT_KEY!r}; its keys: {found}")
+        first_keys = ", ".join(list(state)[:3])
+        raise CheckpointError(f"{path} holds no vector {IDENTITY_WEIGHT_KEY!r}; its keys: {first_keys}")
     return weight.float()
 
 
 def load_id_weight(center: IdentityWeights, path: str | Path) -> None:
-    """Copy published identity weights into `center`; the file has no names, only the count can be checked.
+    """Copy published identity weights into `center`; the file has no names, so only their number is checked.
 
     Raises:
         CheckpointError: as `read_id_weight`, or another number of identities.
@@ -171,7 +172,7 @@ def load_id_weight(center: IdentityWeights, path: str | Path) -> None:
     if weight.shape != center.weight.shape:
         raise CheckpointError(
             f"{path} holds weights of {len(weight)} identities, the training set has {len(center.weight)}: "
-            "the weights belong to the order of one training CSV"
+            "use the weights of the same training CSV"
         )
     center.weight.copy_(weight)
 
@@ -179,13 +180,13 @@ def load_id_weight(center: IdentityWeights, path: str | Path) -> None:
 def save_checkpoint(
     path: str | Path, model: Voice2Face, step: int, optimiser: torch.optim.Optimizer | None = None
 ) -> None:
-    """Write a checkpoint in the published layout, atomically; `read_checkpoint` is the way back.
+    """Write a checkpoint in the published layout, atomically; `read_checkpoint` reads it.
 
     Args:
         path: such as `ckp_010000.pth.tar`.
         model: trained network.
         step: completed steps.
-        optimiser: with the groups of `parameter_groups`; left out when None.
+        optimiser: with the groups of `parameter_groups`; None: not stored.
     """
     content = {
         "start_it": step,
@@ -197,12 +198,12 @@ def save_checkpoint(
 
 
 def save_face_backbone(path: str | Path, model: Voice2Face) -> None:
-    """Write `F.model` as a face.evoLVe backbone file."""
+    """Write `F.model` in the format of face.evoLVe backbones."""
     save_torch(path, cpu_state_dict(model.F.model))
 
 
 def save_voice_backbone(path: str | Path, model: Voice2Face) -> None:
-    """Write `V.model` as a bare voice backbone file, front-end buffers included."""
+    """Write `V.model` with plain keys, front-end buffers included."""
     save_torch(path, cpu_state_dict(model.V.model))
 
 
@@ -212,14 +213,14 @@ def save_id_weight(path: str | Path, weight: Tensor) -> None:
 
 
 def infer_model_config(state: Mapping[str, Tensor], image_size: int | None = None) -> ModelConfig:
-    """Read the architecture off the shapes of a whole state dict.
+    """Infer the architecture from the shapes of a complete state dict.
 
     Args:
         state: tensors by published key.
-        side: see `infer_face_architecture`.
+        image_size: see `infer_face_config`.
 
     Raises:
-        CheckpointError: a key that tells the architecture is absent.
+        CheckpointError: a key that determines the architecture is missing.
     """
     return ModelConfig(
         face=infer_face_config(state, image_size),
@@ -230,48 +231,45 @@ def infer_model_config(state: Mapping[str, Tensor], image_size: int | None = Non
 
 
 def infer_face_config(state: Mapping[str, Tensor], image_size: int | None = None) -> FaceConfig:
-    """Read the face branch's architecture off the shapes.
+    """Infer the architecture of the face branch from the shapes.
 
     Args:
         state: tensors by published key, `F.model.…` at least.
-        side: picture side in pixels. The shapes tell only its sixteenth, rounded up: 7 means 112 unless said.
+        image_size: image side in pixels. The shapes determine only a sixteenth of it, rounded up; None: 16
+            times that (7 gives 112).
 
     Raises:
-        CheckpointError: a key that tells the architecture is absent.
+        CheckpointError: a key that determines the architecture is missing.
     """
-    trunk = pretrained_backbones.infer_face_config(state, FACE_PREFIX, image_size)
+    backbone = pretrained_backbones.infer_face_config(state, FACE_PREFIX, image_size)
     return FaceConfig(
-        **trunk.model_dump(),
+        **backbone.model_dump(),
         num_features=pretrained_backbones.get_shape(state, f"{FACE_PREFIX}output_layer.3.weight")[0],
     )
 
 
 def infer_voice_config(state: Mapping[str, Tensor]) -> VoiceConfig:
-    """Read the voice branch's architecture off the shapes; 40 bands where the bank is not in the state.
+    """Infer the architecture of the voice branch from the shapes; 40 mel bands if the filter bank is missing.
 
     Args:
         state: tensors by published key, `V.model.…` at least.
 
     Raises:
-        CheckpointError: a key that tells the architecture is absent.
+        CheckpointError: a key that determines the architecture is missing.
     """
-    trunk = pretrained_backbones.infer_voice_config(state, VOICE_PREFIX, f"{VOICE_PREFIX}fc.weight")
+    backbone = pretrained_backbones.infer_voice_config(state, VOICE_PREFIX, f"{VOICE_PREFIX}fc.weight")
     return VoiceConfig(
-        **trunk.model_dump(),
+        **backbone.model_dump(),
         num_features=pretrained_backbones.get_shape(state, f"{VOICE_PREFIX}fc.weight")[0],
     )
 
 
 def _optimiser_parameter_names(state: Mapping[str, Tensor]) -> list[str]:
-    """Parameter names in optimiser order, F then V, each in definition order."""
+    """List parameter names in the optimiser's order: F, then V, each in order of definition."""
     config = infer_model_config(state)
     face, voice = config.face, config.voice
-    least = {"face": minimal_widths(face.widths), "voice": minimal_widths(voice.widths)}
-    narrow = config.model_copy(
-        update={
-            "face": face.model_copy(update={"widths": least["face"], "image_size": 16, "num_features": 1}),
-            "voice": voice.model_copy(update={"widths": least["voice"], "num_features": 1}),
-        }
-    )
-    model = Voice2Face(narrow)
+    face_sizes = {"widths": minimal_widths(face.widths), "image_size": 16, "num_features": 1}
+    voice_sizes = {"widths": minimal_widths(voice.widths), "num_features": 1}
+    small = {"face": face.model_copy(update=face_sizes), "voice": voice.model_copy(update=voice_sizes)}
+    model = Voice2Face(config.model_copy(update=small))
     return parameter_names(model, model.parameter_groups())

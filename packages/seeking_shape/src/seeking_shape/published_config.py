@@ -1,7 +1,7 @@
-"""Configuration files of the published implementation, translated into ours.
+"""Translate configuration files of the published implementation.
 
-`python -m seeking_shape.published_config train_main.yaml > mine.yaml` writes an experiment file of ours with
-the published behaviour switched on, and says on standard error which paths the published file named.
+`python -m seeking_shape.published_config train_main.yaml > mine.yaml` writes a configuration of this package
+with the published behaviour enabled, and prints the paths that the published file names on standard error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ __all__ = ["PUBLISHED_KEYS", "is_published", "main", "read_published_config", "t
 
 FACE_KEY, VOICE_KEY, CENTER_KEY = (f"models.conponents.{name}" for name in ["F", "V", "center"])
 SOLVER_KEY = "training.optimizer.match"
-SUPPORTED_VALUES = {  # what the published code allows in these places, as far as this package repeats it
+SUPPORTED_VALUES = {  # values that this package can reproduce
     "models.model_warpper": ("Voice2Face",),
     f"{FACE_KEY}.model": ("SEResNet50IR",),
     f"{VOICE_KEY}.model": ("ThinResNet34",),
@@ -46,13 +46,13 @@ IGNORED_KEYS = {  # no effect in the published code either
     "training.no_cuda",
 }
 PATH_KEYS = {  # published key: name in `Translation.paths`
-    "dataset.image_data_dir": "pictures",
+    "dataset.image_data_dir": "images",
     "dataset.audio_data_dir": "recordings",
     "dataset.list_dir": "lists",
     "dataset.dataset_train": "training identities",
     "dataset.dataset_val": "validation identities",
     "dataset.dataset_test": "test identities",
-    "evaluation.dataset.image_data_dir": "pictures of the evaluation",
+    "evaluation.dataset.image_data_dir": "images of the evaluation",
     "evaluation.dataset.audio_data_dir": "recordings of the evaluation",
     "evaluation.dataset.list_dir": "lists of the evaluation",
     "evaluation.dataset.dataset_test": "identities of the evaluation",
@@ -62,7 +62,7 @@ PATH_KEYS = {  # published key: name in `Translation.paths`
     "evaluation.save_feat": "embeddings",
     "evaluation.save_result": "results",
 }
-TRANSLATED_KEYS = {  # keys that become values of ours
+TRANSLATED_KEYS = {  # keys that become values of this package's configuration
     f"{FACE_KEY}.freeze",
     f"{FACE_KEY}.output_channel",
     f"{FACE_KEY}.num_classes",
@@ -94,14 +94,14 @@ def read_published_config(path: str | Path) -> Translation:
     """Translate a published YAML file.
 
     Raises:
-        ConfigError: no such file, no YAML mapping, a key that the published code does not know, or a value
-            that this package cannot repeat.
+        ConfigError: no such file, no YAML mapping, a key unknown to the published code, or a value that this
+            package cannot reproduce.
     """
     return translate(read_yaml(path), str(path))
 
 
 def is_published(tree: Mapping[str, Any]) -> bool:
-    """Whether a configuration is spelt as the published ones (ours has no `models`)."""
+    """Whether a configuration has the published format (this package's has no `models`)."""
     return "models" in tree or "model_warpper" in tree
 
 
@@ -120,19 +120,19 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
 
 
 def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values of `SeekingShapeConfig`."""
+    """Map published values by dotted key to nested values of `SeekingShapeConfig`."""
     from voiceface.association.config import TEST_LISTS
 
     get = values.get
     embedding_dim = shared_output_size(get, (FACE_KEY, VOICE_KEY))
     trained = get(f"{SOLVER_KEY}.train_params", ["F", "V", "center"])
     frozen = [
-        word
-        for word, letter, branch in (("face", "F", FACE_KEY), ("voice", "V", VOICE_KEY))
-        if get(f"{branch}.freeze", False) or letter not in trained
+        modality
+        for modality, name, branch in (("face", "F", FACE_KEY), ("voice", "V", VOICE_KEY))
+        if get(f"{branch}.freeze", False) or name not in trained
     ]
     lists = get("evaluation.dataset.eval_triplet_test_all")
-    most = get("training.max_iter", 10_000)
+    max_steps = get("training.max_iter", 10_000)
     return {
         "name": str(get("training.experiment_id", "published")),
         "model": {"embedding_dim": embedding_dim, "num_classes": get(f"{FACE_KEY}.num_classes")},
@@ -148,11 +148,11 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
         **solver_sections(get, SOLVER_KEY, []),
         "data": {"rotation": "published"},
         "training": {
-            "max_steps": most,
+            "max_steps": max_steps,
             "batch_size": get("training.batchsize", 64),
             "num_workers": get("training.num_workers", 4),
             "freeze": frozen,
-            "checkpoint_interval": get("training.save_iter", most),
+            "checkpoint_interval": get("training.save_iter", max_steps),
             "validation_interval": positive_or_none(get("training.val_iter", -1)),
             "validation_start": get("training.start_eval_it", 15_000),
         },

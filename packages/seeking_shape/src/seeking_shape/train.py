@@ -45,7 +45,7 @@ class InitialWeights(initialisation.InitialWeights):
 
 
 class SeekingShapeTrainer(Trainer["SeekingShapeConfig", "Voice2Face"]):
-    """One training run; order of an iteration as published."""
+    """Trainer of both runs (`reweight` and `main`); the order of an iteration is the published one."""
 
     spec = SPEC
     description = (
@@ -69,8 +69,8 @@ class SeekingShapeTrainer(Trainer["SeekingShapeConfig", "Voice2Face"]):
     def before_step(self, step: int) -> None:
         """Update the identity weights if due."""
         if self.config.weights.enabled and self.model.center.update(step):
-            share = self.model.center.active_fraction
-            self.run.log(step, {"active_identity_fraction": share}, always=True)
+            fraction = self.model.center.active_fraction
+            self.run.log(step, {"active_identity_fraction": fraction}, always=True)
 
     def train_step(self, batch: "dict[str, Tensor]", step: int) -> "dict[str, Tensor | float]":
         """Do one step; see the function `train_step`."""
@@ -88,18 +88,18 @@ def train_step(
     optimiser: "torch.optim.Optimizer",
     step: int,
 ) -> dict[str, "Tensor | float"]:
-    """One optimiser step on one batch of distinct people.
+    """Do one optimiser step on one batch of distinct identities.
 
     Args:
         config: the experiment.
         run: the run.
-        network: the model as `run.prepare` gave it.
-        batch: "face" (B, 3, S, S), "voice" (B, T), "label" (B,): this process's rows.
-        optimiser: of the whole model.
-        step: iteration, from 0; decides the crop.
+        network: the model as returned by `run.prepare`.
+        batch: "face" (B, 3, S, S), "voice" (B, T), "label" (B,): the rows of this process.
+        optimiser: of the complete model.
+        step: iteration, from 0; determines the crop.
 
     Returns:
-        The weighted terms, their sum and the gradient-free hardness, by name.
+        The weighted terms, their sum (`total_loss`) and the mean hardness, by name.
     """
     from voiceface.association.data import sample_crop
     from voiceface.runtime.distributed import all_gather_with_gradient
@@ -141,7 +141,7 @@ def train_step(
 def build_model(
     config: "SeekingShapeConfig", identity_names: list[str], initial_weights: InitialWeights
 ) -> "Voice2Face":
-    """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
+    """Build the model that a run starts with: random, or with the given initial weights."""
     from seeking_shape import published
     from seeking_shape.extract_id_weight import read_identity_weights
     from seeking_shape.model import Voice2Face
