@@ -39,7 +39,7 @@ def dispatch(
 
 
 def run_main(command: Command, argv: Sequence[str] | None) -> int:
-    """Run a command; invalid input gives one line on standard error instead of a traceback."""
+    """Run a command; invalid input or a missing extra gives one line on standard error, no traceback."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     try:
         function = importlib.import_module(command).main if isinstance(command, str) else command
@@ -47,7 +47,7 @@ def run_main(command: Command, argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

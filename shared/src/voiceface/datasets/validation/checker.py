@@ -8,6 +8,7 @@ from pathlib import Path
 
 from voiceface.datasets.corpus import open_corpus
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES, read_identities
+from voiceface.datasets.validation.acoustics import add_acoustics, analyse_recordings
 from voiceface.datasets.validation.report import (
     DatasetReport,
     assess,
@@ -34,6 +35,7 @@ def check_corpus(
     root: str | Path,
     *,
     decode: bool = False,
+    acoustics: bool = False,
     cache_dir: str | Path | None = None,
     workers: int | None = None,
     voice_root: str | Path | None = None,
@@ -50,6 +52,7 @@ def check_corpus(
     Args:
         root: data folder of any layout of `open_corpus`.
         decode: decode every file instead of reading its header (finds silence, constant and corrupt files).
+        acoustics: also analyse pitch, bandwidth, level and clipping of all recordings (needs librosa).
         cache_dir: folder of the journal; None for ROOT/.voiceface or, if not writable, a temporary folder.
         workers: processes; None for all cores.
         voice_root: see `open_corpus`.
@@ -102,6 +105,14 @@ def check_corpus(
     count_identities(report, corpus, records)
     count_files(report, records)
     find_duplicates(report, corpus, records)
+    if acoustics:
+        sounds = {
+            str(corpus.voice_path(item)): item
+            for (modality, item), record in records.items()
+            if modality == "voice" and record.sample_rate and not record.error
+        }
+        results = analyse_recordings(list(sounds), workers=workers, progress=progress)
+        add_acoustics(report, {sounds[path]: result for path, result in results.items()})
     compare_with_tables(report, corpus, table_names, by_table)
     check_trial_lists(report, corpus, _find_trial_lists(root), root / "unzippedFaces")
     assess(report, corpus, records)

@@ -81,6 +81,7 @@ class DatasetReport:
     face_formats: dict[str, int] = field(default_factory=dict)
     image_sizes: dict[str, int] = field(default_factory=dict)
     durations: dict[str, int] = field(default_factory=dict)
+    acoustics: dict[str, dict[str, int]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
     suspicious: dict[str, list[str]] = field(default_factory=dict)
     missing_folders: list[str] = field(default_factory=list)
