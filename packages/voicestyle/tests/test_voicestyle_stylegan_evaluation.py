@@ -72,7 +72,7 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
         "--weights",
         str(weights),
         "--features",
-        "judge",
+        "attributes",
         "--seed",
         "3",
         "--num-samples",
@@ -85,7 +85,7 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
     assert voicestyle(["fid", *words, "--data", str(folder), *out]) == 0
     said, found = capsys.readouterr(), json.loads(result.read_text())
     assert f"FID {found['fid']:.4f}" in said.out and "synthetic faces" in said.err
-    features = fid_command.load_features("judge")
+    features = fid_command.load_features("attributes")
     files = sorted(folder.iterdir())
     real = torch.stack([torch.from_numpy(np.asarray(Image.open(path)).copy()) for path in files])
     generated = torch.cat(
@@ -107,7 +107,7 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
 
 
 def test_fid_of_synthetic_identities(tmp_path, capsys):
-    words = ["--features", "judge", "--population", "--num-real", "6", "--num-samples", "6"]
+    words = ["--features", "attributes", "--population", "--num-real", "6", "--num-samples", "6"]
     assert voicestyle(["fid", *words, "--json", str(tmp_path / "one.json")]) == 0
     found = json.loads((tmp_path / "one.json").read_text())
     assert found["num_real"] == 6 and found["real"] == "synthetic identities" and found["size"] == 64
@@ -115,7 +115,7 @@ def test_fid_of_synthetic_identities(tmp_path, capsys):
 
 
 def test_better_generators_have_smaller_fid(tmp_path):
-    statistics, words = tmp_path / "real.npz", ["--features", "judge", "--num-samples", "48"]
+    statistics, words = tmp_path / "real.npz", ["--features", "attributes", "--num-samples", "48"]
     population = ["--population", "--num-real", "96", "--save-statistics", str(statistics)]
     assert voicestyle(["fid", *words, *population, "--json", str(tmp_path / "good.json")]) == 0
     torch.manual_seed(1)
@@ -169,27 +169,29 @@ def test_fid_errors(tmp_path, weights, folder, capsys):
         return capsys.readouterr().err
 
     text = said("--data", str(folder))
-    assert "fetch inception-2015-fid" in text and "--features judge" in text
-    judged = ["--features", "judge", "--num-samples", "4"]
-    assert "no directory" in said("--data", str(tmp_path / "absent"), *judged)
+    assert "fetch inception-2015-fid" in text and "--features attributes" in text
+    with_attributes = ["--features", "attributes", "--num-samples", "4"]
+    assert "no directory" in said("--data", str(tmp_path / "absent"), *with_attributes)
     other = Gaussian(torch.zeros(3).double(), torch.eye(3).double())
     fid.save_statistics(tmp_path / "other.npz", other, features="inception", size=32, num_images=9)
-    assert "'inception', not with --features judge" in said(
-        "--statistics", str(tmp_path / "other.npz"), *judged
+    assert "'inception', not with --features attributes" in said(
+        "--statistics", str(tmp_path / "other.npz"), *with_attributes
     )
     np.savez(tmp_path / "bare.npz", mu=np.zeros(3), sigma=np.eye(3))
-    assert "3 and 96 features" in said("--statistics", str(tmp_path / "bare.npz"), *judged)
+    assert "3 and 96 features" in said("--statistics", str(tmp_path / "bare.npz"), *with_attributes)
     np.savez(tmp_path / "torn.npz", mu=np.zeros(3), sigma=np.eye(4))
-    assert "do not fit each other" in said("--statistics", str(tmp_path / "torn.npz"), *judged)
+    assert "do not fit each other" in said("--statistics", str(tmp_path / "torn.npz"), *with_attributes)
     np.savez(tmp_path / "empty.npz", a=np.zeros(3))
-    assert "keys mu and sigma" in said("--statistics", str(tmp_path / "empty.npz"), *judged)
+    assert "keys mu and sigma" in said("--statistics", str(tmp_path / "empty.npz"), *with_attributes)
     (tmp_path / "words.npz").write_text("no arrays")
-    assert "not an .npz of arrays" in said("--statistics", str(tmp_path / "words.npz"), *judged)
-    assert "no statistics at" in said("--statistics", str(tmp_path / "absent.npz"), *judged)
+    assert "not an .npz of arrays" in said("--statistics", str(tmp_path / "words.npz"), *with_attributes)
+    assert "no statistics at" in said("--statistics", str(tmp_path / "absent.npz"), *with_attributes)
     assert "--num-samples: expected at least 2" in said(
-        "--data", str(folder), "--features", "judge", "--num-samples", "1"
+        "--data", str(folder), "--features", "attributes", "--num-samples", "1"
     )
-    assert ".npz" in said("--data", str(folder), *judged, "--save-statistics", str(tmp_path / "x.pkl"))
+    assert ".npz" in said(
+        "--data", str(folder), *with_attributes, "--save-statistics", str(tmp_path / "x.pkl")
+    )
 
 
 def test_no_code_of_statistics_is_executed(tmp_path):

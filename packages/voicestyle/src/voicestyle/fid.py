@@ -24,10 +24,10 @@ __all__ = ["compute_real_statistics", "iterate_real_images", "load_features", "m
 
 FEATURE_NAMES = {
     "inception": "Inception graph of 2015, pooled",
-    "judge": "bundled attribute reader of synthetic faces",
+    "attributes": "bundled attribute reader of synthetic faces",
 }
 MAX_SINGLE_PROCESS_IDENTITIES = 200
-JUDGE_DISCLAIMER = (
+ATTRIBUTES_DISCLAIMER = (
     "Features of the bundled attribute reader, a small network trained on synthetic faces: the metric "
     "compares generators of synthetic faces with each other. It is not comparable with FIDs in the "
     "literature and says nothing about real faces."
@@ -46,12 +46,12 @@ def load_features(name: str, inception: Path | None = None, device: str = "cpu")
         FileNotFoundError: the file of "inception" is missing; the message says where to get it.
         CheckpointError: the file belongs to another network.
     """
-    from voicestyle.stylegan2.fid import inception_features, judge_features
+    from voicestyle.stylegan2.fid import attribute_features, inception_features
 
-    if name == "judge":
+    if name == "attributes":
         from voiceface.synthetic.readers.attribute_reader import load_reader
 
-        return judge_features(load_reader("evaluation", device))
+        return attribute_features(load_reader("evaluation", device))
     from voiceface.checkpoints.third_party import locate_third_party_file
     from voiceface.models.fuse_batchnorm import fuse_batchnorm
     from voiceface.models.inception import load_inception
@@ -60,9 +60,9 @@ def load_features(name: str, inception: Path | None = None, device: str = "cpu")
         path = locate_third_party_file("inception-2015-fid", inception)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"--inception: {error}. For synthetic faces --features judge needs no file."
+            f"--inception: {error}. For synthetic faces --features attributes needs no file."
         ) from None
-    return inception_features(fuse_batchnorm(load_inception(path, "2015")).to(device))
+    return inception_features(fuse_batchnorm(load_inception(path)).to(device))
 
 
 def iterate_real_images(
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     device = str(choose_device(args.device))
     features = load_features(args.features, args.inception, device)
-    disclaimer = JUDGE_DISCLAIMER if args.features == "judge" else ""
+    disclaimer = ATTRIBUTES_DISCLAIMER if args.features == "attributes" else ""
     loaded = load_generator_from_args(args, device, [disclaimer])
     size, generator = loaded.generator.config.size, loaded.generator
     real, num_real = compute_real_statistics(args, loaded, features, device)

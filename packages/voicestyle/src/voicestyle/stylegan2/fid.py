@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FeatureExtractor",
+    "attribute_features",
     "compute_fid",
     "compute_image_statistics",
     "generate_images",
     "inception_features",
-    "judge_features",
     "load_statistics",
     "read_feature_name",
     "read_npz",
@@ -99,7 +99,7 @@ def inception_features(network: "Inception") -> FeatureExtractor:
     return lambda images: network.forward_features(preprocess_images((images + 1) * 127.5, "pytorch"))[1]
 
 
-def judge_features(attribute_reader: "AttributeReader") -> FeatureExtractor:
+def attribute_features(attribute_reader: "AttributeReader") -> FeatureExtractor:
     """Features of synthetic faces: the attribute reader's last feature map, averaged over positions."""
     return lambda images: attribute_reader((images.clamp(-1, 1) + 1) / 2).features[-1].mean((2, 3))
 
