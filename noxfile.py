@@ -55,6 +55,7 @@ DOCUMENTATION = [
     "pydata-sphinx-theme>=0.16",
     "sphinx-copybutton>=0.5",
     "matplotlib>=3.8",
+    "pytest>=8",  # imported by voiceface.testing.contracts
 ]
 AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
 PARALLEL = ["-n", "2", "--dist", "loadfile"]  # two test processes; `-- -n 0` runs them in one

@@ -1,1 +1,4 @@
-"""What tests of several packages share: small runs, interruptions, bad files. No program imports it."""
+"""Support for tests of several packages: small runs, interruptions, corrupt files, contracts.
+
+Only tests import it.
+"""

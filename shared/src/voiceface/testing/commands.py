@@ -1,4 +1,4 @@
-"""Commands in tests: called in this process, and asked for their help in a new one."""
+"""Commands in tests: run in this process, and their help in a new one."""
 
 import json
 import subprocess
@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from voiceface.commandline.dispatch import dispatch
+
+__all__ = ["CommandRunner", "assert_light_help", "command_runner"]
 
 CommandRunner = Callable[..., int]
 HEAVY_MODULES = [
@@ -26,7 +28,7 @@ print(json.dumps([code, sorted(set(sys.modules) & set({heavy!r}))]))
 
 
 def command_runner(program: str, commands: Mapping[str, tuple[str, str]]) -> CommandRunner:
-    """A function that runs a command in this process: `call("train", "--out", out)` gives its exit code."""
+    """Build a function that runs a command here: ``call("train", "--out", out)`` returns its exit code."""
 
     def run(*words: str | Path) -> int:
         return dispatch(program, commands, [str(word) for word in words])
@@ -35,10 +37,10 @@ def command_runner(program: str, commands: Mapping[str, tuple[str, str]]) -> Com
 
 
 def assert_light_help(program: str, command: str) -> None:
-    """Ask a command for its help in a new process.
+    """Print the help of a command in a new process.
 
     Raises:
-        AssertionError: it fails, is not headed by its own name, or imports something that takes long.
+        AssertionError: the command fails, its help starts with another name, or it imports a heavy library.
     """
     code = HELP_SCRIPT.format(program=program, command=command, heavy=HEAVY_MODULES)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Bundled configurations in tests: complete, named after themselves, and what two of them differ in."""
+"""Bundled configurations in tests: completeness, and the differences between two of them."""
 
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -8,15 +8,17 @@ import yaml
 
 from voiceface.runtime.config import Config, bundled_configs, load_config, to_dict, validate_config
 
+__all__ = ["assert_complete", "changed_values", "flatten", "load_bundled_values"]
+
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values of nested dicts by dotted key."""
-    found: dict[str, Any] = {}
+    """Flatten nested dicts to values by dotted key."""
+    values: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        values |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return values
 
 
 def load_bundled_values(
@@ -25,38 +27,38 @@ def load_bundled_values(
     config_type: type[ConfigT],
     to_stored: Callable[[ConfigT], dict[str, Any]] = to_dict,
 ) -> dict[str, Any]:
-    """Values of a bundled configuration by dotted key, as `to_stored` gives them."""
+    """Load the values of a bundled configuration by dotted key, as `to_stored` returns them."""
     return flatten(to_stored(load_config(name, config_type, package)))
 
 
 def assert_complete(
     package: str, config_type: type[ConfigT], to_stored: Callable[[ConfigT], dict[str, Any]] = to_dict
 ) -> list[str]:
-    """Look every bundled file over.
+    """Check every bundled configuration of a package.
 
     Args:
         package: import name.
-        config_type: type of its experiments.
-        to_stored: configuration -> plain values, as run folders hold it.
+        config_type: type of its configurations.
+        to_stored: configuration -> plain values, as run folders store them.
 
     Returns:
-        Names of the files.
+        Names of the configurations.
 
     Raises:
-        AssertionError: one is named otherwise, leaves a value to its default, or does not come back the same
-            from what run folders hold.
+        AssertionError: the name of a configuration is not that of its file, a value is left to its default,
+            or the stored values do not give the same configuration.
     """
     names = bundled_configs(package)
     for name in names:
         config = load_config(name, config_type, package)
         assert to_dict(config)["name"] == name
         text = (resources.files(package) / "configs" / f"{name}.yaml").read_text("utf-8")
-        stated, whole = flatten(yaml.safe_load(text)), flatten(to_stored(config))
-        assert stated.keys() == whole.keys(), f"{name}: {sorted(stated.keys() ^ whole.keys())}"
+        stated, complete = flatten(yaml.safe_load(text)), flatten(to_stored(config))
+        assert stated.keys() == complete.keys(), f"{name}: {sorted(stated.keys() ^ complete.keys())}"
         assert validate_config(to_stored(config), config_type, name) == config, name
     return names
 
 
 def changed_values(reference: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What the second of two configurations by dotted key (from `bundled`) has otherwise."""
+    """Return the values of the second of two configurations that differ from the first, by dotted key."""
     return {key: other[key] for key in reference if reference[key] != other[key]}

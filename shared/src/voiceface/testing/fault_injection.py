@@ -1,4 +1,4 @@
-"""Runs in tests that are killed, stopped, or run out of disk: they must end like one that was left alone."""
+"""Interrupted runs in tests: killed, stopped, on a full disk; resumed, they end like an uninterrupted run."""
 
 import contextlib
 import errno
@@ -26,8 +26,22 @@ from voiceface.commandline.dispatch import run_main
 from voiceface.testing.runs import ArgumentsBuilder, run_outcome
 from voiceface.training.run_directory import LOG_FILE
 
+__all__ = [
+    "InterruptibleRun",
+    "ProcessStarter",
+    "check_disk_full_during_save",
+    "check_killed_at_random_times",
+    "check_killed_during_save",
+    "check_resumed_when_finished",
+    "check_stopped_by_ctrl_c",
+    "preloaded_processes",
+    "process_starter",
+    "run_as_program",
+    "run_in_two_processes",
+]
+
 ProcessStarter = Callable[..., Any]
-# What a training process of any system imports sooner or later.
+# Modules that a training process of any system imports.
 PRELOADED_MODULES = (
     *("pytest", "torch._dynamo", "tensorboardX", "cv2", "soundfile", "soxr", "safetensors.torch"),
     *(
@@ -41,13 +55,13 @@ PRELOADED_MODULES = (
 
 @dataclass(frozen=True)
 class InterruptibleRun:
-    """A run that can be interrupted, and one that was not.
+    """A run to interrupt, and an uninterrupted reference.
 
     Attributes:
-        module: whose `main` trains, such as "cmpc2.train".
-        build_arguments: gives the command line of the run into a folder, and further words.
-        reference_run: folder of a run that nothing happened to.
-        files: model files that must end the same; none: the weights.
+        module: module whose `main` trains, such as "cmpc2.train".
+        build_arguments: (run folder, further arguments) -> arguments of the command.
+        reference_run: folder of the uninterrupted run.
+        files: output files that must be identical; empty: the model.
     """
 
     module: str
@@ -56,14 +70,14 @@ class InterruptibleRun:
     files: tuple[str, ...] = ()
 
     def train(self, out: Path, *more: str) -> int:
-        """Run it in this process; gives the exit code."""
+        """Train in this process; returns the exit code."""
         return run_main(self.module, self.build_arguments(out, *more))
 
     def assert_resumes_identically(self, out: Path) -> None:
-        """Go on with an interrupted run.
+        """Resume an interrupted run.
 
         Raises:
-            AssertionError: it does not end with the bytes and the log of the whole one.
+            AssertionError: its files or its log differ from those of the reference.
         """
         assert self.train(out, "--resume") == 0
         assert run_outcome(out, *self.files) == run_outcome(self.reference_run, *self.files)
@@ -73,32 +87,30 @@ class InterruptibleRun:
 def check_killed_at_random_times(
     run: InterruptibleRun, start_process: ProcessStarter, out: Path, kills: int = 1
 ) -> None:
-    """SIGKILL some time after a line of the log was written, as often as asked, then go on."""
-    errors, draw, done = out.with_name("errors"), random.Random(), 0
+    """Send SIGKILL shortly after a line of the log was written, `kills` times, and resume."""
+    errors, rng, num_killed = out.with_name("errors"), random.Random(), 0
     for _ in range(20):
         more = ["--resume"] if out.exists() else []
         before = log_size(out)
         child = start_process(run_as_program, run.module, run.build_arguments(out, *more), str(errors), {})
         wait_until(lambda before=before: log_size(out) > before, child)  # type: ignore[misc]
-        time.sleep(draw.uniform(0, 0.2))
+        time.sleep(rng.uniform(0, 0.2))
         child.kill()
         child.join()
         if child.exitcode == -signal.SIGKILL:
-            done += 1
-        else:  # it was done before the kill came
+            num_killed += 1
+        else:  # it ended before the kill
             shutil.rmtree(out)
-        if done == kills:
+        if num_killed == kills:
             break
-    assert done, errors.read_text()
+    assert num_killed, errors.read_text()
     run.assert_resumes_identically(out)
 
 
 def check_killed_during_save(
     run: InterruptibleRun, start_process: ProcessStarter, out: Path, save_index: int
 ) -> None:
-    """SIGKILL half way through the `save_index`-th checkpoint or state that is written, from 0, then go
-    on.
-    """
+    """Send SIGKILL halfway through the `save_index`-th written checkpoint or state, from 0, and resume."""
     errors = out.with_name("errors")
     child = start_process(
         run_killed_during_save, run.module, run.build_arguments(out), str(errors), save_index
@@ -110,24 +122,22 @@ def check_killed_during_save(
 
 
 def check_stopped_by_ctrl_c(run: InterruptibleRun, start_process: ProcessStarter, out: Path) -> None:
-    """SIGINT after the first line of the log: the state is saved, the user is told how to go on."""
+    """Send SIGINT after the first line of the log: the run saves its state and names --resume."""
     errors = out.with_name("errors")
     child = start_process(run_as_program, run.module, run.build_arguments(out), str(errors), {})
     wait_until(lambda: log_size(out) > 0, child)
     os.kill(child.pid, signal.SIGINT)
     child.join(60)
-    said = errors.read_text()
-    assert child.exitcode == 130, said
-    assert "stopped by SIGINT" in said and "--resume" in said and "Traceback" not in said
+    message = errors.read_text()
+    assert child.exitcode == 130, message
+    assert "stopped by SIGINT" in message and "--resume" in message and "Traceback" not in message
     assert not (out / MODEL_FILE).exists()
     run.assert_resumes_identically(out)
 
 
 def check_disk_full_during_save(run: InterruptibleRun, out: Path, save_index: int) -> None:
-    """The disk is full at the `save_index`-th checkpoint or state: that is told, and the run resumes
-    later.
-    """
-    count, said = iter(range(1000)), io.StringIO()
+    """Fail the `save_index`-th write of a checkpoint or state as a full disk does, and resume later."""
+    count, stderr = iter(range(1000)), io.StringIO()
 
     def full(path: Path, data: bytes) -> int:
         if path.suffix == ".safetensors" and next(count) == save_index:
@@ -135,16 +145,16 @@ def check_disk_full_during_save(run: InterruptibleRun, out: Path, save_index: in
         with path.open("wb") as file:
             return file.write(data)
 
-    with mock.patch.object(Path, "write_bytes", full), contextlib.redirect_stderr(said):
+    with mock.patch.object(Path, "write_bytes", full), contextlib.redirect_stderr(stderr):
         assert run.train(out) == 1
-    message = said.getvalue()
+    message = stderr.getvalue()
     assert "No space left on device" in message and "--resume" in message and "Traceback" not in message
     assert not list(out.rglob(".*.part*"))
     run.assert_resumes_identically(out)
 
 
 def check_resumed_when_finished(run: InterruptibleRun) -> None:
-    """A finished run that is resumed stays as it is."""
+    """Resume a finished run, which must stay unchanged."""
     before = run_outcome(run.reference_run, *run.files)
     assert run.train(run.reference_run, "--resume") == 0
     assert run_outcome(run.reference_run, *run.files) == before
@@ -154,20 +164,20 @@ def check_resumed_when_finished(run: InterruptibleRun) -> None:
 
 
 def preloaded_processes(*modules: str) -> ForkServerContext:
-    """Processes that start with everything imported and no state of this one.
+    """Start a server of processes that have all modules imported and no state of this process.
 
     Args:
-        modules: what the system imports besides `PRELOADED`.
+        modules: modules of the system, besides `PRELOADED_MODULES`.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOADED_MODULES, *modules])
-    forkserver.ensure_running()  # it imports while this process resumes
+    forkserver.ensure_running()  # it imports while this process continues
     return context
 
 
 @contextlib.contextmanager
 def process_starter(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
-    """Gives a function that starts another in a process of its own; what still runs at the end is killed."""
+    """Yield a function that starts another in a new process; at the end, running processes are killed."""
     children = []
 
     def run(function: Callable[..., None], *arguments: Any) -> Any:
@@ -183,7 +193,7 @@ def process_starter(processes: ForkServerContext) -> Iterator[Callable[..., Any]
 
 
 def run_as_program(module: str, arguments: list[str], stderr_file: str, environment: dict[str, str]) -> None:
-    """A module's `main` as the program of this process, what it says going to a file; ends the process."""
+    """Run the `main` of a module as the program of this process, with stderr in a file; ends the process."""
     os.environ.update(environment, OMP_NUM_THREADS="1")
     torch.set_num_threads(1)
     os.dup2(os.open(stderr_file, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
@@ -192,7 +202,7 @@ def run_as_program(module: str, arguments: list[str], stderr_file: str, environm
 
 
 def run_killed_during_save(module: str, arguments: list[str], stderr_file: str, save_index: int) -> None:
-    """The same, killed half way through the `save_index`-th checkpoint or state it writes, from 0."""
+    """Do the same, killed halfway through the `save_index`-th written checkpoint or state, from 0."""
     write, count = Path.write_bytes, iter(range(1000))
 
     def half(path: Path, data: bytes) -> int:
@@ -206,14 +216,14 @@ def run_killed_during_save(module: str, arguments: list[str], stderr_file: str, 
 
 
 def wait_until(condition: Callable[[], bool], process: Any, seconds: float = 60) -> None:
-    """Wait until the condition holds, the process has ended, or the time is up."""
+    """Wait until the condition holds, the process has ended, or the time has passed."""
     deadline = time.monotonic() + seconds
     while not condition() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
 def log_size(out: Path) -> int:
-    """Bytes of a run's log so far."""
+    """Return the size of the log of a run in bytes."""
     log = out / LOG_FILE
     return log.stat().st_size if log.exists() else 0
 
@@ -221,19 +231,19 @@ def log_size(out: Path) -> int:
 def run_in_two_processes(
     start_process: Callable[..., Any], function: Callable[..., None], arguments: list[str], stderr_file: Path
 ) -> None:
-    """Run a command in two processes that talk to each other; both must end well.
+    """Run a command in two communicating processes; both must succeed.
 
     Args:
-        start_process: from `started`.
-        function: called with words, file of errors and environment, as `run_as_program` after its module.
-        arguments: of the command line.
-        stderr_file: file that what they say goes to.
+        start_process: from `process_starter`.
+        function: (arguments, file for stderr, environment) -> None, as `run_as_program` after its module.
+        arguments: arguments of the command.
+        stderr_file: file for the stderr of both.
 
     Raises:
-        AssertionError: one did not end well; holds what they said.
+        AssertionError: a process failed; holds their stderr.
     """
     with contextlib.closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))  # a port that nobody listens on
+        free.bind(("127.0.0.1", 0))  # an unused port
         port = free.getsockname()[1]
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     ranks = [{**group, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]

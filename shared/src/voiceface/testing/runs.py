@@ -1,4 +1,4 @@
-"""Small training runs in tests: identities, command lines, what a run leaves."""
+"""Small training runs in tests: population, command lines, outputs of a run."""
 
 import json
 import os
@@ -13,21 +13,31 @@ from voiceface.testing.commands import CommandRunner
 from voiceface.training.metrics_log import WALL_CLOCK_FIELDS
 from voiceface.training.run_directory import LOG_FILE
 
+__all__ = [
+    "ArgumentsBuilder",
+    "read_log_without_clock",
+    "run_outcome",
+    "training_arguments",
+    "training_runner",
+    "use_one_thread",
+    "write_small_population",
+]
+
 ArgumentsBuilder = Callable[..., list[str]]
 
 
 def use_one_thread() -> None:
-    """One thread here and in processes that start here: bit-identity needs the same number everywhere."""
+    """Use one thread here and in child processes: bit-identical results need the same number everywhere."""
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
 
 def write_small_population(out: Path, **settings: Any) -> Path:
-    """Write a population: two clips of a second and two images of 32 pixels each, no lists.
+    """Write a population without lists: two utterances of a second and two images of 32 pixels each.
 
     Args:
-        out: folder.
-        settings: other settings, such as ``train=10, val=4, test=6``.
+        out: folder to write.
+        settings: further settings, such as ``train=10, val=4, test=6``.
     """
     from voiceface.synthetic.writer import write_population
 
@@ -38,14 +48,14 @@ def write_small_population(out: Path, **settings: Any) -> Path:
 def training_arguments(
     data: Path, out: Path, cfg: str, settings: Sequence[str], extra: Sequence[str | Path]
 ) -> list[str]:
-    """The words after `train`.
+    """Build the arguments of `train`.
 
     Args:
-        data: folder of the identities.
+        data: corpus folder.
         out: run folder.
         cfg: configuration.
-        settings: ``section.key=value`` of every run.
-        extra: flags with their values, and further settings, which win.
+        settings: ``section.key=value`` settings.
+        extra: flags with their values, and further settings, which take precedence.
     """
     where = ["--cfg", cfg, "--data", str(data), "--out", str(out), "--device", "cpu", "--threads", "1"]
     flags = [word for word in map(str, extra) if "=" not in word or word.startswith("-")]
@@ -56,9 +66,7 @@ def training_arguments(
 def training_runner(
     call: CommandRunner, default_data: Path, settings: Sequence[str], cfg: str
 ) -> CommandRunner:
-    """A function that trains on the identities: `train(out, *words, cfg=..., data=...)`; gives the exit
-    code.
-    """
+    """Build a function that trains: ``train(out, *words, cfg=..., data=...)`` returns the exit code."""
 
     def run(out: Path, *words: str | Path, cfg: str = cfg, data: Path | None = None) -> int:
         return call("train", *training_arguments(data or default_data, out, cfg, settings, words))
@@ -67,11 +75,11 @@ def training_runner(
 
 
 def read_log_without_clock(run: Path) -> list[dict[str, Any]]:
-    """The log of a run without its clock."""
+    """Read the log of a run without wall-clock fields."""
     rows = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
     return [{key: value for key, value in row.items() if key not in WALL_CLOCK_FIELDS} for row in rows]
 
 
 def run_outcome(run: Path, *files: str) -> tuple[Any, ...]:
-    """Bytes of the weights (or of the files named) and the log without its clock: what must be repeatable."""
+    """Read what must be reproducible: bytes of the model (or of the named files), log without clock."""
     return *((run / name).read_bytes() for name in files or (MODEL_FILE,)), read_log_without_clock(run)
