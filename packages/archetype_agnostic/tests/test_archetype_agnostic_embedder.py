@@ -63,7 +63,7 @@ def test_small_networks_are_not_taken_for_published_ones(tmp_path: Path) -> None
     """Strides leave no trace in a state dict, so that other networks would be built with the wrong ones."""
     path = tmp_path / "ckp.pth.tar"
     config = load_config("quick", ArchetypeAgnosticConfig, "archetype_agnostic").model
-    with pytest.raises(ValueError, match="does not say the strides"):
+    with pytest.raises(ValueError, match="does not state strides"):
         save_checkpoint(path, Aasm(config, 3), 1)
     assert not path.exists()
     face = config.face.model_copy(update={"stem_stride": 1})

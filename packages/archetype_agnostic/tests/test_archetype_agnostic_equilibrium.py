@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import archetype_agnostic_by_loops as slow
 import pytest
+import reference_objective as reference
 import torch
 from archetype_agnostic.equilibrium import Equilibrium
 from hypothesis import given, settings
@@ -32,7 +32,7 @@ def test_counts_accumulate_over_batches_and_within_one() -> None:
     assert eqm.weight.tolist() == [1, 1, 1, 1]
 
 
-def test_whole_numbers_can_be_observed() -> None:
+def test_integer_counts_are_accepted() -> None:
     eqm = Equilibrium(2)
     eqm.add_counts(torch.tensor([1, 1]), torch.tensor([3, 4]), torch.tensor([5, 5]))
     assert eqm.corr_num.tolist() == [0, 7] and eqm.compare_sum.tolist() == [0, 10]
@@ -43,13 +43,13 @@ def counted_steps(count: str, last: int, **options: int) -> list[int]:
     return [step for step in range(last) if eqm.is_counting(step)]
 
 
-def test_which_iterations_count() -> None:
+def test_counting_iterations() -> None:
     assert counted_steps("always", 8000) == list(range(8000))
     assert counted_steps("last_window", 8000) == list(range(5520, 8000))  # 920 before 6440, then all
     assert counted_steps("never", 8000) == []
 
 
-def test_the_last_window_lies_before_the_first_refresh_that_happens() -> None:
+def test_last_window_lies_before_the_first_refresh_that_happens() -> None:
     options = {"update_interval": 10, "warm_up": 25}
     eqm = Equilibrium(2, **options)  # type: ignore[arg-type]
     assert [step for step in range(60) if eqm.is_due(step)] == [30, 40, 50]
@@ -61,7 +61,7 @@ def test_the_last_window_lies_before_the_first_refresh_that_happens() -> None:
 # when
 
 
-def test_the_published_schedule() -> None:
+def test_published_schedule() -> None:
     eqm = Equilibrium(2)
     assert [step for step in range(9500) if eqm.is_due(step)] == [6440, 7360, 8280, 9200]
 
@@ -81,7 +81,7 @@ def test_update_refreshes_when_due_and_only_then() -> None:
 # to what
 
 
-def test_a_refresh_by_hand() -> None:
+def test_refresh_by_hand() -> None:
     # Rates 0.2, 0.4, 0.6: mean 0.4, deviation 0.2, centre 0.2: at 0, 1 and 2 deviations
     eqm = counted([2, 8, 3], [10, 20, 5])
     eqm.refresh()
@@ -93,7 +93,7 @@ def test_a_refresh_by_hand() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), min_size=2, max_size=12))
-def test_a_refresh_is_the_density_of_the_normal_law_written_as_a_loop(counts: list[tuple[int, int]]) -> None:
+def test_refresh_is_the_normal_density_of_a_loop(counts: list[tuple[int, int]]) -> None:
     compared = [right + wrong for right, wrong in counts]
     rates = [right / both for (right, _), both in zip(counts, compared)]
     eqm = counted([float(right) for right, _ in counts], [float(both) for both in compared])
@@ -101,10 +101,10 @@ def test_a_refresh_is_the_density_of_the_normal_law_written_as_a_loop(counts: li
     if max(rates) - min(rates) < 1e-6:
         assert eqm.weight.tolist() == [1] * len(rates)
     else:
-        assert eqm.weight.tolist() == pytest.approx(slow.normal_density(rates), rel=1e-5, abs=1e-30)
+        assert eqm.weight.tolist() == pytest.approx(reference.normal_density(rates), rel=1e-5, abs=1e-30)
 
 
-def test_a_refresh_is_the_density_that_scipy_computes() -> None:
+def test_refresh_is_the_density_of_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     generator = torch.Generator().manual_seed(1)
     compared = torch.randint(1, 2000, (924,), generator=generator).float()
@@ -117,7 +117,7 @@ def test_a_refresh_is_the_density_that_scipy_computes() -> None:
     assert eqm.weight.tolist() == pytest.approx([stats.norm.pdf(rate, centre, spread) for rate in rates])
 
 
-def test_those_a_deviation_below_the_mean_count_most() -> None:
+def test_identities_one_deviation_below_the_mean_weigh_most() -> None:
     rates = torch.linspace(0.3, 0.9, 61)
     eqm = counted((1000 * rates).round().tolist(), [1000.0] * 61)
     eqm.refresh()
@@ -127,7 +127,7 @@ def test_those_a_deviation_below_the_mean_count_most() -> None:
     assert (eqm.weight[order].diff() <= 1e-3).all()  # the farther, the less
 
 
-def test_identities_without_comparisons_keep_their_weight_and_take_no_part() -> None:
+def test_identities_without_comparisons_keep_their_weight() -> None:
     eqm = counted([2, 0, 8, 0, 3], [10, 0, 20, 0, 5])
     eqm.weight[1] = 0.25
     eqm.refresh()
@@ -148,9 +148,7 @@ def test_identities_without_comparisons_keep_their_weight_and_take_no_part() -> 
     ids=["nobody", "one", "equal counts", "equal rates"],
 )
 @pytest.mark.parametrize("normalise", ["none", "mean_one"])
-def test_where_there_is_no_spread_all_weights_stay(
-    right: list[float], compared: list[float], normalise: str
-) -> None:
+def test_weights_stay_without_deviation(right: list[float], compared: list[float], normalise: str) -> None:
     eqm = counted(right, compared, normalise=normalise)
     before = torch.linspace(0.5, 3, 7)
     eqm.weight.copy_(before)
@@ -171,7 +169,7 @@ def test_mean_one_scales_what_was_refreshed() -> None:
     assert scaled.weight[1] == 1
 
 
-def test_counts_begin_again_after_a_refresh() -> None:
+def test_counts_restart_after_a_refresh() -> None:
     eqm = counted([9, 1, 5], [10, 10, 10])
     eqm.refresh()
     eqm.add_counts(torch.arange(3), torch.tensor([2.0, 8.0, 3.0]), torch.tensor([10.0, 20.0, 5.0]))
@@ -191,7 +189,7 @@ def test_batch_weights_are_those_of_the_labels() -> None:
     assert not eqm.batch_weights(torch.tensor([2])).requires_grad
 
 
-def test_state_has_the_published_keys_and_starts_and_nothing_learns() -> None:
+def test_state_has_the_published_keys_and_no_parameters() -> None:
     eqm = Equilibrium(924)
     assert {key: tuple(value.shape) for key, value in eqm.state_dict().items()} == {
         "corr_num": (924,),
@@ -202,7 +200,7 @@ def test_state_has_the_published_keys_and_starts_and_nothing_learns() -> None:
     assert not list(eqm.parameters())
 
 
-def test_the_state_goes_through_a_checkpoint(tmp_path: Path) -> None:
+def test_state_round_trip(tmp_path: Path) -> None:
     eqm = counted([2, 8, 3], [10, 20, 5])
     eqm.refresh()
     eqm.add_counts(torch.tensor([1, 1]), torch.tensor([3.0, 4.0]), torch.tensor([9.0, 9.0]))
@@ -224,6 +222,6 @@ def test_the_state_goes_through_a_checkpoint(tmp_path: Path) -> None:
         (lambda: Equilibrium(3, identity_names=["a", "b"]), "2 names for 3"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(call: Callable[[], object], words: str) -> None:
+def test_invalid_arguments_are_refused(call: Callable[[], object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()

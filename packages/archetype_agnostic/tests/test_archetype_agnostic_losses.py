@@ -3,8 +3,8 @@
 import math
 from collections.abc import Callable
 
-import archetype_agnostic_by_loops as slow
 import pytest
+import reference_objective as reference
 import torch
 from archetype_agnostic.losses import (
     DIRECTIONS,
@@ -58,8 +58,12 @@ def test_similarities_are_cosines_of_the_named_sets(labels: list[int], seed: int
         for i in range(len(labels)):
             assert found.anchor_norm[place, i] == pytest.approx(float(sets[anchors][i].norm()))
             for j in range(len(labels)):
-                cosine = slow.l2_normalize(sets[candidates][j]) @ slow.l2_normalize(sets[anchors][i])
-                within = slow.l2_normalize(sets[candidates][j]) @ slow.l2_normalize(sets[candidates][i])
+                cosine = reference.l2_normalize(sets[candidates][j]) @ reference.l2_normalize(
+                    sets[anchors][i]
+                )
+                within = reference.l2_normalize(sets[candidates][j]) @ reference.l2_normalize(
+                    sets[candidates][i]
+                )
                 assert float(found.cross[place, i, j]) == pytest.approx(float(cosine), abs=1e-12)
                 assert float(found.intra_candidate[place, i, j]) == pytest.approx(float(within), abs=1e-12)
                 assert bool(found.same_identity[i, j]) == (labels[i] == labels[j])
@@ -67,10 +71,10 @@ def test_similarities_are_cosines_of_the_named_sets(labels: list[int], seed: int
 
 @settings(max_examples=25, deadline=None)
 @given(LABELS, st.integers(0, 10_000))
-def test_both_terms_and_their_gradients_are_the_formula_with_any_labels(labels: list[int], seed: int) -> None:
+def test_both_terms_and_gradients_are_the_formula_for_any_labels(labels: list[int], seed: int) -> None:
     sets = draw(len(labels), seed=seed)
     ours = mean_terms(aasm_losses(compute_similarities(**sets, labels=torch.tensor(labels)), 0.3, 4.0, 7.0))
-    theirs = slow.aasm_terms(sets, labels, 0.3, 4.0, 7.0)
+    theirs = reference.aasm_terms(sets, labels, 0.3, 4.0, 7.0)
     assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-12)
     mine, other = (gradients(terms["crosssp_loss"] + 2 * terms["sim_loss"], sets) for terms in (ours, theirs))
     assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(mine, other))
@@ -78,15 +82,15 @@ def test_both_terms_and_their_gradients_are_the_formula_with_any_labels(labels: 
 
 @settings(max_examples=25, deadline=None)
 @given(LABELS, st.integers(0, 10_000), st.sampled_from(["hinge", "circle"]))
-def test_the_whole_objective_and_its_gradient_are_the_formulas(
-    labels: list[int], seed: int, form: str
-) -> None:
+def test_total_objective_and_gradient_are_the_formulas(labels: list[int], seed: int, form: str) -> None:
     sets = draw(len(labels), seed=seed)
     weights = torch.linspace(0.2, 3.0, 10, dtype=torch.float64)[torch.tensor(labels)]
     found = compute_similarities(**sets, labels=torch.tensor(labels))
     scores = bilateral_scores(compute_row_scores(found, form))  # type: ignore[arg-type]
     ours = mean_terms(aasm_losses(found)) | regauging_terms(scores, weights)
-    theirs = slow.aasm_terms(sets, labels) | slow.regauging_terms(sets, labels, weights.tolist(), form)
+    theirs = reference.aasm_terms(sets, labels) | reference.regauging_terms(
+        sets, labels, weights.tolist(), form
+    )
     assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-10, abs=1e-12)
     mine, other = (gradients(torch.stack(list(terms.values())).sum(), sets) for terms in (ours, theirs))
     assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-11) for a, b in zip(mine, other))
@@ -111,14 +115,14 @@ def test_gradients_agree_with_differences() -> None:
     assert torch.autograd.gradcheck(total, tuple(sets.values()))
 
 
-def test_the_published_constants_are_the_defaults() -> None:
+def test_published_constants_are_the_defaults() -> None:
     sets = draw(5)
     assert torch.equal(
         aasm_losses(compute_similarities(**sets)), aasm_losses(compute_similarities(**sets), 0.5, 5.4, 6.0)
     )
 
 
-def test_perfect_separation_costs_the_constants_and_nothing_costs_less() -> None:
+def test_perfect_separation_has_the_minimal_loss() -> None:
     losses = aasm_losses(
         compute_similarities(**dict.fromkeys(NAMES, 1e4 * torch.eye(6, dtype=torch.float64)))
     )
@@ -127,7 +131,7 @@ def test_perfect_separation_costs_the_constants_and_nothing_costs_less() -> None
     assert (aasm_losses(compute_similarities(**draw(7, seed=3))) > floor).all()
 
 
-def test_anchors_a_thousand_long_stay_finite_where_the_plain_sum_overflows() -> None:
+def test_long_anchors_do_not_overflow() -> None:
     sets = {name: (1e3 * rows.detach().float()).requires_grad_() for name, rows in draw(6, seed=1).items()}
     found = compute_similarities(**sets)
     plain = torch.log(
@@ -147,7 +151,7 @@ def test_anchors_a_thousand_long_stay_finite_where_the_plain_sum_overflows() -> 
     assert losses[0, worst].item() == pytest.approx(float(gap), rel=1e-3)
 
 
-def test_only_anchors_keep_their_length() -> None:
+def test_only_anchors_keep_their_norm() -> None:
     sets = {name: rows.detach() for name, rows in draw(5).items()}
     plain = aasm_losses(compute_similarities(**sets))
     for name in NAMES:
@@ -156,7 +160,7 @@ def test_only_anchors_keep_their_length() -> None:
             assert torch.allclose(longer[place], plain[place]) == (anchors != name), (name, place)
 
 
-def test_people_in_another_order_are_the_rows_in_that_order() -> None:
+def test_permuted_identities_permute_the_rows() -> None:
     sets = {name: rows.detach() for name, rows in draw(6).items()}
     order, labels = torch.tensor([3, 1, 5, 0, 4, 2]), torch.tensor([0, 1, 2, 2, 3, 4])
     plain = compute_similarities(**sets, labels=labels)
@@ -166,14 +170,14 @@ def test_people_in_another_order_are_the_rows_in_that_order() -> None:
     assert torch.equal(torch.stack(count_hits(moved)), torch.stack(count_hits(plain))[:, order])
 
 
-def test_faces_and_voices_exchanged_exchange_the_directions() -> None:
+def test_exchanging_modalities_exchanges_the_directions() -> None:
     sets = {name: rows.detach() for name, rows in draw(5).items()}
     swapped = dict(zip(NAMES, (sets[name] for name in ("voice", "face", "voice_second", "face_second"))))
     ours, theirs = aasm_losses(compute_similarities(**sets)), aasm_losses(compute_similarities(**swapped))
     assert torch.allclose(theirs, ours[[3, 2, 1, 0, 5, 4]])
 
 
-def test_labels_that_all_differ_are_as_good_as_none() -> None:
+def test_distinct_labels_equal_no_labels() -> None:
     sets = draw(6)
     ours, theirs = (
         compute_similarities(**sets),
@@ -183,7 +187,7 @@ def test_labels_that_all_differ_are_as_good_as_none() -> None:
         assert torch.equal(function(ours), function(theirs))  # type: ignore[operator]
 
 
-def test_one_person_only_costs_the_constants_and_sends_no_gradient() -> None:
+def test_single_identity_has_the_constant_loss_and_no_gradient() -> None:
     sets = draw(3)
     losses = aasm_losses(compute_similarities(**sets, labels=torch.tensor([4, 4, 4])))
     assert torch.allclose(losses[0::3], torch.tensor(5.4, dtype=torch.float64).log())
@@ -199,7 +203,7 @@ def test_zero_embeddings_are_no_error() -> None:
     assert all(torch.isfinite(g).all() for g in gradients(losses.sum() + scores.sum(), sets))
 
 
-def test_a_single_zero_row_spoils_no_other() -> None:
+def test_zero_row_does_not_affect_others() -> None:
     sets = {name: rows.detach().clone() for name, rows in draw(4).items()}
     sets["voice"][1] = 0
     sets = {name: rows.requires_grad_() for name, rows in sets.items()}
@@ -210,7 +214,7 @@ def test_a_single_zero_row_spoils_no_other() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
+def test_half_precision_inputs_are_computed_in_float32(dtype: torch.dtype) -> None:
     sets = {name: rows.detach().to(dtype) for name, rows in draw(6, 16).items()}
     with torch.autocast("cpu", torch.bfloat16):
         found = compute_similarities(**sets)
@@ -222,23 +226,23 @@ def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
     assert torch.allclose(scores, compute_row_scores(single), atol=1e-5)
 
 
-def test_two_people_are_enough() -> None:
+def test_two_identities_suffice() -> None:
     sets = draw(2, seed=5)
     found = compute_similarities(**sets)
-    theirs = slow.aasm_terms(sets, [0, 1]) | slow.regauging_terms(sets, [0, 1], [1, 1])
+    theirs = reference.aasm_terms(sets, [0, 1]) | reference.regauging_terms(sets, [0, 1], [1, 1])
     ours = mean_terms(aasm_losses(found)) | regauging_terms(bilateral_scores(compute_row_scores(found)))
     assert numbers(ours) == pytest.approx(numbers(theirs))
 
 
 @settings(max_examples=25, deadline=None)
 @given(LABELS, st.integers(0, 10_000))
-def test_hits_are_counted_by_comparing(labels: list[int], seed: int) -> None:
+def test_hits_are_counted_by_comparison(labels: list[int], seed: int) -> None:
     sets = draw(len(labels), seed=seed)
     right, compared = count_hits(compute_similarities(**sets, labels=torch.tensor(labels)))
-    assert list(zip(right.tolist(), compared.tolist())) == slow.count_hits(sets, labels)
+    assert list(zip(right.tolist(), compared.tolist())) == reference.count_hits(sets, labels)
 
 
-def test_a_tie_is_no_hit_and_hits_carry_no_gradient() -> None:
+def test_ties_are_no_hits_and_hits_have_no_gradient() -> None:
     same = torch.ones(3, 4, requires_grad=True)
     right, compared = count_hits(compute_similarities(same, same, same, same))
     assert right.tolist() == [0, 0, 0] and compared.tolist() == [2, 2, 2]
@@ -263,12 +267,12 @@ def some() -> Similarities:
         (lambda: compute_similarities(ones(3), ones(3), ones(3), ones(3)), r"\(B, D\)"),
         (
             lambda: compute_similarities(*[ones(2, 3)] * 4, labels=torch.arange(3)),
-            r"one label a row.*\(3,\) for 2",
+            r"one label per row.*\(3,\) for 2",
         ),
         (lambda: aasm_losses(some(), temperature=0), "above 0, found 0"),
         (lambda: aasm_losses(some(), intra_constant=-1), "above 0.*-1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(call: Callable[[], object], words: str) -> None:
+def test_invalid_arguments_are_refused(call: Callable[[], object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()

@@ -32,7 +32,7 @@ def moments(branch: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in branch.state_dict().items() if "running_" in key}
 
 
-def test_the_published_model_has_its_keys_and_sizes() -> None:
+def test_published_model_has_its_keys_and_sizes() -> None:
     model = Aasm(num_classes=924)
     state = model.state_dict()
     assert len(state) == 985 - 12 - 2 - 2  # no recognition layer, no voice output layer, no second counters
@@ -52,7 +52,7 @@ def test_the_published_model_has_its_keys_and_sizes() -> None:
 
 
 @pytest.mark.parametrize("arch", BLOCKS)
-def test_every_trunk_ends_in_the_same_embedding(arch: str) -> None:
+def test_every_backbone_has_the_same_embedding_size(arch: str) -> None:
     face = FaceConfig(arch=arch, widths=(4, 4, 4, 4), image_size=32, hidden_dim=4)  # type: ignore[arg-type]
     model = Aasm(SMALL.model_copy(update={"face": face}), 3).eval()
     assert len(model.vNet.model.body) == sum(BLOCKS[arch])
@@ -60,7 +60,7 @@ def test_every_trunk_ends_in_the_same_embedding(arch: str) -> None:
         assert model.encode_faces(batch()[0]).shape == (3, 8)
 
 
-def test_ir50_is_the_published_smaller_trunk() -> None:
+def test_ir50_is_the_smaller_published_backbone() -> None:
     face = FaceConfig(arch="ir50", widths=(2, 3, 4, 5))
     state = Aasm(SMALL.model_copy(update={"face": face}), 924).state_dict()
     assert "vNet.model.body.23.res_layer.4.weight" in state
@@ -70,7 +70,7 @@ def test_ir50_is_the_published_smaller_trunk() -> None:
     ]
 
 
-def test_the_four_embeddings_are_those_of_each_input_alone() -> None:
+def test_four_embeddings_are_those_of_each_input_alone() -> None:
     model = Aasm(SMALL, 5).eval()
     inputs = batch()
     out = model(*inputs)
@@ -81,14 +81,14 @@ def test_the_four_embeddings_are_those_of_each_input_alone() -> None:
     assert torch.equal(model(*inputs).voice_second, out.voice_second)  # nothing is drawn at random
 
 
-def test_rows_do_not_see_each_other_outside_training() -> None:
+def test_rows_are_independent_in_evaluation() -> None:
     model = Aasm(SMALL, 5).eval()
     whole, alone = model(*batch()), model(*(rows[1:2] for rows in batch()))
     for all_rows, row in zip(whole, alone):
         assert torch.allclose(all_rows[1:2], row, rtol=1e-4, atol=1e-6)
 
 
-def test_heads_are_two_layers_on_the_mean_of_the_map() -> None:
+def test_heads_are_two_layers_on_the_pooled_map() -> None:
     model = Aasm(SMALL, 5).eval()
     faces, voices, *_ = batch()
     features = model.vNet.model(model.normalize(faces))
@@ -102,7 +102,7 @@ def test_heads_are_two_layers_on_the_mean_of_the_map() -> None:
     assert not any(name.endswith("bias") for name, _ in model.vNet.fc.named_parameters())
 
 
-def test_a_training_pass_updates_running_statistics_twice_one_set_after_the_other() -> None:
+def test_training_pass_updates_running_statistics_per_view() -> None:
     torch.manual_seed(0)
     model, twin = Aasm(SMALL, 3).train(), Aasm(SMALL, 3).train()
     twin.load_state_dict(model.state_dict())
@@ -122,7 +122,7 @@ def test_a_training_pass_updates_running_statistics_twice_one_set_after_the_othe
     assert torch.allclose(moments(model.vNet)["model.input_layer.1.running_mean"], expected, atol=1e-5)
 
 
-def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
+def test_step_lowers_the_loss_and_changes_every_parameter() -> None:
     torch.manual_seed(0)
     model = Aasm(SMALL, 3).train()
     optimiser = torch.optim.SGD(model.parameter_groups(), lr=0.05)
@@ -139,7 +139,7 @@ def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
 
 
 @pytest.mark.parametrize("frozen", ["vNet", "aNet"])
-def test_a_frozen_branch_neither_learns_nor_moves_its_statistics(frozen: str) -> None:
+def test_frozen_branch_keeps_parameters_and_running_statistics(frozen: str) -> None:
     model = Aasm(SMALL, 3)
     branch = getattr(model, frozen)
     freeze(branch)
@@ -157,7 +157,7 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics(frozen: str) ->
     assert all(module.training for module in other.modules())
 
 
-def test_the_normaliser_is_frozen_and_maps_bytes_to_one() -> None:
+def test_normaliser_is_frozen_and_maps_bytes_to_one() -> None:
     model = Aasm(SMALL, 3)
     ends = model.normalize(torch.tensor([0.0, 255.0])[:, None, None, None].expand(2, 3, 4, 4))
     assert torch.allclose(ends[0], -torch.ones(3, 4, 4)) and torch.allclose(ends[1], torch.ones(3, 4, 4))
@@ -171,13 +171,13 @@ def test_classes_must_be_known_and_agree() -> None:
         Aasm(SMALL)
     with pytest.raises(ValueError, match="there are 4 training identities"):
         Aasm(SMALL.model_copy(update={"num_classes": 5}), 4)
-    with pytest.raises(ValueError, match="identity weights of 6 classes given for 5"):
+    with pytest.raises(ValueError, match="identity weights of 6 classes, expected 5"):
         Aasm(SMALL, 5, Equilibrium(6))
     assert Aasm(SMALL, 2, identity_names=["a", "b"]).eqm.identity_names == ("a", "b")
     assert Aasm(SMALL.model_copy(update={"num_classes": 5})).config.num_classes == 5
 
 
-def test_a_model_built_without_training_keeps_its_weights_for_good() -> None:
+def test_model_of_evaluation_has_fixed_weights() -> None:
     model = Aasm(SMALL, 4)
     assert not any(model.eqm.update(step) for step in range(0, 30_000, 920))
     assert (model.eqm.weight == 1).all()

@@ -61,7 +61,7 @@ def trained(model: Aasm) -> torch.optim.SGD:
     return optimiser
 
 
-def test_the_published_architecture_has_985_keys(tmp_path: Path) -> None:
+def test_published_architecture_has_985_keys(tmp_path: Path) -> None:
     """Numbers of tensors in the published checkpoints."""
     model = Aasm(num_classes=924)
     state = build_published_state(model)
@@ -78,7 +78,7 @@ def test_the_published_architecture_has_985_keys(tmp_path: Path) -> None:
     assert infer_model_config(state) == ModelConfig(num_classes=924)
 
 
-def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) -> None:
+def test_checkpoint_round_trip_keeps_weights_and_momentum(tmp_path: Path) -> None:
     model = small()
     optimiser = trained(model)
     save_checkpoint(tmp_path / "ckp_epoch_000007.pth.tar", model, 7, optimiser)
@@ -112,7 +112,7 @@ def test_momentum_is_numbered_with_the_layers_that_are_never_evaluated(tmp_path:
     }
 
 
-def test_an_unknown_optimiser_is_no_obstacle_to_the_weights(tmp_path: Path) -> None:
+def test_weights_are_read_despite_an_unknown_optimiser_state(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "ckp.pth.tar", small(), 1)
     content = torch.load(tmp_path / "ckp.pth.tar", weights_only=True)
     content["optimizer"] = {"state": {0: {}}, "param_groups": [{"params": [0]}]}
@@ -139,7 +139,7 @@ def test_every_published_form_gives_the_same_weights(tmp_path: Path, form: str) 
     assert read_checkpoint(tmp_path / "c.pth.tar").step == (0 if form == "bare" else 3)
 
 
-def test_layers_that_are_not_evaluated_and_identity_weights_may_be_absent(tmp_path: Path) -> None:
+def test_unused_layers_and_identity_weights_may_be_missing(tmp_path: Path) -> None:
     model = small()
     unneeded = ("vNet.model.output_layer.", "aNet.model.fc.", "aNet.model.torchfb.", "eqm.", "corr", "comp")
     state = {
@@ -165,7 +165,7 @@ def test_layers_that_are_not_evaluated_and_identity_weights_may_be_absent(tmp_pa
         "aNet.fc.0.weight",
     ],
 )
-def test_an_essential_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
+def test_missing_required_key_is_named(tmp_path: Path, key: str) -> None:
     state = build_published_state(small())
     del state[key]
     torch.save({"state_dict": state}, tmp_path / "ckp.pth.tar")
@@ -174,7 +174,7 @@ def test_an_essential_key_that_is_missing_is_named(tmp_path: Path, key: str) -> 
     assert key in str(caught.value) and "ckp.pth.tar" in str(caught.value)
 
 
-def test_unknown_keys_and_doubled_ones_are_refused(tmp_path: Path) -> None:
+def test_unknown_and_duplicate_keys_are_refused(tmp_path: Path) -> None:
     state = build_published_state(small())
     torch.save({**state, "vNet.model.gate.weight": torch.ones(2)}, tmp_path / "more.pth")
     with pytest.raises(CheckpointError, match=r"1 unexpected \(vNet\.model\.gate\.weight\)"):
@@ -193,7 +193,7 @@ def test_another_architecture_is_refused_and_changes_nothing(tmp_path: Path) -> 
     assert same(before, other.state_dict())
 
 
-def test_the_architecture_is_read_off_the_shapes() -> None:
+def test_architecture_is_inferred_from_the_shapes() -> None:
     assert infer_model_config(build_published_state(small())) == SMALL  # the recognition layer tells the side
     assert infer_model_config(small().state_dict(), image_size=32) == SMALL
     wide = ModelConfig(
@@ -203,7 +203,7 @@ def test_the_architecture_is_read_off_the_shapes() -> None:
 
 
 @pytest.mark.parametrize("upstream", [False, True])
-def test_backbone_files_fill_their_branch_only(tmp_path: Path, upstream: bool) -> None:
+def test_backbone_files_initialise_their_branch_only(tmp_path: Path, upstream: bool) -> None:
     model, other = small(), small(1)
     before = {key: value.clone() for key, value in other.state_dict().items()}
     save_face_backbone(tmp_path / "face.pth", model)
@@ -231,7 +231,7 @@ def test_backbone_files_have_the_layers_of_their_sources(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("key", ["body.3.res_layer.1.weight", "input_layer.0.weight"])
-def test_a_face_backbone_with_a_key_too_few_is_refused_and_changes_nothing(tmp_path: Path, key: str) -> None:
+def test_incomplete_face_backbone_is_refused_and_changes_nothing(tmp_path: Path, key: str) -> None:
     model = small()
     save_face_backbone(tmp_path / "face.pth", small(1))
     state = torch.load(tmp_path / "face.pth", weights_only=True)
@@ -243,7 +243,7 @@ def test_a_face_backbone_with_a_key_too_few_is_refused_and_changes_nothing(tmp_p
     assert same(before, model.state_dict())
 
 
-def test_a_whole_checkpoint_is_no_backbone_and_a_backbone_no_checkpoint(tmp_path: Path) -> None:
+def test_checkpoints_and_backbones_are_not_confused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "ckp.pth.tar", small(), 1)
     save_face_backbone(tmp_path / "face.pth", small())
     for load in (load_face_backbone, load_voice_backbone):
@@ -257,7 +257,7 @@ def config_of(model: ModelConfig) -> ArchetypeAgnosticConfig:
     return ArchetypeAgnosticConfig(name="x", model=model.model_copy(update={"num_classes": None}))
 
 
-def test_a_run_starts_from_a_checkpoint_but_for_its_people(tmp_path: Path) -> None:
+def test_run_starts_from_a_checkpoint_except_for_its_identities(tmp_path: Path) -> None:
     model = small()
     save_checkpoint(tmp_path / "ckp.pth.tar", model, 1)
     begun = build_model(
@@ -271,7 +271,9 @@ def test_a_run_starts_from_a_checkpoint_but_for_its_people(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("saved", "begun", "words"), [(1, 2, "not in the file"), (2, 1, "not in the network")]
 )
-def test_a_run_does_not_start_from_a_part(tmp_path: Path, saved: int, begun: int, words: str) -> None:
+def test_run_does_not_start_from_an_incomplete_checkpoint(
+    tmp_path: Path, saved: int, begun: int, words: str
+) -> None:
     one, other = (
         SMALL.model_copy(update={"face": SMALL.face.model_copy(update={"blocks": (1, 2, 1, units)})})
         for units in (saved, begun)

@@ -151,17 +151,17 @@ def bundled() -> dict[str, Any]:
     return ours
 
 
-def test_the_published_run_is_our_bundled_published() -> None:
+def test_published_run_is_the_bundled_published() -> None:
     found = translate(TRAINING)
     assert to_dict(found.config) == bundled()
     assert found.voice_folder == "voxceleb1_id"
     assert found.paths["face backbone"] == "weights/ir152.pth"
     assert found.paths["voice backbone"] == "weights/baseline_lite_ap.model"
     assert found.paths["weights of the test"].endswith("model_best_epoch_xx.pth.tar")
-    assert found.paths["pictures"] == "data/VGG_ALL_FRONTAL"
+    assert found.paths["images"] == "data/VGG_ALL_FRONTAL"
 
 
-def test_the_evaluation_only_dialect_takes_the_published_defaults() -> None:
+def test_evaluation_only_files_take_the_published_defaults() -> None:
     found = translate(EVALUATION)
     theirs, ours = to_dict(found.config), bundled()
     assert theirs["evaluation"].pop("lists") == ["match_v2f_2_test", "reterival_f2v_test"]
@@ -195,7 +195,7 @@ def test_the_evaluation_only_dialect_takes_the_published_defaults() -> None:
         ("testing.test_lists", ["match_v2f_2_test"], "evaluation.lists", ["match_v2f_2_test"]),
     ],
 )
-def test_values_arrive(path: str, value: object, ours: str, expected: object) -> None:
+def test_values_are_translated(path: str, value: object, ours: str, expected: object) -> None:
     found: Any = to_dict(translate(changed(path, value)).config)
     before: Any = bundled()
     for key in ours.split("."):
@@ -216,12 +216,14 @@ def test_values_arrive(path: str, value: object, ours: str, expected: object) ->
         ("training.max_iter", "many", "max_steps"),
     ],
 )
-def test_what_cannot_be_translated_is_named(path: str, value: object, words: str) -> None:
+def test_values_without_translation_are_named(path: str, value: object, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         translate(changed(path, value))
 
 
-def test_the_command_prints_a_file_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_a_configuration_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "cfg.yaml").write_text(yaml.safe_dump(EVALUATION))
     assert main([str(tmp_path / "cfg.yaml")]) == 0
     printed = capsys.readouterr()

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-import archetype_agnostic_by_loops as slow
 import pytest
+import reference_objective as reference
 import torch
 from archetype_agnostic.losses import PAIRINGS, Similarities, compute_similarities
 from archetype_agnostic.regauging import TERMS, Margins, bilateral_scores, compute_row_scores, regauging_terms
@@ -59,7 +59,7 @@ def test_circle_by_hand() -> None:
     assert torch.allclose(compute_row_scores(found, "circle"), expected.expand(6, 2))
 
 
-def test_a_pair_at_or_below_the_trusted_margin_is_screened_out() -> None:
+def test_pair_at_or_below_the_trusted_margin_is_screened_out() -> None:
     def score(own: float) -> float:
         return float(compute_row_scores(table([[own, 0.9], [0.0, 1.0]]))[0, 0].detach())
 
@@ -67,7 +67,7 @@ def test_a_pair_at_or_below_the_trusted_margin_is_screened_out() -> None:
     assert score(0.151) > 1  # 0.9 - 0.151 + 0.2, and more
 
 
-def test_a_negative_exactly_at_the_margin_does_not_violate_it() -> None:
+def test_negative_exactly_at_the_margin_does_not_violate_it() -> None:
     margins = Margins(margin=0.25)
     assert float(compute_row_scores(table([[0.75, 0.5], [0, 1]]), margins=margins)[0, 0].detach()) == 0
     assert float(compute_row_scores(table([[0.75, 0.501], [0, 1]]), margins=margins)[0, 0].detach()) > 0
@@ -89,7 +89,7 @@ def test_row_scores_are_the_formula_with_any_labels(labels: list[int], seed: int
     ours = bilateral_scores(
         compute_row_scores(compute_similarities(**sets, labels=torch.tensor(labels)), form)
     )  # type: ignore[arg-type]
-    theirs = slow.bilateral_scores(sets, labels, form)
+    theirs = reference.bilateral_scores(sets, labels, form)
     for place, name in enumerate(PAIRINGS):
         assert torch.allclose(ours[place], torch.stack(theirs[name]), atol=1e-12), name
 
@@ -115,7 +115,7 @@ def test_gradients_agree_with_differences_for_the_hinge() -> None:
     )
 
 
-def test_repeated_people_are_no_negatives() -> None:
+def test_repeated_identities_are_no_negatives() -> None:
     sets = {name: rows.detach() for name, rows in draw(4, seed=1).items()}
     nobody = compute_row_scores(compute_similarities(**sets, labels=torch.zeros(4, dtype=torch.long)))
     assert (nobody == 0).all()
@@ -125,13 +125,13 @@ def test_repeated_people_are_no_negatives() -> None:
 # both ways together
 
 
-def test_both_ways_are_averaged_where_both_are_there() -> None:
+def test_both_directions_are_averaged() -> None:
     scores = torch.zeros(6, 3)
     scores[0], scores[3] = torch.tensor([0.2, 0.0, 0.0]), torch.tensor([0.4, 0.6, 0.0])
     assert torch.allclose(bilateral_scores(scores)[0], torch.tensor([0.3, 0.6, 0.0]))
 
 
-def test_each_pairing_is_joined_with_its_own_other_way() -> None:
+def test_each_pairing_is_combined_with_its_own_reverse() -> None:
     scores = torch.arange(1.0, 7.0)[:, None]
     assert bilateral_scores(scores)[:, 0].tolist() == [2.5, 3.5, 4.5]
 
@@ -153,7 +153,7 @@ def test_weights_multiply_their_own_rows() -> None:
     )
 
 
-def test_a_row_of_weight_zero_is_not_counted() -> None:
+def test_row_of_weight_zero_is_not_counted() -> None:
     found = terms_by_hand(weights=torch.tensor([0.0, 5.0, 0.5]))
     assert found == pytest.approx({"trip_cross": 1.5, "trip_intra_v": 0.0, "trip_intra_a": (10 + 1) / 2})
 
@@ -179,7 +179,7 @@ def test_mean_over_all_concerns_unweighted_rows_only() -> None:
     assert terms_by_hand(weights=weights, mean_over="all") == terms_by_hand(weights=weights)
 
 
-def test_the_scale_is_a_factor() -> None:
+def test_scale_is_a_factor() -> None:
     plain = terms_by_hand()
     assert terms_by_hand(scale=3) == pytest.approx({name: 0.3 * value for name, value in plain.items()})
 
@@ -193,7 +193,7 @@ def test_equal_weights_are_a_factor_in_either_weighting() -> None:
 
 @pytest.mark.parametrize("weights", [None, torch.ones(3)])
 @pytest.mark.parametrize("form", ["hinge", "circle"])
-def test_nothing_loose_costs_nothing_and_sends_no_gradient(weights: Tensor | None, form: str) -> None:
+def test_without_loose_pairs_the_loss_is_zero(weights: Tensor | None, form: str) -> None:
     sets = {name: torch.eye(3, 4).requires_grad_() for name in NAMES}
     scores = bilateral_scores(compute_row_scores(compute_similarities(**sets), form))  # type: ignore[arg-type]
     for mean_over in ("loose", "all"):
@@ -224,7 +224,7 @@ def test_terms_train_by_default_and_not_as_published(weighting: str, form: str) 
         assert torch.equal(term, terms[name]) and not term.requires_grad
 
 
-def test_a_step_down_the_terms_makes_loose_pairs_tighter() -> None:
+def test_gradient_step_tightens_loose_pairs() -> None:
     sets = draw(6, seed=4)
 
     def total() -> Tensor:
@@ -244,10 +244,10 @@ def test_a_step_down_the_terms_makes_loose_pairs_tighter() -> None:
         (lambda scores: compute_row_scores(table([[1.0]]), "square"), "'hinge' or 'circle'.*'square'"),  # type: ignore[arg-type]
         (lambda scores: regauging_terms(scores, weighting="none"), "'none'"),  # type: ignore[arg-type]
         (lambda scores: regauging_terms(scores, mean_over="none"), "'none'"),  # type: ignore[arg-type]
-        (lambda scores: regauging_terms(scores, torch.ones(2)), r"one weight a row.*\(2,\) for 3"),
+        (lambda scores: regauging_terms(scores, torch.ones(2)), r"one weight per row.*\(2,\) for 3"),
         (lambda scores: regauging_terms(scores, torch.ones(3, 1)), r"\(3, 1\) for 3"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(call: Callable[[Tensor], object], words: str) -> None:
+def test_invalid_arguments_are_refused(call: Callable[[Tensor], object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call(torch.ones(3, 3))

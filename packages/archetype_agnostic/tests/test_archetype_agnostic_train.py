@@ -82,7 +82,7 @@ def step(tiny_overrides: tuple[str, ...], tmp_path: Path) -> Iterator[Step]:
 # a run
 
 
-def test_the_order_is_validation_refresh_step(trained: Path) -> None:
+def test_order_is_validation_refresh_step(trained: Path) -> None:
     loss, fresh, judged = "total_loss", "weight_max", "val/matching_accuracy"
     kinds = [
         (row["step"], next(name for name in (judged, fresh, loss) if name in row)) for row in lines(trained)
@@ -96,7 +96,7 @@ def test_the_order_is_validation_refresh_step(trained: Path) -> None:
     assert best == max(judgements, key=lambda number: (judgements[number], -number))
 
 
-def test_all_terms_are_logged_from_the_start_of_the_regauging_on(trained: Path) -> None:
+def test_all_terms_are_logged_from_the_start_of_regauging(trained: Path) -> None:
     for row in lines(trained, "total_loss"):
         terms = AASM | (TRIPS if row["step"] >= 2 else set())
         assert set(row) >= terms | {"negative_hit_rate", "lr"}
@@ -105,7 +105,7 @@ def test_all_terms_are_logged_from_the_start_of_the_regauging_on(trained: Path) 
         assert 0 <= row["negative_hit_rate"] <= 1
 
 
-def test_counters_hold_what_came_after_the_last_refresh(trained: Path) -> None:
+def test_counters_count_from_the_last_refresh(trained: Path) -> None:
     early = load_model(trained / "checkpoints" / "step_000002.safetensors").state
     assert early["eqm.compare_sum"].sum() == 2 * 8 * 7 and (early["eqm.weight"] == 1).all()
     late = weights_of(trained)  # refreshed before step 4: steps 4 and 5 are counted
@@ -117,13 +117,13 @@ def test_counters_hold_what_came_after_the_last_refresh(trained: Path) -> None:
     assert late["eqm.weight"].min() < late["eqm.weight"].max()
 
 
-def test_the_logged_hit_rate_is_what_was_counted(trained: Path) -> None:
+def test_logged_hit_rate_is_that_of_the_counters(trained: Path) -> None:
     late, rows = weights_of(trained), lines(trained, "negative_hit_rate")[-2:]
     share = float(late["eqm.corr_num"].sum() / late["eqm.compare_sum"].sum())
     assert share == pytest.approx(sum(row["negative_hit_rate"] for row in rows) / 2)
 
 
-def test_the_last_judgement_is_of_the_final_weights(
+def test_last_validation_is_of_the_final_weights(
     trained: Path, population: Path, tiny_overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     config = config_of(tiny_overrides)
@@ -135,7 +135,7 @@ def test_the_last_judgement_is_of_the_final_weights(
     assert model.training and model.vNet.model.training and model.aNet.fc[0].training
 
 
-def test_a_start_gives_its_networks_but_not_its_identity_weights(
+def test_initial_checkpoint_gives_networks_but_no_identity_weights(
     trained: Path, tiny_overrides: tuple[str, ...]
 ) -> None:
     before = weights_of(trained)
@@ -150,7 +150,7 @@ def test_a_start_gives_its_networks_but_not_its_identity_weights(
 # options that change one step
 
 
-def test_terms_of_a_step_begin_with_the_regauging(step: Step) -> None:
+def test_regauging_terms_start_at_their_step(step: Step) -> None:
     before, _, _ = step("regauging.start_step=6", at=5)
     from_then_on, _, _ = step("regauging.start_step=6", at=6)
     never, _, _ = step("regauging.enabled=false", at=5)
@@ -164,7 +164,7 @@ def loose(*words: str) -> tuple[str, ...]:
     return "regauging.trust_threshold=-1.0", "regauging.margin=0.5", *words
 
 
-def test_regauging_trains_by_default_and_as_published_does_not(step: Step) -> None:
+def test_regauging_trains_by_default_but_not_as_published(step: Step) -> None:
     plain, bare, _ = step("regauging.enabled=false")
     meant, drawn, _ = step(*loose())
     published, same, _ = step(*loose("regauging.differentiable=false"))
@@ -278,7 +278,7 @@ def test_mixed_precision_gives_losses_in_single(step: Step) -> None:
 
 
 @pytest.mark.parametrize("branch", ["face", "voice"])
-def test_a_frozen_branch_keeps_every_bit(train: Call, trained: Path, tmp_path: Path, branch: str) -> None:
+def test_frozen_branch_keeps_every_bit(train: Call, trained: Path, tmp_path: Path, branch: str) -> None:
     before = weights_of(trained)
     start = ["--checkpoint", trained / "model.safetensors"]
     assert train(tmp_path / "run", *start, "training.max_steps=2", f"training.freeze=[{branch}]") == 0
@@ -288,14 +288,14 @@ def test_a_frozen_branch_keeps_every_bit(train: Call, trained: Path, tmp_path: P
     assert any(not torch.equal(after[key], before[key]) for key in before if key.startswith(free))
 
 
-def test_both_branches_frozen_leave_nothing_to_learn(train: Call, tmp_path: Path, capsys: Any) -> None:
+def test_freezing_both_branches_is_refused(train: Call, tmp_path: Path, capsys: Any) -> None:
     assert train(tmp_path / "run", "training.max_steps=1", "training.freeze=[face,voice]") == 1
     message = capsys.readouterr().err
     assert "training.freeze" in message and "Traceback" not in message
     assert not (tmp_path / "run").exists()
 
 
-def test_the_published_variant_runs_and_learns_by_the_contrast_alone(train: Call, tmp_path: Path) -> None:
+def test_published_variant_learns_from_the_contrast_alone(train: Call, tmp_path: Path) -> None:
     plain = ["training.max_steps=4", "stopping.rule=max_steps"]
     assert train(tmp_path / "published", *plain, cfg="published") == 0
     words = [*plain, "regauging.enabled=false"]
@@ -320,7 +320,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
     monkeypatch.setattr(ArchetypeAgnosticTrainer, "validate", lambda *_: next(given))
 
 
-def test_patience_ends_a_run_once_accuracies_no_longer_rise(
+def test_early_stopping_ends_a_run_whose_accuracy_no_longer_rises(
     train: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(monkeypatch, 0.4, 0.6, 0.5, 0.5, 0.4)  # before steps 2, 4, 6, 8, 10
@@ -337,7 +337,7 @@ def test_patience_ends_a_run_once_accuracies_no_longer_rise(
     assert saved == ["step_000001", "step_000005", "step_000009"]
 
 
-def test_patience_finishes_the_epoch_and_waits_for_max_steps(
+def test_early_stopping_finishes_the_epoch_and_waits_for_max_steps(
     train: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(monkeypatch, *[0.5] * 9)
@@ -345,7 +345,7 @@ def test_patience_finishes_the_epoch_and_waits_for_max_steps(
     assert until(train, tmp_path / "run", *words) == list(range(10))  # judged before step 6
 
 
-def test_patience_without_validations_is_refused(train: Call, tmp_path: Path, capsys: Any) -> None:
+def test_early_stopping_without_validation_is_refused(train: Call, tmp_path: Path, capsys: Any) -> None:
     assert train(tmp_path / "run", "stopping.rule=patience") == 1
     message = capsys.readouterr().err
     assert "training.validation_interval is null" in message and "stopping.rule=max_steps" in message

@@ -141,7 +141,7 @@ def test_invalid_shapes_and_files_are_refused(tmp_path: Path) -> None:
         cmpc2.FV_Wrapper(pretrain=True)
 
 
-def test_the_projection_has_no_effect_as_published() -> None:
+def test_projection_has_no_effect_as_published() -> None:
     model = cmpc2.FV_Wrapper(False, 512, 128, True, test_only=True).eval()
     assert model(torch.zeros(1, 1, 64, 20), torch.zeros(1, 3, 32, 32))[0].shape == (1, 512)
 
@@ -157,7 +157,7 @@ def test_load_model_copies_exactly_and_returns_the_model(tmp_path: Path, system:
         cmpc2.load_model(cmpc2.FV_Wrapper(), tmp_path / "m.pth.tar")
 
 
-def test_one_branch_of_a_checkpoint(tmp_path: Path, system: SystemUnderTest) -> None:
+def test_single_branch_of_a_checkpoint_is_loaded(tmp_path: Path, system: SystemUnderTest) -> None:
     from cmpc2.embedder import load_branch
     from cmpc2.resnet import ResNet
 

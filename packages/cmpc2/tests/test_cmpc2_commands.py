@@ -58,7 +58,7 @@ def test_nearest_works_with_the_bundled_model(call: Call, voice: Path, capsys: A
     assert len(memory.assignment[0]) == len(table) and len(memory.centroids) == 3
 
 
-def test_nearest_says_what_does_not_fit(
+def test_nearest_names_incompatible_inputs(
     call: Call, trained: Path, voice: Path, tmp_path: Path, capsys: Any
 ) -> None:
     memory = ["--memory", trained / "memory.safetensors", "--table", trained / "training.csv"]
@@ -75,7 +75,7 @@ def test_nearest_says_what_does_not_fit(
         assert said in error and "Traceback" not in error
 
 
-def test_a_voice_without_speech_is_told(call: Call, tmp_path: Path, capsys: Any) -> None:
+def test_utterance_without_speech_is_named(call: Call, tmp_path: Path, capsys: Any) -> None:
     """By the sphinx front end, which removes silence."""
     from cmpc2.model import FV_Wrapper
     from cmpc2.model_config import ModelConfig
@@ -89,12 +89,12 @@ def test_a_voice_without_speech_is_told(call: Call, tmp_path: Path, capsys: Any)
     assert "no voice found in 2.00 s" in capsys.readouterr().err
 
 
-def test_a_model_is_no_memory(trained: Path) -> None:
+def test_model_is_not_read_as_memory(trained: Path) -> None:
     with pytest.raises(CheckpointError, match="another kind"):
         read_prototype_memory(trained / "model.safetensors")
 
 
-def test_features_are_stored_once_and_failures_are_told(
+def test_features_are_stored_once_and_failures_are_named(
     call: Call, population: Path, tmp_path: Path, capsys: Any
 ) -> None:
     source = tmp_path / "wav" / "id1" / "video"
@@ -111,7 +111,7 @@ def test_features_are_stored_once_and_failures_are_told(
     assert stored.stat().st_mtime_ns == before
 
 
-def test_bundles_are_small_and_mean_the_same(trained: Path, tmp_path: Path) -> None:
+def test_exported_files_are_small_and_equivalent(trained: Path, tmp_path: Path) -> None:
     weights, memory, table = export_bundled(trained, tmp_path / "small.safetensors")
     one, other = cmpc2.load_embedder(trained), cmpc2.load_embedder(weights)
     assert other.identity_names == one.identity_names and other.disclaimer == one.disclaimer
@@ -124,7 +124,7 @@ def test_bundles_are_small_and_mean_the_same(trained: Path, tmp_path: Path) -> N
     assert "bank/face" not in load_model(memory).state
 
 
-def test_the_bundled_files_keep_their_size() -> None:
+def test_bundled_files_keep_their_size() -> None:
     from importlib import resources
 
     sizes = [item.stat().st_size for item in Path(str(resources.files("cmpc2") / "weights")).iterdir()]
@@ -132,6 +132,6 @@ def test_the_bundled_files_keep_their_size() -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_ends_in_a_report(call: Call, tmp_path: Path) -> None:
+def test_demo_writes_a_report(call: Call, tmp_path: Path) -> None:
     assert call("demo", "--out", tmp_path / "demo") == 0
     assert (tmp_path / "demo" / "report.html").is_file()

@@ -13,7 +13,7 @@ def read(name: str, *more: str) -> Cmpc2Config:
     return load_config(name, Cmpc2Config, "cmpc2", more)
 
 
-def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
+def test_bundled_files_are_complete_and_named_after_themselves() -> None:
     assert assert_complete("cmpc2", Cmpc2Config) == ["main", "published", "quick", "standard"]
 
 
@@ -22,7 +22,7 @@ def test_main_is_the_default_of_every_key() -> None:
     assert stated == default
 
 
-def test_published_differs_from_main_by_the_published_slips_alone() -> None:
+def test_published_differs_from_main_in_the_documented_quirks() -> None:
     ours, theirs = (load_bundled_values("cmpc2", name, Cmpc2Config) for name in ("main", "published"))
     assert changed_values(ours, theirs) == {
         "name": "published",
@@ -38,7 +38,7 @@ def test_published_differs_from_main_by_the_published_slips_alone() -> None:
     }
 
 
-def test_the_first_clustering_comes_when_published() -> None:
+def test_first_clustering_has_the_published_step() -> None:
     clustering = read("main").clustering
     due = [step for step in range(4000) if clustering.is_due(step)]
     assert due[:3] == [2538, 2820, 3102]
@@ -59,16 +59,16 @@ def test_the_first_clustering_comes_when_published() -> None:
         ("model.face.arch=resnet20", "model.face.arch"),
     ],
 )
-def test_what_makes_no_sense_is_named(word: str, said: str) -> None:
+def test_invalid_value_is_named(word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
         read("main", word)
 
 
-def test_a_pair_of_momenta_can_be_given() -> None:
+def test_momentum_can_be_a_pair() -> None:
     assert read("main", "memory.momentum=[0.5,0.9]").memory.momentum == (0.5, 0.9)
 
 
-def test_the_rate_rises_falls_and_begins_again() -> None:
+def test_learning_rate_has_warm_up_and_cycles() -> None:
     rate = cosine_warmup_cycles(5e-3, 1e-4, 25000, 2500)
     assert rate(0) == 1e-4 and rate(2500) == 5e-3 and rate(25000) == 1e-4
     assert rate(1250) == pytest.approx((5e-3 + 1e-4) / 2) == pytest.approx(rate(2500 + 11250))

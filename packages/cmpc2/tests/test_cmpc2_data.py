@@ -27,7 +27,7 @@ def videos(population: Path) -> VideoSet:
     return videos_from_corpus(load_split(population, "train", face_root=population / "unzippedFaces"))
 
 
-def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSet) -> None:
+def test_video_has_its_own_utterances_and_images_only(videos: VideoSet) -> None:
     assert len(videos) > len(videos.identity_names) == 8
     for video in videos.videos:
         assert video.voices and video.faces
@@ -38,7 +38,7 @@ def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSe
     assert names == sorted(names), "people in table order, videos sorted"
 
 
-def test_a_populations_numbered_pictures_belong_to_the_same_videos(
+def test_numbered_images_of_a_population_belong_to_the_same_videos(
     population: Path, videos: VideoSet
 ) -> None:
     numbered = videos_from_corpus(load_split(population, "train"), population)
@@ -49,12 +49,14 @@ def test_a_populations_numbered_pictures_belong_to_the_same_videos(
         assert ours == theirs
 
 
-def test_pictures_that_tell_no_video_are_an_error(population: Path) -> None:
+def test_images_without_video_ids_are_an_error(population: Path) -> None:
     with pytest.raises(VideoError, match="no video has clips and pictures"):
         videos_from_corpus(load_split(population, "train"))
 
 
-def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, population: Path, caplog: Any) -> None:
+def test_videos_of_one_modality_are_skipped_with_a_warning(
+    tmp_path: Path, population: Path, caplog: Any
+) -> None:
     corpus = load_split(population, "train", face_root=population / "unzippedFaces")
     first = corpus.records[0]
     strange = replace(first, voices=(*first.voices, f"{first.identity.voice_id}/lonely_vid_/00001.wav"))
@@ -63,9 +65,7 @@ def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, population: Path
     assert "skipped 1 videos that have clips or images only: lonely_vid_" in caplog.text
 
 
-def test_memory_and_files_give_the_same_videos_and_draws(
-    population: Path, tiny_overrides: tuple[str, ...]
-) -> None:
+def test_memory_and_files_give_the_same_samples(population: Path, tiny_overrides: tuple[str, ...]) -> None:
     config = config_of(tiny_overrides)
     sizes = {"train": 8, "val": 4, "test": 6, "render_size": 32, "clip_seconds": 1.0}
     memory = synthetic_training_set("tiny", config, progress=False, workers=1, **sizes)
@@ -77,7 +77,7 @@ def test_memory_and_files_give_the_same_videos_and_draws(
         assert np.abs(ours["face"] - theirs["face"]).mean() < 0.1  # the files are JPEG
 
 
-def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, population: Path) -> None:
+def test_samples_are_crops_of_the_files_of_the_video(videos: VideoSet, population: Path) -> None:
     data = DataConfig().model_copy(update={"voice": DataConfig().voice.model_copy(update={"num_frames": 40})})
     pairs = PairDataset(videos, data, 24, progress=False)
     seen = set()
@@ -100,7 +100,7 @@ def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, population: P
     assert len(seen) > 6
 
 
-def test_what_is_kept_in_memory_changes_nothing(videos: VideoSet) -> None:
+def test_in_memory_data_give_the_same_samples(videos: VideoSet) -> None:
     plain, kept = (
         PairDataset(
             videos,
@@ -117,7 +117,7 @@ def test_what_is_kept_in_memory_changes_nothing(videos: VideoSet) -> None:
             assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
-def test_a_louder_clip_keeps_its_padding_silent(videos: VideoSet) -> None:
+def test_gain_keeps_the_padding_silent(videos: VideoSet) -> None:
     plain = PairDataset(videos, DataConfig(), 24, progress=False)
     loud = PairDataset(videos, DataConfig(gain_jitter=5.0), 24, progress=False)
     a, b = (pairs.sample(0, np.random.default_rng(4))["voice"] for pairs in (plain, loud))
@@ -127,7 +127,7 @@ def test_a_louder_clip_keeps_its_padding_silent(videos: VideoSet) -> None:
     assert (b[~sounding] == 0).all() and (~sounding).any()
 
 
-def test_with_replacement_every_video_can_come_and_one_may_come_twice(videos: VideoSet) -> None:
+def test_sampling_with_replacement_covers_and_repeats_videos(videos: VideoSet) -> None:
     pairs = SamplingWithReplacement(PairDataset(videos, DataConfig(), 24, progress=False))
     found = [pairs.sample(0, np.random.default_rng(seed))["index"] for seed in range(120)]
     assert set(found) == set(range(len(videos))) and len(pairs) == len(videos)
@@ -145,7 +145,7 @@ def test_exchanged_pictures_are_those_of_other_videos(share: float) -> None:
     assert not share or exchange_images(made, share, 6) != found
 
 
-def test_a_training_table_names_videos_and_their_order(
+def test_training_table_names_videos_and_their_order(
     population: Path, videos: VideoSet, tmp_path: Path
 ) -> None:
     rows = videos.table_rows[::-1]
@@ -164,14 +164,16 @@ def test_a_training_table_names_videos_and_their_order(
     assert len(kept) == 1
 
 
-def test_wrong_pairs_are_stated_in_the_notice(tiny_overrides: tuple[str, ...], population: Path) -> None:
+def test_mismatched_pairs_are_stated_in_the_disclaimer(
+    tiny_overrides: tuple[str, ...], population: Path
+) -> None:
     config = config_of(tiny_overrides, "data.mismatched_fraction=0.5")
     found = load_training_data(config, data=population, splits=["train"], progress=False)
     assert "50% of the training videos had the pictures of another video, on purpose" in found.disclaimer
     assert "a synthetic population" in found.disclaimer
 
 
-def test_no_videos_and_no_source_are_told(tiny_overrides: tuple[str, ...]) -> None:
+def test_missing_videos_and_sources_are_refused(tiny_overrides: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="no training videos"):
         PairDataset(VideoSet(()), DataConfig(), 24)
     with pytest.raises(ValueError, match="--data"):
@@ -181,7 +183,7 @@ def test_no_videos_and_no_source_are_told(tiny_overrides: tuple[str, ...]) -> No
         load_training_data(judged, population="tiny")
 
 
-def test_unreadable_files_are_named_when_they_are_drawn(population: Path, tmp_path: Path) -> None:
+def test_corrupt_files_are_named_when_they_are_sampled(population: Path, tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     (tmp_path / "f" / "a.jpg").write_bytes(b"broken")
     wav = next((population / "wav").rglob("*.wav"))

@@ -38,7 +38,7 @@ Call = Callable[..., int]
 
 @settings(deadline=None, max_examples=80)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=4, max_size=40))
-def test_figures_are_scikit_learns(pairs: list[tuple[int, bool]]) -> None:
+def test_metrics_equal_those_of_scikit_learn(pairs: list[tuple[int, bool]]) -> None:
     scores, labels = np.array([a / 8 for a, _ in pairs]), np.array([int(b) for _, b in pairs])
     if labels.min() == labels.max():
         return
@@ -48,7 +48,7 @@ def test_figures_are_scikit_learns(pairs: list[tuple[int, bool]]) -> None:
     assert found["eer"] == pytest.approx(alarm[np.nanargmin(np.abs((1 - hit) - alarm))])
 
 
-def test_the_error_rate_of_a_large_set_is_scikit_learns() -> None:
+def test_error_rate_of_a_large_set_equals_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 3000)
     scores = (rng.normal(size=3000) + labels).round(2)
@@ -57,7 +57,7 @@ def test_the_error_rate_of_a_large_set_is_scikit_learns() -> None:
     assert ours == pytest.approx(alarm[np.argmin(np.abs((1 - hit) - alarm))])
 
 
-def test_views_are_averaged_at_their_own_lengths() -> None:
+def test_views_are_averaged_without_normalisation() -> None:
     voices = torch.tensor([[[1.0, 0.0], [0.0, 3.0]]])
     faces = torch.tensor([[[2.0, 6.0]]])
     assert mean_view_scores(voices, faces).item() == pytest.approx(1.0)
@@ -66,7 +66,7 @@ def test_views_are_averaged_at_their_own_lengths() -> None:
 # crops
 
 
-def test_clips_follow_from_seed_row_and_view(population: Path) -> None:
+def test_clips_are_functions_of_seed_row_and_view(population: Path) -> None:
     wav = next((population / "wav").rglob("*.wav"))
     config = VoiceFrontendConfig(num_frames=30)
     whole = load_log_mel(wav, config)
@@ -126,7 +126,7 @@ def lists(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_lists(tmp_path_factory.mktemp("cmpc") / "lists", corpus)
 
 
-def test_every_list_is_found_and_strata_stand_in_order(lists: Path) -> None:
+def test_all_lists_are_found_in_order_of_their_strata(lists: Path) -> None:
     assert [path.name for path in find_trial_lists(lists)] == [
         "matching_f2v_U.csv",
         "matching_v2f_U.csv",
@@ -139,7 +139,7 @@ def test_every_list_is_found_and_strata_stand_in_order(lists: Path) -> None:
         find_trial_lists(lists, ["matching_v2f_GN"])
 
 
-def test_the_row_of_an_item_is_where_it_first_stands(lists: Path, corpus: Corpus) -> None:
+def test_row_of_an_item_is_its_first_occurrence(lists: Path, corpus: Corpus) -> None:
     found = read_trial_list(lists / "matching" / "matching_v2f_U.csv", corpus)
     rows = item_rows(found)
     lines = (lists / "matching" / "matching_v2f_U.csv").read_text().splitlines()
@@ -148,7 +148,7 @@ def test_the_row_of_an_item_is_where_it_first_stands(lists: Path, corpus: Corpus
             assert rows[side][item] == next(i for i, line in enumerate(lines) if item in line.split(" "))
 
 
-def test_figures_do_not_depend_on_processes_or_order(
+def test_embeddings_do_not_depend_on_the_number_of_workers(
     trained: Path, lists: Path, corpus: Corpus, places: MediaPaths
 ) -> None:
     model = cmpc2.load_embedder(trained)
@@ -158,7 +158,7 @@ def test_figures_do_not_depend_on_processes_or_order(
         assert np.array_equal(a.vectors, b.vectors)
 
 
-def test_verification_means_are_those_of_five_clips_and_two_pictures(
+def test_verification_averages_five_clips_and_two_images(
     trained: Path, lists: Path, corpus: Corpus, places: MediaPaths
 ) -> None:
     model = cmpc2.load_embedder(trained)
@@ -175,7 +175,7 @@ def test_verification_means_are_those_of_five_clips_and_two_pictures(
     assert np.allclose(faces.take([face]).vectors[0], both, atol=1e-5)
 
 
-def test_people_of_the_bank_are_marked(
+def test_identities_of_the_bank_are_marked(
     trained: Path, lists: Path, corpus: Corpus, places: MediaPaths, caplog: Any
 ) -> None:
     model = cmpc2.load_embedder(trained)
@@ -195,7 +195,7 @@ def test_people_of_the_bank_are_marked(
     assert marked.lists[0].main_metric.value == clean.lists[0].main_metric.value
 
 
-def test_the_published_error_rate_is_an_option(
+def test_published_error_rate_is_an_option(
     trained: Path, lists: Path, corpus: Corpus, places: MediaPaths
 ) -> None:
     model = cmpc2.load_embedder(trained)
@@ -212,7 +212,7 @@ def test_the_published_error_rate_is_an_option(
     assert rate["corner"] == pytest.approx(alarm[np.argmin(np.abs((1 - hit) - alarm))])
 
 
-def test_who_trained_a_published_model_follows_from_its_file() -> None:
+def test_training_identities_of_a_published_model_follow_from_its_name() -> None:
     population = [
         Identity(name, f"id{i}", name, "f", "", split)
         for i, (name, split) in enumerate(
@@ -235,7 +235,7 @@ def test_who_trained_a_published_model_follows_from_its_file() -> None:
 # the command
 
 
-def test_the_command_measures_every_published_list(
+def test_command_evaluates_every_published_list(
     call: Call, trained: Path, population: Path, lists: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -263,7 +263,7 @@ def test_the_command_measures_every_published_list(
     assert found["leaked_identities"] == [] and "a synthetic population" in (out / "report.html").read_text()
 
 
-def test_the_command_takes_a_bank_and_warns(
+def test_command_accepts_a_bank_and_warns(
     call: Call, trained: Path, population: Path, lists: Path, corpus: Corpus, tmp_path: Path, capsys: Any
 ) -> None:
     from cmpc2.prototype_retrieval import TrainingVideo, write_training_table
@@ -279,7 +279,7 @@ def test_the_command_takes_a_bank_and_warns(
     assert "do not measure unseen people" in report
 
 
-def test_stored_features_serve_in_place_of_recordings(
+def test_stored_features_replace_utterances(
     call: Call, trained: Path, population: Path, lists: Path, tmp_path: Path
 ) -> None:
     assert call("features", population / "wav", "--out", tmp_path / "spec") == 0
@@ -290,7 +290,7 @@ def test_stored_features_serve_in_place_of_recordings(
     assert [each["metrics"] for each in one["lists"]] == [each["metrics"] for each in other["lists"]]
 
 
-def test_absent_files_are_an_error_or_left_out(
+def test_missing_files_are_an_error_or_skipped(
     call: Call, trained: Path, population: Path, lists: Path, tmp_path: Path, capsys: Any
 ) -> None:
     shutil.copytree(population / "wav", tmp_path / "wav")
@@ -304,7 +304,7 @@ def test_absent_files_are_an_error_or_left_out(
     assert found["counts"]["skipped"] == 2
 
 
-def test_a_corpus_of_its_own_lists_is_measured_as_other_systems_are(
+def test_corpus_with_its_own_lists_is_evaluated_like_by_other_systems(
     call: Call, trained: Path, population: Path, tmp_path: Path
 ) -> None:
     words = [

@@ -35,7 +35,7 @@ Samples = NDArray[np.int16]
 # CMPC's decibels
 
 
-def test_decibels_are_librosas(speech: Samples) -> None:
+def test_decibels_equal_those_of_librosa(speech: Samples) -> None:
     librosa = pytest.importorskip("librosa")
     wave = speech.astype(np.float32) / 32768
     power = librosa.feature.melspectrogram(
@@ -49,7 +49,7 @@ def test_decibels_are_librosas(speech: Samples) -> None:
     assert np.allclose(slaney_mel_filterbank(512, 40, 30, 9000, 22050).T.numpy(), bank, atol=1e-7)
 
 
-def test_the_floor_is_80_decibels_below_the_loudest_value() -> None:
+def test_floor_is_80_decibels_below_the_loudest_value() -> None:
     wave = torch.zeros(8000)
     wave[4000] = 1.0
     found = compute_decibel_log_mel(wave)
@@ -58,7 +58,7 @@ def test_the_floor_is_80_decibels_below_the_loudest_value() -> None:
     assert float(compute_decibel_log_mel(torch.zeros(8000)).max()) == pytest.approx(-100)
 
 
-def test_a_wave_too_short_to_be_reflected_is_told() -> None:
+def test_waveform_too_short_for_reflection_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 800 samples"):
         compute_decibel_log_mel(torch.zeros(800))
     with pytest.raises(ValueError, match="0 <= low < high"):
@@ -67,7 +67,7 @@ def test_a_wave_too_short_to_be_reflected_is_told() -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 100))
-def test_crops_have_the_length_asked_for(frames: int, wanted: int, start: int) -> None:
+def test_crops_have_the_requested_length(frames: int, wanted: int, start: int) -> None:
     bands = np.arange(1, 1 + 3 * frames, dtype=np.float32).reshape(3, frames)
     places: list[int] = []
     found = crop_or_pad(bands, wanted, lambda count: places.append(count) or min(start, count - 1))
@@ -107,7 +107,7 @@ def test_log_energies_by_loops(count: int) -> None:
     assert np.allclose(front.sig2logspec(wave), by_loops(wave, front), atol=1e-9)
 
 
-def test_the_state_of_the_published_object_leaks_into_the_next_recording() -> None:
+def test_published_object_carries_state_into_the_next_utterance() -> None:
     one, other = np.random.default_rng(0).integers(-9000, 9000, (2, 1000))
     used = MFCC()
     first = used.sig2logspec(one)
@@ -118,7 +118,7 @@ def test_the_state_of_the_published_object_leaks_into_the_next_recording() -> No
     assert not np.allclose(second, MFCC().sig2logspec(other))
 
 
-def test_the_bank_by_loops() -> None:
+def test_bank_by_loops() -> None:
     front = MFCC(24, lowerf=20, upperf=1050, nfft=256, wlen=0.016)  # so coarse that corners fall together
     mel = [2595 * math.log10(1 + f / 700) for f in (20, 1050)]
     edges = [round(700 * (10 ** (m / 2595) - 1) / 62.5) for m in np.linspace(*mel, 26)]
@@ -148,7 +148,7 @@ def test_cosine_transforms_by_sums_and_their_inverses() -> None:
     assert np.allclose((dct(rows, 10) ** 2).sum(1), (rows**2).sum(1))
 
 
-def test_features_are_standardised_repeated_and_never_cut(speech: Samples) -> None:
+def test_features_are_standardised_and_repeated_but_never_cut(speech: Samples) -> None:
     short = get_fbank(speech, min_time=500)
     frames = len(speech) // 160 + 1
     assert short.shape == (500, 64) and short.dtype == np.float32
@@ -169,7 +169,7 @@ def test_speech_is_kept_and_pauses_are_dropped(speech: Samples) -> None:
     assert np.allclose(again.T, get_fbank(kept, min_time=1), atol=1e-6)
 
 
-def test_a_recording_without_speech_is_told_or_used_whole() -> None:
+def test_utterance_without_speech_is_refused_or_used_completely() -> None:
     silence = np.zeros(16_000, np.int16)
     with pytest.raises(SpeechError, match=r"no voice found in 1\.00 s"):
         compute_sphinx_bands(silence)
@@ -178,7 +178,9 @@ def test_a_recording_without_speech_is_told_or_used_whole() -> None:
         compute_sphinx_bands(np.zeros(0, np.int16))
 
 
-def test_nothing_is_written(speech: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio_preprocess_writes_no_files(
+    speech: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_wav(tmp_path / "a.wav", speech)
     place = tmp_path / "empty"
     (place / "tmp").mkdir(parents=True)
@@ -188,7 +190,7 @@ def test_nothing_is_written(speech: Samples, tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in place.rglob("*")] == ["tmp"]
 
 
-def test_other_rates_are_resampled_or_taken_as_they_are(speech: Samples, tmp_path: Path) -> None:
+def test_other_sampling_rates_are_resampled_or_accepted(speech: Samples, tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", speech, sample_rate=8000)
     usual = load_log_mel(tmp_path / "a.wav", VoiceFrontendConfig())
     assert usual.shape == (64, 401)  # four seconds at 16 kHz
@@ -203,7 +205,7 @@ def test_other_rates_are_resampled_or_taken_as_they_are(speech: Samples, tmp_pat
         load_log_mel(tmp_path / "b.wav", VoiceFrontendConfig(sample_rates="error"))
 
 
-def test_a_recording_of_no_length_is_told(tmp_path: Path) -> None:
+def test_too_short_utterance_is_refused(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", np.ones(500, np.int16))
     with pytest.raises(SpeechError, match="500 samples, expected more than 50 ms"):
         load_log_mel(tmp_path / "a.wav", VoiceFrontendConfig())
@@ -212,7 +214,7 @@ def test_a_recording_of_no_length_is_told(tmp_path: Path) -> None:
         load_log_mel(tmp_path / "b.wav", VoiceFrontendConfig())
 
 
-def test_stored_features_take_the_place_of_recordings(tmp_path: Path) -> None:
+def test_stored_features_are_read_like_utterances(tmp_path: Path) -> None:
     bands = np.random.default_rng(0).normal(size=(64, 90)).astype(np.float32)
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(bands, protocol=pickle.HIGHEST_PROTOCOL))
     np.save(tmp_path / "a.npy", bands)
@@ -229,7 +231,7 @@ def test_stored_features_take_the_place_of_recordings(tmp_path: Path) -> None:
         load_log_mel(tmp_path / "nan.npy", VoiceFrontendConfig())
 
 
-def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
+def test_pickle_with_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(SpeechError, match="could run code"):
         load_log_mel(tmp_path / "a.pkl", VoiceFrontendConfig())
@@ -251,7 +253,7 @@ def test_load_voice_cuts_a_random_part(tmp_path: Path) -> None:
         load_voice(31)(tmp_path / "a.npy")
 
 
-def test_outside_training_a_recording_stays_whole_or_gives_its_middle() -> None:
+def test_evaluation_uses_the_complete_utterance_or_its_middle() -> None:
     bands = np.random.default_rng(0).normal(size=(64, 50)).astype(np.float32)
     whole, middle = (
         VoiceFrontendConfig(num_frames=20, clip_position="whole"),
@@ -272,7 +274,7 @@ def test_outside_training_a_recording_stays_whole_or_gives_its_middle() -> None:
 # pictures
 
 
-def test_pictures_are_resized_as_pillow_does_and_scaled(tmp_path: Path) -> None:
+def test_images_are_resized_like_pillow_and_scaled(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels)
     picture.save(tmp_path / "a.png")
@@ -285,7 +287,7 @@ def test_pictures_are_resized_as_pillow_does_and_scaled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
-def test_pictures_of_every_mode_become_three_channels(mode: str, tmp_path: Path) -> None:
+def test_images_of_every_mode_have_three_channels(mode: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels).convert(mode)
     picture.save(tmp_path / "a.tiff")
@@ -295,7 +297,7 @@ def test_pictures_of_every_mode_become_three_channels(mode: str, tmp_path: Path)
         assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 
 
-def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
+def test_files_that_are_no_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"nothing")
     with pytest.raises(ImageError):
         prepare_face(tmp_path / "a.jpg", 16)

@@ -56,7 +56,7 @@ def test_instance_contrast_by_loops() -> None:
             assert ours[i].item() == pytest.approx(-math.log(scores[i] / sum(scores)))
 
 
-def test_a_batch_of_equal_embeddings_loses_log_of_its_size() -> None:
+def test_loss_of_equal_embeddings_is_the_log_of_the_batch_size() -> None:
     same = torch.ones(COUNT, LENGTH)
     for losses in instance_contrast(same, same * 3):
         assert torch.allclose(losses, torch.full((COUNT,), math.log(COUNT)))
@@ -75,7 +75,7 @@ def test_prototype_contrast_by_loops() -> None:
         assert ours[i].item() == pytest.approx(sum(losses) / len(losses))
 
 
-def test_the_published_form_by_loops() -> None:
+def test_published_form_by_loops() -> None:
     voice, _, index, found = drawn(1)
     ours = prototype_contrast(voice, index, found.face, "published")
     for i in range(COUNT):
@@ -92,7 +92,7 @@ def test_the_published_form_by_loops() -> None:
         assert ours[i].item() == pytest.approx(running)
 
 
-def test_both_forms_differ_and_without_clusterings_there_is_none() -> None:
+def test_both_forms_differ_and_need_clusterings() -> None:
     voice, face, index, found = drawn()
     assert not torch.allclose(
         prototype_contrast(voice, index, found.face),
@@ -159,7 +159,7 @@ def test_weights_rise_with_credibility_and_equal_pairs_weigh_one(rule: Any) -> N
     assert (recalibration_weights(torch.full((4,), 0.5), rule=rule) == 1).all()
 
 
-def test_the_total_is_a_weighted_mean_and_weights_carry_no_gradient() -> None:
+def test_total_is_a_weighted_mean_and_weights_carry_no_gradient() -> None:
     voice, face, index, found = drawn(3)
     voice.requires_grad_()
     terms = cmpc_terms(voice, face, index, found)
@@ -187,7 +187,7 @@ def test_gradients_are_those_of_the_loss(form: Any) -> None:
     assert torch.autograd.gradcheck(total, (voice.requires_grad_(), face.requires_grad_()))
 
 
-def test_the_meant_loss_does_not_depend_on_the_order_of_the_batch() -> None:
+def test_loss_does_not_depend_on_the_order_of_the_batch() -> None:
     voice, face, index, found = drawn(5)
     order = torch.randperm(COUNT)
     one = cmpc_terms(voice, face, index, found).total
@@ -195,13 +195,13 @@ def test_the_meant_loss_does_not_depend_on_the_order_of_the_batch() -> None:
     assert float(one) == pytest.approx(float(other))
 
 
-def test_parts_can_be_switched_off() -> None:
+def test_terms_can_be_switched_off() -> None:
     voice, face, index, found = drawn(6)
     assert (cmpc_terms(voice, face, index, found, prototypes=False).prototype_voice == 0).all()
     assert (cmpc_terms(voice, face, index, found, recalibrate=False).weight == 1).all()
 
 
-def test_lengths_of_embeddings_do_not_matter() -> None:
+def test_norms_of_embeddings_do_not_matter() -> None:
     voice, face, index, found = drawn(7)
     scale = torch.rand(COUNT, 1) + 0.5
     one = cmpc_terms(voice, face, index, found).total
@@ -219,7 +219,7 @@ def test_lengths_of_embeddings_do_not_matter() -> None:
         ({}, {"rule": "cdf"}),
     ],
 )
-def test_every_option_of_the_weights_has_its_effect(
+def test_every_option_of_the_weights_has_an_effect(
     credibility: dict[str, Any], weighting: dict[str, Any]
 ) -> None:
     voice, face, index, found = drawn(8)

@@ -10,7 +10,7 @@ def memory(size: int = 12, momentum: float | tuple[float, float] = 0.5, seed: in
     return MemoryBank(size, 6, momentum, generator=torch.Generator().manual_seed(seed))
 
 
-def test_banks_begin_with_different_unit_vectors() -> None:
+def test_banks_start_with_different_unit_vectors() -> None:
     found = memory()
     for bank in found.banks.values():
         assert torch.allclose(bank.norm(dim=1), torch.ones(12))
@@ -19,7 +19,7 @@ def test_banks_begin_with_different_unit_vectors() -> None:
     assert not torch.equal(found.banks["voice"], memory(seed=1).banks["voice"])
 
 
-def test_an_update_moves_its_rows_half_way_and_no_others() -> None:
+def test_update_moves_its_rows_halfway_and_no_others() -> None:
     found = memory()
     before = {side: bank.clone() for side, bank in found.banks.items()}
     index, voice, face = torch.tensor([3, 7]), 5 * torch.randn(2, 6), torch.randn(2, 6)
@@ -32,7 +32,7 @@ def test_an_update_moves_its_rows_half_way_and_no_others() -> None:
         assert torch.equal(found.banks[side][others], before[side][others])
 
 
-def test_of_a_row_that_occurs_twice_the_last_embedding_counts() -> None:
+def test_last_embedding_of_a_repeated_row_counts() -> None:
     one, other = memory(), memory()
     voice, face = torch.randn(4, 6), torch.randn(4, 6)
     one.update(torch.tensor([2, 5, 2, 2]), voice, face)
@@ -41,7 +41,7 @@ def test_of_a_row_that_occurs_twice_the_last_embedding_counts() -> None:
         assert torch.equal(one.banks[side], other.banks[side])
 
 
-def test_a_pair_of_momenta_is_for_faces_and_voices() -> None:
+def test_pair_of_momenta_is_for_faces_and_voices() -> None:
     found = memory(momentum=(0.0, 1.0))
     before = found.banks["voice"].clone()
     face = torch.randn(1, 6)
@@ -50,7 +50,7 @@ def test_a_pair_of_momenta_is_for_faces_and_voices() -> None:
     assert torch.allclose(found.banks["face"][4], normalize(face)[0], atol=1e-6)
 
 
-def test_everything_is_saved_and_restored() -> None:
+def test_memory_state_round_trip() -> None:
     one, other = memory(), memory(seed=3)
     one.recluster([3, 4], seed=(1, 2))
     other.load_state_dict(one.state_dict())
@@ -70,12 +70,12 @@ def test_banks_of_another_size_are_refused() -> None:
         memory(13).load_state_dict(memory().state_dict())
 
 
-def test_a_memory_of_nothing_is_refused() -> None:
+def test_empty_memory_is_refused() -> None:
     with pytest.raises(ValueError, match="training set is empty"):
         MemoryBank(0, 6)
 
 
-def test_one_video_is_enough() -> None:
+def test_one_video_suffices() -> None:
     found = memory(1)
     assert len(found) == 1 and len(memory(12)) == 12
     voice, face = torch.randn(1, 6), torch.randn(1, 6)
@@ -93,6 +93,6 @@ def test_clusterings_follow_from_their_seed() -> None:
     assert [len(each.centroids) for each in first.voice] == [5, 8]
 
 
-def test_clustering_more_than_there_is_says_so() -> None:
+def test_more_clusters_than_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="fewer clusters"):
         memory(4).recluster([5])

@@ -15,7 +15,7 @@ SMALL: dict[str, Any] = {"widths": (4, 8, 8, 16), "blocks": (1, 2, 1, 1)}
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50"])
-def test_networks_are_those_of_torchvision(arch: str) -> None:
+def test_networks_equal_those_of_torchvision(arch: str) -> None:
     theirs = getattr(torchvision.models, arch)()
     ours = ResNet(arch, 3, theirs.fc.in_features)
     theirs.fc = torch.nn.Identity()
@@ -29,14 +29,14 @@ def test_networks_are_those_of_torchvision(arch: str) -> None:
     assert torch.allclose(found, wanted, rtol=1e-4) and float(wanted.std()) > 0
 
 
-def test_the_published_model_has_the_stated_size() -> None:
+def test_published_model_has_the_stated_size() -> None:
     model = FV_Wrapper()
     assert len(model.state_dict()) == 432
     assert sum(item.numel() for item in model.parameters()) == 42_563_072
     assert not [key for key in model.state_dict() if "fc" in key]
 
 
-def test_squeeze_scales_channels_by_what_their_means_say() -> None:
+def test_squeeze_excitation_scales_channels_by_their_means() -> None:
     layer, maps = SqueezeExcitation(32), torch.randn(2, 32, 5, 3)
     first, last = layer.fc[0].weight, layer.fc[2].weight
     assert first.shape == (2, 32) and layer.fc[0].bias is None and layer.fc[2].bias is None
@@ -63,7 +63,7 @@ def test_squeeze_excitation_scales_the_residual_and_not_the_shortcut() -> None:
         assert torch.allclose(block(maps), plain(maps), atol=1e-6)
 
 
-def test_the_stride_of_a_bottleneck_sits_on_its_3x3_convolution() -> None:
+def test_stride_of_a_bottleneck_sits_on_its_3x3_convolution() -> None:
     layer = ResNet("resnet50", 3, 64, **SMALL).layer2[0]
     assert (layer.conv1.stride, layer.conv2.stride, layer.conv3.stride) == ((1, 1), (2, 2), (1, 1))
 
@@ -85,7 +85,7 @@ def test_any_size_of_input_works_and_embeddings_are_not_negative(arch: str, size
     assert found.shape == (2, 10) and bool((found >= 0).all()) and bool(found.isfinite().all())
 
 
-def test_the_first_convolution_keeps_its_own_start_and_the_others_are_he_normal() -> None:
+def test_convolutions_but_the_first_are_initialised_he_normal() -> None:
     torch.manual_seed(0)
     network = ResNet("resnet34", 1, 512)
     wide = network.layer4[1].conv1.weight
@@ -94,13 +94,13 @@ def test_the_first_convolution_keeps_its_own_start_and_the_others_are_he_normal(
     assert 0.9 * bound < network.conv1.weight.abs().max().item() <= bound
 
 
-def test_an_unknown_network_is_told() -> None:
+def test_unknown_network_is_refused() -> None:
     with pytest.raises(ValueError, match="resnet18, resnet34"):
         ResNet("resnet20")
 
 
 @pytest.mark.parametrize("arch", RESNET_SPECS)
-def test_the_architecture_follows_from_the_tensors(arch: str) -> None:
+def test_architecture_is_inferred_from_the_tensors(arch: str) -> None:
     config = ModelConfig.model_validate(
         {"voice": {"arch": arch, **SMALL}, "face": {"arch": "resnet18", "image_size": 96}}
     )
@@ -116,6 +116,6 @@ def test_the_architecture_follows_from_the_tensors(arch: str) -> None:
     FV_Wrapper(config=found).load_state_dict(state)
 
 
-def test_tensors_of_something_else_are_told() -> None:
+def test_tensors_of_other_networks_are_refused() -> None:
     with pytest.raises(CheckpointError, match="no residual network of four stages"):
         infer_branch({"layer1.0.conv1.weight": torch.zeros(4, 4, 3, 3)})

@@ -73,7 +73,7 @@ def test_three_orders_of_one_set() -> None:
     assert len(set(clusters[:3])) == 3 and clusters[:3] == clusters[3:6]
 
 
-def test_the_querys_own_identity_can_be_left_out() -> None:
+def test_identity_of_the_query_can_be_excluded() -> None:
     everybody = nearest_videos(query(), memory(), table(), num_clusters=5, k=5)
     assert len(everybody) == ROWS
     for name in ("Name_03", "id3"):
@@ -81,7 +81,7 @@ def test_the_querys_own_identity_can_be_left_out() -> None:
         assert len(found) == ROWS - 3 and "Name_03" not in {hit.video.identity for hit in found}
 
 
-def test_nan_prototypes_of_the_published_clustering_are_never_near() -> None:
+def test_nan_prototypes_of_the_published_clustering_are_never_nearest() -> None:
     known = memory()
     known.centroids[0][2] = torch.nan
     found = nearest_videos(query(), known, table(), num_clusters=5, k=4)
@@ -95,7 +95,7 @@ def test_clusterings_are_found_by_size_or_by_the_published_number() -> None:
         find_clustering(known, 2000)
 
 
-def test_what_does_not_fit_together_is_told() -> None:
+def test_incompatible_parts_are_refused() -> None:
     with pytest.raises(PrototypeRetrievalError, match="30 training videos, the table 29"):
         nearest_videos(query(), memory(), table()[1:], num_clusters=5)
     with pytest.raises(PrototypeRetrievalError, match="K = 6 prototypes of 5"):
@@ -106,7 +106,7 @@ def test_what_does_not_fit_together_is_told() -> None:
         nearest_videos(torch.zeros(2, 4), memory(), table(), num_clusters=5)
 
 
-def test_the_published_function_reads_the_published_files(tmp_path: Path) -> None:
+def test_published_function_reads_the_published_files(tmp_path: Path) -> None:
     known = memory()
     content = {"centroids": list(known.centroids), "inst2cluster": list(known.assignment), "Dist": [1, 2]}
     torch.save(content, tmp_path / "frame_memory_best_256.pth.tar")
@@ -122,7 +122,7 @@ def test_the_published_function_reads_the_published_files(tmp_path: Path) -> Non
     assert found == [hit.video.image_folder for hit in hits] and found[0].count("/1.6/") == 1
 
 
-def test_tables_may_be_packed_and_damage_is_named(tmp_path: Path) -> None:
+def test_tables_may_be_compressed_and_corrupt_lines_are_named(tmp_path: Path) -> None:
     write_training_table(tmp_path / "a.csv", table())
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
     assert read_training_table(tmp_path / "a.csv.gz") == table()
@@ -136,7 +136,7 @@ def test_tables_may_be_packed_and_damage_is_named(tmp_path: Path) -> None:
         read_training_table(tmp_path / "d.csv")
 
 
-def test_memories_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_incompatible_memories_are_refused(tmp_path: Path) -> None:
     for content, said in (
         ({"a": torch.zeros(1)}, "expected centroids and inst2cluster"),
         ({"centroids": [torch.zeros(2, 3)], "inst2cluster": [torch.tensor([0, 2])]}, "do not fit together"),

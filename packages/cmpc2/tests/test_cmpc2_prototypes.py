@@ -18,7 +18,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("clusters", [2, 5, 9])
-def test_the_same_start_leads_where_scikit_learn_ends(clusters: int) -> None:
+def test_same_initialisation_converges_like_scikit_learn(clusters: int) -> None:
     points = torch.randn(200, 7, generator=seeded(), dtype=torch.float64)
     theirs = KMeans(clusters, init=points[:clusters].numpy(), n_init=1, max_iter=300, tol=0).fit(
         points.numpy()
@@ -30,7 +30,7 @@ def test_the_same_start_leads_where_scikit_learn_ends(clusters: int) -> None:
 
 
 @pytest.mark.parametrize("start", ["random", "k-means++"])
-def test_seeded_starts_are_about_as_good_as_scikit_learns(start: Any) -> None:
+def test_seeded_initialisation_is_about_as_good_as_scikit_learn(start: Any) -> None:
     centres = 4 * torch.randn(12, 5, generator=seeded(1))
     points = centres.repeat(20, 1) + torch.randn(240, 5, generator=seeded(2))
     best = KMeans(12, n_init=10, random_state=0).fit(points.numpy()).inertia_
@@ -41,7 +41,7 @@ def test_seeded_starts_are_about_as_good_as_scikit_learns(start: Any) -> None:
 
 
 @pytest.mark.parametrize("start", ["random", "k-means++", "first"])
-def test_a_seed_gives_the_same_clusters_whatever_the_blocks(
+def test_seed_gives_the_same_clusters_whatever_the_blocks(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = torch.randn(150, 6, generator=seeded())
@@ -52,7 +52,7 @@ def test_a_seed_gives_the_same_clusters_whatever_the_blocks(
     assert torch.allclose(whole.centroids, pieces.centroids)
 
 
-def test_far_points_are_preferred_and_the_last_one_can_be_chosen() -> None:
+def test_distant_points_are_preferred_and_the_last_one_can_be_chosen() -> None:
     points = torch.zeros(7, 2)
     points[6] = 1.0
     rule: dict[str, Any] = {"num_iterations": 1, "empty_clusters": "nan"}
@@ -85,14 +85,14 @@ def test_published_assignments_belong_to_the_centres_before_the_last_update() ->
         assert torch.allclose(found.centroids[k], points[found.assignment == k].mean(0), atol=1e-6)
 
 
-def test_the_cosine_form_looks_at_directions_alone() -> None:
+def test_cosine_form_depends_on_directions_only() -> None:
     points = normalize(torch.randn(80, 5, generator=seeded(6)), dim=1)
     found = kmeans(points, 6, cosine=True, generator=seeded())
     assert torch.allclose(found.centroids.norm(dim=1), torch.ones(6), atol=1e-5)
     assert torch.equal(found.assignment, (points @ found.centroids.T).argmax(1))
 
 
-def test_empty_clusters_are_filled_or_as_published_nan_for_good() -> None:
+def test_empty_clusters_are_reseeded_or_as_published_nan() -> None:
     points = torch.randn(40, 3, generator=seeded(7))
     points[1:4] = points[0]  # four equal centres to begin with: three of them get nobody
     published = kmeans(points, 8, **PUBLISHED)
@@ -104,14 +104,14 @@ def test_empty_clusters_are_filled_or_as_published_nan_for_good() -> None:
     assert ours.centroids.isfinite().all() and len(ours.assignment.unique()) == 8
 
 
-def test_copies_of_one_point_are_no_end() -> None:
+def test_identical_points_terminate() -> None:
     points = torch.ones(10, 3)
     for start in ("first", "random", "k-means++"):
         found = cluster(points, 4, init=start, backend="torch", generator=seeded())  # type: ignore[arg-type]
         assert (found.centroids == 1).all() and (found.distance == 0).all() and found.density.isfinite().all()
 
 
-def test_as_many_clusters_as_points_leave_no_distance() -> None:
+def test_as_many_clusters_as_points_have_no_distance() -> None:
     points = torch.randn(9, 2, generator=seeded(8))
     found = kmeans(points, 9, generator=seeded())
     assert sorted(found.assignment.tolist()) == list(range(9))
@@ -119,12 +119,12 @@ def test_as_many_clusters_as_points_leave_no_distance() -> None:
 
 
 @pytest.mark.parametrize("clusters", [0, 11])
-def test_more_clusters_than_points_are_told(clusters: int) -> None:
+def test_more_clusters_than_points_are_refused(clusters: int) -> None:
     with pytest.raises(ValueError, match=r"clusters.*\(10, 2\)"):
         kmeans(torch.randn(10, 2), clusters)
 
 
-def test_unknown_options_are_told() -> None:
+def test_unknown_options_are_refused() -> None:
     for wrong in (
         {"init": "last"},
         {"empty_clusters": "drop"},
@@ -135,7 +135,7 @@ def test_unknown_options_are_told() -> None:
             kmeans(torch.randn(5, 2), 2, **wrong)  # type: ignore[arg-type]
 
 
-def test_nan_centres_are_nobodys() -> None:
+def test_nan_centres_have_no_points() -> None:
     centres = torch.tensor([[0.0, 0.0], [torch.nan, torch.nan], [5.0, 5.0]])
     chosen, distance = assign_to_centres(torch.tensor([[0.1, 0.0], [4.0, 4.0]]), centres)
     assert chosen.tolist() == [0, 2] and torch.allclose(distance, torch.tensor([0.01, 2.0]))

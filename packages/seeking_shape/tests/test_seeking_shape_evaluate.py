@@ -43,7 +43,7 @@ def evaluated(
     return out
 
 
-def test_all_ten_lists_are_measured_and_written(evaluated: Path, population: Path) -> None:
+def test_all_ten_lists_are_evaluated_and_written(evaluated: Path, population: Path) -> None:
     found = json.loads((evaluated / "results.json").read_text())
     lists = {entry["name"]: entry for entry in found["lists"]}
     assert list(lists) == list(TEST_LISTS)
@@ -55,7 +55,7 @@ def test_all_ten_lists_are_measured_and_written(evaluated: Path, population: Pat
     assert set(json.loads((evaluated / "all_pairs.json").read_text())) == {"single", "avg2"}
 
 
-def test_a_listed_figure_is_the_share_of_right_answers(evaluated: Path, population: Path) -> None:
+def test_metric_of_a_list_is_the_fraction_of_correct_trials(evaluated: Path, population: Path) -> None:
     corpus = load_split(population, "test")
     (questions,) = load_trial_lists(population, ["match_v2f_2_test"], corpus, generation_seed=3)
     voices, faces = (EmbeddingTable.load(evaluated / f"{name}.npz") for name in ("voices", "faces"))
@@ -71,7 +71,9 @@ def test_a_listed_figure_is_the_share_of_right_answers(evaluated: Path, populati
     assert entry["metrics"]["accuracy"]["chance"] == 0.5
 
 
-def test_references_stand_where_theory_puts_them(population: Path, final_run: Path) -> None:
+def test_upper_bound_and_gender_baseline_have_their_theoretical_values(
+    population: Path, final_run: Path
+) -> None:
     corpus, model = load_split(population, "test"), load(final_run)
     lists = load_trial_lists(population, TEST_LISTS, corpus, generation_seed=3)
     found = evaluate(model, corpus, lists, workers=1, population=population)
@@ -92,7 +94,9 @@ def test_references_stand_where_theory_puts_them(population: Path, final_run: Pa
     assert single["u_v2f"].gender_baseline > 0.5
 
 
-def test_embeddings_that_know_the_sex_only_are_at_chance_within_it(population: Path, final_run: Path) -> None:
+def test_embeddings_of_gender_alone_are_at_chance_level_within_a_gender(
+    population: Path, final_run: Path
+) -> None:
     corpus, model = load_split(population, "test"), load(final_run)
     sex = {
         name: person.identity.gender for person in corpus.records for name in (*person.voices, *person.faces)
@@ -118,7 +122,7 @@ def test_embeddings_that_know_the_sex_only_are_at_chance_within_it(population: P
     assert found.all_pairs["single"]["g_v2f"].value == 0.5 == found.all_pairs["single"]["auc_g"].value
 
 
-def test_a_second_call_encodes_nothing_anew(
+def test_second_evaluation_encodes_nothing_again(
     call: Call, evaluated: Path, population: Path, final_run: Path, monkeypatch: Any
 ) -> None:
     before = {name: (evaluated / name).read_bytes() for name in ("results.json", "voices.npz", "faces.npz")}
@@ -139,7 +143,7 @@ def test_a_second_call_encodes_nothing_anew(
     assert before == {name: (evaluated / name).read_bytes() for name in before}
 
 
-def test_the_ties_rule_is_the_callers(call: Call, population: Path, final_run: Path, tmp_path: Path) -> None:
+def test_tie_breaking_is_an_option(call: Call, population: Path, final_run: Path, tmp_path: Path) -> None:
     words = [
         "--data",
         population,
@@ -156,7 +160,7 @@ def test_the_ties_rule_is_the_callers(call: Call, population: Path, final_run: P
     assert float(matching_accuracy(constant, tie_breaking="expected")) == 0.5
 
 
-def test_another_split_has_lists_of_its_own(
+def test_other_splits_have_their_own_lists(
     call: Call, population: Path, final_run: Path, tmp_path: Path
 ) -> None:
     words = [
@@ -177,7 +181,7 @@ def test_another_split_has_lists_of_its_own(
     assert "reterival_v2f_val" in names and all(name.endswith("_val") for name in names)
 
 
-def test_lists_that_name_absent_files(
+def test_lists_with_missing_files_are_refused_or_shortened(
     call: Call, population: Path, final_run: Path, tmp_path: Path, capsys: Any
 ) -> None:
     corpus = load_split(population, "test")

@@ -33,7 +33,7 @@ def incomplete(population: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_lines_about_people_who_are_left_out_are_skipped(incomplete: Path, population: Path) -> None:
+def test_trials_of_skipped_identities_are_skipped(incomplete: Path, population: Path) -> None:
     everybody, here = load_split(population, "test"), load_split(incomplete, "test", skip_missing=True)
     assert len(here) == len(everybody) - 1
     whole = load_trial_lists(population, TEST_LISTS, everybody, generation_seed=3)
@@ -49,7 +49,7 @@ def test_lines_about_people_who_are_left_out_are_skipped(incomplete: Path, popul
         assert after.labels.tolist() == before.labels[kept].tolist()
 
 
-def test_a_validation_list_may_name_people_who_are_left_out(
+def test_validation_list_may_contain_skipped_identities(
     incomplete: Path, tiny_overrides: tuple[str, ...]
 ) -> None:
     config = load_config("main", SeekingShapeConfig, "seeking_shape", tiny_overrides)
@@ -57,7 +57,7 @@ def test_a_validation_list_may_name_people_who_are_left_out(
     assert found.trial_list.skipped > 0 and {*found.trial_list.probes} <= {*found.corpus.voices}
 
 
-def test_same_sex_lists_need_somebodys_sex(population: Path, caplog: Any) -> None:
+def test_same_gender_lists_need_the_gender(population: Path, caplog: Any) -> None:
     corpus = load_split(population, "test")
     unknown = tuple(
         replace(person, identity=replace(person.identity, gender="")) for person in corpus.records
@@ -72,7 +72,7 @@ def test_same_sex_lists_need_somebodys_sex(population: Path, caplog: Any) -> Non
         load_trial_lists(population, TEST_LISTS[:1], corpus, generation_seed=3, skip_ungeneratable=True)
 
 
-def test_all_pairs_of_two_people_are_no_figure(population: Path, caplog: Any) -> None:
+def test_all_pairs_need_three_identities(population: Path, caplog: Any) -> None:
     corpus = load_split(population, "test").subset(range(2))
     voices, faces = (
         EmbeddingTable(items, np.eye(len(items), 8, dtype=np.float32))
@@ -82,7 +82,7 @@ def test_all_pairs_of_two_people_are_no_figure(population: Path, caplog: Any) ->
     assert "3 are needed" in caplog.text
 
 
-def test_validation_leaves_unreadable_files_out_on_request(
+def test_validation_skips_corrupt_files_on_request(
     incomplete: Path, tiny_overrides: tuple[str, ...], train: Call, tmp_path: Path
 ) -> None:
     config = load_config("main", SeekingShapeConfig, "seeking_shape", tiny_overrides)
@@ -93,7 +93,7 @@ def test_validation_leaves_unreadable_files_out_on_request(
     assert '"val/matching_accuracy"' in (tmp_path / "run" / "log.jsonl").read_text()
 
 
-def test_any_corpus_by_a_manifest_is_trained_on_and_tested(
+def test_corpus_with_a_manifest_is_trained_on_and_evaluated(
     population: Path, train: Call, call: Call, tmp_path: Path
 ) -> None:
     root = tmp_path / "mine"
@@ -116,7 +116,7 @@ def test_any_corpus_by_a_manifest_is_trained_on_and_tested(
     assert found["leaked_identities"] == [] and (tmp_path / "out" / "report.html").is_file()
 
 
-def test_people_who_are_left_out_leave_no_gap_in_the_classes(population, tmp_path):
+def test_skipped_identities_leave_no_gap_in_the_classes(population, tmp_path):
     import shutil
 
     from voiceface.association.data import identity_names, load_split

@@ -32,7 +32,7 @@ def slow_contrast(
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=7), st.integers(0, 10_000))
-def test_explicit_loss_is_its_formula_with_any_labels(labels: list[int], seed: int) -> None:
+def test_explicit_loss_is_its_formula_for_any_labels(labels: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     face, voice = torch.randn(2, len(labels), 6, dtype=torch.float64, generator=generator)
     ours = explicit_alignment_loss(face, voice, torch.tensor(labels))
@@ -40,14 +40,14 @@ def test_explicit_loss_is_its_formula_with_any_labels(labels: list[int], seed: i
     assert torch.allclose(ours, torch.tensor([(a + b) / 2 for a, b in theirs], dtype=torch.float64))
 
 
-def test_distinct_labels_and_none_are_the_same() -> None:
+def test_distinct_labels_equal_no_labels() -> None:
     face, voice = torch.randn(2, 6, 8)
     assert torch.equal(
         explicit_alignment_loss(face, voice), explicit_alignment_loss(face, voice, torch.arange(6) * 3)
     )
 
 
-def test_the_batch_order_does_not_matter() -> None:
+def test_batch_order_does_not_matter() -> None:
     face, voice = torch.randn(2, 6, 8, dtype=torch.float64)
     order = torch.randperm(6)
     assert torch.allclose(
@@ -55,7 +55,7 @@ def test_the_batch_order_does_not_matter() -> None:
     )
 
 
-def test_one_pair_alone_costs_the_constant() -> None:
+def test_loss_of_one_pair_is_the_constant() -> None:
     face, voice = torch.randn(2, 1, 8)
     assert explicit_alignment_loss(face, voice).item() == pytest.approx(math.log(5.4))
     assert explicit_alignment_loss(face, voice, constant=2.0).item() == pytest.approx(math.log(2.0))
@@ -68,14 +68,14 @@ def test_huge_embeddings_stay_finite_with_their_gradients() -> None:
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, (face, voice)))
 
 
-def test_a_zero_embedding_is_no_error() -> None:
+def test_zero_embedding_is_no_error() -> None:
     face, voice = torch.zeros(2, 3, 4).requires_grad_().unbind()
     loss = explicit_alignment_loss(face, voice)
     assert torch.allclose(loss, torch.full((3,), math.log(5.4 + 2)))
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss.sum(), (face, voice)))
 
 
-def test_only_the_anchor_keeps_its_length() -> None:
+def test_only_the_anchor_keeps_its_norm() -> None:
     face, voice = torch.randn(2, 4, 8, dtype=torch.float64)
     same = torch.eye(4, dtype=torch.bool)
     assert torch.allclose(
@@ -92,12 +92,12 @@ def test_gradients_agree_with_differences() -> None:
     assert torch.autograd.gradcheck(lambda f, v: explicit_alignment_loss(f, v, labels), (face, voice))
 
 
-def test_a_blind_classifier_costs_the_logarithm_of_the_classes() -> None:
+def test_uniform_classifier_has_the_loss_of_chance() -> None:
     loss = implicit_alignment_loss(torch.zeros(3, 924), torch.tensor([0, 5, 923]))
     assert torch.allclose(loss, torch.full((3,), math.log(924)))
 
 
-def test_a_margin_lowers_the_right_logit_only() -> None:
+def test_margin_lowers_the_target_logit_only() -> None:
     logits, labels = torch.randn(4, 6), torch.tensor([0, 1, 2, 3])
     shifted = logits.clone()
     shifted[torch.arange(4), labels] -= 0.3
@@ -110,7 +110,7 @@ def random_losses() -> PerSampleLosses:
     return PerSampleLosses(*(torch.rand(5) for _ in range(3)))
 
 
-def test_equal_weights_make_both_weightings_the_plain_mean() -> None:
+def test_equal_weights_give_the_unweighted_mean_in_both_weightings() -> None:
     losses = random_losses()
     plain = apply_identity_weights(losses)
     for weighting in ("per_sample", "batch_mean"):
@@ -129,7 +129,7 @@ def test_weightings_by_hand() -> None:
     assert [float(scaled[name]) for name in TERMS] == [6.0, 0.0, 3.5]
 
 
-def test_an_identity_of_weight_zero_sends_no_gradient_when_weighted_per_sample() -> None:
+def test_identity_of_weight_zero_has_no_gradient_when_weighted_per_sample() -> None:
     face, voice, classes = torch.randn(4, 3).requires_grad_(), torch.randn(4, 3), torch.randn(6, 3)
     losses = compute_sample_losses(
         face, voice, face @ classes.T, voice @ classes.T, torch.arange(4), explicit=False
@@ -148,7 +148,7 @@ def test_hardness_is_detached_and_unweighted() -> None:
     assert torch.equal(losses.hardness, (losses.face + losses.voice).detach())
 
 
-def test_half_precision_is_computed_in_single() -> None:
+def test_half_precision_inputs_are_computed_in_float32() -> None:
     face, voice = torch.randn(2, 4, 8)
     ours = explicit_alignment_loss(face.bfloat16(), voice.bfloat16())
     assert ours.dtype == torch.float32
@@ -167,6 +167,6 @@ def test_half_precision_is_computed_in_single() -> None:
         (lambda: apply_identity_weights(random_losses(), loss_weights=(1, 1)), "three loss weights"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(call: object, words: str) -> None:
+def test_invalid_arguments_are_refused(call: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()  # type: ignore[operator]

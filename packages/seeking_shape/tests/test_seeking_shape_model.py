@@ -25,7 +25,7 @@ def batch(size: int = 3) -> tuple[Tensor, Tensor]:
     return faces, 3000 * torch.randn(size, 8000, generator=generator)
 
 
-def test_the_published_model_has_653_keys_and_two_groups() -> None:
+def test_published_model_has_653_keys_and_two_groups() -> None:
     model = Voice2Face(num_classes=924)
     assert len(model.state_dict()) == 653
     face, voice = model.parameter_groups()
@@ -43,7 +43,7 @@ def test_both_modalities_share_one_classifier() -> None:
     assert torch.allclose(out.voice_logits, out.voice @ classes.T, atol=1e-6)
 
 
-def test_encoding_alone_gives_the_same_as_together() -> None:
+def test_single_modalities_give_the_embeddings_of_the_pair() -> None:
     model = Voice2Face(SMALL, 5).eval()
     faces, voices = batch()
     out = model(faces, voices)
@@ -51,7 +51,7 @@ def test_encoding_alone_gives_the_same_as_together() -> None:
     assert torch.equal(model.encode_voices(voices), out.voice)
 
 
-def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
+def test_step_lowers_the_loss_and_changes_every_parameter() -> None:
     torch.manual_seed(0)
     model = Voice2Face(SMALL, 3).train()
     for module in model.modules():
@@ -86,7 +86,7 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(model.encode_faces(faces), model.encode_faces(faces))
 
 
-def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
+def test_frozen_branch_keeps_parameters_and_running_statistics() -> None:
     model = Voice2Face(SMALL, 3)
     freeze(model.F)
     model.train()
@@ -98,7 +98,7 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
     assert model.parameter_groups()[0]["params"] == []
 
 
-def test_a_branch_stays_frozen_when_its_layers_are_replaced_by_those_of_a_run() -> None:
+def test_branch_stays_frozen_when_its_layers_are_converted() -> None:
     model = Voice2Face(SMALL, 3)
     freeze(model.F)
     convert_to_global_layers(model)
@@ -110,7 +110,7 @@ def test_a_branch_stays_frozen_when_its_layers_are_replaced_by_those_of_a_run() 
     assert model.V.training and all(module.training for module in model.V.modules())
 
 
-def test_published_names_of_the_face_network_are_understood() -> None:
+def test_published_names_of_the_face_network_are_accepted() -> None:
     assert FaceConfig(arch="SEResNet50IR").arch == "ir50"  # type: ignore[arg-type]
 
 

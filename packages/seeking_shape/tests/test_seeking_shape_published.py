@@ -55,7 +55,7 @@ def trained(model: Voice2Face) -> torch.optim.SGD:
     return optimiser
 
 
-def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) -> None:
+def test_checkpoint_round_trip_keeps_weights_and_momentum(tmp_path: Path) -> None:
     model = small()
     optimiser = trained(model)
     save_checkpoint(tmp_path / "ckp_000007.pth.tar", model, 7, optimiser)
@@ -72,7 +72,7 @@ def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) 
             )
 
 
-def test_parallel_prefix_legacy_zip_and_address_numbers_are_read(tmp_path: Path) -> None:
+def test_parallel_prefix_legacy_format_and_address_numbers_are_read(tmp_path: Path) -> None:
     model = small()
     optimiser = trained(model)
     state = OrderedDict((f"module.{key}", value) for key, value in model.state_dict().items())
@@ -93,14 +93,14 @@ def test_parallel_prefix_legacy_zip_and_address_numbers_are_read(tmp_path: Path)
     assert torch.equal(checkpoint.momentum[name], optimiser.state[parameter]["momentum_buffer"])
 
 
-def test_the_architecture_is_read_off_the_shapes() -> None:
+def test_architecture_is_inferred_from_the_shapes() -> None:
     assert infer_model_config(small().state_dict(), image_size=32) == SMALL
     whole = ModelConfig(voice=VoiceConfig(pooling="asp"), num_classes=7)
     assert infer_model_config(Voice2Face(whole).state_dict()) == whole
 
 
 @pytest.mark.parametrize("upstream", [False, True])
-def test_backbone_files_fill_their_branch_only(tmp_path: Path, upstream: bool) -> None:
+def test_backbone_files_initialise_their_branch_only(tmp_path: Path, upstream: bool) -> None:
     model, other = small(), small(1)
     before = {key: value.clone() for key, value in other.state_dict().items()}
     save_face_backbone(tmp_path / "face.pth", model)
@@ -120,7 +120,7 @@ def test_backbone_files_fill_their_branch_only(tmp_path: Path, upstream: bool) -
             assert torch.equal(value, before[key]), key
 
 
-def test_a_backbone_with_a_key_too_few_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+def test_incomplete_backbone_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     model = small()
     state = dict(small(1).F.model.state_dict())
     del state["output_layer.3.weight"]
@@ -131,7 +131,7 @@ def test_a_backbone_with_a_key_too_few_is_refused_and_changes_nothing(tmp_path: 
     assert torch.equal(before, model.F.model.body[0].res_layer[1].weight)
 
 
-def test_identity_weights_come_from_their_own_file_or_a_checkpoint(tmp_path: Path) -> None:
+def test_identity_weights_are_read_from_their_own_file_or_a_checkpoint(tmp_path: Path) -> None:
     model = small()
     model.center.weight.copy_(torch.tensor([0, 1, 0.5, 0.25, 1]))
     save_id_weight(tmp_path / "id_weight.pth", model.center.weight)

@@ -77,7 +77,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     return tree
 
 
-def test_the_main_run_is_our_bundled_published_main() -> None:
+def test_published_main_run_is_the_bundled_published_main() -> None:
     found = translate(MAIN)
     ours = load_config("published_main", SeekingShapeConfig, "seeking_shape").model_dump()
     theirs = found.config.model_dump()
@@ -91,7 +91,7 @@ def test_the_main_run_is_our_bundled_published_main() -> None:
     assert found.fine_tune
 
 
-def test_switches_arrive() -> None:
+def test_switches_are_translated() -> None:
     assert not translate(changed("models.with_cross", False)).config.loss.explicit
     assert not translate(changed("models.weight", False)).config.weights.enabled
     assert translate(changed("models.conponents.F.freeze", True)).config.training.freeze == ("face",)
@@ -101,7 +101,7 @@ def test_switches_arrive() -> None:
     assert translate(changed("training.weight_update_iter", 100)).config.weights.update_interval == 100
 
 
-def test_text_numbers_are_numbers() -> None:
+def test_numbers_written_as_text_are_translated() -> None:
     found = translate(changed("training.optimizer.match.weight_decay", "5e-4"))
     assert found.config.optimiser.weight_decay == 5e-4
 
@@ -116,12 +116,14 @@ def test_text_numbers_are_numbers() -> None:
         ("training.max_iter", "many", "max_steps"),
     ],
 )
-def test_what_cannot_be_translated_is_named(path: str, value: object, words: str) -> None:
+def test_values_without_translation_are_named(path: str, value: object, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         translate(changed(path, value))
 
 
-def test_the_command_prints_a_file_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_a_configuration_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "train_main.yaml").write_text(yaml.safe_dump(MAIN))
     assert main([str(tmp_path / "train_main.yaml")]) == 0
     printed = capsys.readouterr()

@@ -15,7 +15,7 @@ def weights(hardness: list[float], **options: float) -> IdentityWeights:
     return center
 
 
-def test_the_first_update_admits_the_easier_half() -> None:
+def test_first_update_admits_the_easier_half() -> None:
     center = weights([5, 1, 4, 2, 3, 6])
     assert center.active_fraction == 1.0
     assert center.update(500)
@@ -30,7 +30,7 @@ def test_later_updates_admit_the_next_easiest_and_decay_the_rest() -> None:
     assert torch.allclose(center.weight, torch.tensor([1, 0.9, 1, 0.9, 0.9, 0]))
 
 
-def test_nothing_changes_from_the_stop_share_on() -> None:
+def test_nothing_changes_beyond_the_stop_fraction() -> None:
     center = weights(list(range(10)), final_fraction=0.6)
     for step in range(500, 2000, 100):
         center.update(step)
@@ -60,7 +60,7 @@ def test_ties_go_by_index() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 45), st.floats(0.05, 1), st.floats(0.001, 0.3), st.floats(0.3, 1), st.integers(0, 99))
-def test_every_run_reaches_its_stop_share(
+def test_every_run_reaches_its_stop_fraction(
     identities: int, initial: float, added: float, stop: float, seed: int
 ) -> None:
     hardness = torch.rand(identities, generator=torch.Generator().manual_seed(seed)).tolist()
@@ -84,13 +84,13 @@ def test_hardness_moves_a_tenth_of_the_way_for_the_batch_only() -> None:
     assert torch.allclose(center.loss_mean, torch.tensor([15.0, 14.0, 13.0]))
 
 
-def test_an_identity_that_comes_twice_counts_by_its_mean() -> None:
+def test_repeated_identity_counts_by_its_mean() -> None:
     center = weights([10, 10])
     center.update_hardness(torch.tensor([1, 1]), torch.tensor([0.0, 10.0]))
     assert torch.allclose(center.loss_mean, torch.tensor([10.0, 9.5]))
 
 
-def test_batch_weights_have_mean_one_over_everybody() -> None:
+def test_batch_weights_have_mean_one_over_all_identities() -> None:
     center = weights([1, 2, 3, 4])
     center.weight.copy_(torch.tensor([1, 0.5, 0, 0]))
     everybody = center.batch_weights(torch.arange(4))
@@ -98,13 +98,13 @@ def test_batch_weights_have_mean_one_over_everybody() -> None:
     assert torch.allclose(everybody, torch.tensor([8, 4, 0, 0]) / 3)
 
 
-def test_a_batch_of_nobody_active_counts_fully() -> None:
+def test_batch_without_active_identities_counts_fully() -> None:
     center = weights([1, 2, 3, 4])
     center.update(500)
     assert center.batch_weights(torch.tensor([2, 3])).tolist() == [1, 1]
 
 
-def test_resuming_goes_on_as_if_nothing_had_happened() -> None:
+def test_restored_state_continues_identically() -> None:
     whole, half = weights(list(range(20))), weights(list(range(20)))
     for step in range(500, 900, 100):
         whole.update(step)
@@ -117,14 +117,14 @@ def test_resuming_goes_on_as_if_nothing_had_happened() -> None:
         assert torch.equal(whole.weight, resumed.weight), step
 
 
-def test_without_decay_full_admission_is_not_taken_for_the_start() -> None:
+def test_full_admission_without_decay_is_not_the_initial_state() -> None:
     center = weights([1, 2], decay=1.0)
     for step in (500, 600, 700):
         center.update(step)
     assert center.weight.tolist() == [1, 1]
 
 
-def test_state_has_the_published_keys_and_starts() -> None:
+def test_state_has_the_published_keys_and_initial_values() -> None:
     center = IdentityWeights(924)
     assert {key: tuple(value.shape) for key, value in center.state_dict().items()} == {
         "loss_mean": (924,),
@@ -143,6 +143,6 @@ def test_state_has_the_published_keys_and_starts() -> None:
         ({"num_identities": 3, "momentum": 1.0}, "momentum"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(options: dict[str, object], words: str) -> None:
+def test_invalid_arguments_are_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         IdentityWeights(**options)  # type: ignore[arg-type]

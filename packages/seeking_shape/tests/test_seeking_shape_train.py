@@ -65,7 +65,7 @@ def step(tiny_overrides: tuple[str, ...], tmp_path: Path) -> Iterator[Callable[.
 # the three steps of the method
 
 
-def test_the_order_is_validation_weight_update_step(reweighted: Path) -> None:
+def test_order_is_validation_weight_update_step(reweighted: Path) -> None:
     rows = [json.loads(line) for line in (reweighted / "log.jsonl").read_text().splitlines()]
     kinds = [
         (
@@ -92,7 +92,7 @@ def test_the_order_is_validation_weight_update_step(reweighted: Path) -> None:
     assert best == max(judgements, key=lambda number: (judgements[number], -number))
 
 
-def test_the_last_judgement_is_of_the_final_weights(
+def test_last_validation_is_of_the_final_weights(
     reweighted: Path, population: Path, tiny_overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     config = config_of(tiny_overrides)
@@ -104,7 +104,7 @@ def test_the_last_judgement_is_of_the_final_weights(
     assert model.training and model.F.model.training and model.V.fc[0].training
 
 
-def test_a_model_file_says_what_it_is(final_run: Path, population: Path) -> None:
+def test_model_file_holds_identities_and_disclaimer(final_run: Path, population: Path) -> None:
     extra = load_model(final_run / "model.safetensors").extra
     corpus = load_split(population, "train")
     assert extra["names"] == [person.identity.face_id for person in corpus.records]
@@ -112,7 +112,7 @@ def test_a_model_file_says_what_it_is(final_run: Path, population: Path) -> None
     assert extra["source"] == {"id_weights": "id_weight.safetensors"}
 
 
-def test_identity_weights_reach_the_main_run_and_stay(
+def test_identity_weights_reach_the_main_run_and_stay_fixed(
     reweighted: Path, id_weights: Path, final_run: Path
 ) -> None:
     found = weights_of(reweighted)["center.weight"]
@@ -121,7 +121,7 @@ def test_identity_weights_reach_the_main_run_and_stay(
     assert torch.equal(weights_of(final_run)["center.weight"], found)
 
 
-def test_earlier_identity_weights_are_had_by_step(
+def test_identity_weights_can_be_taken_from_an_earlier_step(
     call: Call, reweighted: Path, tmp_path: Path, capsys: Any
 ) -> None:
     assert call("extract_id_weight", reweighted, "--step", "2", "--out", tmp_path / "w.safetensors") == 0
@@ -133,7 +133,7 @@ def test_earlier_identity_weights_are_had_by_step(
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_published_identity_weights_are_taken_and_written(
+def test_published_identity_weights_are_read_and_written(
     train: Call, call: Call, reweighted: Path, tmp_path: Path
 ) -> None:
     weight = torch.linspace(0, 1, 10)
@@ -172,7 +172,7 @@ def test_weights_of_other_identities_are_refused(
 # options
 
 
-def test_a_frozen_branch_keeps_every_bit(train: Call, final_run: Path, tmp_path: Path) -> None:
+def test_frozen_branch_keeps_every_bit(train: Call, final_run: Path, tmp_path: Path) -> None:
     before = weights_of(final_run)
     words = [
         "--checkpoint",

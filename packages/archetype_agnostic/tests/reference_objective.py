@@ -1,7 +1,7 @@
-"""The objective once more, element by element as it is written down: slow, and the judge of the fast one.
+"""Reference implementation of the objective with loops over rows and pairs (docs/archetype_agnostic.md).
 
-Terms are those of docs/archetype_agnostic.md. What it calls a constant to the gradient is
-detached. Labels say which rows are one person; those are no negatives of each other.
+Factors without gradient are detached. Labels state which rows share an identity; those are no negatives of
+each other.
 """
 
 import math
@@ -14,23 +14,23 @@ PAIRS = {"cross": ("face", "voice"), "face": ("face", "face_second"), "voice": (
 
 
 def l2_normalize(vector: Tensor) -> Tensor:
-    """Of length one; zero stays zero."""
+    """Scale a vector to unit length; zero stays zero."""
     return vector / vector.norm().clamp_min(1e-12)
 
 
 def negative_rows(labels: Sequence[int], i: int) -> list[int]:
-    """Rows that are another person than row i."""
+    """List the rows of other identities than that of row i."""
     return [j for j in range(len(labels)) if labels[j] != labels[i]]
 
 
 def aasm_row_loss(
     candidates: Tensor, anchors: Tensor, labels: Sequence[int], i: int, temperature: float, constant: float
 ) -> Tensor:
-    """Section 5, one row, one direction."""
-    right = l2_normalize(candidates[i]) @ anchors[i]
+    """AaSM loss of one row in one direction."""
+    positive = l2_normalize(candidates[i]) @ anchors[i]
     total = torch.tensor(constant, dtype=anchors.dtype)
     for j in negative_rows(labels, i):
-        total = total + torch.exp((l2_normalize(candidates[j]) @ anchors[i] - right) / temperature)
+        total = total + torch.exp((l2_normalize(candidates[j]) @ anchors[i] - positive) / temperature)
     return torch.log(total)
 
 
@@ -41,7 +41,7 @@ def aasm_terms(
     cross_constant: float = 5.4,
     intra_constant: float = 6.0,
 ) -> dict[str, Tensor]:
-    """Section 5: both terms."""
+    """Both terms of the AaSM loss."""
     means = {}
     for name, (a, b) in PAIRS.items():
         c = cross_constant if name == "cross" else intra_constant
@@ -64,7 +64,7 @@ def row_score(
     m_l: float = 0.2,
     g: float = 0.15,
 ) -> Tensor:
-    """Section 6.1 to 6.3, one row, one direction: r_i."""
+    """Re-gauging score of one row in one direction."""
     zero = torch.zeros((), dtype=anchors.dtype)
     p = l2_normalize(candidates[i]) @ l2_normalize(anchors[i])
     total, count = zero, 0
@@ -86,47 +86,46 @@ def row_score(
 def bilateral_scores(
     embeddings: dict[str, Tensor], labels: Sequence[int], form: str = "hinge"
 ) -> dict[str, list[Tensor]]:
-    """Section 6.3: R_i of every pairing."""
-    found = {}
+    """Re-gauging scores of every pairing, both directions combined."""
+    scores = {}
     for name, (a, b) in PAIRS.items():
         rows = []
         for i in range(len(labels)):
-            one = row_score(embeddings[a], embeddings[b], labels, i, form)
-            other = row_score(embeddings[b], embeddings[a], labels, i, form)
-            present = int(one.detach() != 0) + int(other.detach() != 0)
-            rows.append((one + other) / present if present else one + other)
-        found[name] = rows
-    return found
+            forward = row_score(embeddings[a], embeddings[b], labels, i, form)
+            backward = row_score(embeddings[b], embeddings[a], labels, i, form)
+            count = int(forward.detach() != 0) + int(backward.detach() != 0)
+            rows.append((forward + backward) / count if count else forward + backward)
+        scores[name] = rows
+    return scores
 
 
 def regauging_terms(
     embeddings: dict[str, Tensor], labels: Sequence[int], weights: Sequence[float], form: str = "hinge"
 ) -> dict[str, Tensor]:
-    """Section 6.4: the three terms, each weight on its own row."""
+    """The three re-gauging terms, each weight on its own row."""
     terms = {}
     names = {"cross": "trip_cross", "face": "trip_intra_v", "voice": "trip_intra_a"}
     for name, rows in bilateral_scores(embeddings, labels, form).items():
         products = [10 * row * weight for row, weight in zip(rows, weights)]
-        present = [product for product in products if product.detach() != 0]
-        terms[names[name]] = torch.stack(present).mean() if present else torch.stack(rows).sum()
+        nonzero = [product for product in products if product.detach() != 0]
+        terms[names[name]] = torch.stack(nonzero).mean() if nonzero else torch.stack(rows).sum()
     return terms
 
 
 def count_hits(embeddings: dict[str, Tensor], labels: Sequence[int]) -> list[tuple[int, int]]:
-    """Section 7: (ranked right, comparisons) of every row, faces asked by voices."""
-    found = []
+    """Hits and comparisons of every row, voices against faces."""
+    counts = []
     for i in range(len(labels)):
-        asked = l2_normalize(embeddings["voice"][i])
-        right = l2_normalize(embeddings["face"][i]) @ asked
-        others = negative_rows(labels, i)
-        found.append(
-            (sum(bool(l2_normalize(embeddings["face"][j]) @ asked < right) for j in others), len(others))
-        )
-    return found
+        voice = l2_normalize(embeddings["voice"][i])
+        positive = l2_normalize(embeddings["face"][i]) @ voice
+        negatives = negative_rows(labels, i)
+        hits = sum(bool(l2_normalize(embeddings["face"][j]) @ voice < positive) for j in negatives)
+        counts.append((hits, len(negatives)))
+    return counts
 
 
 def normal_density(rates: Sequence[float]) -> list[float]:
-    """Section 7: normal law around one deviation below the mean, at every rate."""
+    """Density of the normal distribution centred one deviation below the mean, at every rate."""
     mean = math.fsum(rates) / len(rates)
     spread = math.sqrt(math.fsum((rate - mean) ** 2 for rate in rates) / (len(rates) - 1))
     return [
