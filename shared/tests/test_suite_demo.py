@@ -109,7 +109,7 @@ def test_every_terminal_line_states_the_number_of_identities(quick_demo, capsys)
     run()
     lines = capsys.readouterr().out.splitlines()
     for start, system in (
-        ("same-gender 1:2 matching, ", "perfect"),
+        ("same-gender 1:2 matching (", "perfect"),
         ("same-gender 1:2 matching of generated images", "grey"),
         ("mean error of head proportions", "mean"),
     ):

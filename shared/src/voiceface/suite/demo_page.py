@@ -296,28 +296,28 @@ def summarise_results(comparison: "Comparison | None", generated: GeneratedResul
     from voiceface.report.formatting import format_interval, format_metric
     from voiceface.suite.scoring import MEAN_FACE
 
-    def show(metric: Any) -> str:
-        return f"{format_metric(metric.value)} (95 % interval {format_interval(metric.low, metric.high)})"
+    def show(metric: Any, size: str = "") -> str:
+        return f"{format_metric(metric.value)} ({format_interval(metric.low, metric.high)}{size})"
 
     label = "same-gender 1:2 matching"
     if comparison and comparison.all_pairs:
         pairs = comparison.all_pairs[0]
         values = ", ".join(f"{name} {show(each['g'])}" for name, each in pairs.systems.items() if "g" in each)
-        yield f"{label}, {pairs.num_identities} identities, chance 50 %: {values}"
+        yield f"{label} (chance 50 %, 95 % intervals over {pairs.num_identities} identities): {values}"
     values = ", ".join(
-        f"{name} {show(each.metrics[label])} of {each.num_identities} identities"
+        f"{name} {show(each.metrics[label], f', {each.num_identities} identities')}"
         for name, each in generated.agreements.items()
         if label in each.metrics
     )
     if values:
-        yield f"{label} of generated images, chance 50 %: {values}"
+        yield f"{label} of generated images (chance 50 %, 95 % intervals): {values}"
     errors = ", ".join(
-        f"{name} {error.ours.value:.4f} (mean face {error.baselines[MEAN_FACE].value:.4f}) "
-        f"of {generated.num_heads[name]} identities"
+        f"{name} {error.ours.value:.4f} (mean face {error.baselines[MEAN_FACE].value:.4f}, "
+        f"{generated.num_heads[name]} identities)"
         for name, error in generated.mesh_errors.items()
     )
     if errors:
-        yield f"mean error of head proportions, lower is better: {errors}"
+        yield f"mean error of head proportions (lower is better): {errors}"
 
 
 def _number_word(count: int) -> str:
