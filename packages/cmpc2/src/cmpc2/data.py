@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
-from voiceface.audio.augmentation import mask_spectrogram
 from voiceface.audio.vad import Int16Samples, SpeechError
 from voiceface.datasets.augmentation import build_augmentation
 from voiceface.images import transforms
@@ -105,9 +103,8 @@ class PairDataset:
         voice = prepare_voice(bands, self.data.voice, lambda places: int(rng.integers(places)), crop=True)
         if self.data.gain_jitter:
             voice = self._apply_gain(voice, float(rng.normal(0, self.data.gain_jitter)))
-        if self.augmentation and self.augmentation.voice and self.augmentation.voice.config.spec_augment:
-            masks = torch.from_numpy(self.augmentation.voice.sample_masks(voice_rng))[None]
-            voice = mask_spectrogram(torch.from_numpy(voice), masks).numpy()
+        if self.augmentation and self.augmentation.voice:
+            voice = self.augmentation.voice.mask_bands(voice, voice_rng)
         picture = video.faces[int(rng.integers(len(video.faces)))]
         kept = self._cached_images.get(picture)
         face = self._augment_face(self._load_image(picture) if kept is None else kept, rng, face_rng)

@@ -6,7 +6,8 @@ resuming are command-line flags.
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from voiceface.datasets.augmentation_config import AugmentationConfig, require_spec_augment_only
 from voiceface.runtime.config import Config, to_dict
 from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, Share
 
@@ -153,6 +154,11 @@ class DataConfig(Config):
         description="largest standard deviation of the random blur of the expert's images, pixels",
     )
     in_memory: bool = Field(False, description="keep decoded images and stored features in memory")
+    augmentation: AugmentationConfig | None = Field(
+        None, description="masks of the features in training (voice.spec_augment); null: none"
+    )
+
+    _spec_augment_only = field_validator("augmentation")(require_spec_augment_only)
 
 
 class ScheduleConfig(Config):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from voiceface.datasets.augmentation import VoiceAugmentation
 
 from perceptionist.config import FramesConfig
 from perceptionist.dataset.records import FaceImages, Utterances
@@ -78,6 +79,7 @@ class TripletDataset:
             and any file.
         anchors_only: sample no positives and negatives.
         faces: images; one of the anchor's identity is sampled with it. None: no images.
+        augmentation: masks of the features; None: none.
 
     Raises:
         ValueError: an identity has no image, or negatives are needed and there is one identity only.
@@ -91,8 +93,9 @@ class TripletDataset:
         *,
         anchors_only: bool = False,
         faces: "FaceDataset | None" = None,
+        augmentation: VoiceAugmentation | None = None,
     ) -> None:
-        self.utterances, self.num_frames = utterances, num_frames
+        self.utterances, self.num_frames, self.augmentation = utterances, num_frames, augmentation
         self.sampling, self.anchors_only, self.faces = sampling, anchors_only, faces
         labels = utterances.labels
         self.images_by_identity: dict[int, NDArray[np.int64]] = {}
@@ -139,6 +142,9 @@ class TripletDataset:
             role: sample_crop(self.utterances.read(i), self.num_frames, rng, f"utterance {i}")
             for role, i in indices.items()
         }
+        if self.augmentation:
+            mask_rng = rng.spawn(1)[0]
+            sample = {role: self.augmentation.mask_bands(bands, mask_rng) for role, bands in sample.items()}
         label = int(self.utterances.labels[index])
         if self.faces is not None:
             image_index = int(rng.choice(self.images_by_identity[label]))
@@ -170,10 +176,18 @@ class VoiceRegressionDataset:
         utterances: inputs.
         targets: (N, K), one row per identity.
         num_frames: length of the clips.
+        augmentation: masks of the features; None: none.
     """
 
-    def __init__(self, utterances: Utterances, targets: NDArray[np.float32], num_frames: int) -> None:
+    def __init__(
+        self,
+        utterances: Utterances,
+        targets: NDArray[np.float32],
+        num_frames: int,
+        augmentation: VoiceAugmentation | None = None,
+    ) -> None:
         self.utterances, self.targets, self.num_frames = utterances, targets, num_frames
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         """Number of utterances."""
@@ -182,6 +196,8 @@ class VoiceRegressionDataset:
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Sample "voice" (M, T) and "target" (K,)."""
         voice = sample_crop(self.utterances.read(index), self.num_frames, rng, f"utterance {index}")
+        if self.augmentation:
+            voice = self.augmentation.mask_bands(voice, rng.spawn(1)[0])
         return {"voice": voice, "target": self.targets[self.utterances.labels[index]]}
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from voiceface.datasets.augmentation import build_voice_augmentation
+
 from sf2f.config import Sf2fConfig
 from sf2f.image_transforms import normalise
 from sf2f.sampling import FaceUtterancePairs, FaceWindowSets, crop_to_length, sample_crop_length
@@ -31,6 +33,7 @@ def iter_batches(run: "Run", config: Sf2fConfig, speakers: Speakers) -> Iterator
     options: dict[str, Any] = {
         "flip_probability": data.images.flip_probability,
         "mirror_average": data.images.mirror_average,
+        "augmentation": build_voice_augmentation(data.augmentation),
     }
     frames = data.frames.min_crop, data.frames.max_crop
     dataset: FaceUtterancePairs | FaceWindowSets

@@ -5,7 +5,8 @@ A configuration states *what* is trained. Paths, devices and resuming are comman
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from voiceface.datasets.augmentation_config import AugmentationConfig, require_spec_augment_only
 from voiceface.runtime.config import Config, to_dict
 
 from sf2f.discriminator_config import DiscriminatorsConfig
@@ -92,6 +93,11 @@ class DataConfig(Config):
     windows: WindowsConfig = WindowsConfig()
     images: ImagesConfig = ImagesConfig()
     in_memory: bool = Field(default=False, description="keep decoded features and images in memory")
+    augmentation: AugmentationConfig | None = Field(
+        None, description="masks of the features in training (voice.spec_augment); null: none"
+    )
+
+    _spec_augment_only = field_validator("augmentation")(require_spec_augment_only)
 
 
 class OptimiserConfig(Config):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from voiceface.datasets.augmentation import VoiceAugmentation
 
 from sf2f.image_transforms import average_with_mirror, resize_image
 from sf2f.network_config import MelNormalisation, WindowsConfig
@@ -75,6 +76,7 @@ class FaceUtterancePairs:
         normalisation: of the features.
         flip_probability: probability of mirroring a face.
         mirror_average: average faces with their mirror images.
+        augmentation: masks of the features; None: none.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class FaceUtterancePairs:
         *,
         flip_probability: float = 0.0,
         mirror_average: bool = False,
+        augmentation: VoiceAugmentation | None = None,
     ) -> None:
         if not 1 <= frame_range[0] <= frame_range[1]:
             raise ValueError(f"frame_range must be 1 <= min <= max, found {frame_range}")
@@ -96,6 +99,7 @@ class FaceUtterancePairs:
             normalisation,
         )
         self.flip_probability, self.mirror_average = flip_probability, mirror_average
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         """Number of identities."""
@@ -116,6 +120,8 @@ class FaceUtterancePairs:
         position = float(rng.random())
         first = _first_frame(mel.shape[1], longest, position)
         clip = normalise_mel(mel[:, first : first + longest], self.normalisation)
+        if self.augmentation:
+            clip = self.augmentation.mask_bands(clip, rng.spawn(1)[0])
         return {
             "face": image_to_chw(face, self.size, mirrored=mirrored, mirror_averaged=self.mirror_average),
             "mel": np.ascontiguousarray(pad_to_width(clip, longest, self.normalisation.fill_value)),
@@ -164,7 +170,7 @@ class FaceWindowSets:
         size: rows and columns of the faces.
         windows: window sizes and random choices in training.
         normalisation: of the features.
-        flip_probability, mirror_average: as `FaceUtterancePairs`.
+        flip_probability, mirror_average, augmentation: as `FaceUtterancePairs`.
     """
 
     def __init__(
@@ -176,10 +182,12 @@ class FaceWindowSets:
         *,
         flip_probability: float = 0.0,
         mirror_average: bool = False,
+        augmentation: VoiceAugmentation | None = None,
     ) -> None:
         self.speakers, self.size, self.normalisation = speakers, size, normalisation
         self.windows = windows or WindowsConfig()
         self.flip_probability, self.mirror_average = flip_probability, mirror_average
+        self.augmentation = augmentation
 
     def __len__(self) -> int:
         """Number of identities."""
@@ -199,6 +207,8 @@ class FaceWindowSets:
         face = speakers.load_face(index, int(rng.integers(len(speakers.faces[index]))))
         mirrored = bool(rng.random() < self.flip_probability)
         own_windows = load_identity_windows(speakers, index, self.windows, self.normalisation, rng)
+        if self.augmentation:
+            own_windows = self.augmentation.mask_bands(own_windows, rng.spawn(1)[0])
         windows, mask = pad_windows(own_windows, self.windows.max_windows, self.normalisation.fill_value)
         return {
             "face": image_to_chw(face, self.size, mirrored=mirrored, mirror_averaged=self.mirror_average),

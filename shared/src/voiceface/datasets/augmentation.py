@@ -32,6 +32,7 @@ __all__ = [
     "FaceParams",
     "VoiceAugmentation",
     "build_augmentation",
+    "build_voice_augmentation",
 ]
 
 FaceParams = dict[str, tuple[Any, ...]]
@@ -96,6 +97,16 @@ class VoiceAugmentation:
                 end = start + width
                 rectangles[row] = (start, end, 0, 1) if is_frequency else (0, 1, start, end)
         return rectangles
+
+    def mask_bands(self, bands: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Mask bands (..., M, T) of clips, all with the same rectangles; unchanged without `spec_augment`."""
+        if self.config.spec_augment is None:
+            return bands
+        import torch
+
+        rows = torch.from_numpy(bands).reshape(-1, *bands.shape[-2:])
+        masks = torch.from_numpy(self.sample_masks(rng)).expand(len(rows), -1, -1)
+        return waveforms.mask_spectrogram(rows, masks).reshape(bands.shape).numpy()
 
     def _sample_noise(self, config: "NoiseConfig", length: int, rng: np.random.Generator) -> "Waveform":
         """Noise of `length` samples: a random part of a random file, or generated."""
@@ -178,6 +189,12 @@ def build_augmentation(
     has_face = config.face is not None and any(item is not None for _, item in config.face)
     face = FaceAugmentation(config.face) if config.face and has_face else None
     return Augmentation(voice, face) if voice or face else None
+
+
+def build_voice_augmentation(config: "AugmentationConfig | None") -> VoiceAugmentation | None:
+    """Build the changes of voices alone; see `build_augmentation`."""
+    augmentation = build_augmentation(config)
+    return augmentation.voice if augmentation else None
 
 
 def _build_voice(config: "VoiceAugmentationConfig", key: str) -> VoiceAugmentation | None:

@@ -24,6 +24,7 @@ __all__ = [
     "SpecAugmentConfig",
     "SpeedConfig",
     "VoiceAugmentationConfig",
+    "require_spec_augment_only",
 ]
 
 MP3_KBPS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -161,3 +162,20 @@ class AugmentationConfig(Config):
 
     voice: VoiceAugmentationConfig | None = None
     face: FaceAugmentationConfig | None = None
+
+
+def require_spec_augment_only(config: AugmentationConfig | None) -> AugmentationConfig | None:
+    """Validator for systems that train from stored features: only `voice.spec_augment` may be configured.
+
+    Raises:
+        ValueError: another item is; the message names its key.
+    """
+    sections = {"voice": config.voice, "face": config.face} if config else {}
+    items = [f"{key}.{name}" for key, section in sections.items() for name, value in section or () if value]
+    if others := [item for item in items if item != "voice.spec_augment"]:
+        key = f"data.augmentation.{others[0]}"
+        raise ValueError(
+            f"{key}: this system trains from features that are computed beforehand and from unchanged faces; "
+            f"only voice.spec_augment applies; set {key}=null"
+        )
+    return config

@@ -4,6 +4,7 @@ The paper takes its voice network from Wen et al. (NeurIPS 2019), whose training
 """
 
 from torch import Tensor, nn
+from voiceface.datasets.augmentation import build_voice_augmentation
 from voiceface.training.run import Run
 
 from perceptionist.config import PerceptionistConfig, SpeakerLossConfig
@@ -40,7 +41,12 @@ def build_speaker_stage(
     model = run.prepare(SpeakerClassifier(config.networks.voice, len(dataset.identities)))
     assert isinstance(model, SpeakerClassifier)
     initialise_voice_network(run, model.e, initial_weights, required=False)
-    utterances = TripletDataset(dataset.utterances, config.data.frames.clip, anchors_only=True)
+    utterances = TripletDataset(
+        dataset.utterances,
+        config.data.frames.clip,
+        anchors_only=True,
+        augmentation=build_voice_augmentation(config.data.augmentation),
+    )
     return TrainingStage(
         config,
         model,

@@ -5,6 +5,7 @@ The supervised training was not released; this is a reading of the paper's super
 
 import torch
 from torch import Tensor, nn
+from voiceface.datasets.augmentation import build_voice_augmentation
 from voiceface.training.run import Run
 
 from perceptionist.config import PerceptionistConfig, SupervisedLossConfig
@@ -64,7 +65,12 @@ def build_supervised_stage(
         )
     )
     face_model.to(run.device)
-    utterances = VoiceRegressionDataset(dataset.utterances, targets.numpy(), config.data.frames.clip)
+    utterances = VoiceRegressionDataset(
+        dataset.utterances,
+        targets.numpy(),
+        config.data.frames.clip,
+        build_voice_augmentation(config.data.augmentation),
+    )
     return TrainingStage(
         config,
         model,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 from voiceface.checkpoints.native import load_into
+from voiceface.datasets.augmentation import build_voice_augmentation
 from voiceface.runtime.config import to_dict, validate_config
 from voiceface.runtime.devices import to_device
 from voiceface.training.run import Run
@@ -81,6 +82,7 @@ def build_unsupervised_stage(
         data.triplet_sampling,
         anchors_only=config.losses.triplet is None,
         faces=faces if same_identity else None,
+        augmentation=build_voice_augmentation(data.augmentation),
     )
     loading: dict[str, Any] = {"max_steps": settings.max_steps, "num_workers": settings.num_workers}
     face_seed = run.seed + FACE_SEED_OFFSET
