@@ -36,7 +36,7 @@ def test_replicates_equal_a_plain_resampling():
     mean, again = bootstrap_mean(values, groups, replicates=20, seed=3)
     assert mean == pytest.approx(values.mean())
     for draw, found in zip(bootstrap_counts(5, 20, 3).astype(int), again):
-        taken = np.concatenate([values[groups == person] for person in np.repeat(np.arange(5), draw)])
+        taken = np.concatenate([values[groups == identity] for identity in np.repeat(np.arange(5), draw)])
         assert found == pytest.approx(taken.mean())
 
 
@@ -168,11 +168,11 @@ def test_jackknife_errors_equal_leaving_people_out():
     scores, sex = some_scores(14, seed=3)
     found = all_pairs_metrics(scores, sex, gallery_size=6)
     left_out = []
-    for person in range(14):
-        keep = np.arange(14) != person
+    for identity in range(14):
+        keep = np.arange(14) != identity
         left_out.append(all_pairs_metrics(scores[np.ix_(keep, keep)], sex[keep], gallery_size=6))
     for name, (_, error) in found.items():
-        values = np.array([figures[name][0] for figures in left_out])
+        values = np.array([metrics[name][0] for metrics in left_out])
         assert error == pytest.approx(np.sqrt(13 / 14 * ((values - values.mean()) ** 2).sum())), name
 
 
@@ -190,10 +190,10 @@ def test_small_galleries_are_the_mean_over_random_ones():
 
 def test_error_of_a_blind_system_is_as_simulated():
     # Known standard deviation of same-sex matching under chance: .038 for 60 people, .029 for 100.
-    for people, expected in ((60, 0.038), (100, 0.029)):
+    for num_identities, expected in ((60, 0.038), (100, 0.029)):
         errors, values = [], []
         for seed in range(60):
-            scores, sex = some_scores(people, seed, strength=0)
+            scores, sex = some_scores(num_identities, seed, strength=0)
             value, error = all_pairs_metrics(scores, sex)["g_v2f"]
             values.append(value)
             errors.append(error)
@@ -203,9 +203,9 @@ def test_error_of_a_blind_system_is_as_simulated():
 
 def test_model_between_sex_only_and_oracle():
     rng = np.random.default_rng(0)
-    people, sex = 50, np.arange(50) % 2
-    truth = rng.normal(size=(people, 5))
-    voices = truth + 0.7 * rng.normal(size=(people, 5))
+    num_identities, sex = 50, np.arange(50) % 2
+    truth = rng.normal(size=(num_identities, 5))
+    voices = truth + 0.7 * rng.normal(size=(num_identities, 5))
     oracle = -((truth[:, None] - truth) ** 2).sum(2)
     oracle[sex[:, None] != sex] = -np.inf
     found = evaluate_all_pairs(voices, truth, sex, oracle_scores=oracle)
@@ -237,8 +237,8 @@ def test_averaging_helps_and_constant_embeddings_do_not():
     }
     assert "mean of 4 samples, map100_v2f" in all_pairs_table(found)
     blind = evaluate_all_pairs(np.ones((60, 3)), np.ones((60, 3)), sex)
-    for figure in blind.values():
-        assert figure.value == pytest.approx(figure.chance, abs=1e-12)
+    for metric in blind.values():
+        assert metric.value == pytest.approx(metric.chance, abs=1e-12)
     with pytest.raises(ValueError, match="avg9 needs 9"):
         evaluate_all_pairs_averaged(voices, faces, sex, sample_counts=(9,))
 

@@ -59,18 +59,18 @@ def test_links_that_lead_back_up_end_the_walk(data):
 
 
 def test_missing_folders_come_in_one_message_or_are_skipped(data):
-    people = [*PEOPLE, *(Identity(f"N{i}", f"id9{i}", f"N{i}") for i in range(4))]
+    records = [*PEOPLE, *(Identity(f"N{i}", f"id9{i}", f"N{i}") for i in range(4))]
     with pytest.raises(FileNotFoundError, match=r"8 folders.*id90.*and 3 more"):
-        discover_corpus(people, data / "wav", data / "faces")
-    corpus = discover_corpus(people, data / "wav", data / "faces", on_missing="skip")
+        discover_corpus(records, data / "wav", data / "faces")
+    corpus = discover_corpus(records, data / "wav", data / "faces", on_missing="skip")
     assert len(corpus) == 2 and len(corpus.missing_folders) == 8
     with pytest.raises(FileNotFoundError, match="no folder of faces"):
-        discover_corpus(people, data / "wav", data / "nowhere")
+        discover_corpus(records, data / "wav", data / "nowhere")
 
 
 def test_of_rows_that_share_a_folder_the_last_owns_it(data):
-    people = [PEOPLE[0], Identity("A", "id2", "A"), Identity("B", "id2", "B")]
-    corpus = discover_corpus(people, data / "wav", data / "faces")
+    records = [PEOPLE[0], Identity("A", "id2", "A"), Identity("B", "id2", "B")]
+    corpus = discover_corpus(records, data / "wav", data / "faces")
     assert corpus.labels == [0, 0, 1] and corpus.records[1].faces == corpus.records[0].faces
     assert corpus.get_identity_index("A/2.jpg") == 1 and corpus.get_identity_index("id2/v/1.wav") == 2
     assert corpus.faces.count("A/2.jpg") == 1
@@ -104,18 +104,18 @@ def test_lists_name_voices_by_the_folder_that_they_lie_in(data, capsys):
         rows = "id1,A,f,X,dev\nid2,B,m,X,dev\n" if name == "test" else ""
         (data / f"list_wav/vox1_{name}.csv").write_text(f"{HEADER}\n{rows}")
     how = ["--voice-folder", "vggface1_id"]
-    drawn = data / "list_wav/match_v2f_2_test.txt"
+    sampled = data / "list_wav/match_v2f_2_test.txt"
     words = ["generate", str(data), "--kind", "match", "--split", "test"]
     assert lists_command([*words, *how]) == 0
     corpus = open_corpus(data, "test", voice_folder="vggface1_id")
-    found = read_trial_list(drawn, corpus)
+    found = read_trial_list(sampled, corpus)
     assert sorted(found.probes) == sorted(corpus.voices) and found.probes[0] == "A/AbCdEfGhIjK/00000.wav"
     by_file, by_table = (
         identity_indices(found.probes, corpus),
         identity_indices(found.probes, corpus.identities),
     )
     assert by_file.tolist() == by_table.tolist() == [0, 0, 0, 1, 1, 1]
-    assert lists_command(["show", str(drawn), "--data", str(data), *how]) == 0
+    assert lists_command(["show", str(sampled), "--data", str(data), *how]) == 0
     assert "missing files 0" in capsys.readouterr().out
     assert lists_command(words) == 1 and "wav/id1" in capsys.readouterr().err
 

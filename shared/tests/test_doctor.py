@@ -73,8 +73,8 @@ def test_a_sound_folder_passes_with_the_right_counts(data, capsys):
 
 def test_unreadable_files_are_named_and_block_training(data):
     (data / "wav/id10070/v0/00001.wav").write_bytes(b"RIFF")
-    whole = (data / "wav/id10071/v0/00001.wav").read_bytes()
-    (data / "wav/id10071/v0/00001.wav").write_bytes(whole[:9000])
+    complete = (data / "wav/id10071/v0/00001.wav").read_bytes()
+    (data / "wav/id10071/v0/00001.wav").write_bytes(complete[:9000])
     (data / "faces/F_X/00000000.jpg").write_bytes(b"")
     cut = (data / "faces/C_X/00000000.jpg").read_bytes()
     (data / "faces/C_X/00000000.jpg").write_bytes(cut[:200])
@@ -153,9 +153,9 @@ def test_duplicate_content_across_people_and_splits(data):
 
 def test_manifest_folder(data):
     rows = ["identity,modality,path"]
-    for person, number in (("F_X", 70), ("G_X", 71)):
-        rows += [f"{person},voice,wav/id100{number}/v0/00001.wav"]
-        rows += [f"{person},face,faces/{person}/00000000.jpg"]
+    for record, number in (("F_X", 70), ("G_X", 71)):
+        rows += [f"{record},voice,wav/id100{number}/v0/00001.wav"]
+        rows += [f"{record},face,faces/{record}/00000000.jpg"]
     (data / "manifest.csv").write_text("\n".join(rows) + "\n")
     assert check(data).trainable
     (data / "faces/G_X/00000000.jpg").unlink()
@@ -181,7 +181,7 @@ check_corpus(sys.argv[1], workers=1, progress=False)
 
 
 def test_a_killed_check_goes_on_and_finds_the_same(data, monkeypatch):
-    whole = asdict(check(data, cache_dir=data.parent / "other"))
+    complete = asdict(check(data, cache_dir=data.parent / "other"))
     done = subprocess.run([sys.executable, "-c", KILLED, str(data)], check=False, env=os.environ)
     assert done.returncode == -signal.SIGKILL
     journal = data / ".voiceface" / JOURNAL_FILE
@@ -192,9 +192,9 @@ def test_a_killed_check_goes_on_and_finds_the_same(data, monkeypatch):
 
     look = file_probe.probe_file
     monkeypatch.setattr(file_probe, "probe_file", lambda job: looked.append(job) or look(job))
-    assert asdict(check(data)) == whole and len(looked) == 20 - 7
+    assert asdict(check(data)) == complete and len(looked) == 20 - 7
     looked.clear()
-    assert asdict(check(data)) == whole and not looked
+    assert asdict(check(data)) == complete and not looked
     picture(data / "faces/F_X/00000000.jpg", 77, size=(10, 10))
     assert check(data).image_sizes == {"12x12": 9, "10x10": 1} and len(looked) == 1
 

@@ -43,47 +43,52 @@ def test_distances_of_a_hand_worked_pair():
 
 
 def test_distances_agree_with_slow_loops_and_the_library():
-    ours, theirs = rows(9, 5), rows(9, 5, 1)
-    found = feature_distances(ours, theirs)
-    similar = cosine_similarity(ours, theirs)
+    predictions, references = rows(9, 5), rows(9, 5, 1)
+    found = feature_distances(predictions, references)
+    similar = cosine_similarity(predictions, references)
     assert found.cosine == pytest.approx(similar.diagonal().mean())
     strangers = [similar[i, j] for i, j in itertools.permutations(range(9), 2)]
     assert found.mismatched_cosine == pytest.approx(np.mean(strangers))
-    pairwise = torch.nn.PairwiseDistance(p=2)(ours, theirs)
+    pairwise = torch.nn.PairwiseDistance(p=2)(predictions, references)
     assert found.l2 == pytest.approx(pairwise.mean().item())
-    assert found.l1 == pytest.approx(torch.nn.PairwiseDistance(p=1)(ours, theirs).mean().item())
+    assert found.l1 == pytest.approx(torch.nn.PairwiseDistance(p=1)(predictions, references).mean().item())
 
 
 def test_scaling_a_prediction_changes_no_cosine_and_one_identity_has_no_strangers():
-    ours, theirs = rows(6, 4), rows(6, 4, 1)
-    scaled = feature_distances(ours * torch.arange(1, 7)[:, None], theirs)
-    assert scaled.cosine == pytest.approx(feature_distances(ours, theirs).cosine)
-    assert scaled.mismatched_cosine == pytest.approx(feature_distances(ours, theirs).mismatched_cosine)
-    assert np.isnan(feature_distances(ours[:1], theirs[:1]).mismatched_cosine)
+    predictions, references = rows(6, 4), rows(6, 4, 1)
+    scaled = feature_distances(predictions * torch.arange(1, 7)[:, None], references)
+    plain = feature_distances(predictions, references)
+    assert scaled.cosine == pytest.approx(plain.cosine)
+    assert scaled.mismatched_cosine == pytest.approx(plain.mismatched_cosine)
+    assert np.isnan(feature_distances(predictions[:1], references[:1]).mismatched_cosine)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "l1"])
 def test_recall_agrees_with_sorting_every_query(similarity):
-    ours, theirs = rows(40, 6) + rows(40, 6, 1), rows(40, 6)
-    table = cosine_similarity(ours, theirs) if similarity == "cosine" else -manhattan_distances(ours, theirs)
-    found = identity_retrieval(ours, theirs, similarity, [1, 3, 7, 40])
+    predictions, references = rows(40, 6) + rows(40, 6, 1), rows(40, 6)
+    by_cosine = similarity == "cosine"
+    table = (cosine_similarity if by_cosine else manhattan_distances)(predictions, references)
+    table = table if by_cosine else -table
+    found = identity_retrieval(predictions, references, similarity, [1, 3, 7, 40])
     places = [list(np.argsort(-table[i])).index(i) for i in range(40)]
     for k, recall in found.recall.items():
         assert recall == pytest.approx(np.mean([place < k for place in places]))
     assert 0.1 < found.recall[3] < 0.9
     assert found.recall[40] == 1
+    assert identity_retrieval(predictions, references).cutoffs == (1, 2, 5, 10, 20, 50)
     assert found.chance == {1: 1 / 40, 3: 3 / 40, 7: 7 / 40, 40: 1}
 
 
 def test_recall_over_galleries_is_the_mean_of_each_alone():
-    ours, theirs = rows(35, 4) + rows(35, 4, 1), rows(35, 4)
+    predictions, references = rows(35, 4) + rows(35, 4, 1), rows(35, 4)
     parts = evaluation_galleries(35, [10, 20, 30])
-    whole = identity_retrieval(ours, theirs, cutoffs=[2], galleries=parts)
-    alone = [identity_retrieval(ours[p.start : p.stop], theirs[p.start : p.stop], cutoffs=[2]) for p in parts]
-    assert whole.recall[2] == pytest.approx(np.mean([each.recall[2] for each in alone]))
-    assert whole.chance[2] == pytest.approx(0.2)
-    assert whole.hit_at.shape == (30, 1)
-    assert whole.gallery_index.tolist() == [0] * 10 + [1] * 10 + [2] * 10
+    full = identity_retrieval(predictions, references, cutoffs=[2], galleries=parts)
+    slices = [slice(part.start, part.stop) for part in parts]
+    alone = [identity_retrieval(predictions[rows_], references[rows_], cutoffs=[2]) for rows_ in slices]
+    assert full.recall[2] == pytest.approx(np.mean([each.recall[2] for each in alone]))
+    assert full.chance[2] == pytest.approx(0.2)
+    assert full.hit_at.shape == (30, 1)
+    assert full.gallery_index.tolist() == [0] * 10 + [1] * 10 + [2] * 10
 
 
 def test_constant_embeddings_get_chance_and_copies_get_everything():
@@ -91,9 +96,9 @@ def test_constant_embeddings_get_chance_and_copies_get_everything():
     for similarity in ("cosine", "l1"):
         tied = identity_retrieval(same, same, similarity, [1, 6, 12])
         assert tied.recall == pytest.approx({1: 1 / 12, 6: 0.5, 12: 1.0})
-    theirs = rows(12, 3)
-    assert identity_retrieval(theirs * 3, theirs, cutoffs=[1]).recall[1] == 1
-    assert identity_retrieval(theirs, theirs, "l1", cutoffs=[1]).recall[1] == 1
+    references = rows(12, 3)
+    assert identity_retrieval(references * 3, references, cutoffs=[1]).recall[1] == 1
+    assert identity_retrieval(references, references, "l1", cutoffs=[1]).recall[1] == 1
 
 
 def test_galleries_are_named_by_their_ends():
@@ -182,15 +187,15 @@ def test_the_published_offset_enters_the_root_only():
 
 
 def test_statistics_come_in_blocks_and_far_from_zero():
-    whole = rows(50, 6) + 1e6
+    full = rows(50, 6) + 1e6
     blocks = FeatureStatistics()
-    for block in whole.split(7):
+    for block in full.split(7):
         blocks.update(block)
-    at_once = FeatureStatistics().update(whole)
+    at_once = FeatureStatistics().update(full)
     for found in (blocks.gaussian(), at_once.gaussian()):
-        np.testing.assert_allclose(found.covariance, np.cov(whole, rowvar=False), atol=1e-9)
-        np.testing.assert_allclose(found.mean, whole.mean(0), rtol=1e-15)
-    untouched = FeatureStatistics().update(whole[:0])
+        np.testing.assert_allclose(found.covariance, np.cov(full, rowvar=False), atol=1e-9)
+        np.testing.assert_allclose(found.mean, full.mean(0), rtol=1e-15)
+    untouched = FeatureStatistics().update(full[:0])
     with pytest.raises(ValueError, match="at least two rows of features, found 0"):
         untouched.gaussian()
 

@@ -76,22 +76,22 @@ def test_alignment_is_the_best_and_never_mirrors() -> None:
 
 
 def test_every_person_counts_once() -> None:
-    values, people = np.array([[1.0, 0], [3, 0], [10, 6]]), np.array([7, 7, 2])
-    assert identity_means(values, people).tolist() == [[10, 6], [2, 0]]
-    assert identity_means(values[:, 0], people).tolist() == [10, 2]
-    found = compare_errors(values[:, 0], {"zero": np.zeros(3)}, people, replicates=50)
+    values, num_identities = np.array([[1.0, 0], [3, 0], [10, 6]]), np.array([7, 7, 2])
+    assert identity_means(values, num_identities).tolist() == [[10, 6], [2, 0]]
+    assert identity_means(values[:, 0], num_identities).tolist() == [10, 2]
+    found = compare_errors(values[:, 0], {"zero": np.zeros(3)}, num_identities, replicates=50)
     assert found.ours.value == 6
     assert found.differences["zero"].value == 6
     with pytest.raises(ValueError, match="one identity per row"):
-        identity_means(values, people[:2])
+        identity_means(values, num_identities[:2])
 
 
 def test_comparison_finds_a_difference_only_where_there_is_one() -> None:
     rng = np.random.default_rng(2)
-    people = np.repeat(np.arange(80), 3)
+    num_identities = np.repeat(np.arange(80), 3)
     base = np.abs(rng.normal(1, 0.3, 240))
     others = {"worse": base + 0.05 + 0.02 * rng.normal(size=240), "same": base + 0.05 * rng.normal(size=240)}
-    found = compare_errors(base, others, people)
+    found = compare_errors(base, others, num_identities)
     worse, same = found.differences["worse"], found.differences["same"]
     assert worse.high < 0
     assert worse.p_value < 0.01

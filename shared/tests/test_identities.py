@@ -27,10 +27,11 @@ def write(path, lines, ending="\n"):
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])
 def test_rows_with_set_none_are_left_out(tmp_path, ending):
-    people = read_identity_csv(write(tmp_path / "vox1_val.csv", [HEADER, *ROWS], ending))
-    assert [person.voice_id for person in people] == ["id90001", "id90003"]
-    assert people[1].nationality == "New Zealand" and people[1].gender == "m" and people[1].split == "val"
-    assert people[0].name == people[0].face_id == "Jane_Q._Sample" and people[0].age is None
+    identities = read_identity_csv(write(tmp_path / "vox1_val.csv", [HEADER, *ROWS], ending))
+    assert [identity.voice_id for identity in identities] == ["id90001", "id90003"]
+    second = identities[1]
+    assert (second.nationality, second.gender, second.split) == ("New Zealand", "m", "val")
+    assert identities[0].name == identities[0].face_id == "Jane_Q._Sample" and identities[0].age is None
 
 
 def test_rows_with_set_none_come_when_asked_for(tmp_path):
@@ -40,8 +41,8 @@ def test_rows_with_set_none_come_when_asked_for(tmp_path):
 
 def test_class_is_the_order_of_first_appearance_and_one_name_has_one_class(tmp_path):
     rows = ["id1,B,f,X,dev", "id2,A,m,X,dev", "id3,B,f,X,dev", "id4,C,m,X,dev"]
-    people = read_identity_csv(write(tmp_path / "vox1_train.csv", [HEADER, *rows]))
-    assert class_indices(people) == [0, 1, 0, 2] and len(people) == 4
+    identities = read_identity_csv(write(tmp_path / "vox1_train.csv", [HEADER, *rows]))
+    assert class_indices(identities) == [0, 1, 0, 2] and len(identities) == 4
 
 
 @pytest.mark.parametrize(
@@ -80,22 +81,22 @@ def test_meta_table_and_its_splits(tmp_path):
     write(tmp_path / "splits.txt", ["Jane_Q._Sample 1 ", "Bo-Li 4 "])
     splits = read_identity_splits(tmp_path / "splits.txt")
     assert splits == {"Jane_Q._Sample": "train", "Bo-Li": "test"}
-    assert [person.split for person in read_vox1_meta(table, splits)] == ["train", "test"]
-    assert [person.split for person in read_vox1_meta(table)] == ["train", "val"]  # by first letter: J, B
+    assert [identity.split for identity in read_vox1_meta(table, splits)] == ["train", "test"]
+    assert [identity.split for identity in read_vox1_meta(table)] == ["train", "val"]  # by first letter: J, B
     assert [split_from_name(name) for name in ("Abe", "Cy", "Ed", "Fay")] == ["val", "test", "test", "train"]
 
 
 def test_a_manifest_holds_paths_with_blanks_commas_and_quotes(tmp_path):
     names = ["two words.wav", "a, b/c.wav", 'say "a".wav']
-    person = Identity("p 1", "p 1", "p 1")
-    rows = [ManifestRow(person, "voice", name) for name in names]
+    identity = Identity("p 1", "p 1", "p 1")
+    rows = [ManifestRow(identity, "voice", name) for name in names]
     write_manifest(tmp_path / "manifest.csv", rows)
     assert "p 1,voice,two words.wav,,,,\n" in (tmp_path / "manifest.csv").read_text()
     assert '"a, b/c.wav"' in (tmp_path / "manifest.csv").read_text()
     assert read_manifest(tmp_path / "manifest.csv") == rows
     for wrong in ("a\nb.wav", "a.wav "):
         with pytest.raises(ValueError, match="rename the file"):
-            write_manifest(tmp_path / "manifest.csv", [ManifestRow(person, "voice", wrong)])
+            write_manifest(tmp_path / "manifest.csv", [ManifestRow(identity, "voice", wrong)])
 
 
 @pytest.mark.parametrize("line", ["Jane 9", "Jane", "Jane 1 2", "Jo 4"])

@@ -22,7 +22,7 @@ LENGTH = 4000
 @pytest.fixture
 def corpus(tmp_path):
     """Three people with 1, 2, 3 clips and pictures; clip j of person i holds only the value 100 i + j."""
-    people = []
+    records = []
     for i in range(3):
         identity = Identity(f"Made_Up{i}", f"id1000{i}", f"Made_Up{i}", "f", "", "train")
         voices, faces = [], []
@@ -31,10 +31,10 @@ def corpus(tmp_path):
             write_wav(tmp_path / "wav" / voices[-1], np.full(1500 + 3000 * j, 100 * i + j, np.int16))
             faces.append(f"Made_Up{i}/0000000{j}.png")
             (tmp_path / "faces" / faces[-1]).parent.mkdir(parents=True, exist_ok=True)
-            picture = np.full((40, 40, 3), (10 * i + j, 0, 200), np.uint8)
-            Image.fromarray(picture).save(tmp_path / "faces" / faces[-1])
-        people.append(IdentityRecord(identity, i, tuple(voices), tuple(faces)))
-    return Corpus(tuple(people), tmp_path / "wav", tmp_path / "faces")
+            image = np.full((40, 40, 3), (10 * i + j, 0, 200), np.uint8)
+            Image.fromarray(image).save(tmp_path / "faces" / faces[-1])
+        records.append(IdentityRecord(identity, i, tuple(voices), tuple(faces)))
+    return Corpus(tuple(records), tmp_path / "wav", tmp_path / "faces")
 
 
 def same(first, second):
@@ -62,7 +62,7 @@ def test_clip_and_picture_are_uniform_and_independent(corpus):
     rng = np.random.default_rng(0)
     pairs = [dataset.sample(2, rng) for _ in range(900)]
     seen = Counter((int(p["voice"][0]) - 200, int(p["face"][2, 0, 0]) - 20) for p in pairs)
-    assert sorted(seen) == [(clip, picture) for clip in range(3) for picture in range(3)]
+    assert sorted(seen) == [(clip, image) for clip in range(3) for image in range(3)]
     assert all(abs(count - 100) < 45 for count in seen.values())
 
 
@@ -72,9 +72,9 @@ def test_faces_are_blue_green_red(corpus):
 
 
 def test_without_augmentation_the_evaluation_transform_is_used(corpus):
-    picture = transforms.to_bgr(load_image(corpus.face_path(corpus.records[0].faces[0])))
+    image = transforms.to_bgr(load_image(corpus.face_path(corpus.records[0].faces[0])))
     plain = PairDataset(corpus, image_size=24, augment=False).sample(0, np.random.default_rng(3))["face"]
-    np.testing.assert_array_equal(plain, transforms.evaluation_transform(picture, 24))
+    np.testing.assert_array_equal(plain, transforms.evaluation_transform(image, 24))
 
 
 @pytest.mark.parametrize("rotation", ["expand_centred", "published"])
@@ -84,10 +84,10 @@ def test_memory_changes_nothing(corpus, rotation):
     memory = PairDataset(corpus, in_memory=True, **options)
     assert memory.cached_bytes == 6 * 24 * 24 * 3 + 2 * (3 * 1500 + 3 * LENGTH)  # uint8 pictures, int16 clips
     from_disk = [disk.sample(i % 3, np.random.default_rng(i)) for i in range(20)]
-    for person in corpus.records:  # nothing is read again
-        for item in person.voices:
+    for record in corpus.records:  # nothing is read again
+        for item in record.voices:
             corpus.voice_path(item).unlink()
-        for item in person.faces:
+        for item in record.faces:
             corpus.face_path(item).unlink()
     assert all(same(pair, memory.sample(i % 3, np.random.default_rng(i))) for i, pair in enumerate(from_disk))
 
@@ -176,9 +176,9 @@ def test_loaders_can_be_replaced_and_are_checked(corpus):
 
 def test_people_without_files_are_named_in_one_message(corpus):
     mute, unseen, nothing = corpus.records
-    people = (replace(mute, voices=()), replace(unseen, faces=()), replace(nothing, voices=(), faces=()))
+    records = (replace(mute, voices=()), replace(unseen, faces=()), replace(nothing, voices=(), faces=()))
     with pytest.raises(CorpusError) as caught:
-        PairDataset(replace(corpus, records=people))
+        PairDataset(replace(corpus, records=records))
     message = str(caught.value)
     assert message.startswith("3 of 3 identities cannot be paired")
     assert "Made_Up0 (id10000, Made_Up0): no clips;" in message

@@ -19,21 +19,21 @@ PEOPLE = [
 ]
 
 
-def clip(person, number):
-    return f"id9{person:04}/video/{number:05}.wav"
+def clip(identity, number):
+    return f"id9{identity:04}/video/{number:05}.wav"
 
 
-def picture(person, number):
-    return f"Person_{person:02}/{number:08}.jpg"
+def image(identity, number):
+    return f"Person_{identity:02}/{number:08}.jpg"
 
 
 def tables(noise=0.8, seed=0):
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(12, 1, 6))
     found = []
-    for item, count in ((clip, 4), (picture, 3)):
+    for item, count in ((clip, 4), (image, 3)):
         vectors = (centres + noise * rng.normal(size=(12, count, 6))).reshape(-1, 6).astype(np.float32)
-        names = [item(person, number) for person in range(12) for number in range(count)]
+        names = [item(identity, number) for identity in range(12) for number in range(count)]
         found.append(EmbeddingTable(names, vectors, f"model {noise}"))
     return found
 
@@ -44,17 +44,17 @@ def lists(tmp_path):
     folder = tmp_path / "lists"
     folder.mkdir()
     match, verify = [], []
-    for person in range(12):
+    for identity in range(12):
         for number in range(4):
-            other = (person + rng.integers(1, 12)) % 12
+            other = (identity + rng.integers(1, 12)) % 12
             match.append(
-                [clip(person, number), picture(person, rng.integers(3)), picture(other, rng.integers(3))]
+                [clip(identity, number), image(identity, rng.integers(3)), image(other, rng.integers(3))]
             )
-            who = person if rng.random() < 0.5 else other
-            verify.append([picture(person, number % 3), clip(who, rng.integers(4))])
+            who = identity if rng.random() < 0.5 else other
+            verify.append([image(identity, number % 3), clip(who, rng.integers(4))])
     retrieval = [
         [clip(p, n) for p in range(12) for n in range(4)],
-        [picture(p, n) for p in range(12) for n in range(3)],
+        [image(p, n) for p in range(12) for n in range(3)],
     ]
     for name, rows in (
         ("match_v2f_2_test", match),
@@ -78,8 +78,8 @@ def cosine(left, right):
 def test_a_gpu_finds_the_same_figures(protocol):
     here, there = (evaluate(protocol, *tables(), PEOPLE, device=device) for device in ("cpu", "cuda"))
     for one, other in zip(here.lists, there.lists):
-        for name, figure in one.metrics.items():
-            assert other.metrics[name].value == pytest.approx(figure.value, abs=1e-6)
+        for name, metric in one.metrics.items():
+            assert other.metrics[name].value == pytest.approx(metric.value, abs=1e-6)
 
 
 def test_figures_equal_plain_loops(protocol, lists):
@@ -145,8 +145,8 @@ def test_results_on_disk(protocol, tmp_path):
 def test_constant_embedding_gets_chance_everywhere(protocol):
     blind = [replace(table, vectors=np.full_like(table.vectors, 0.3)) for table in tables()]
     for result in evaluate(protocol, *blind, PEOPLE).lists:
-        for name, figure in result.metrics.items():
-            assert figure.value == pytest.approx(figure.chance, abs=1e-12), name
+        for name, metric in result.metrics.items():
+            assert metric.value == pytest.approx(metric.chance, abs=1e-12), name
     published = evaluate(replace(protocol, tie_breaking="first"), *blind, PEOPLE)
     assert published.lists[0].main_metric.value == 1
     assert published.protocol.sha256 != protocol.sha256
@@ -192,11 +192,11 @@ def test_comparing_two_systems(protocol):
 
 
 def test_protocol_rules(protocol, lists):
-    questions = read_trial_list(lists / "match_v2f_2_test.txt", PEOPLE)
+    trial_list = read_trial_list(lists / "match_v2f_2_test.txt", PEOPLE)
     with pytest.raises(ValueError, match="different names"):
-        Protocol("twice", (questions, questions))
+        Protocol("twice", (trial_list, trial_list))
     with pytest.raises(ValueError, match="expected or first"):
-        Protocol("rule", (questions,), tie_breaking="best")
+        Protocol("rule", (trial_list,), tie_breaking="best")
     assert protocol.strata == ("U",)
     quick = evaluate(replace(protocol, replicates=0), *tables(), PEOPLE)
     assert np.isnan(quick.lists[0].main_metric.low)

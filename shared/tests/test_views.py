@@ -60,14 +60,14 @@ class Fixed:
 def test_every_file_is_drawn_first_and_second_with_equal_chance(second, pictures, clips):
     views = ViewSampler(SIDE, augment=False, num_views=2, second_sample=second)
     tries = 1500
-    drawn = [draw(views, seed, pictures=pictures, clips=clips) for seed in range(tries)]
+    sampled = [draw(views, seed, pictures=pictures, clips=clips) for seed in range(tries)]
     for number, first, other in (
         (
             pictures,
-            [which(d["face"], pictures) for d in drawn],
-            [which(d["face_second"], pictures) for d in drawn],
+            [which(d["face"], pictures) for d in sampled],
+            [which(d["face_second"], pictures) for d in sampled],
         ),
-        (clips, [int(d["voice"][0]) for d in drawn], [int(d["voice_second"][0]) for d in drawn]),
+        (clips, [int(d["voice"][0]) for d in sampled], [int(d["voice_second"][0]) for d in sampled]),
     ):
         seen = Counter(zip(first, other))
         allowed = [
@@ -83,10 +83,10 @@ def test_every_file_is_drawn_first_and_second_with_equal_chance(second, pictures
 
 def test_pictures_and_clips_are_drawn_independently():
     views = ViewSampler(SIDE, augment=False, num_views=2)
-    drawn = [draw(views, seed) for seed in range(3600)]
+    sampled = [draw(views, seed) for seed in range(3600)]
     seen = Counter(
         (which(d["face"], 3), which(d["face_second"], 3), int(d["voice"][0]), int(d["voice_second"][0]))
-        for d in drawn
+        for d in sampled
     )
     assert len(seen) == 36 and all(abs(count - 100) < 50 for count in seen.values())
 
@@ -105,9 +105,9 @@ def test_one_view_makes_the_draws_that_it_always_made():
     rng = np.random.default_rng(5)
     number, clip = int(rng.integers(3)), int(rng.integers(3))
     face = transforms.jitter_colour(transforms.training_transform(picture(number), SIDE, rng), 0.2, rng)
-    drawn = draw(ViewSampler(SIDE, colour_jitter=0.2), 5)
-    np.testing.assert_array_equal(drawn["face"], face)
-    assert drawn["voice"].tolist() == [clip] * 4
+    sampled = draw(ViewSampler(SIDE, colour_jitter=0.2), 5)
+    np.testing.assert_array_equal(sampled["face"], face)
+    assert sampled["voice"].tolist() == [clip] * 4
 
 
 @pytest.mark.parametrize("rotation", ["expand_centred", "published"])
@@ -134,8 +134,8 @@ def test_views_of_their_own_are_drawn_apart(jitter):
     )
     differing = 0
     for seed in range(100):
-        drawn = views.sample(4, 4, picture, np.float32, Fixed((1, 0, 1, 0), seed))
-        differing += not np.array_equal(drawn["face"], drawn["face_second"])
+        sampled = views.sample(4, 4, picture, np.float32, Fixed((1, 0, 1, 0), seed))
+        differing += not np.array_equal(sampled["face"], sampled["face_second"])
     assert differing > 70  # both untouched and cut alike: 1 in 16; with colours never
     assert not jitter or differing == 100
 
@@ -145,9 +145,9 @@ def test_someone_with_one_picture_never_gets_the_same_face_twice_by_sharing():
     own = ViewSampler(SIDE, num_views=2, pair_augmentation="independent")
     differing = 0
     for seed in range(100):
-        drawn, expected = (draw(views, seed, pictures=1) for views in (shared, own))
-        assert all(np.array_equal(drawn[key], expected[key]) for key in VIEWED)
-        differing += not np.array_equal(drawn["face"], drawn["face_second"])
+        sampled, expected = (draw(views, seed, pictures=1) for views in (shared, own))
+        assert all(np.array_equal(sampled[key], expected[key]) for key in VIEWED)
+        differing += not np.array_equal(sampled["face"], sampled["face_second"])
     assert differing > 70
 
 
@@ -167,8 +167,8 @@ def test_squeezed_views_have_no_grey_border():
     white = np.full((60, 24, 3), 255, np.uint8)
     for fit, expected in (("letterbox", {127, 255}), ("stretch", {255})):
         views = ViewSampler(SIDE, augment=False, num_views=2, resize_mode=fit)
-        drawn = views.sample(1, 1, lambda _: white, np.float32, np.random.default_rng(0))
-        assert all(set(np.unique(drawn[key])) == expected for key in ("face", "face_second"))
+        sampled = views.sample(1, 1, lambda _: white, np.float32, np.random.default_rng(0))
+        assert all(set(np.unique(sampled[key])) == expected for key in ("face", "face_second"))
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_unknown_options_are_named_with_what_is_known(name, value, expected):
 @pytest.fixture
 def corpus(tmp_path):
     """Two people with 1 and 4 clips and pictures, none of them square but one."""
-    people = []
+    records = []
     for i, files in enumerate((1, 4)):
         voices, faces = [], []
         for j in range(files):
@@ -204,8 +204,8 @@ def corpus(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(transforms.to_bgr(picture(4 * i + j))).save(path)
         identity = Identity(f"P{i}", f"id{i}", f"P{i}", "f", "", "train")
-        people.append(IdentityRecord(identity, i, tuple(voices), tuple(faces)))
-    return Corpus(tuple(people), tmp_path / "wav", tmp_path / "faces")
+        records.append(IdentityRecord(identity, i, tuple(voices), tuple(faces)))
+    return Corpus(tuple(records), tmp_path / "wav", tmp_path / "faces")
 
 
 @pytest.mark.parametrize("fit", ["letterbox", "stretch"])
@@ -236,20 +236,20 @@ def test_two_views_are_the_same_from_memory_and_from_disk(corpus, fit, second_vi
         assert sorted(first) == sorted((*VIEWED, "label")) == sorted(second)
         assert all(np.array_equal(first[key], second[key]) for key in first)
         assert all(first[key].flags.writeable for key in VIEWED)
-    for person in corpus.records:
-        for item in person.faces:
+    for record in corpus.records:
+        for item in record.faces:
             corpus.face_path(item).unlink()
     assert np.array_equal(memory.sample(1, np.random.default_rng(29))["face"], first["face"])
 
 
 def test_what_is_drawn_twice_may_be_changed(corpus):
     memory = PairDataset(corpus, image_size=SIDE, length=900, num_views=2, in_memory=True, progress=False)
-    drawn = memory.sample(0, np.random.default_rng(0))
-    assert np.array_equal(drawn["voice"], drawn["voice_second"])
-    before = drawn["voice_second"].copy()
+    sampled = memory.sample(0, np.random.default_rng(0))
+    assert np.array_equal(sampled["voice"], sampled["voice_second"])
+    before = sampled["voice_second"].copy()
     for key in ("face", "voice"):
-        drawn[key][:] = 0
-    assert np.array_equal(drawn["voice_second"], before) and drawn["face_second"].any()
+        sampled[key][:] = 0
+    assert np.array_equal(sampled["voice_second"], before) and sampled["face_second"].any()
     assert np.array_equal(memory.sample(0, np.random.default_rng(0))["voice"], before)
 
 
