@@ -39,6 +39,28 @@ def test_factor_table_keeps_its_golden_values():
     assert compute_factor_digest(identities) == digest
 
 
+def test_attributes_names_and_videos_keep_their_golden_values():
+    identities = sample_identities(np.arange(2), seed=0, confound=1.0)
+    golden = {
+        "age": [36, 59],
+        "height": [1682.058324, 1734.241893],
+        "nationality": [6, 6],
+        "speaking_rate": [-0.499568, 1.446557],
+        "pitch_range": [1.360959, 0.183755],
+        "vowel_space": [0.547773, 1.202767],
+        "skin_shift": [-1.071429, -1.071429],
+    }
+    for name, values in golden.items():
+        np.testing.assert_allclose(getattr(identities, name), values, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(identities.vowel_shift[0, 0], [-0.191299, 0.074425], atol=1e-6)
+    np.testing.assert_allclose(identities.vowel_offset[0, 1], [0.755716, -1.627608], atol=1e-6)
+    np.testing.assert_allclose(identities.shape_nuisance[0, :3], [0.63573, 1.714396, 0.078518], atol=1e-6)
+    names = ["Aabdo_Imbro.00000", "Cabdo_Ektor.00116", "Fabrix_Ektor.00309", "Sirzon_Zolgar.01251"]
+    assert [face_name(k) for k in (0, 116, 309, 1251)] == names
+    assert face_name(1251, seed=3) == "Moxo_Drevo.01251"
+    assert [video_id(k, 1, seed=3) for k in (0, 5)] == ["qm-GNcWBK5x", "3OV_JEjdcvG"]
+
+
 def test_raw_numbers_keep_their_golden_hash():
     raw = b"".join(
         integers(seed, np.arange(50), stream, 2, 20, start=5).astype("<u8").tobytes()
@@ -75,6 +97,7 @@ def test_numbers_depend_on_their_place_only():
         lambda: integers(0, 0, "nothing", 0, 1),
         lambda: sample_identities([1], rho=1.5),
         lambda: sample_identities([1], rho=[0.5, 0.5]),
+        lambda: sample_identities([1], rho=[0.5] * 7 + [1.5]),
         lambda: sample_identities([[1, 2]]),
         lambda: sample_identities([1], confound=-0.1),
         lambda: voice_id(-3),

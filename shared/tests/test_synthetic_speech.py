@@ -55,6 +55,21 @@ def test_golden_samples():
     assert np.abs(samples[3000:31000:1400] - golden).max() <= 2
 
 
+@pytest.mark.parametrize(
+    ("k", "golden"),
+    [
+        (0, [8757, -3013, -2301, 3246, 428, -5832, -2042, -1079, 899, -6263, -11313, 414]),
+        (1, [-741, 1546, 33, -65, 514, -100, -2274, 3886, -2133, 3118, -570, -463]),
+        (2, [-2425, -1059, -5874, 499, 97, 56, -1136, -229, 1744, -864, -3081, -25]),
+        (3, [5189, 3120, 5826, 865, 3011, -212, 3932, 1274, -313, -15842, 6367, -1192]),
+    ],
+)
+def test_golden_samples_of_long_clips(k, golden):
+    """Together they contain every phone, clips with and without echo, and both kinds of nasals."""
+    samples = synthesise_clip(sample_identities([k], confound=1.0), 0, k, seconds=5.0).samples.astype(int)
+    assert np.abs(samples[4000:76000:6000] - golden).max() <= 2
+
+
 def test_clips_do_not_depend_on_order_others_or_workers(identities):
     items = [(309 + k, clip) for k in range(3) for clip in range(2)]
     alone = {item: digest_of(item) for item in items}

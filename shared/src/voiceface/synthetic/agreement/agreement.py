@@ -1,10 +1,9 @@
 """Agreement of images generated from voices with the true faces, measured by an attribute reader.
 
-Each metric stands between chance (the images made for other identities of the same sex, every one of them)
-and a ceiling (another real image of the identity in place of the made one, through the same attribute
-reader), with an interval over identities. What the population ties to the voice is sex and the eight factors;
-skin, hair, eyes and the rest of the shape are free, and no honest maker gets them right (see
-docs/population.md).
+Each metric has a confidence interval over identities and two references: the chance level (images generated
+for other identities of the same sex) and the value of another real image of the identity. Sex and the eight
+factors depend on the voice; skin, hair, eyes and the rest of the shape do not, so no generator can predict
+them (docs/population.md).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -33,14 +32,7 @@ if TYPE_CHECKING:
     from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
     from voiceface.synthetic.readers.attribute_reader import AttributeReader
 
-__all__ = [
-    "METRIC_DESCRIPTIONS",
-    "Agreement",
-    "AgreementMetric",
-    "agreement_from_predictions",
-    "measure_agreement",
-    "predict_identities",
-]
+__all__ = ["agreement_from_predictions", "measure_agreement", "predict_identities"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -56,44 +48,47 @@ def measure_agreement(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Agreement:
-    """Read made and real images and compare them.
+    """Predict attributes of generated and real images and compare them.
 
     Args:
-        reader: `reader.load("reader")`; never the network that the maker was trained on.
-        generated: (N, 3, S, S), or (N, M, 3, S, S) for M images an identity, whose readings are averaged;
-            red, green, blue, floating in [0, 1] or uint8.
-        real: (N, P, 3, S', S') real images of the same identities, in the same order. The first one is kept
-            for the value of another real image, the others make the gallery; with P = 1 there is no ceiling.
+        reader: `load_reader("evaluation")`; not a network that the generator was trained with.
+        generated: (N, 3, S, S), or (N, M, 3, S, S) for M images per identity, whose predictions are averaged;
+            RGB, floating point in [0, 1] or uint8.
+        real: (N, P, 3, S', S') real images of the same identities, in the same order. The first is the other
+            real image, the rest is the gallery; with P = 1 the one image is the gallery.
         truth: of the same identities, see `voiceface.synthetic.face.geometry_truth`.
-        replicates: of the bootstrap over identities.
-        confidence: of the intervals.
-        seed: of the bootstrap.
+        replicates: bootstrap samples of identities.
+        confidence: level of the intervals.
+        seed: seed of the bootstrap.
 
     Raises:
-        ValueError: numbers of identities differ, there are too few, or an image cannot be read.
+        ValueError: numbers of identities differ or are too small, or images are invalid.
     """
     generated = generated[:, None] if generated.ndim == 4 else generated
-    rule: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed}
-    return agreement_from_predictions(
-        reader, predict_identities(reader, generated), predict_identities(reader, real), truth, **rule
-    )
+    options: dict[str, Any] = {"replicates": replicates, "confidence": confidence, "seed": seed}
+    predictions = predict_identities(reader, generated), predict_identities(reader, real)
+    return agreement_from_predictions(reader, *predictions, truth, **options)
 
 
 def predict_identities(reader: "AttributeReader", images: Tensor) -> AttributePrediction:
-    """Readings of several images an identity, (N, M, 3, S, S) -> fields (N, M, ...), without maps."""
+    """Predict attributes of images (N, M, 3, S, S), M per identity: fields (N, M, ...), no features.
+
+    Raises:
+        ValueError: images of another shape.
+    """
     if images.ndim != 5:
         raise ValueError(f"expected images (identities, images, 3, S, S), got {tuple(images.shape)}")
-    found, people = predict_batched(reader, images.flatten(0, 1)), len(images)
+    flat, num_identities = predict_batched(reader, images.flatten(0, 1)), len(images)
 
-    def split(value: Tensor) -> Tensor:
-        return value.reshape(people, -1, *value.shape[1:])
+    def unflatten(value: Tensor) -> Tensor:
+        return value.reshape(num_identities, -1, *value.shape[1:])
 
     return AttributePrediction(
-        split(found.embedding),
-        split(found.sex_logit),
-        split(found.factors),
-        split(found.shape),
-        split(found.skin),
+        unflatten(flat.embedding),
+        unflatten(flat.sex_logit),
+        unflatten(flat.factors),
+        unflatten(flat.shape),
+        unflatten(flat.skin),
     )
 
 
@@ -107,139 +102,145 @@ def agreement_from_predictions(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Agreement:
-    """The same as `agree` from readings, fields (N, M, ...) and (N, P, ...), as `read_people` gives them.
+    """Compute the agreement from predictions of `predict_identities`.
 
     Args:
-        reader: what read them; tells which coefficients it can see and how well it reads the factors.
-        generated, real, truth, replicates, confidence, seed: see `agree`.
+        reader: the attribute reader behind the predictions; its R² per attribute is used.
+        generated: fields (N, M, ...).
+        real: fields (N, P, ...).
+        truth: see `measure_agreement`, as all other arguments.
+        replicates: likewise.
+        confidence: likewise.
+        seed: likewise.
+
+    Raises:
+        ValueError: numbers of identities differ or are too small, or a prediction is not finite.
     """
-    people, shown = generated.embedding.shape[:2]
-    behind = real.embedding.shape[1]
-    _check_inputs(people, len(real.embedding), truth)
-    sides = [parts.average_images(generated)]
-    if behind > 1:
-        sides.append(parts.average_images(parts.select_images(real, slice(0, 1))))
-    gallery = parts.average_images(
-        parts.select_images(real, slice(1, None) if behind > 1 else slice(0, 1))
-    ).embedding
-    noise = np.maximum(1 - reader.factor_r2.cpu().double().numpy(), 0.05)
+    num_identities, num_generated = generated.embedding.shape[:2]
+    num_real = real.embedding.shape[1]
+    _check_inputs(num_identities, len(real.embedding), truth)
+    predictions = [parts.average_images(generated)]
+    if num_real > 1:
+        predictions.append(parts.average_images(parts.select_images(real, slice(0, 1))))
+    gallery_images = slice(1, None) if num_real > 1 else slice(0, 1)
+    gallery = parts.average_images(parts.select_images(real, gallery_images)).embedding
+    factor_noise = np.maximum(1 - reader.factor_r2.cpu().double().numpy(), 0.05)
     readable = reader.readable_shape.cpu().numpy()
-    draws = bootstrap_counts(people, replicates, seed)
-    everybody = np.zeros(people, np.int64)
+    counts = bootstrap_counts(num_identities, replicates, seed)
 
     outcomes: dict[str, list[parts.MetricOutcome]] = {}
-    for name, (field, chosen, within) in _correlation_specs(readable).items():
-        aim = getattr(truth, field)[:, chosen]
+    for name, (field, columns, within_sex) in _correlation_specs(readable).items():
+        target = getattr(truth, field)[:, columns]
+        values = [getattr(prediction, field)[:, columns] for prediction in predictions]
         outcomes[name] = [
-            parts.mean_correlation(getattr(side, field)[:, chosen], aim, truth.sex, draws, within_sex=within)
-            for side in sides
+            parts.mean_correlation(value, target, truth.sex, counts, within_sex=within_sex)
+            for value in values
         ]
-    for name, tables in _outcome_tables(sides, gallery, truth, noise).items():
-        group = everybody if name == "gender accuracy" else truth.sex
-        outcomes[name] = [parts.diagonal_mean(table, group, draws) for table in tables]
+    for name, tables in _outcome_tables(predictions, gallery, truth, factor_noise).items():
+        group = np.zeros_like(truth.sex) if name == "gender accuracy" else truth.sex
+        outcomes[name] = [parts.diagonal_mean(table, group, counts) for table in tables]
 
-    ties = _voice_dependence(truth, readable)
-    figures = {}
+    dependence = _voice_dependence(truth, readable)
+    metrics = {}
     for name in (name for name in METRIC_DESCRIPTIONS if name in outcomes):
-        first, *rest = outcomes[name]
-        span = percentile_interval(first.value, first.replicates, confidence)
-        ceiling = rest[0].value if rest else None
-        gap = 0.0 if ceiling is None else ceiling - first.chance
-        position = (first.value - first.chance) / gap if abs(gap) > 1e-9 else None
-        figures[name] = AgreementMetric(
-            first.value,
-            span.standard_error,
-            span.low,
-            span.high,
-            first.chance,
-            ceiling,
-            position,
-            *ties[name],
+        outcome, *references = outcomes[name]
+        interval = percentile_interval(outcome.value, outcome.replicates, confidence)
+        real_value = references[0].value if references else None
+        gap = 0.0 if real_value is None else real_value - outcome.chance
+        metrics[name] = AgreementMetric(
+            outcome.value,
+            interval.standard_error,
+            interval.low,
+            interval.high,
+            outcome.chance,
+            real_value,
+            (outcome.value - outcome.chance) / gap if abs(gap) > 1e-9 else None,
+            *dependence[name],
         )
     digest = str(reader.metadata.get("sha256", ""))
-    return Agreement(figures, people, shown, max(1, behind - 1), confidence, digest)
+    return Agreement(metrics, num_identities, num_generated, max(1, num_real - 1), confidence, digest)
 
 
 def _check_inputs(num_generated: int, num_real: int, truth: "FaceGroundTruth") -> None:
     if not num_generated == num_real == len(truth):
         raise ValueError(
-            "generated images, real images and truth must be of the same identities: got "
-            f"{num_generated}, {num_real} and "
-            f"{len(truth)}"
+            "generated images, real images and ground truth must have the same identities: got "
+            f"{num_generated}, {num_real} and {len(truth)}"
         )
     counts = np.unique(truth.sex, return_counts=True)[1]
     if counts.min() < 2:
-        raise ValueError(f"at least two identities of each sex are needed, got {counts.tolist()}")
+        raise ValueError(f"at least two identities of each sex are required, got {counts.tolist()}")
 
 
 def _correlation_specs(readable: Mask) -> dict[str, tuple[str, Mask, bool]]:
-    """Metric -> (field, columns, within a sex); metrics without a readable column are skipped."""
-    moved = _factor_driven()
-    every = np.ones(len(FACTORS), bool)
-    found = {"factors": ("factors", every, True)}
-    found |= {
+    """Map metrics to (field, columns, within a sex); metrics without a readable column are skipped."""
+    driven = _factor_driven()
+    specs = {"factors": ("factors", np.ones(len(FACTORS), bool), True)}
+    specs |= {
         f"factor {name}": ("factors", np.arange(len(FACTORS)) == j, True) for j, name in enumerate(FACTORS)
     }
-    found |= {
-        "shape": ("shape", readable & moved, False),
-        "same-gender shape": ("shape", readable & moved, True),
-        "voice-independent same-gender shape": ("shape", readable & ~moved, True),
+    specs |= {
+        "shape": ("shape", readable & driven, False),
+        "same-gender shape": ("shape", readable & driven, True),
+        "voice-independent same-gender shape": ("shape", readable & ~driven, True),
         "skin": ("skin", np.ones(3, bool), False),
     }
-    return {name: row for name, row in found.items() if row[1].any()}
+    return {name: spec for name, spec in specs.items() if spec[1].any()}
 
 
 def _outcome_tables(
     predictions: list[parts.MeanPrediction], gallery: Array, truth: "FaceGroundTruth", factor_noise: Array
 ) -> dict[str, list[Array]]:
-    """Metric -> outcome table (N, N) of each side."""
+    """Map metrics to outcome tables (N, N), one per prediction."""
     sex = truth.sex
-    whole = [side.embedding @ gallery.T for side in predictions]
-    tied = [parts.attribute_log_likelihood(side, sex, truth.factors, factor_noise) for side in predictions]
-    found = {
-        "gender accuracy": [parts.sex_correct(side, sex) for side in predictions],
-        "skin distance": [parts.skin_distances(side, truth.skin) for side in predictions],
-        "1:2 matching": [parts.fraction_beaten(scores, np.zeros_like(sex)) for scores in whole],
-        "same-gender 1:2 matching": [parts.fraction_beaten(scores, sex) for scores in whole],
-        "voice-determined same-gender 1:2 matching": [parts.fraction_beaten(scores, sex) for scores in tied],
+    cosines = [prediction.embedding @ gallery.T for prediction in predictions]
+    likelihoods = [
+        parts.attribute_log_likelihood(prediction, sex, truth.factors, factor_noise)
+        for prediction in predictions
+    ]
+    tables = {
+        "gender accuracy": [parts.sex_correct(prediction, sex) for prediction in predictions],
+        "skin distance": [parts.skin_distances(prediction, truth.skin) for prediction in predictions],
+        "1:2 matching": [parts.fraction_beaten(scores, np.zeros_like(sex)) for scores in cosines],
     }
-    for k in RANKS:
-        found[f"rank-{k} identification"] = [parts.rank_k_identification(scores, k) for scores in whole]
-        found[f"voice-determined rank-{k} identification"] = [
-            parts.rank_k_identification(scores, k) for scores in tied
+    for prefix, score_tables in (("", cosines), ("voice-determined ", likelihoods)):
+        tables[f"{prefix}same-gender 1:2 matching"] = [
+            parts.fraction_beaten(scores, sex) for scores in score_tables
         ]
-    return found
+        for k in RANKS:
+            tables[f"{prefix}rank-{k} identification"] = [
+                parts.rank_k_identification(scores, k) for scores in score_tables
+            ]
+    return tables
 
 
 def _voice_dependence(truth: "FaceGroundTruth", readable: Mask) -> dict[str, tuple[str, float | None]]:
-    """Metric -> whether the population ties it to the voice, and the bound of a correlation within a sex."""
+    """Map metrics to their dependence on the voice and the upper bound of a correlation within a sex."""
     coupled = bool(truth.coupling.max() > 0)
-    tied, part = (VOICE_DETERMINED, PARTLY_DETERMINED) if coupled else (VOICE_INDEPENDENT, VOICE_INDEPENDENT)
-    either = PARTLY_DETERMINED if truth.share_sex else part
+    by_factors = VOICE_DETERMINED if coupled else VOICE_INDEPENDENT
+    partly_by_factors = PARTLY_DETERMINED if coupled else VOICE_INDEPENDENT
+    overall = PARTLY_DETERMINED if truth.share_sex else partly_by_factors
     skin = PARTLY_DETERMINED if truth.confound > 0 else VOICE_INDEPENDENT
-    seen = readable & _factor_driven()
-    reach = np.sqrt(max_shape_r2(truth.coupling))[seen]
-    found: dict[str, tuple[str, float | None]] = {name: (either, None) for name in METRIC_DESCRIPTIONS}
-    found |= {
+    bounds = np.sqrt(max_shape_r2(truth.coupling))[readable & _factor_driven()]
+    dependence: dict[str, tuple[str, float | None]] = {name: (overall, None) for name in METRIC_DESCRIPTIONS}
+    dependence |= {
         "gender accuracy": (VOICE_DETERMINED if truth.share_sex else VOICE_INDEPENDENT, None),
-        "factors": (tied, float(truth.coupling.mean())),
-        "same-gender shape": (part, float(reach.mean()) if len(reach) else None),
+        "factors": (by_factors, float(truth.coupling.mean())),
+        "same-gender shape": (partly_by_factors, float(bounds.mean()) if len(bounds) else None),
         "voice-independent same-gender shape": (VOICE_INDEPENDENT, 0.0),
         "skin": (skin, None),
         "skin distance": (skin, None),
-        "same-gender 1:2 matching": (part, None),
-        "voice-determined same-gender 1:2 matching": (tied, None),
+        "same-gender 1:2 matching": (partly_by_factors, None),
+        "voice-determined same-gender 1:2 matching": (by_factors, None),
     }
     for name, c in zip(FACTORS, truth.coupling.tolist()):
-        found[f"factor {name}"] = (VOICE_DETERMINED if c > 0 else VOICE_INDEPENDENT, c)
+        dependence[f"factor {name}"] = (VOICE_DETERMINED if c > 0 else VOICE_INDEPENDENT, c)
+    identification = VOICE_DETERMINED if coupled and truth.share_sex else overall
     for k in RANKS:
-        found[f"voice-determined rank-{k} identification"] = (
-            VOICE_DETERMINED if coupled and truth.share_sex else either,
-            None,
-        )
-    return found
+        dependence[f"voice-determined rank-{k} identification"] = (identification, None)
+    return dependence
 
 
 def _factor_driven() -> Mask:
-    """(40,) shape coefficients that a factor moves."""
+    """Return a mask (40,) of the shape coefficients that depend on a factor."""
     return np.asarray(np.square(factor_loadings()).sum(1) > 0)

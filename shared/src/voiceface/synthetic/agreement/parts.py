@@ -1,7 +1,7 @@
-"""Parts of the agreement metrics: outcome tables, correlations, chance.
+"""Parts of the agreement metrics: outcome tables, correlations, chance levels.
 
-An outcome table (N, N) says what comes out when the image made for identity j (row) is held against identity
-i (column). The diagonal is the metric, the rest of a sex is its chance.
+Entry (j, i) of an outcome table (N, N) is the outcome of comparing the image generated for identity j with
+identity i. The mean of the diagonal is the metric, the mean of the rest of a sex is its chance level.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,29 @@ from torch import Tensor
 
 from voiceface.synthetic.readers.attribute_reader import AttributePrediction
 
+__all__ = [
+    "MeanPrediction",
+    "MetricOutcome",
+    "attribute_log_likelihood",
+    "average_images",
+    "diagonal_mean",
+    "fraction_beaten",
+    "mean_correlation",
+    "rank_k_identification",
+    "select_images",
+    "sex_correct",
+    "skin_distances",
+]
+
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-_MAX_LOGIT = 6.0  # no reading of the sex counts as surer than 1 in 400
+_MAX_LOGIT = 6.0  # limits the confidence of the predicted sex to 1 in 400
 
 
 @dataclass(frozen=True)
 class MeanPrediction:
-    """Readings of N identities in double precision, one row each."""
+    """Mean predictions of N identities in double precision, one row each; fields of `AttributePrediction`."""
 
     embedding: Array
     sex_logit: Array
@@ -31,7 +45,7 @@ class MeanPrediction:
 
 @dataclass(frozen=True)
 class MetricOutcome:
-    """A metric, the same under the bootstrap over identities (B,), and its chance."""
+    """Metric, its bootstrap replicates over identities (B,), and its chance level."""
 
     value: float
     replicates: Array
@@ -39,7 +53,7 @@ class MetricOutcome:
 
 
 def select_images(prediction: AttributePrediction, selection: slice) -> AttributePrediction:
-    """Some of the images of all identities; fields (N, M, ...)."""
+    """Select images of all identities; fields (N, M, ...)."""
     return AttributePrediction(
         prediction.embedding[:, selection],
         prediction.sex_logit[:, selection],
@@ -50,15 +64,17 @@ def select_images(prediction: AttributePrediction, selection: slice) -> Attribut
 
 
 def average_images(prediction: AttributePrediction) -> MeanPrediction:
-    """Mean over the images of all identities, fields (N, M, ...); the mean embedding gets length 1."""
+    """Average fields (N, M, ...) over the M images; mean embeddings get unit length.
+
+    Raises:
+        ValueError: a prediction is not finite.
+    """
 
     def mean(value: Tensor) -> Array:
-        found = value.double().mean(1).numpy()
-        if not np.isfinite(found).all():
-            raise ValueError(
-                "the predictions of the attribute reader hold values that are not finite; look at the images"
-            )
-        return np.asarray(found)
+        average = value.double().mean(1).numpy()
+        if not np.isfinite(average).all():
+            raise ValueError("the attribute reader's predictions are not finite; check the images")
+        return np.asarray(average)
 
     embedding = mean(prediction.embedding)
     length = np.linalg.norm(embedding, axis=1, keepdims=True)
@@ -72,52 +88,53 @@ def average_images(prediction: AttributePrediction) -> MeanPrediction:
 
 
 def diagonal_mean(table: Array, group: Index, counts: Array) -> MetricOutcome:
-    """Mean of the diagonal of an outcome table (N, N).
+    """Average the diagonal of an outcome table.
 
     Args:
-        table: row = whose image, column = who it is held against.
-        group: (N,); chance is the mean outcome with the images of the others of the own group.
-        counts: (B, N), how often each identity counts in each replicate.
+        table: (N, N), row = identity of the image, column = identity compared with.
+        group: (N,); the chance level is the mean outcome with images of other identities of the same group.
+        counts: (B, N), weight of each identity in each replicate.
     """
     others = (group[:, None] == group) & ~np.eye(len(group), dtype=bool)
-    own = np.diagonal(table)
+    outcomes = np.diagonal(table)
     chance = ((table * others).sum(0) / others.sum(0)).mean()
-    return MetricOutcome(float(own.mean()), counts @ own / counts.sum(1), float(chance))
+    return MetricOutcome(float(outcomes.mean()), counts @ outcomes / counts.sum(1), float(chance))
 
 
 def sex_correct(prediction: MeanPrediction, sex: Index) -> Array:
-    """1 where the image is read as the identity's sex."""
+    """Return outcomes (N, N): 1 where the predicted sex of row j is that of identity i (N,)."""
     return ((prediction.sex_logit[:, None] > 0) == (sex == 1)).astype(np.float64)
 
 
 def skin_distances(prediction: MeanPrediction, skin: Array) -> Array:
-    """Root mean square difference of the three channels, grey levels of 255."""
+    """Return outcomes (N, N): RMS difference to skin colours (N, 3), in grey levels (0-255)."""
     return 255.0 * np.sqrt(np.square(prediction.skin[:, None] - skin).mean(2))
 
 
 def attribute_log_likelihood(
     prediction: MeanPrediction, sex: Index, factors: Array, factor_noise: Array
 ) -> Array:
-    """Log likelihood of each identity's true sex (N,) and factors (N, 8) given what was read from an image.
+    """Compute log likelihoods (N, N) of the sex and factors of identity i given predictions of row j.
 
     Args:
-        prediction: readings.
-        sex: true sex.
-        factors: true factors.
-        factor_noise: (8,) variance of a factor round its reading: 1 - R squared.
+        prediction: predictions.
+        sex: (N,) true sex.
+        factors: (N, 8) true factors.
+        factor_noise: (8,) residual variance of the predicted factors: 1 - R².
     """
-    gaps = prediction.factors[:, None] - factors
+    residual = prediction.factors[:, None] - factors
     logit = np.clip(prediction.sex_logit, -_MAX_LOGIT, _MAX_LOGIT)[:, None] * (2 * sex - 1)
-    return -0.5 * (np.square(gaps) / factor_noise).sum(2) - np.log1p(np.exp(-logit))
+    return -0.5 * (np.square(residual) / factor_noise).sum(2) - np.log1p(np.exp(-logit))
 
 
 def rank_k_identification(scores: Array, k: int) -> Array:
-    """Chance that identity i is among the first k when all identities is ordered by row j's scores; ties are
-    fair.
+    """Compute the probability (N, N) that identity i is among the k highest scores of row j.
+
+    Equal scores are in random order.
 
     Args:
-        scores: (N, N), row = image, column = identity; higher = more alike.
-        k: how many are looked at.
+        scores: (N, N), row = image, column = identity; higher is more similar.
+        k: rank.
     """
     from scipy.stats import rankdata
 
@@ -127,54 +144,52 @@ def rank_k_identification(scores: Array, k: int) -> Array:
 
 
 def fraction_beaten(scores: Array, group: Index) -> Array:
-    """Share of the other identities of i's group (N,) whose score in row j is below i's; ties count half."""
+    """Compute the fraction (N, N) of i's group with a lower score in row j; ties count half."""
     from scipy.stats import rankdata
 
-    found = np.empty(scores.shape)
+    fraction = np.empty(scores.shape)
     for label in np.unique(group):
-        mine = group == label
-        found[:, mine] = (rankdata(scores[:, mine], axis=1) - 1) / (mine.sum() - 1)
-    return found
+        rows = group == label
+        fraction[:, rows] = (rankdata(scores[:, rows], axis=1) - 1) / (rows.sum() - 1)
+    return fraction
 
 
 def mean_correlation(
     predicted: Array, target: Array, sex: Index, counts: Array, *, within_sex: bool
 ) -> MetricOutcome:
-    """Mean over columns of the correlation of what was read with what is true.
+    """Average the correlation of predictions and true values over columns.
 
-    Chance gives all identities the mean of what was read for the others of the sex, and divides by the same
-    spreads: that is the mean over all reorderings in which nobody keeps the own image.
+    For the chance level, each identity has the mean prediction of the other identities of its sex, and the
+    standard deviations are unchanged: this equals the mean over all permutations within a sex without fixed
+    points.
 
     Args:
-        predicted: (N, F) readings.
-        target: (N, F) truth.
+        predicted: (N, F) predictions.
+        target: (N, F) true values.
         sex: (N,).
-        counts: (B, N), how often each identity counts in each replicate.
-        within_sex: take the means of the sexes out first.
+        counts: (B, N), weight of each identity in each replicate.
+        within_sex: subtract the means of each sex.
     """
     group = sex if within_sex else np.zeros_like(sex)
-    once = np.ones((1, len(sex)))
-    cross, left, right = _centred_sums(predicted, target, group, once)
+    ones = np.ones((1, len(sex)))
+    cross, left, right = _centred_sums(predicted, target, group, ones)
     others = np.empty_like(predicted)
     for label in np.unique(sex):
-        mine = sex == label
-        others[mine] = (predicted[mine].sum(0) - predicted[mine]) / (mine.sum() - 1)
-    chance = _centred_sums(others, target, group, once)[0]
+        rows = sex == label
+        others[rows] = (predicted[rows].sum(0) - predicted[rows]) / (rows.sum() - 1)
+    chance = _mean_correlation_from_sums(_centred_sums(others, target, group, ones)[0], left, right)[0]
     value = _mean_correlation_from_sums(cross, left, right)[0]
-    again = _mean_correlation_from_sums(*_centred_sums(predicted, target, group, counts))
-    return MetricOutcome(float(value), again, float(_mean_correlation_from_sums(chance, left, right)[0]))
+    replicates = _mean_correlation_from_sums(*_centred_sums(predicted, target, group, counts))
+    return MetricOutcome(float(value), replicates, float(chance))
 
 
 def _centred_sums(predicted: Array, target: Array, group: Index, counts: Array) -> tuple[Array, Array, Array]:
-    """Sums of squares and products about the groups' means, (B, F) each: product, made, aim."""
+    """Compute centred sums, (B, F) each: products, squares of predictions, squares of targets."""
     cross, left, right = (np.zeros((len(counts), predicted.shape[1])) for _ in range(3))
-    predicted, target = (
-        predicted - predicted.mean(0),
-        target - target.mean(0),
-    )  # the sums below lose no digits
+    predicted, target = predicted - predicted.mean(0), target - target.mean(0)  # against cancellation
     for label in np.unique(group):
-        mine = group == label
-        weight, x, y = counts[:, mine], predicted[mine], target[mine]
+        rows = group == label
+        weight, x, y = counts[:, rows], predicted[rows], target[rows]
         total = np.maximum(weight.sum(1, keepdims=True), 1.0)
         sum_x, sum_y = weight @ x, weight @ y
         cross += weight @ (x * y) - sum_x * sum_y / total
@@ -183,8 +198,8 @@ def _centred_sums(predicted: Array, target: Array, group: Index, counts: Array) 
     return cross, left, right
 
 
-def _mean_correlation_from_sums(products: Array, generated_squares: Array, target_squares: Array) -> Array:
-    """Mean correlation of the columns (B,); a column that does not vary counts as uncorrelated."""
-    product = generated_squares * target_squares
+def _mean_correlation_from_sums(products: Array, predicted_squares: Array, target_squares: Array) -> Array:
+    """Average the correlations of columns, (B,); a constant column counts as uncorrelated."""
+    product = predicted_squares * target_squares
     flat = product <= 1e-12 * np.maximum(target_squares * target_squares, 1e-300)
     return np.where(flat, 0.0, products / np.sqrt(np.where(flat, 1.0, product))).mean(1)

@@ -1,15 +1,15 @@
-"""Attribute readers: small trained networks that read the image of a synthetic face.
+"""Attribute readers: small networks that predict attributes of synthetic faces from images.
 
-An attribute reader tells sex, the eight face factors, the shape of the head and the colour of the skin, and
-gives an embedding of the identity. It was trained on synthetic identities who occur in no preset, so that
-images made from voices can be held against the truth of a population (agreement.py). Two independent ones are
+An attribute reader predicts sex, the eight face factors, the shape of the head and the skin colour, and an
+identity embedding. It was trained on synthetic identities of no preset, so that generated images can be
+compared with the ground truth of a population (voiceface.synthetic.agreement). Two independent ones are
 bundled:
 
     evaluation  for evaluation only
-    perceptual  for losses in training (its maps and its embedding)
+    perceptual  for losses in training (its feature maps and its embedding)
 
-They differ in seed and share no training identity, so no generator is trained on the network that evaluates
-it. Nothing in them behaves otherwise in training than in evaluation, and they are loaded frozen.
+They differ in seed and share no training identity, so no generator is trained with the network that evaluates
+it. They have no layer that differs between training and evaluation, and are loaded frozen.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,11 +28,28 @@ from voiceface.runtime.config import Config, to_dict, validate_config
 from voiceface.synthetic.face.head_bases import SHAPE_NAMES
 from voiceface.synthetic.identities import FACTORS
 
+__all__ = [
+    "BUNDLED_READERS",
+    "IMAGE_SIZE",
+    "MIN_IMAGE_SIZE",
+    "MIN_READABLE_R2",
+    "READER_DISCLAIMER",
+    "SYSTEM",
+    "AttributePrediction",
+    "AttributeReader",
+    "AttributeReaderConfig",
+    "load_reader",
+    "perceptual_distance",
+    "predict_batched",
+    "save_reader",
+    "to_float32",
+]
+
 SYSTEM = "population"
 BUNDLED_READERS = ("evaluation", "perceptual")
 IMAGE_SIZE = 64
 MIN_IMAGE_SIZE = 32
-MIN_READABLE_R2 = 0.25  # least R squared on unseen identities of a shape coefficient that counts as readable
+MIN_READABLE_R2 = 0.25  # minimum R² on unseen identities of a shape coefficient that counts as readable
 READER_DISCLAIMER = (
     "Trained on a synthetic population, not on real people: attributes that it predicts say nothing about "
     "real people."
@@ -41,15 +58,15 @@ _NUM_FACTORS, _NUM_SHAPE = len(FACTORS), len(SHAPE_NAMES)
 
 
 class AttributeReaderConfig(Config):
-    """Size of an attribute reader; the defaults are those of the bundled ones."""
+    """Size of an attribute reader; defaults are those of the bundled ones."""
 
     widths: tuple[int, int, int, int] = Field(
-        (24, 40, 64, 96), description="channels of the maps of 32, 16, 8 and 4 pixels"
+        (24, 40, 64, 96), description="channels of the feature maps of 32, 16, 8 and 4 pixels"
     )
     bottleneck_channels: int = Field(
-        24, ge=1, description="channels of the last map before it is laid out as one row"
+        24, ge=1, description="channels of the last feature map before it is flattened"
     )
-    hidden_dim: int = Field(128, ge=1, description="width of the layer that all readings share")
+    hidden_dim: int = Field(128, ge=1, description="width of the layer that all predictions share")
     embedding_dim: int = Field(64, ge=2, description="length of the embedding")
 
 
@@ -58,12 +75,12 @@ class AttributePrediction:
     """Predictions of an attribute reader for B images.
 
     Attributes:
-        embedding: (B, D), rows of length 1; the cosine tells whether two images show one identity.
-        sex_logit: (B,), above 0 = man.
-        factors: (B, 8) estimates of g0 ... g7.
-        shape: (B, 40) estimates of the shape coefficients; see `Judge.readable` for those that can be seen.
-        skin: (B, 3) unlit colour of the skin, red, green, blue; about 0 ... 1.
-        features: maps of 32, 16, 8 and 4 pixels, (B, C, S, S) each; skipped by `read`.
+        embedding: (B, D), unit rows; the cosine is the similarity of identities.
+        sex_logit: (B,), positive = male.
+        factors: (B, 8) face factors.
+        shape: (B, 40) shape coefficients; `AttributeReader.readable_shape` marks the predictable ones.
+        skin: (B, 3) unlit skin colour, RGB, about 0 ... 1.
+        features: feature maps of 32, 16, 8 and 4 pixels, (B, C, S, S) each; empty after `predict_batched`.
     """
 
     embedding: Tensor
@@ -75,24 +92,24 @@ class AttributePrediction:
 
 
 class AttributeReader(nn.Module):
-    """Four stages of strided convolutions, one row, two linear layers.
+    """Attribute reader: four stages of strided convolutions, then linear layers.
 
     Attributes:
-        config: its size.
-        factor_r2: (8,) R squared of the factors on unseen identities, one image each; 0 before training.
-        shape_r2: (40,) of the shape coefficients, within sex.
-        metadata: values of its file: disclaimer, digest, training.
+        config: size of the network.
+        factor_r2: (8,) R² of the factors on unseen identities, one image each; 0 before training.
+        shape_r2: (40,) R² of the shape coefficients, within a sex.
+        metadata: metadata of the file: disclaimer, digest, training configuration.
     """
 
     factor_r2: Tensor
     shape_r2: Tensor
 
     def __init__(self, config: AttributeReaderConfig | None = None, *, batch_norm: bool = False) -> None:
-        """Make an untrained attribute reader.
+        """Initialise an untrained attribute reader.
 
         Args:
-            config: its size.
-            batch_norm: put batch normalisation after each convolution, for training; `fused` removes it.
+            config: size of the network.
+            batch_norm: batch normalisation after each convolution, for training; `fuse_batchnorm` removes it.
         """
         super().__init__()
         self.config = config or AttributeReaderConfig()
@@ -123,14 +140,14 @@ class AttributeReader(nn.Module):
 
     @property
     def readable_shape(self) -> Tensor:
-        """(40,) bool: shape coefficients that it reads well enough to be judged by."""
+        """(40,) bool: shape coefficients with an R² of at least MIN_READABLE_R2."""
         return self.shape_r2 >= MIN_READABLE_R2
 
     def forward(self, images: Tensor) -> AttributePrediction:
-        """Read images; gradients reach the images.
+        """Predict attributes of images; differentiable.
 
         Args:
-            images: (B, 3, S, S), red, green, blue in [0, 1], S at least 32; brought to 64 pixels inside.
+            images: (B, 3, S, S) RGB in [0, 1], S at least 32; resized to 64 pixels.
 
         Raises:
             ValueError: another shape or type.
@@ -138,8 +155,8 @@ class AttributeReader(nn.Module):
         shape = tuple(images.shape)
         if images.ndim != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[2] < MIN_IMAGE_SIZE:
             raise ValueError(
-                f"expected images (B, 3, S, S) with S >= {MIN_IMAGE_SIZE}, got {shape}; crop them square, "
-                "enlarge smaller ones"
+                f"expected images (B, 3, S, S) with S >= {MIN_IMAGE_SIZE}, got {shape}; crop to squares and "
+                "enlarge small images"
             )
         if not images.is_floating_point():
             raise ValueError(f"expected floating images in [0, 1], got {images.dtype}; divide by 255")
@@ -148,76 +165,76 @@ class AttributeReader(nn.Module):
                 images, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False, antialias=True
             )
         value = (images - 0.5) * 4.0
-        maps = []
+        features = []
         for stage in self.stages:
             value = stage(value)
-            maps.append(value)
+            features.append(value)
         shared = F.leaky_relu(self.row(self.squeeze(value).flatten(1)), 0.1)
         sex, factors, alpha, skin = self.traits(shared).split([1, _NUM_FACTORS, _NUM_SHAPE, 3], dim=1)
         embedding = F.normalize(self.embed(shared), dim=1)
-        return AttributePrediction(embedding, sex[:, 0], factors, alpha, skin, tuple(maps))
+        return AttributePrediction(embedding, sex[:, 0], factors, alpha, skin, tuple(features))
 
     def fuse_batchnorm(self) -> "AttributeReader":
-        """The same attribute reader with batch normalisation worked into the convolutions, without
-        gradients.
-        """
-        plain = AttributeReader(self.config).eval().requires_grad_(False)
+        """Return a frozen copy with batch normalisation fused into the convolutions."""
+        fused = AttributeReader(self.config).eval().requires_grad_(False)
         state = {key: value for key, value in self.state_dict().items() if ".num_batches_tracked" not in key}
         for key in [key for key in state if key.endswith(".running_var")]:
-            at = key.removesuffix(".1.running_var")
-            norm = {word: state.pop(f"{at}.1.{word}") for word in ("weight", "bias", "running_mean")}
+            unit = key.removesuffix(".1.running_var")
+            norm = {name: state.pop(f"{unit}.1.{name}") for name in ("weight", "bias", "running_mean")}
             scale = norm["weight"] * torch.rsqrt(state.pop(key) + nn.BatchNorm2d(1).eps)
-            state[f"{at}.0.weight"] = state[f"{at}.0.weight"] * scale[:, None, None, None]
-            state[f"{at}.0.bias"] = norm["bias"] - norm["running_mean"] * scale
-        load_into(plain, state, source="the trained judge")
-        return plain
+            state[f"{unit}.0.weight"] = state[f"{unit}.0.weight"] * scale[:, None, None, None]
+            state[f"{unit}.0.bias"] = norm["bias"] - norm["running_mean"] * scale
+        load_into(fused, state, source="the trained attribute reader")
+        return fused
 
 
 class _ResidualBlock(nn.Module):
-    """Adds what two units make of a map to it."""
+    """Residual block of two units."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__()
         self.first, self.second = first, second
 
     def forward(self, value: Tensor) -> Tensor:
-        """(B, C, S, S) to the same."""
+        """Map (B, C, S, S) to the same shape."""
         return value + self.second(self.first(value))
 
 
 def load_reader(name: str | Path = "evaluation", device: str | torch.device = "cpu") -> AttributeReader:
-    """A trained attribute reader, frozen and in evaluation mode.
+    """Load a trained attribute reader, frozen and in evaluation mode.
 
     Args:
-        name: "evaluation" (evaluation), "perceptual" (losses), or a file that judge_training wrote.
-        device: where it computes.
+        name: "evaluation", "perceptual" (for losses), or a file of `voiceface.synthetic.readers.training`.
+        device: device of the network.
 
     Raises:
-        CheckpointError: corrupt, or no attribute reader.
+        CheckpointError: the file is corrupt or no attribute reader.
         FileNotFoundError: no such file.
     """
     bundled = str(name) in BUNDLED_READERS
     folder = resources.files("voiceface.synthetic") / "weights"
     with resources.as_file(folder / f"{name}.safetensors" if bundled else Path(name)) as path:
-        found = load_model(path, system=SYSTEM, kind="attribute_reader")
-        judge = AttributeReader(
-            validate_config(found.config.get("network", {}), AttributeReaderConfig, f"{path} (network)")
-        )
-        load_into(judge, found.state, source=str(path))
-    judge.metadata = {**found.extra, "sha256": found.sha256, "training": found.config.get("training", {})}
-    return judge.to(device).eval().requires_grad_(False)
+        loaded = load_model(path, system=SYSTEM, kind="attribute_reader")
+        config = validate_config(loaded.config.get("network", {}), AttributeReaderConfig, f"{path} (network)")
+        reader = AttributeReader(config)
+        load_into(reader, loaded.state, source=str(path))
+    reader.metadata = {**loaded.extra, "sha256": loaded.sha256, "training": loaded.config.get("training", {})}
+    return reader.to(device).eval().requires_grad_(False)
 
 
 def save_reader(
     reader: AttributeReader, path: str | Path, *, training_config: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
-    """Write a fused attribute reader in half precision.
+    """Save a fused attribute reader in half precision.
 
     Args:
-        reader: what `Judge.fused` gave.
-        path: a name that ends in .safetensors.
-        training_config: how it was made, JSON values.
-        metadata: further JSON values, such as its metrics; the disclaimer is added.
+        reader: result of `AttributeReader.fuse_batchnorm`.
+        path: file name that ends in .safetensors.
+        training_config: configuration of the training, JSON values.
+        metadata: further JSON values, such as metrics; READER_DISCLAIMER is added.
+
+    Raises:
+        CheckpointError: another suffix.
     """
     save_model(
         path,
@@ -232,63 +249,61 @@ def save_reader(
 
 @torch.no_grad()
 def predict_batched(reader: AttributeReader, images: Tensor, batch_size: int = 128) -> AttributePrediction:
-    """Read any number of images in batches, without gradients and maps.
+    """Predict attributes of any number of images in batches, without gradients and features.
 
     Args:
         reader: a trained attribute reader.
-        images: (N, 3, S, S), floating in [0, 1] or uint8, on any device.
-        batch_size: images at a time.
+        images: (N, 3, S, S), floating point in [0, 1] or uint8, on any device.
+        batch_size: images per batch.
 
     Returns:
-        Reading of N rows, float32 on the CPU.
+        Predictions of N rows, float32 on the CPU.
 
     Raises:
-        ValueError: no image, or not such images.
+        ValueError: no images, or images of another shape.
     """
     if not len(images):
-        raise ValueError("there is no image to read")
-    parts = [to_float32(reader(part)) for part in _iter_batches(reader, images, batch_size)]
-
-    return _build_prediction(lambda name: torch.cat([getattr(part, name).cpu() for part in parts]))
+        raise ValueError("images is empty; expected at least one image")
+    predictions = [to_float32(reader(batch)) for batch in _iter_batches(reader, images, batch_size)]
+    return _build_prediction(lambda name: torch.cat([getattr(each, name).cpu() for each in predictions]))
 
 
 def to_float32(prediction: AttributePrediction) -> AttributePrediction:
-    """The same in float32, without the maps."""
+    """Convert predictions to float32, without features."""
     return _build_prediction(lambda name: getattr(prediction, name).float())
 
 
 def perceptual_distance(reader: AttributeReader, generated: Tensor, target: Tensor) -> Tensor:
-    """Perceptual distance of two images: differences of the feature maps and of the embedding.
+    """Compute the perceptual distance of images from the feature maps and the embedding of a reader.
 
-    The vectors at each place of a map are brought to length 1 first, so that dark and bright places count the
-    same; each of the four maps and the embedding gives a number from 0 (equal) to 4 (opposite).
+    Feature vectors are normalised per position, so that dark and bright regions have equal weight. Each of
+    the four feature maps and the embedding contributes 0 (equal) to 4 (opposite).
 
     Args:
-        reader: `load("perceptual")`.
-        generated: (B, 3, S, S) in [0, 1]; gradients reach it.
-        target: (B, 3, S', S'), the aim; no gradient reaches it.
+        reader: `load_reader("perceptual")`.
+        generated: (B, 3, S, S) in [0, 1]; differentiable.
+        target: (B, 3, S', S') in [0, 1]; without gradient.
 
     Returns:
-        (B,) sum of the five numbers.
+        Distances, shape (B,), 0 ... 20.
     """
     with torch.no_grad():
-        aim = reader(target)
-    found = reader(generated)
-    total = (found.embedding - aim.embedding).square().sum(1)
-    for here, there in zip(found.features, aim.features):
-        total = total + (_l2_normalize_channels(here) - _l2_normalize_channels(there)).square().sum(1).mean(
-            (1, 2)
-        )
+        expected = reader(target)
+    actual = reader(generated)
+    total = (actual.embedding - expected.embedding).square().sum(1)
+    for features, target_features in zip(actual.features, expected.features):
+        difference = _l2_normalize_channels(features) - _l2_normalize_channels(target_features)
+        total = total + difference.square().sum(1).mean((1, 2))
     return total
 
 
 def _l2_normalize_channels(features: Tensor) -> Tensor:
-    """Vectors of length 1 at every place of a map (B, C, S, S); 0 stays 0."""
+    """Normalise the channel vectors of a feature map (B, C, S, S); 0 stays 0."""
     return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-4)
 
 
 def _build_prediction(get_field: Callable[[str], Tensor]) -> AttributePrediction:
-    """A reading without maps from a function of the field's name."""
+    """Build a prediction without features from a function of the field's name."""
     return AttributePrediction(
         get_field("embedding"),
         get_field("sex_logit"),
@@ -300,6 +315,6 @@ def _build_prediction(get_field: Callable[[str], Tensor]) -> AttributePrediction
 
 def _iter_batches(reader: AttributeReader, images: Tensor, batch_size: int) -> Iterator[Tensor]:
     device = reader.factor_r2.device
-    for part in images.split(batch_size):
-        part = part.to(device)
-        yield part.float() if part.is_floating_point() else part.float() / 255.0
+    for batch in images.split(batch_size):
+        batch = batch.to(device)
+        yield batch.float() if batch.is_floating_point() else batch.float() / 255.0
