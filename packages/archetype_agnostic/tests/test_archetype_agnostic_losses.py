@@ -26,9 +26,11 @@ LABELS = st.lists(st.integers(0, 9), min_size=2, max_size=5)
 def draw(rows: int, length: int = 5, seed: int = 0, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     """Four sets of embeddings in which a person resembles themselves, as after some training."""
     generator = torch.Generator().manual_seed(seed)
-    people = torch.randn(rows, length, generator=generator, dtype=dtype)
+    identities = torch.randn(rows, length, generator=generator, dtype=dtype)
     return {
-        name: (0.6 * people + torch.randn(rows, length, generator=generator, dtype=dtype)).requires_grad_()
+        name: (
+            0.6 * identities + torch.randn(rows, length, generator=generator, dtype=dtype)
+        ).requires_grad_()
         for name in NAMES
     }
 
@@ -37,8 +39,8 @@ def gradients(total: Tensor, sets: dict[str, Tensor]) -> list[Tensor]:
     """By every set; zero where there is no way back."""
     if not total.requires_grad:
         return [torch.zeros_like(rows) for rows in sets.values()]
-    found = torch.autograd.grad(total, list(sets.values()), allow_unused=True)
-    return [torch.zeros_like(x) if g is None else g for g, x in zip(found, sets.values())]
+    result = torch.autograd.grad(total, list(sets.values()), allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(result, sets.values())]
 
 
 def numbers(terms: dict[str, Tensor]) -> dict[str, float]:
@@ -53,10 +55,10 @@ def terms_of(sets: dict[str, Tensor], **options: float) -> dict[str, Tensor]:
 @given(LABELS, st.integers(0, 10_000))
 def test_similarities_are_cosines_of_the_named_sets(labels: list[int], seed: int) -> None:
     sets = {name: rows.detach() for name, rows in draw(len(labels), seed=seed).items()}
-    found = compute_similarities(**sets, labels=torch.tensor(labels))
+    result = compute_similarities(**sets, labels=torch.tensor(labels))
     for place, (anchors, candidates) in enumerate(DIRECTIONS):
         for i in range(len(labels)):
-            assert found.anchor_norm[place, i] == pytest.approx(float(sets[anchors][i].norm()))
+            assert result.anchor_norm[place, i] == pytest.approx(float(sets[anchors][i].norm()))
             for j in range(len(labels)):
                 cosine = reference.l2_normalize(sets[candidates][j]) @ reference.l2_normalize(
                     sets[anchors][i]
@@ -64,20 +66,24 @@ def test_similarities_are_cosines_of_the_named_sets(labels: list[int], seed: int
                 within = reference.l2_normalize(sets[candidates][j]) @ reference.l2_normalize(
                     sets[candidates][i]
                 )
-                assert float(found.cross[place, i, j]) == pytest.approx(float(cosine), abs=1e-12)
-                assert float(found.intra_candidate[place, i, j]) == pytest.approx(float(within), abs=1e-12)
-                assert bool(found.same_identity[i, j]) == (labels[i] == labels[j])
+                assert float(result.cross[place, i, j]) == pytest.approx(float(cosine), abs=1e-12)
+                assert float(result.intra_candidate[place, i, j]) == pytest.approx(float(within), abs=1e-12)
+                assert bool(result.same_identity[i, j]) == (labels[i] == labels[j])
 
 
 @settings(max_examples=25, deadline=None)
 @given(LABELS, st.integers(0, 10_000))
 def test_both_terms_and_gradients_are_the_formula_for_any_labels(labels: list[int], seed: int) -> None:
     sets = draw(len(labels), seed=seed)
-    ours = mean_terms(aasm_losses(compute_similarities(**sets, labels=torch.tensor(labels)), 0.3, 4.0, 7.0))
+    computed = mean_terms(
+        aasm_losses(compute_similarities(**sets, labels=torch.tensor(labels)), 0.3, 4.0, 7.0)
+    )
     theirs = reference.aasm_terms(sets, labels, 0.3, 4.0, 7.0)
-    assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-12)
-    mine, other = (gradients(terms["crosssp_loss"] + 2 * terms["sim_loss"], sets) for terms in (ours, theirs))
-    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(mine, other))
+    assert numbers(computed) == pytest.approx(numbers(theirs), rel=1e-12)
+    own, other = (
+        gradients(terms["crosssp_loss"] + 2 * terms["sim_loss"], sets) for terms in (computed, theirs)
+    )
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(own, other))
 
 
 @settings(max_examples=25, deadline=None)
@@ -85,19 +91,19 @@ def test_both_terms_and_gradients_are_the_formula_for_any_labels(labels: list[in
 def test_total_objective_and_gradient_are_the_formulas(labels: list[int], seed: int, form: str) -> None:
     sets = draw(len(labels), seed=seed)
     weights = torch.linspace(0.2, 3.0, 10, dtype=torch.float64)[torch.tensor(labels)]
-    found = compute_similarities(**sets, labels=torch.tensor(labels))
-    scores = bilateral_scores(compute_row_scores(found, form))  # type: ignore[arg-type]
-    ours = mean_terms(aasm_losses(found)) | regauging_terms(scores, weights)
+    result = compute_similarities(**sets, labels=torch.tensor(labels))
+    scores = bilateral_scores(compute_row_scores(result, form))  # type: ignore[arg-type]
+    computed = mean_terms(aasm_losses(result)) | regauging_terms(scores, weights)
     theirs = reference.aasm_terms(sets, labels) | reference.regauging_terms(
         sets, labels, weights.tolist(), form
     )
-    assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-10, abs=1e-12)
-    mine, other = (gradients(torch.stack(list(terms.values())).sum(), sets) for terms in (ours, theirs))
-    assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-11) for a, b in zip(mine, other))
+    assert numbers(computed) == pytest.approx(numbers(theirs), rel=1e-10, abs=1e-12)
+    own, other = (gradients(torch.stack(list(terms.values())).sum(), sets) for terms in (computed, theirs))
+    assert all(torch.allclose(a, b, rtol=1e-8, atol=1e-11) for a, b in zip(own, other))
 
 
 def test_both_terms_by_hand() -> None:
-    # Two people, all embeddings of length 3 along the axes.
+    # Two identities, all embeddings of length 3 along the axes.
     axes = 3 * torch.eye(2, dtype=torch.float64)
     terms = terms_of(dict.fromkeys(NAMES, axes))
     # d_ii = 3, d_ij = 0: one negative at (0 - 3) / 0.5 = -6
@@ -133,15 +139,15 @@ def test_perfect_separation_has_the_minimal_loss() -> None:
 
 def test_long_anchors_do_not_overflow() -> None:
     sets = {name: (1e3 * rows.detach().float()).requires_grad_() for name, rows in draw(6, seed=1).items()}
-    found = compute_similarities(**sets)
+    result = compute_similarities(**sets)
     plain = torch.log(
         5.4
-        + torch.exp((found.cross[0] - found.positives[0][:, None]) * found.anchor_norm[0][:, None] / 0.5).sum(
-            1
-        )
+        + torch.exp(
+            (result.cross[0] - result.positives[0][:, None]) * result.anchor_norm[0][:, None] / 0.5
+        ).sum(1)
     )
     assert torch.isinf(plain).any()
-    losses = aasm_losses(found)
+    losses = aasm_losses(result)
     assert torch.isfinite(losses).all()
     assert all(torch.isfinite(gradient).all() for gradient in gradients(losses.sum(), sets))
     double = compute_similarities(**{name: rows.detach().double() for name, rows in sets.items()})
@@ -173,18 +179,21 @@ def test_permuted_identities_permute_the_rows() -> None:
 def test_exchanging_modalities_exchanges_the_directions() -> None:
     sets = {name: rows.detach() for name, rows in draw(5).items()}
     swapped = dict(zip(NAMES, (sets[name] for name in ("voice", "face", "voice_second", "face_second"))))
-    ours, theirs = aasm_losses(compute_similarities(**sets)), aasm_losses(compute_similarities(**swapped))
-    assert torch.allclose(theirs, ours[[3, 2, 1, 0, 5, 4]])
+    computed, reference = (
+        aasm_losses(compute_similarities(**sets)),
+        aasm_losses(compute_similarities(**swapped)),
+    )
+    assert torch.allclose(reference, computed[[3, 2, 1, 0, 5, 4]])
 
 
 def test_distinct_labels_equal_no_labels() -> None:
     sets = draw(6)
-    ours, theirs = (
+    computed, reference = (
         compute_similarities(**sets),
         compute_similarities(**sets, labels=torch.tensor([7, 5, 3, 11, 2, 0])),
     )
     for function in (aasm_losses, compute_row_scores, lambda found: torch.stack(count_hits(found))):
-        assert torch.equal(function(ours), function(theirs))  # type: ignore[operator]
+        assert torch.equal(function(computed), function(reference))  # type: ignore[operator]
 
 
 def test_single_identity_has_the_constant_loss_and_no_gradient() -> None:
@@ -196,8 +205,8 @@ def test_single_identity_has_the_constant_loss_and_no_gradient() -> None:
 
 def test_zero_embeddings_are_no_error() -> None:
     sets = {name: torch.zeros(3, 4, requires_grad=True) for name in NAMES}
-    found = compute_similarities(**sets)
-    losses, scores = aasm_losses(found), compute_row_scores(found)
+    result = compute_similarities(**sets)
+    losses, scores = aasm_losses(result), compute_row_scores(result)
     assert torch.allclose(losses[0], torch.full((3,), math.log(5.4 + 2)))
     assert (scores == 0).all()  # own similarity 0 is not trusted
     assert all(torch.isfinite(g).all() for g in gradients(losses.sum() + scores.sum(), sets))
@@ -207,8 +216,8 @@ def test_zero_row_does_not_affect_others() -> None:
     sets = {name: rows.detach().clone() for name, rows in draw(4).items()}
     sets["voice"][1] = 0
     sets = {name: rows.requires_grad_() for name, rows in sets.items()}
-    found = compute_similarities(**sets)
-    total = aasm_losses(found).sum() + bilateral_scores(compute_row_scores(found)).sum()
+    result = compute_similarities(**sets)
+    total = aasm_losses(result).sum() + bilateral_scores(compute_row_scores(result)).sum()
     assert torch.isfinite(total)
     assert all(torch.isfinite(gradient).all() for gradient in gradients(total, sets))
 
@@ -217,8 +226,8 @@ def test_zero_row_does_not_affect_others() -> None:
 def test_half_precision_inputs_are_computed_in_float32(dtype: torch.dtype) -> None:
     sets = {name: rows.detach().to(dtype) for name, rows in draw(6, 16).items()}
     with torch.autocast("cpu", torch.bfloat16):
-        found = compute_similarities(**sets)
-        losses, scores = aasm_losses(found), compute_row_scores(found)
+        result = compute_similarities(**sets)
+        losses, scores = aasm_losses(result), compute_row_scores(result)
         terms = mean_terms(losses) | regauging_terms(bilateral_scores(scores), torch.ones(6))
     assert {value.dtype for value in (losses, scores, *terms.values())} == {torch.float32}
     single = compute_similarities(**{name: rows.float() for name, rows in sets.items()})
@@ -228,10 +237,10 @@ def test_half_precision_inputs_are_computed_in_float32(dtype: torch.dtype) -> No
 
 def test_two_identities_suffice() -> None:
     sets = draw(2, seed=5)
-    found = compute_similarities(**sets)
-    theirs = reference.aasm_terms(sets, [0, 1]) | reference.regauging_terms(sets, [0, 1], [1, 1])
-    ours = mean_terms(aasm_losses(found)) | regauging_terms(bilateral_scores(compute_row_scores(found)))
-    assert numbers(ours) == pytest.approx(numbers(theirs))
+    result = compute_similarities(**sets)
+    other = reference.aasm_terms(sets, [0, 1]) | reference.regauging_terms(sets, [0, 1], [1, 1])
+    computed = mean_terms(aasm_losses(result)) | regauging_terms(bilateral_scores(compute_row_scores(result)))
+    assert numbers(computed) == pytest.approx(numbers(other))
 
 
 @settings(max_examples=25, deadline=None)

@@ -20,11 +20,11 @@ HEADS = {"vNet.fc.0.weight", "vNet.fc.2.weight", "aNet.fc.0.weight", "aNet.fc.2.
 
 
 def batch(size: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pictures and waves of random people; the second clips are shorter."""
+    """Images and waveforms of random identities; the second clips are shorter."""
     generator = torch.Generator().manual_seed(1)
     faces = torch.randint(0, 256, (2, size, 3, 32, 32), generator=generator).float()
-    waves = 3000 * torch.randn(2, size, 8000, generator=generator)
-    return faces[0], waves[0], faces[1], waves[1][:, :6400]
+    waveforms = 3000 * torch.randn(2, size, 8000, generator=generator)
+    return faces[0], waveforms[0], faces[1], waveforms[1][:, :6400]
 
 
 def moments(branch: nn.Module) -> dict[str, Tensor]:
@@ -114,8 +114,8 @@ def test_training_pass_updates_running_statistics_per_view() -> None:
         twin.encode_faces(rows)
     for rows in (voice, voice_second):
         twin.encode_voices(rows)
-    theirs = moments(twin)
-    assert all(torch.equal(value, theirs[key]) for key, value in moments(model).items())
+    reference = moments(twin)
+    assert all(torch.equal(value, reference[key]) for key, value in moments(model).items())
     stem = model.vNet.model.input_layer
     first, second = (stem[0](model.normalize(rows)).mean((0, 2, 3)) for rows in (face, face_second))
     expected = 0.9 * 0.1 * first + 0.1 * second  # momentum 0.1, from zero
@@ -169,7 +169,7 @@ def test_normaliser_is_frozen_and_maps_bytes_to_one() -> None:
 def test_classes_must_be_known_and_agree() -> None:
     with pytest.raises(ValueError, match="unknown"):
         Aasm(SMALL)
-    with pytest.raises(ValueError, match="there are 4 training identities"):
+    with pytest.raises(ValueError, match="found 4 training identities"):
         Aasm(SMALL.model_copy(update={"num_classes": 5}), 4)
     with pytest.raises(ValueError, match="identity weights of 6 classes, expected 5"):
         Aasm(SMALL, 5, Equilibrium(6))

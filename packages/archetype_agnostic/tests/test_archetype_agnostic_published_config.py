@@ -145,34 +145,34 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 
 def bundled() -> dict[str, Any]:
-    """Our `published`, with the published number of people."""
-    ours = to_dict(load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic"))
-    ours["model"]["num_classes"] = 924
-    return ours
+    """Our `published`, with the published number of identities."""
+    computed = to_dict(load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic"))
+    computed["model"]["num_classes"] = 924
+    return computed
 
 
 def test_published_run_is_the_bundled_published() -> None:
-    found = translate(TRAINING)
-    assert to_dict(found.config) == bundled()
-    assert found.voice_folder == "voxceleb1_id"
-    assert found.paths["face backbone"] == "weights/ir152.pth"
-    assert found.paths["voice backbone"] == "weights/baseline_lite_ap.model"
-    assert found.paths["weights of the test"].endswith("model_best_epoch_xx.pth.tar")
-    assert found.paths["images"] == "data/VGG_ALL_FRONTAL"
+    result = translate(TRAINING)
+    assert to_dict(result.config) == bundled()
+    assert result.voice_folder == "voxceleb1_id"
+    assert result.paths["face backbone"] == "weights/ir152.pth"
+    assert result.paths["voice backbone"] == "weights/baseline_lite_ap.model"
+    assert result.paths["weights of the test"].endswith("model_best_epoch_xx.pth.tar")
+    assert result.paths["images"] == "data/VGG_ALL_FRONTAL"
 
 
 def test_evaluation_only_files_take_the_published_defaults() -> None:
-    found = translate(EVALUATION)
-    theirs, ours = to_dict(found.config), bundled()
-    assert theirs["evaluation"].pop("lists") == ["match_v2f_2_test", "reterival_f2v_test"]
-    assert theirs["evaluation"].pop("validation_list") == "match_v2f_2_test"
+    result = translate(EVALUATION)
+    reference, computed = to_dict(result.config), bundled()
+    assert reference["evaluation"].pop("lists") == ["match_v2f_2_test", "reterival_f2v_test"]
+    assert reference["evaluation"].pop("validation_list") == "match_v2f_2_test"
     for key in ("lists", "validation_list"):
-        del ours["evaluation"][key]
-    ours["training"]["validation_start"] = 15_000  # as the code has it where the key is absent
-    assert theirs == ours
-    assert found.voice_folder == "vggface1_id"
-    assert found.paths["weights of the evaluation"] == "./save/checkpoint_best.pth.tar"
-    assert found.paths["recordings of the evaluation"] == "data/voices_test"
+        del computed["evaluation"][key]
+    computed["training"]["validation_start"] = 15_000  # as the code has it where the key is absent
+    assert reference == computed
+    assert result.voice_folder == "vggface1_id"
+    assert result.paths["weights of the evaluation"] == "./save/checkpoint_best.pth.tar"
+    assert result.paths["recordings of the evaluation"] == "data/voices_test"
 
 
 @pytest.mark.parametrize(
@@ -196,11 +196,11 @@ def test_evaluation_only_files_take_the_published_defaults() -> None:
     ],
 )
 def test_values_are_translated(path: str, value: object, ours: str, expected: object) -> None:
-    found: Any = to_dict(translate(changed(path, value)).config)
+    result: Any = to_dict(translate(changed(path, value)).config)
     before: Any = bundled()
     for key in ours.split("."):
-        found, before = found[key], before[key]
-    assert found == expected != before
+        result, before = result[key], before[key]
+    assert result == expected != before
 
 
 @pytest.mark.parametrize(

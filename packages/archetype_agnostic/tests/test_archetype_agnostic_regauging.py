@@ -29,9 +29,9 @@ def table(cross: list[list[float]], within: list[list[float]] | None = None) -> 
 
 def draw(rows: int, seed: int = 0, likeness: float = 0.8) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    people = torch.randn(rows, 5, generator=generator, dtype=torch.float64)
+    identities = torch.randn(rows, 5, generator=generator, dtype=torch.float64)
     noise = torch.randn(4, rows, 5, generator=generator, dtype=torch.float64)
-    return {name: (likeness * people + each).requires_grad_() for name, each in zip(NAMES, noise)}
+    return {name: (likeness * identities + each).requires_grad_() for name, each in zip(NAMES, noise)}
 
 
 # row scores
@@ -43,20 +43,20 @@ def test_hinge_by_hand() -> None:
     # Row 1: p 0.6; t = 0.5 - 0.6 + 0.2 = 0.1 against 0, 0.7 - 0.6 + 0.2 = 0.3 against 2. Refinements of 0:
     # [0.45 + 0.15 - 0.6] = 0 and [0.5 - 0.45 + 0.15] = 0.2; of 2: 0 and [0.7 + 0.15] = 0.85. Mean 1.45 / 2.
     # Row 2: p 0.9, nothing within 0.2.
-    found = table(
+    result = table(
         [[0.5, 0.4, 0.2], [0.5, 0.6, 0.7], [0.1, 0.2, 0.9]], [[1, 0.45, 0], [0.45, 1, 0], [0, 0, 1]]
     )
     expected = torch.tensor([0.3, 0.725, 0], dtype=torch.float64)
-    assert torch.allclose(compute_row_scores(found), expected.expand(6, 3))
+    assert torch.allclose(compute_row_scores(result), expected.expand(6, 3))
 
 
 def test_circle_by_hand() -> None:
     # Row 0: p 0.5, factor of the pair [1.2 - 0.5] = 0.7, pair (0.5 - 0.8) = -0.3, its share 0.21.
     # Against 1: S 0.4, factor 0.6, 0.6 * (0.4 - 0.2) = 0.12: t = 0.33; refinements 0 and [0.4 + 0.15] = 0.55.
     # Row 1: p 1.0: factor 0.2, pair 0.2, share -0.04; S -0.9: factor 0: t = -0.04.
-    found = table([[0.5, 0.4], [-0.9, 1.0]])
+    result = table([[0.5, 0.4], [-0.9, 1.0]])
     expected = torch.tensor([0.88, 0], dtype=torch.float64)
-    assert torch.allclose(compute_row_scores(found, "circle"), expected.expand(6, 2))
+    assert torch.allclose(compute_row_scores(result, "circle"), expected.expand(6, 2))
 
 
 def test_pair_at_or_below_the_trusted_margin_is_screened_out() -> None:
@@ -74,11 +74,11 @@ def test_negative_exactly_at_the_margin_does_not_violate_it() -> None:
 
 
 def test_every_margin_acts() -> None:
-    found = table([[0.5, 0.4, 0.2], [0.5, 0.6, 0.7], [0.1, 0.2, 0.9]])
-    plain = compute_row_scores(found)
+    result = table([[0.5, 0.4, 0.2], [0.5, 0.6, 0.7], [0.1, 0.2, 0.9]])
+    plain = compute_row_scores(result)
     for margins in (Margins(trust_threshold=0.55), Margins(margin=0.3), Margins(inner_margin=0.5)):
-        assert not torch.allclose(compute_row_scores(found, margins=margins), plain), margins
-    assert torch.equal(compute_row_scores(found, margins=Margins(0.15, 0.2, 0.15)), plain)
+        assert not torch.allclose(compute_row_scores(result, margins=margins), plain), margins
+    assert torch.equal(compute_row_scores(result, margins=Margins(0.15, 0.2, 0.15)), plain)
 
 
 @settings(max_examples=25, deadline=None)
@@ -86,22 +86,22 @@ def test_every_margin_acts() -> None:
 def test_row_scores_are_the_formula_with_any_labels(labels: list[int], seed: int, circle: bool) -> None:
     form = "circle" if circle else "hinge"
     sets = {name: rows.detach() for name, rows in draw(len(labels), seed).items()}
-    ours = bilateral_scores(
+    computed = bilateral_scores(
         compute_row_scores(compute_similarities(**sets, labels=torch.tensor(labels)), form)
     )  # type: ignore[arg-type]
-    theirs = reference.bilateral_scores(sets, labels, form)
+    other = reference.bilateral_scores(sets, labels, form)
     for place, name in enumerate(PAIRINGS):
-        assert torch.allclose(ours[place], torch.stack(theirs[name]), atol=1e-12), name
+        assert torch.allclose(computed[place], torch.stack(other[name]), atol=1e-12), name
 
 
 def test_which_violate_how_many_and_the_circle_factors_are_constants() -> None:
-    found = table([[0.5, 0.4, 0.45], [0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
+    result = table([[0.5, 0.4, 0.45], [0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
     # Hinge: both violate, with t + [S - Q + g] each: 2 from each negative, -1 from the pair, halved
-    gradient = torch.autograd.grad(compute_row_scores(found)[0, 0], found.cross)[0][0]
+    gradient = torch.autograd.grad(compute_row_scores(result)[0, 0], result.cross)[0][0]
     assert torch.allclose(gradient[0], torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
     assert gradient[1:].abs().max() == 0
     # Circle: the factors 0.7 of the pair, 0.6 and 0.65 of the negatives are numbers
-    gradient = torch.autograd.grad(compute_row_scores(found, "circle")[0, 0], found.cross)[0][0]
+    gradient = torch.autograd.grad(compute_row_scores(result, "circle")[0, 0], result.cross)[0][0]
     expected = torch.tensor([-0.7, (0.6 + 1) / 2, (0.65 + 1) / 2], dtype=torch.float64)
     assert torch.allclose(gradient[0], expected)
 
@@ -141,9 +141,9 @@ def test_each_pairing_is_combined_with_its_own_reverse() -> None:
 
 def terms_by_hand(**options: object) -> dict[str, float]:
     scores = torch.tensor([[0.1, 0.0, 0.3], [0.0, 0.0, 0.0], [0.2, 0.2, 0.2]])
-    found = regauging_terms(scores, **options)  # type: ignore[arg-type]
-    assert tuple(found) == TERMS
-    return {name: float(value) for name, value in found.items()}
+    result = regauging_terms(scores, **options)  # type: ignore[arg-type]
+    assert tuple(result) == TERMS
+    return {name: float(value) for name, value in result.items()}
 
 
 def test_weights_multiply_their_own_rows() -> None:
@@ -154,18 +154,18 @@ def test_weights_multiply_their_own_rows() -> None:
 
 
 def test_row_of_weight_zero_is_not_counted() -> None:
-    found = terms_by_hand(weights=torch.tensor([0.0, 5.0, 0.5]))
-    assert found == pytest.approx({"trip_cross": 1.5, "trip_intra_v": 0.0, "trip_intra_a": (10 + 1) / 2})
+    result = terms_by_hand(weights=torch.tensor([0.0, 5.0, 0.5]))
+    assert result == pytest.approx({"trip_cross": 1.5, "trip_intra_v": 0.0, "trip_intra_a": (10 + 1) / 2})
 
 
 def test_published_weighting_is_the_mean_of_an_outer_product() -> None:
     weights = torch.tensor([2.0, 0.0, 0.5])
-    found = terms_by_hand(weights=weights, weighting="outer_product")
+    result = terms_by_hand(weights=weights, weighting="outer_product")
     scores = torch.tensor([0.1, 0.0, 0.3])
     outer = 10 * scores[:, None] * weights
-    assert found["trip_cross"] == pytest.approx(float(outer[outer != 0].mean()))  # of four entries
-    assert found["trip_cross"] == pytest.approx(2 * 1.25)
-    assert found["trip_intra_v"] == 0
+    assert result["trip_cross"] == pytest.approx(float(outer[outer != 0].mean()))  # of four entries
+    assert result["trip_cross"] == pytest.approx(2 * 1.25)
+    assert result["trip_intra_v"] == 0
 
 
 def test_without_weights_the_mean_is_over_loose_rows_or_as_published_over_all() -> None:
@@ -187,8 +187,8 @@ def test_scale_is_a_factor() -> None:
 def test_equal_weights_are_a_factor_in_either_weighting() -> None:
     plain, weights = terms_by_hand(), torch.full((3,), 1.5)
     for weighting in ("per_row", "outer_product"):
-        found = terms_by_hand(weights=weights, weighting=weighting)
-        assert found == pytest.approx({name: 1.5 * value for name, value in plain.items()})
+        result = terms_by_hand(weights=weights, weighting=weighting)
+        assert result == pytest.approx({name: 1.5 * value for name, value in plain.items()})
 
 
 @pytest.mark.parametrize("weights", [None, torch.ones(3)])
@@ -200,8 +200,8 @@ def test_without_loose_pairs_the_loss_is_zero(weights: Tensor | None, form: str)
         terms = regauging_terms(scores, weights, mean_over=mean_over)  # type: ignore[arg-type]
         total = torch.stack(list(terms.values())).sum()
         assert float(total.detach()) == 0
-        found = torch.autograd.grad(total, list(sets.values()), retain_graph=True)
-        assert all((gradient == 0).all() for gradient in found)
+        result = torch.autograd.grad(total, list(sets.values()), retain_graph=True)
+        assert all((gradient == 0).all() for gradient in result)
 
 
 @pytest.mark.parametrize("weighting", ["per_row", "outer_product"])
@@ -216,8 +216,8 @@ def test_terms_train_by_default_and_not_as_published(weighting: str, form: str) 
         "trip_intra_a": {"voice", "voice_second"},
     }
     for name, term in terms.items():
-        found = torch.autograd.grad(term, list(sets.values()), retain_graph=True)
-        felt = {which for which, gradient in zip(NAMES, found) if gradient.abs().max() > 1e-3}
+        result = torch.autograd.grad(term, list(sets.values()), retain_graph=True)
+        felt = {which for which, gradient in zip(NAMES, result) if gradient.abs().max() > 1e-3}
         assert felt == touched[name], name
     constant = regauging_terms(scores, weights, weighting=weighting, differentiable=False)  # type: ignore[arg-type]
     for name, term in constant.items():

@@ -1,6 +1,6 @@
-"""Everything a run of this system can be told, checked and typed.
+"""Typed configuration of archetype_agnostic (docs/archetype_agnostic.md).
 
-A configuration says *what* is trained; paths, devices and resuming are flags of the commands.
+The configuration states *what* is trained; paths, devices and resuming are command-line flags.
 """
 
 from typing import Any, Literal, Self
@@ -12,11 +12,21 @@ from voiceface.training.settings import NonNegative, OptimiserConfig, ScheduleCo
 
 from archetype_agnostic.model_config import ModelConfig
 
+__all__ = [
+    "ArchetypeAgnosticConfig",
+    "EquilibriumConfig",
+    "LossConfig",
+    "PairDataConfig",
+    "RegaugingConfig",
+    "StoppingConfig",
+    "sample_options",
+]
+
 
 class LossConfig(Config):
-    """AaSM: contrast inside the batch over three pairings.
+    """AaSM: contrast within the batch over three pairings.
 
-    `negatives`: with several processes, those of `all` of them or each process's `own`.
+    `negatives`: with several processes, those of `all` of them or only of the same process (`local`).
     """
 
     temperature: float = Field(0.5, gt=0)
@@ -28,8 +38,8 @@ class LossConfig(Config):
 class RegaugingConfig(Config):
     """Bilateral connection re-gauging.
 
-    `differentiable`, `weighting` and `unweighted_mean` default to what the method means; false,
-    `outer_product` and `all` are what the published code computes.
+    The defaults of `differentiable`, `weighting` and `unweighted_mean` follow the method; false,
+    `outer_product` and `all` reproduce the published code.
     """
 
     enabled: bool = True
@@ -45,9 +55,9 @@ class RegaugingConfig(Config):
 
 
 class EquilibriumConfig(Config):
-    """Identity weights of the re-gauging terms from hit rates.
+    """Instance equilibrium: identity weights of the re-gauging terms from hit rates.
 
-    `hit_counting: never` is the published code, which never called its counting.
+    `hit_counting: never` reproduces the published code, which never calls its counting.
     """
 
     enabled: bool = True
@@ -58,10 +68,10 @@ class EquilibriumConfig(Config):
 
 
 class PairDataConfig(DataConfig):
-    """Two files of each kind a person.
+    """Two images and two clips per identity.
 
-    `second_sample`: `distinct` from the first where possible, or `with_replacement` (as published).
-    `pair_augmentation`: the second image shares the random steps of the first (as published), or has
+    `second_sample`: `distinct` from the first where possible, or sampled `with_replacement` (as published).
+    `pair_augmentation`: the second image shares the random parameters of the first (as published), or has
     `independent` ones.
     """
 
@@ -71,10 +81,10 @@ class PairDataConfig(DataConfig):
 
 
 class StoppingConfig(Config):
-    """When a run ends: after `max_steps`, or, as published, by patience.
+    """End of a run: after `max_steps`, or, as published, by early stopping.
 
-    `patience`: no end before the validations after `max_steps` find that the last `patience` accuracies never
-    rose from one to the next and the oldest is the best; the epoch is then finished.
+    `patience`: after `max_steps`, the run ends once none of the last `patience` validation accuracies exceeds
+    its predecessor; the current epoch is completed.
     """
 
     rule: Literal["max_steps", "patience"] = "max_steps"
@@ -82,7 +92,7 @@ class StoppingConfig(Config):
 
 
 class ArchetypeAgnosticConfig(AssociationConfig):
-    """One experiment."""
+    """Complete configuration of one experiment."""
 
     model: ModelConfig
     loss: LossConfig = LossConfig()
@@ -99,7 +109,7 @@ class ArchetypeAgnosticConfig(AssociationConfig):
     def _check_trainable(self) -> Self:
         if set(self.training.freeze) == {"face", "voice"}:
             raise ValueError(
-                "training.freeze [face, voice] leaves nothing to learn: freeze one branch at most"
+                "training.freeze [face, voice] freezes every parameter: freeze one branch at most"
             )
         return self
 
@@ -107,12 +117,12 @@ class ArchetypeAgnosticConfig(AssociationConfig):
     def _patience_needs_validation(self) -> Self:
         if self.stopping.rule == "patience" and self.training.validation_interval is None:
             raise ValueError(
-                "stopping.rule patience ends a run by its validations, and training.validation_interval "
-                "is null: set it, or stopping.rule=max_steps"
+                "stopping.rule=patience needs validations, found training.validation_interval=null: set an "
+                "interval, or stopping.rule=max_steps"
             )
         return self
 
 
 def sample_options(data: PairDataConfig) -> dict[str, Any]:
-    """What a draw of training files holds beyond one picture and one clip, for `training_dataset`."""
+    """Build the options of `training_dataset`: two images and two clips per training sample."""
     return {"num_views": 2, "second_sample": data.second_sample, "pair_augmentation": data.pair_augmentation}

@@ -1,6 +1,6 @@
-"""Instance equilibrium: identities that are somewhat harder than the average count most.
+"""Instance equilibrium: identities that are somewhat harder than average get the largest weights.
 
-Every iteration counts how many negatives each identity's voice ranks right; from time to time the rates
+Every iteration counts how many negatives each voice ranks below its own face; at intervals, the hit rates
 become weights of the re-gauging terms (docs/archetype_agnostic.md).
 """
 
@@ -11,31 +11,32 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-MIN_RATE_SPREAD = 1e-9  # of rates; below it they agree but for rounding
+__all__ = ["MIN_RATE_SPREAD", "Equilibrium", "HitCounting", "Normalisation"]
+
+MIN_RATE_SPREAD = 1e-9  # standard deviation of rates that are equal up to rounding
 HitCounting = Literal["always", "last_window", "never"]
 Normalisation = Literal["none", "mean_one"]
 
 
 class Equilibrium(nn.Module):
-    """Hit counters and weight of every training identity.
+    """Instance equilibrium: hit counters and weight of every training identity.
 
-    Buffers, named as in published checkpoints, all of shape (C,): `corr_num` (negatives ranked right since
-    the last refresh), `compare_sum` (comparisons since then) and `weight` (1 before the first refresh).
+    Buffers, named as in published checkpoints, all of shape (C,): `corr_num` (hits since the last refresh),
+    `compare_sum` (comparisons since then) and `weight` (1 before the first refresh).
 
     Args:
         num_identities: number of classes C, at least 1.
         update_interval: iterations between refreshes; None: never.
         warm_up: no refresh before this iteration.
-        hit_counting: "always" counts from the first iteration on, so that the first refresh sees everything
-            before it; "last_window" counts only the `update_interval` iterations before each refresh; "never"
-            is the published code, which never called its counting (its weights stay one, where it does not
-            end with an error).
-        normalise: "none" leaves the density as it is (as published; its height grows as the spread of the
-            rates falls); "mean_one" scales the refreshed weights to a mean of one.
+        hit_counting: "always" counts from the first iteration on; "last_window" counts only the
+            `update_interval` iterations before each refresh; "never" reproduces the published code, which
+            never calls its counting (its weights stay one).
+        normalise: "none" keeps the density (as published; it rises as the spread of the rates falls);
+            "mean_one" scales the refreshed weights to a mean of one.
         identity_names: identity of every class, in class order.
 
     Raises:
-        ValueError: no identity, unknown options, or not one name a class.
+        ValueError: no identity, unknown options, or not one name per class.
     """
 
     corr_num: Tensor
@@ -54,7 +55,7 @@ class Equilibrium(nn.Module):
     ) -> None:
         super().__init__()
         if num_identities < 1:
-            raise ValueError(f"at least one training identity is needed, found {num_identities}")
+            raise ValueError(f"expected at least one training identity, found {num_identities}")
         if hit_counting not in ("always", "last_window", "never"):
             raise ValueError(
                 f"hit_counting must be 'always', 'last_window' or 'never', found {hit_counting!r}"
@@ -65,49 +66,47 @@ class Equilibrium(nn.Module):
             raise ValueError(
                 f"one name per identity: found {len(identity_names)} names for {num_identities} identities"
             )
-        self.update_interval, self.warm_up, self.hit_counting, self.normalise = (
-            update_interval,
-            warm_up,
-            hit_counting,
-            normalise,
-        )
+        self.update_interval = update_interval
+        self.warm_up = warm_up
+        self.hit_counting = hit_counting
+        self.normalise = normalise
         self.identity_names = None if identity_names is None else tuple(identity_names)
         self.register_buffer("corr_num", torch.zeros(num_identities))
         self.register_buffer("compare_sum", torch.zeros(num_identities))
         self.register_buffer("weight", torch.ones(num_identities))
 
     def is_due(self, step: int) -> bool:
-        """Whether a refresh belongs before the forward pass of 0-based iteration `step`."""
-        period = self.update_interval
-        return period is not None and step >= self.warm_up and step % period == 0
+        """Whether the weights are refreshed before the forward pass of iteration `step`, counted from 0."""
+        interval = self.update_interval
+        return interval is not None and step >= self.warm_up and step % interval == 0
 
     def is_counting(self, step: int) -> bool:
-        """Whether iteration `step` is counted."""
+        """Whether the hits of iteration `step` are counted."""
         if self.hit_counting != "last_window" or self.update_interval is None:
             return self.hit_counting != "never"
-        first = -(-self.warm_up // self.update_interval) * self.update_interval  # of all refreshes
-        return step >= first - self.update_interval
+        first_refresh = -(-self.warm_up // self.update_interval) * self.update_interval
+        return step >= first_refresh - self.update_interval
 
     @torch.no_grad()
     def add_counts(self, labels: Tensor, hits: Tensor, comparisons: Tensor) -> None:
-        """Add a batch's counts; an identity that occurs repeatedly is counted every time.
+        """Add the counts of a batch; an identity that occurs repeatedly is counted every time.
 
         Args:
             labels: classes, shape (B,).
-            hits: negatives ranked right, shape (B,).
-            comparisons: negatives, shape (B,).
+            hits: negatives ranked below the positive, shape (B,).
+            comparisons: number of negatives, shape (B,).
         """
         self.corr_num.index_add_(0, labels, hits.to(self.corr_num.dtype))
         self.compare_sum.index_add_(0, labels, comparisons.to(self.compare_sum.dtype))
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Weights anew from the counts, which begin again at zero.
+        """Compute the weights from the counts, and reset the counts.
 
-        With rate r of each identity, its mean m and standard deviation s over identities (n - 1), a weight is
-        the density of the normal law N(m - s, s) at r. Identities without comparisons keep their weight and
-        take no part in mean and deviation; where fewer than two were compared, or all rates agree, all
-        weights stay.
+        With rate r of each identity, and mean m and standard deviation s (n - 1) of all rates, the weight is
+        the density of N(m - s, s) at r. Identities without comparisons keep their weight and are excluded
+        from m and s. If fewer than two identities have comparisons, or all rates are equal, no weight
+        changes.
         """
         compared = self.compare_sum > 0
         count = compared.sum()
@@ -124,7 +123,7 @@ class Equilibrium(nn.Module):
         self.compare_sum.zero_()
 
     def update(self, step: int) -> bool:
-        """Refresh if iteration `step` is due for it; call it before the forward pass.
+        """Refresh the weights if iteration `step` is due; call it before the forward pass.
 
         Returns:
             Whether a refresh was due.
@@ -135,5 +134,5 @@ class Equilibrium(nn.Module):
         return True
 
     def batch_weights(self, labels: Tensor) -> Tensor:
-        """Weights of a batch, shape (B,), no gradient."""
+        """Look up the weights of a batch, shape (B,), no gradient."""
         return self.weight[labels]

@@ -1,6 +1,6 @@
-"""The whole network: face embedder, voice embedder, and the table of identity weights.
+"""Complete model: face encoder, voice encoder, and the identity weights.
 
-Letters: B batch, S image side in pixels, T samples, D embedding length, C identities.
+Notation: B batch, S image side in pixels, T samples, D embedding length, C identities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ class ModelOutput(NamedTuple):
 
 
 class Head(nn.Sequential):
-    """Linear, ReLU, linear, both without bias: backbone features to the embedding."""
+    """Backbone features to the embedding: linear, ReLU, linear, both without bias."""
 
     def __init__(self, in_features: int, hidden_dim: int, embedding_dim: int) -> None:
         super().__init__(
@@ -45,13 +45,12 @@ class Head(nn.Sequential):
 
 
 class FaceBranch(Branch):
-    """IR backbone without its recognition layer, mean over the map, head."""
+    """IR backbone without its recognition layer, spatial mean, head."""
 
     def __init__(self, config: FaceConfig, embedding_dim: int) -> None:
         super().__init__()
-        blocks = config.units
         self.model = iresnet.IR(
-            blocks,
+            config.units,
             config.widths,
             config.image_size,
             features=None,
@@ -61,7 +60,7 @@ class FaceBranch(Branch):
         self.fc = Head(config.widths[-1], config.hidden_dim, embedding_dim)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, S, S) to embeddings (B, D)."""
+        """Map normalised images (B, 3, S, S) to embeddings (B, D)."""
         return self.fc(self.model(images).mean((2, 3)))
 
 
@@ -74,21 +73,22 @@ class VoiceBranch(Branch):
         self.fc = Head(self.model.features, config.hidden_dim, embedding_dim)
 
     def forward(self, waveforms: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Waveforms (B, T) in the 16-bit range to embeddings (B, D); `masks` (B, K, 4): of their bands."""
+        """Map waveforms (B, T) in the 16-bit range to embeddings (B, D); `masks` (B, K, 4) hide bands."""
         return self.fc(self.model(waveforms, masks))
 
 
 class Aasm(TwoBranchModel):
-    """Both embedders and the identity weights, with the state-dict keys of the published checkpoints.
+    """Both encoders and the identity weights, with the state-dict keys of the published checkpoints.
 
     Published checkpoints also hold layers that are never evaluated (`vNet.model.output_layer`,
-    `aNet.model.fc`) and second copies of the counters; `published` reads over them and writes them.
+    `aNet.model.fc`) and second copies of the counters; `archetype_agnostic.published` ignores them when it
+    reads and adds them when it writes.
 
     Args:
         config: architecture.
-        num_classes: training identities C, when the configuration leaves it open.
-        eqm: identity weights of the same C classes; None: all one, for good.
-        identity_names: identity of every class, where `eqm` is not given.
+        num_classes: training identities C, unless the configuration states them.
+        eqm: identity weights of the same C classes; None: all one, never refreshed.
+        identity_names: identity of every class, if `eqm` is not given.
 
     Raises:
         ValueError: the number of classes is unknown or contradicts the configuration.
@@ -114,7 +114,10 @@ class Aasm(TwoBranchModel):
             Equilibrium(classes, update_interval=None, identity_names=identity_names) if eqm is None else eqm
         )
         if len(self.eqm.weight) != classes:
-            raise ValueError(f"identity weights of {len(self.eqm.weight)} classes given for {classes}")
+            raise ValueError(
+                f"identity weights of {len(self.eqm.weight)} classes, expected {classes}: use those of the "
+                "same training identities"
+            )
 
     def forward(
         self,
@@ -124,15 +127,15 @@ class Aasm(TwoBranchModel):
         voices_second: Tensor,
         voice_masks: tuple[Tensor | None, Tensor | None] = (None, None),
     ) -> ModelOutput:
-        """One training batch, row i of all inputs of one identity.
+        """Compute the embeddings of one training batch; row i of all inputs is one identity.
 
-        Four separate passes, as published: in training each batch norm sees each of them by itself.
+        Four separate passes, as published: batch norm statistics are those of each pass.
 
         Args:
             faces: images in the channel order of the configuration, 0...255, shape (B, 3, S, S).
             voices: waveforms in the 16-bit range at 16 kHz, shape (B, T), already cropped.
             faces_second: further images of the same identities.
-            voices_second: further clips of the same identities; their length may be another.
+            voices_second: further clips of the same identities; their length may differ.
             voice_masks: rectangles (B, K, 4) of the bands of `voices` and of `voices_second`, see
                 `mask_spectrogram`; None: no masks.
         """
@@ -151,13 +154,13 @@ def build_model_for_checkpoint(
     Args:
         config: the experiment that the checkpoint comes from.
         state: tensors by key.
-        identity_names: identity of every class, where known.
+        identity_names: identity of every class, if known.
 
     Raises:
-        CheckpointError: no complete model.
+        CheckpointError: the tensors are no complete model.
     """
     if "eqm.weight" not in state:
         raise CheckpointError(
-            "the file holds no identity weights eqm.weight: it is no full archetype_agnostic model"
+            "no identity weights eqm.weight in the file: expected a complete archetype_agnostic model"
         )
     return Aasm(config.model, len(state["eqm.weight"]), identity_names=identity_names)

@@ -1,4 +1,4 @@
-"""Configuration of the network, importable without torch."""
+"""Configuration of the model, importable without PyTorch."""
 
 from typing import Literal
 
@@ -9,22 +9,22 @@ __all__ = ["FaceConfig", "ModelConfig", "VoiceConfig"]
 
 
 class FaceConfig(FaceBackboneConfig):
-    """Face embedder; the defaults are the published IR-152."""
+    """Face encoder; the defaults are the published IR-152."""
 
     arch: Literal["ir50", "ir101", "ir152"] = Field(
-        default="ir152", description="units per stage, unless `blocks` says so"
+        default="ir152", description="units per stage, unless `blocks` is given"
     )
     hidden_dim: int = Field(default=256, ge=1, description="width of the head's hidden layer")
 
 
 class VoiceConfig(VoiceBackboneConfig):
-    """Voice embedder; the defaults are the published thin ResNet-34."""
+    """Voice encoder; the defaults are the published thin ResNet-34."""
 
     hidden_dim: int = Field(default=128, ge=1, description="width of the head's hidden layer")
 
 
 class ModelConfig(EncodersConfig):
-    """Architecture. `num_classes` follows from the training identities where it is None."""
+    """Architecture; `num_classes` None: counted from the training identities."""
 
     face: FaceConfig = FaceConfig()
     voice: VoiceConfig = VoiceConfig()

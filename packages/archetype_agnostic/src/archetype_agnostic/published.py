@@ -1,7 +1,7 @@
-"""Files of the two published implementations: whole checkpoints and the two pretrained backbones.
+"""Published files: complete checkpoints and the two pretrained backbones (docs/archetype_agnostic.md).
 
-Our modules keep the published parameter names. Reading never runs code that a file may carry; writing gives
-files that the published implementations load.
+The modules of this package keep the published parameter names. Reading never executes code from a file; the
+written files can be loaded by the published implementations.
 """
 
 import fnmatch
@@ -48,25 +48,24 @@ __all__ = [
     "save_voice_backbone",
 ]
 FACE_PREFIX, VOICE_PREFIX = "vNet.model.", "aNet.model."
-PREFIX_RULES = [
-    (r"^(.*?)module\.", r"\1")
-]  # of data-parallel training; removed once, wherever it stands first
+# Data-parallel training adds "module."; its first occurrence in a key is removed.
+PREFIX_RULES = [(r"^(.*?)module\.", r"\1")]
 COUNTER_KEYS = ("corr_num", "compare_sum")
 UNUSED_KEYS = (f"{FACE_PREFIX}output_layer.*", f"{VOICE_PREFIX}fc.*", *COUNTER_KEYS)
 FRONTEND_KEYS = (f"{VOICE_PREFIX}torchfb.*",)
-OPTIONAL_KEYS = ("eqm.*", *FRONTEND_KEYS)  # weights of the training people; constants
-NUM_PUBLISHED_IDENTITIES = 924  # as many as the published code states for the counters that it never uses
+OPTIONAL_KEYS = ("eqm.*", *FRONTEND_KEYS)  # identity weights; constants
+NUM_PUBLISHED_IDENTITIES = 924  # length of the published counters, which are never used
 
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """A checkpoint of the published training.
+    """Checkpoint of the published training.
 
     Attributes:
-        state: tensors by key, the layers that are never evaluated left out, front-end constants too.
-        architecture: of the networks.
+        state: tensors by key, without layers that are never evaluated and without front-end constants.
+        config: architecture.
         step: completed training steps.
-        optimiser: its state as it was saved; empty when the file holds none.
+        optimiser_state: state dict of the optimiser as saved; empty if the file holds none.
     """
 
     state: dict[str, Tensor]
@@ -78,51 +77,51 @@ class PublishedCheckpoint:
 def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
     """Read `checkpoint_best.pth.tar`, `ckp_epoch_006888.pth.tar` and the like, of either repository.
 
-    The state dict may stand alone or beside `start_it`, `stage` and `optimizer`. The recognition layer of the
-    face network, the last layer of the voice network, the front-end constants and the second copies of the
-    counters are read over; identity weights may be absent and are then one.
+    The file may be a plain state dict or contain `start_it`, `stage` and `optimizer` as well. The recognition
+    layer of the face network, the last layer of the voice network, the front-end constants and the second
+    copies of the counters are ignored; missing identity weights are one.
 
     Raises:
-        CheckpointError: damaged, unsafe, not a checkpoint of this system, or a key is missing or unknown.
+        CheckpointError: corrupt, unsafe, not a checkpoint of this system, or a key is missing or unknown.
     """
     content = read_published(path)
     state = apply_key_table(extract_state_dict(content, "state_dict", source=str(path)), PREFIX_RULES)
     if not any(key.startswith(("vNet.", "aNet.")) for key in state):
-        found = ", ".join(list(state)[:3])
+        keys = ", ".join(list(state)[:3])
         raise CheckpointError(
-            f"{path} is no checkpoint of archetype_agnostic: expected keys vNet.… and aNet.…, found {found}"
+            f"{path} is no checkpoint of archetype_agnostic: expected keys vNet.… and aNet.…, found {keys}"
         )
     try:
-        architecture = infer_model_config(state)
+        config = infer_model_config(state)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    known = _build_minimal_model(architecture).state_dict()
+    known = _build_minimal_model(config).state_dict()
     used = {key: value for key, value in state.items() if not _matches_any(key, *UNUSED_KEYS, *FRONTEND_KEYS)}
-    needed = [key for key in known if not _matches_any(key, *UNUSED_KEYS, *OPTIONAL_KEYS)]
+    required = [key for key in known if not _matches_any(key, *UNUSED_KEYS, *OPTIONAL_KEYS)]
     report = LoadReport(
         loaded=[key for key in used if key in known],
-        missing=[key for key in needed if key not in state],
+        missing=[key for key in required if key not in state],
         unexpected=[key for key in used if key not in known],
     )
     if report.missing or report.unexpected:
-        raise CheckpointError(f"{path} is no whole checkpoint of archetype_agnostic: {report}")
+        raise CheckpointError(f"{path} is no complete checkpoint of archetype_agnostic: {report}")
     optimiser = content.get("optimizer")
     return PublishedCheckpoint(
-        _build_fresh_state(architecture) | used,
-        architecture,
+        _initial_identity_weights(config) | used,
+        config,
         int(content.get("start_it", 0)),
         optimiser if isinstance(optimiser, Mapping) else {},
     )
 
 
 def get_momentum(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
-    """SGD momentum by parameter name, for `restore_momentum`; empty where the file holds none.
+    """Extract the SGD momentum by parameter name, for `restore_momentum`; empty if the file holds none.
 
-    Parameters are numbered face then voice, each in definition order, the layers that are never evaluated
-    included.
+    Parameters are numbered face first, then voice, each in order of definition, including the layers that are
+    never evaluated.
 
     Raises:
-        CheckpointError: the optimiser was of other parameters.
+        CheckpointError: the optimiser has other parameters.
     """
     if not checkpoint.optimiser_state.get("state"):
         return {}
@@ -134,7 +133,7 @@ def get_momentum(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
 
 
 def read_full_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a published checkpoint by key, as `read_checkpoint` leaves them.
+    """Read the tensors of a published checkpoint by key, as `read_checkpoint` returns them.
 
     Raises:
         CheckpointError: as `read_checkpoint`.
@@ -145,8 +144,8 @@ def read_full_checkpoint(path: str | Path) -> dict[str, Tensor]:
 def read_with_config(path: str | Path) -> tuple[dict[str, Tensor], ArchetypeAgnosticConfig]:
     """Read a published checkpoint of a complete model, and derive its configuration.
 
-    Front end and strides are those of the configuration `published`; the face network is the published one
-    that the file holds.
+    Front end and strides are those of the configuration `published`; the architecture of the face network is
+    inferred from the file.
 
     Raises:
         CheckpointError: corrupt, unsafe, or not a checkpoint of this system.
@@ -165,7 +164,8 @@ def load_checkpoint(model: Aasm, path: str | Path) -> PublishedCheckpoint:
     """Copy a published checkpoint into `model`; every key must fit.
 
     Raises:
-        CheckpointError: as `read_checkpoint`, or shapes differ; its `architecture` tells what fits.
+        CheckpointError: as `read_checkpoint`, or shapes differ; `infer_model_config` gives the configuration
+            that fits.
     """
     checkpoint = read_checkpoint(path)
     load_into(model, checkpoint.state, ignore=FRONTEND_KEYS, source=str(path))
@@ -175,11 +175,11 @@ def load_checkpoint(model: Aasm, path: str | Path) -> PublishedCheckpoint:
 def load_face_backbone(model: Aasm, path: str | Path) -> LoadReport:
     """Copy a pretrained face network (`Backbone_IR_152_Epoch_112_….pth`, of face.evoLVe) into `vNet.model`.
 
-    Its recognition layer is read over. It was trained on red-green-blue pictures; the published system gives
-    it blue-green-red ones, as does `data.channels: bgr`.
+    Its recognition layer is ignored. It was trained on RGB images; the published system feeds it BGR images,
+    as does `data.channels: bgr`.
 
     Raises:
-        CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
+        CheckpointError: corrupt or unsafe, or a key is missing, unknown or of another shape.
     """
     return pretrained_backbones.load_face_backbone(model.vNet.model, path)
 
@@ -187,26 +187,27 @@ def load_face_backbone(model: Aasm, path: str | Path) -> LoadReport:
 def load_voice_backbone(model: Aasm, path: str | Path) -> LoadReport:
     """Copy the pretrained voice network (`baseline_lite_ap.model`, of voxceleb_trainer) into `aNet.model`.
 
-    Both forms are read: bare keys, and that trainer's own with the prefix `__S__.` and the parameters of its
-    loss beside them (`__L__.`, left out). Its last layer (`fc`) is read over.
+    Both published forms are read: plain keys, and keys with the prefix `__S__.` beside the parameters of the
+    trainer's loss (`__L__.`, ignored). Its last layer (`fc`) is ignored.
 
     Raises:
-        CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
+        CheckpointError: corrupt or unsafe, or a key is missing, unknown or of another shape.
     """
     return pretrained_backbones.load_voice_backbone(model.aNet.model, path)
 
 
 def build_published_state(model: Aasm) -> dict[str, Tensor]:
-    """The complete published state dict of a model, 985 tensors in the published architecture, on the CPU.
+    """Build the complete published state dict of a model, on the CPU.
 
-    What our model does not have, because it is never evaluated, is written as nothing learnt: the face
-    network's recognition layer and the voice network's last one (512 outputs, weights and biases zero, batch
-    norms as they begin), and the second copies of the counters (924 zeros).
+    In the published architecture these are 985 tensors.
+    Layers that are never evaluated, and that the model lacks, get initial values: the recognition layer of
+    the face network and the last layer of the voice network (512 outputs, weights and biases zero, initial
+    batch norms), and the second copies of the counters (924 zeros).
     """
     config = model.config
-    face, last = config.face.widths[-1], -(-config.face.image_size // 16)
+    channels, size = config.face.widths[-1], -(-config.face.image_size // 16)
     recognition = nn.ModuleDict(
-        {"0": nn.BatchNorm2d(face), "3": nn.Linear(face * last * last, 512), "4": nn.BatchNorm1d(512)}
+        {"0": nn.BatchNorm2d(channels), "3": nn.Linear(channels * size**2, 512), "4": nn.BatchNorm1d(512)}
     )
     output = nn.Linear(model.aNet.model.features, 512)
     for layer in (recognition["3"], output):
@@ -223,53 +224,51 @@ def build_published_state(model: Aasm) -> dict[str, Tensor]:
 def save_checkpoint(
     path: str | Path, model: Aasm, step: int, optimiser: torch.optim.Optimizer | None = None
 ) -> None:
-    """Write a checkpoint in the complete published layout, atomically; `read_checkpoint` is the way back.
+    """Write a checkpoint in the complete published layout, atomically; `read_checkpoint` reads it.
 
     Args:
         path: such as `ckp_epoch_027000.pth.tar`.
-        model: trained network; `published_state` says what stands in for layers that it does not have.
+        model: trained network; `build_published_state` adds the layers that it lacks.
         step: completed steps.
-        optimiser: with the groups of `parameter_groups`; left out when None. Its parameters are numbered as
-            the published ones, which include the layers that are never evaluated.
+        optimiser: with the groups of `parameter_groups`; None: not stored. Its parameters are numbered as the
+            published ones, which include the layers that are never evaluated.
 
     Raises:
-        ValueError: the network has strides or mel bands that the layout cannot tell.
+        ValueError: the layout cannot represent the strides or mel bands of the network.
     """
     face, voice, published = model.config.face, model.config.voice, ModelConfig()
-    told = (face.stem_stride, voice.stem_stride, voice.strides, voice.f_min, voice.f_max)
-    known = (
-        published.face.stem_stride,
-        *(getattr(published.voice, key) for key in ("stem_stride", "strides", "f_min", "f_max")),
-    )
-    if told != known:
+    keys = ("stem_stride", "strides", "f_min", "f_max")
+    values = (face.stem_stride, *(getattr(voice, key) for key in keys))
+    expected = (published.face.stem_stride, *(getattr(published.voice, key) for key in keys))
+    if values != expected:
         raise ValueError(
-            f"{path}: the published layout does not say the strides and the ends of the mel bands, here "
-            f"{told}, published {known}: keep this network in our own format"
+            f"{path}: the published layout does not state strides and mel bands: expected {expected}, found "
+            f"{values}; save this network in the native format"
         )
-    saved = {} if optimiser is None else _renumber_optimiser_state(model, optimiser)
-    content = {"start_it": step, "stage": 0, "state_dict": build_published_state(model), "optimizer": saved}
+    state = {} if optimiser is None else _renumber_optimiser_state(model, optimiser)
+    content = {"start_it": step, "stage": 0, "state_dict": build_published_state(model), "optimizer": state}
     save_torch(path, content)
 
 
 def save_face_backbone(path: str | Path, model: Aasm) -> None:
-    """Write `vNet.model` as a face.evoLVe backbone file, its recognition layer as in `published_state`."""
+    """Write `vNet.model` in the format of face.evoLVe; recognition layer as in `build_published_state`."""
     _save_submodule(path, model, FACE_PREFIX)
 
 
 def save_voice_backbone(path: str | Path, model: Aasm) -> None:
-    """Write `aNet.model` as a bare voice backbone file, its last layer as in `published_state`."""
+    """Write `aNet.model` with plain keys, and the last layer of `build_published_state`."""
     _save_submodule(path, model, VOICE_PREFIX)
 
 
 def infer_model_config(state: Mapping[str, Tensor], image_size: int | None = None) -> ModelConfig:
-    """Read the architecture off the shapes of a whole state dict. Strides leave no trace: published ones.
+    """Infer the architecture from the shapes of a complete state dict; strides are the published ones.
 
     Args:
         state: tensors by published key.
-        side: picture side in pixels. None: as the recognition layer tells, 112 where there is none.
+        image_size: image side in pixels; None: from the recognition layer, 112 if that is missing.
 
     Raises:
-        CheckpointError: a key that tells the architecture is absent.
+        CheckpointError: a key that determines the architecture is missing.
     """
     face = pretrained_backbones.infer_face_config(state, FACE_PREFIX, image_size)
     voice = pretrained_backbones.infer_voice_config(state, VOICE_PREFIX, output_key="aNet.fc.0.weight")
@@ -286,12 +285,12 @@ def infer_model_config(state: Mapping[str, Tensor], image_size: int | None = Non
 
 
 def _matches_any(key: str, *patterns: str) -> bool:
-    """Whether a key fits one of these shell patterns."""
+    """Whether a key matches one of the shell patterns."""
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def _build_minimal_model(config: ModelConfig) -> Aasm:
-    """A model of least width with the published layers that ours leaves out, for keys and their order."""
+    """Build a model of minimal width with the layers that are never evaluated, for keys and their order."""
     face = config.face.model_copy(update={"widths": minimal_widths(config.face.widths), "image_size": 16})
     voice = config.voice.model_copy(update={"widths": minimal_widths(config.voice.widths)})
     model = Aasm(config.model_copy(update={"face": face, "voice": voice, "num_classes": 1}))
@@ -302,29 +301,29 @@ def _build_minimal_model(config: ModelConfig) -> Aasm:
     return model
 
 
-def _build_fresh_state(config: ModelConfig) -> dict[str, Tensor]:
-    """Identity weights as a training begins with them."""
-    people = config.num_classes or NUM_PUBLISHED_IDENTITIES
-    return {f"eqm.{key}": torch.zeros(people) for key in COUNTER_KEYS} | {"eqm.weight": torch.ones(people)}
+def _initial_identity_weights(config: ModelConfig) -> dict[str, Tensor]:
+    """Build the state of the identity weights at the start of training."""
+    count = config.num_classes or NUM_PUBLISHED_IDENTITIES
+    return {f"eqm.{key}": torch.zeros(count) for key in COUNTER_KEYS} | {"eqm.weight": torch.ones(count)}
 
 
 def _renumber_optimiser_state(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, object]:
-    """An optimiser's state dict with the numbers that its parameters have in the published network."""
+    """Renumber the parameters of an optimiser's state dict as in the published network."""
     skeleton = _build_minimal_model(model.config)
     groups = skeleton.parameter_groups()
-    number = {name: place for place, name in enumerate(parameter_names(skeleton, groups))}
+    index = {name: i for i, name in enumerate(parameter_names(skeleton, groups))}
     names = parameter_names(model, optimiser.param_groups)
-    saved = optimiser.state_dict()
-    whole = [[number[name] for name in parameter_names(skeleton, [group])] for group in groups]
+    state = optimiser.state_dict()
+    indices = [[index[name] for name in parameter_names(skeleton, [group])] for group in groups]
     return {
-        "state": {number[names[place]]: value for place, value in saved["state"].items()},
+        "state": {index[names[i]]: value for i, value in state["state"].items()},
         "param_groups": [
-            {**group, "params": numbers} for group, numbers in zip(saved["param_groups"], whole, strict=True)
+            {**group, "params": params} for group, params in zip(state["param_groups"], indices, strict=True)
         ],
     }
 
 
 def _save_submodule(path: str | Path, model: Aasm, prefix: str) -> None:
-    """Write what stands below a prefix, without it."""
+    """Write the tensors below a prefix, with the prefix removed."""
     state = build_published_state(model)
     save_torch(path, {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)})

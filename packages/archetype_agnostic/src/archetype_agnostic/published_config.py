@@ -1,7 +1,7 @@
-"""Configuration files of both published repositories, translated into ours.
+"""Translate configuration files of both published repositories.
 
-`python -m archetype_agnostic.published_config cfg.yaml > mine.yaml` writes an experiment file of ours with
-the published behaviour switched on, and says on standard error which paths the published file named.
+`python -m archetype_agnostic.published_config cfg.yaml > mine.yaml` writes a configuration of this package
+with the published behaviour enabled, and prints the paths that the published file names on standard error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,23 @@ from voiceface.association.published_config import (
     solver_sections,
 )
 
-__all__ = ["PUBLISHED_KEYS", "is_published", "main", "read_published_config", "translate"]
+__all__ = [
+    "PUBLISHED_KEYS",
+    "is_evaluation_only",
+    "is_published",
+    "main",
+    "read_published_config",
+    "translate",
+]
 
 FACE_KEY, VOICE_KEY, WEIGHTS_KEY = (f"models.Arch.{name}" for name in ["vNet", "aNet", "eqm"])
 SOLVER_KEY, EVALUATION_KEY = "training.optimizer", "evaluation.dataset"
-FACE_NETWORKS = {  # published name: ours; the published code builds IR_50 and IR_152 only
-    f"IR_{squeeze}{depth}": {"arch": f"ir{depth}", "squeeze_excitation": bool(squeeze)}
-    for squeeze in ("", "SE_")
+FACE_NETWORKS = {  # by published name; the published code builds IR_50 and IR_152 only
+    f"IR_{variant}{depth}": {"arch": f"ir{depth}", "squeeze_excitation": bool(variant)}
+    for variant in ("", "SE_")
     for depth in (50, 101, 152)
 }
-SUPPORTED_VALUES = {  # what the published code allows in these places, as far as this package repeats it
+SUPPORTED_VALUES = {  # values that this package can reproduce
     "models.model_wrapper": ("Aasm",),
     f"{FACE_KEY}.model_wrapper": ("vSubNet",),
     f"{FACE_KEY}.pretrained.model": tuple(FACE_NETWORKS),
@@ -42,7 +49,7 @@ SUPPORTED_VALUES = {  # what the published code allows in these places, as far a
     "dataset.input_size": ([112, 112],),
     f"{EVALUATION_KEY}.input_size": ([112, 112],),
 }
-IGNORED_KEYS = {  # no effect in the published code, or on what is learnt and measured
+IGNORED_KEYS = {  # no effect in the published code, or none on training and metrics
     *(f"{branch}.num_classes" for branch in (FACE_KEY, VOICE_KEY)),
     f"{WEIGHTS_KEY}.output_channel",
     "logging.level",
@@ -59,7 +66,7 @@ IGNORED_KEYS = {  # no effect in the published code, or on what is learnt and me
     f"{EVALUATION_KEY}.dataset_val",
 }
 PATH_KEYS = {  # published key: name in `Translation.paths`
-    "dataset.image_data_dir": "pictures",
+    "dataset.image_data_dir": "images",
     "dataset.audio_data_dir": "recordings",
     "dataset.list_dir": "lists",
     "dataset.train_csv": "training identities",
@@ -68,7 +75,7 @@ PATH_KEYS = {  # published key: name in `Translation.paths`
     "dataset.dataset_train": "training identities (dataset_train)",
     "dataset.dataset_val": "validation identities (dataset_val)",
     "dataset.dataset_test": "test identities (dataset_test)",
-    f"{EVALUATION_KEY}.image_data_dir": "pictures of the evaluation",
+    f"{EVALUATION_KEY}.image_data_dir": "images of the evaluation",
     f"{EVALUATION_KEY}.audio_data_dir": "recordings of the evaluation",
     f"{EVALUATION_KEY}.list_dir": "lists of the evaluation",
     f"{EVALUATION_KEY}.dataset_test": "identities of the evaluation",
@@ -83,7 +90,7 @@ PATH_KEYS = {  # published key: name in `Translation.paths`
     "evaluation.save_feat": "embeddings of the evaluation",
     "evaluation.save_result": "results of the evaluation",
 }
-TRANSLATED_KEYS = {  # keys that become values of ours
+TRANSLATED_KEYS = {  # keys that become values of this package's configuration
     *(f"{branch}.{key}" for branch in (FACE_KEY, VOICE_KEY) for key in ("freeze", "output_channel")),
     *(f"{WEIGHTS_KEY}.{key}" for key in ("num_classes", "temp", "m_u", "m_l", "H")),
     "models.weighted_enabled",
@@ -111,19 +118,19 @@ def read_published_config(path: str | Path) -> Translation:
     """Translate a published YAML file of either repository.
 
     Raises:
-        ConfigError: no such file, no YAML mapping, a key that the published code does not know, or a value
-            that this package cannot repeat.
+        ConfigError: no such file, no YAML mapping, a key unknown to the published code, or a value that this
+            package cannot reproduce.
     """
     return translate(read_yaml(path), str(path))
 
 
 def is_published(tree: Mapping[str, Any]) -> bool:
-    """Whether a configuration is spelt as the published ones (ours has no `models`)."""
+    """Whether a configuration has the published format (this package's has no `models`)."""
     return "models" in tree
 
 
 def is_evaluation_only(tree: Mapping[str, Any]) -> bool:
-    """Whether a published configuration is of the evaluation-only repository."""
+    """Whether a published configuration belongs to the evaluation-only repository."""
     return "evaluation" in tree
 
 
@@ -138,7 +145,7 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
 
 
 def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values of `ArchetypeAgnosticConfig`."""
+    """Map published values by dotted key to nested values of `ArchetypeAgnosticConfig`."""
     from voiceface.association.config import TEST_LISTS
 
     get = values.get
@@ -180,8 +187,8 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
             "batch_size": get("training.batch_size", 20),
             "num_workers": get("training.num_workers", 4),
             "freeze": [
-                word
-                for word, branch in (("face", FACE_KEY), ("voice", VOICE_KEY))
+                modality
+                for modality, branch in (("face", FACE_KEY), ("voice", VOICE_KEY))
                 if get(f"{branch}.freeze", False)
             ],
             "checkpoint_interval": get("training.save_iter", 6888),

@@ -29,11 +29,11 @@ __all__ = [
 
 
 class ArchetypeAgnosticTrainer(Trainer["ArchetypeAgnosticConfig", "Aasm"]):
-    """One training run; order of an iteration as published."""
+    """Trainer of this system; the order of an iteration is the published one."""
 
     spec = SPEC
     description = (
-        "Train a model: contrast inside the batch, from `regauging.start_step` on with loose pairs re-gauged "
+        "Train a model: contrast within the batch, from `regauging.start_step` on with loose pairs re-gauged "
         "and identities weighted. --resume continues a run."
     )
     configurations = "main, quick, standard, published"
@@ -60,9 +60,9 @@ class ArchetypeAgnosticTrainer(Trainer["ArchetypeAgnosticConfig", "Aasm"]):
         from archetype_agnostic.early_stopping import EarlyStopping
 
         settings = self.config.training
-        per_epoch = batches_per_epoch(len(self.samples), settings.batch_size)
+        steps_per_epoch = batches_per_epoch(len(self.samples), settings.batch_size)
         self.early_stopping = EarlyStopping(
-            self.run.values, settings.max_steps, per_epoch, self.config.stopping.patience
+            self.run.values, settings.max_steps, steps_per_epoch, self.config.stopping.patience
         )
         return self.early_stopping.should_continue
 
@@ -92,19 +92,19 @@ def train_step(
     optimiser: "torch.optim.Optimizer",
     step: int,
 ) -> dict[str, "Tensor | float"]:
-    """One optimiser step on one batch of distinct people.
+    """Do one optimiser step on one batch of distinct identities.
 
     Args:
         config: the experiment.
         run: the run.
-        network: the model as `run.prepare` gave it.
-        batch: "face" and "face_second" (B, 3, S, S), "voice" and "voice_second" (B, T), "label" (B,): this
-            process's rows.
-        optimiser: of the whole model.
-        step: iteration, from 0; decides both crops and whether loose pairs are re-gauged.
+        network: the model as returned by `run.prepare`.
+        batch: "face" and "face_second" (B, 3, S, S), "voice" and "voice_second" (B, T), "label" (B,): the
+            rows of this process.
+        optimiser: of the complete model.
+        step: iteration, from 0; determines both crops and whether loose pairs are re-gauged.
 
     Returns:
-        The terms and their sum, by name, and the share of negatives ranked right.
+        The terms, their sum (`total_loss`) and the hit rate of the negatives, by name.
     """
     from voiceface.association.data import sample_crop
     from voiceface.training.run import unwrap
@@ -128,7 +128,7 @@ def train_step(
 def compute_losses(
     config: "ArchetypeAgnosticConfig", model: "Aasm", output: "ModelOutput", labels: "Tensor", step: int
 ) -> tuple[dict[str, "Tensor"], "Tensor"]:
-    """All terms of the loss at an iteration; hits are counted on the way.
+    """Compute all terms of the loss of an iteration, and count hits.
 
     Args:
         config: the experiment.
@@ -139,59 +139,63 @@ def compute_losses(
 
     Returns:
         (named scalars, unit coefficients: `sim_loss` and `crosssp_loss`, from `regauging.start_step` on also
-        `trip_cross`, `trip_intra_v` and `trip_intra_a`; share of negatives that the voices rank right).
+        `trip_cross`, `trip_intra_v` and `trip_intra_a`; fraction of negatives ranked below the positive).
     """
     from voiceface.runtime.distributed import all_gather_with_gradient
 
     from archetype_agnostic.losses import aasm_losses, compute_similarities, count_hits, mean_terms
     from archetype_agnostic.regauging import Margins, bilateral_scores, compute_row_scores, regauging_terms
 
-    loss, tight = config.loss, config.regauging
-    own = labels
+    loss, regauging = config.loss, config.regauging
     if loss.negatives == "all":
-        output, own = type(output)(*map(all_gather_with_gradient, output)), all_gather_with_gradient(labels)
-    found = compute_similarities(output.face, output.voice, output.face_second, output.voice_second, own)
-    right, compared = count_hits(found)
-    if config.equilibrium.enabled and model.eqm.is_counting(step):
-        counted = (own, right, compared)
-        if loss.negatives == "local":
-            counted = tuple(map(all_gather_with_gradient, counted))  # type: ignore[assignment]
-        model.eqm.add_counts(*counted)
-    terms = mean_terms(aasm_losses(found, loss.temperature, loss.cross_constant, loss.intra_constant))
-    if tight.enabled and step >= tight.start_step:
-        margins = Margins(tight.trust_threshold, tight.margin, tight.inner_margin)
-        weights = model.eqm.batch_weights(own) if config.equilibrium.enabled else None
-        terms |= regauging_terms(
-            bilateral_scores(compute_row_scores(found, tight.form, margins)),
-            weights,
-            scale=tight.scale,
-            weighting=tight.weighting,
-            mean_over=tight.unweighted_mean,
-            differentiable=tight.differentiable,
+        output, labels = (
+            type(output)(*map(all_gather_with_gradient, output)),
+            all_gather_with_gradient(labels),
         )
-    return terms, right.sum() / compared.sum().clamp_min(1)
+    similarities = compute_similarities(
+        output.face, output.voice, output.face_second, output.voice_second, labels
+    )
+    hits, comparisons = count_hits(similarities)
+    if config.equilibrium.enabled and model.eqm.is_counting(step):
+        counts = (labels, hits, comparisons)
+        if loss.negatives == "local":
+            counts = tuple(map(all_gather_with_gradient, counts))  # type: ignore[assignment]
+        model.eqm.add_counts(*counts)
+    terms = mean_terms(aasm_losses(similarities, loss.temperature, loss.cross_constant, loss.intra_constant))
+    if regauging.enabled and step >= regauging.start_step:
+        margins = Margins(regauging.trust_threshold, regauging.margin, regauging.inner_margin)
+        weights = model.eqm.batch_weights(labels) if config.equilibrium.enabled else None
+        terms |= regauging_terms(
+            bilateral_scores(compute_row_scores(similarities, regauging.form, margins)),
+            weights,
+            scale=regauging.scale,
+            weighting=regauging.weighting,
+            mean_over=regauging.unweighted_mean,
+            differentiable=regauging.differentiable,
+        )
+    return terms, hits.sum() / comparisons.sum().clamp_min(1)
 
 
 def summarise_identity_weights(weight: "Tensor") -> dict[str, float]:
-    """Mean and greatest identity weight, for the log."""
+    """Compute mean and maximum of the identity weights, for the log."""
     return {"weight_mean": float(weight.mean()), "weight_max": float(weight.max())}
 
 
 def build_model(
     config: "ArchetypeAgnosticConfig", identity_names: list[str], initial_weights: InitialWeights
 ) -> "Aasm":
-    """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
+    """Build the model that a run starts with: random, or with the given initial weights."""
     from archetype_agnostic import published
     from archetype_agnostic.equilibrium import Equilibrium
     from archetype_agnostic.model import Aasm
 
-    chosen = config.equilibrium
+    settings = config.equilibrium
     eqm = Equilibrium(
         len(identity_names),
-        update_interval=chosen.update_interval,
-        warm_up=chosen.warm_up,
-        hit_counting=chosen.hit_counting,
-        normalise=chosen.normalise,
+        update_interval=settings.update_interval,
+        warm_up=settings.warm_up,
+        hit_counting=settings.hit_counting,
+        normalise=settings.normalise,
         identity_names=identity_names,
     )
     model = Aasm(config.model, len(identity_names), eqm)
