@@ -148,7 +148,7 @@ def build_result_rows(comparison: Comparison, system: str) -> list[ResultRow]:
             span.value,
             direction="both",
             stratum=ALL_PAIRS_TASKS[key][1],
-            list_name=f"all pairs of {pairs.num_identities} identities, {describe_sampling(pairs.setting)}",
+            list_name=f"all pairs, {describe_sampling(pairs.setting)}",
             low=nan_to_none(span.low),
             high=nan_to_none(span.high),
             chance=pairs.references["chance level"][key],

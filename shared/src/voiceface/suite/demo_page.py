@@ -253,7 +253,7 @@ def write_demo_page(
         else [],
         combined_title="Matching, verification and retrieval" if len(results) > 1 else "",
         differences=differences,
-        tables=sections.build_tables(agreements, errors),
+        tables=sections.build_tables(agreements, errors, generated.num_heads),
         roc=build_roc_plots(results, comparison.references) if comparison else [],
         cmc=build_cmc_plots(results, comparison.references) if comparison else [],
         logs={name: run for name, run in runs.items() if (run / "log.jsonl").is_file()} or None,

@@ -95,7 +95,7 @@ def build_headlines(
                     matching.chance,
                     upper_bound=matching.real_image_value,
                     note=note,
-                    reference_names={"upper_bound": "other real image"},
+                    reference_names={"chance": "images of other voices", "upper_bound": "other real image"},
                 )
             )
     for name, error in errors.items():
@@ -117,9 +117,11 @@ def build_headlines(
 
 
 def build_tables(
-    agreements: "Mapping[str, Agreement]", errors: "Mapping[str, ErrorComparison]"
+    agreements: "Mapping[str, Agreement]",
+    errors: "Mapping[str, ErrorComparison]",
+    num_heads: Mapping[str, int],
 ) -> list[Table]:
-    """Tables of generated images and of generated meshes."""
+    """Tables of generated images and meshes; `num_heads` are the identities behind the errors."""
     tables = []
     if agreements:
         rows = []
@@ -135,17 +137,19 @@ def build_tables(
             row += [_format_decimal(metrics[0].chance), _format_decimal(metrics[0].real_image_value)]
             rows.append([*row, VOICE_DEPENDENCE_LABELS[metrics[0].voice_dependence]])
         names = [f"{name} ({each.num_identities} identities)" for name, each in agreements.items()]
-        columns = ["metric", *names, "chance", "other real image", "voice-determined?"]
+        columns = ["metric", *names, "images of other voices", "other real image", "voice-determined?"]
         note = (
-            "One image from one utterance per identity, read by the bundled attribute reader. Chance: images "
-            "generated for other identities of the same gender. Other real image: a second real image in "
-            "place of the generated one."
+            "One image from one utterance per identity, read by the bundled attribute reader. Images of "
+            "other voices (chance level): generated for other identities of the same gender. Other real "
+            "image: a second real image in place of the generated one. Voice-determined: whether the metric "
+            "depends only on face factors that the synthetic voices carry."
         )
         tables.append(Table("Images generated from voices", columns, rows, note))
     if errors:
         rows = []
         for name, error in errors.items():
-            rows.append([name, _format_interval(error.ours), "–", "–"])
+            system = f"{name} ({num_heads[name]} identities)"
+            rows.append([system, _format_interval(error.ours), "–", "–"])
             for baseline, interval in error.baselines.items():
                 gain = error.differences[baseline]
                 shown = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})".replace("-", "−")
