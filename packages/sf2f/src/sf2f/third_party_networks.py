@@ -40,7 +40,7 @@ def load_vggface2_resnet50(path: OptionalPath) -> CaffeResNet:
 
 def load_inception_2015(path: OptionalPath) -> Inception:
     """Load the graph of Inception Score and FID, `pt_inception-2015-12-05-*.pth`, with fused batch norms."""
-    return fuse_batchnorm(load_inception(locate_third_party_file("inception-2015-fid", path), "2015"))
+    return fuse_batchnorm(load_inception(locate_third_party_file("inception-2015-fid", path)))
 
 
 def load_lpips_alex(folder: OptionalPath) -> LPIPS:

@@ -1,6 +1,6 @@
-"""Weights that others made and that this project does not bring: what each is called, and where to get it.
+"""Third-party checkpoints that this project reads and does not distribute: names, file names and sources.
 
-Nothing is ever downloaded on the way. `third_party/manifest.toml` lists the same files with their licences.
+Nothing is downloaded automatically. `third_party/manifest.toml` lists the same files with their licences.
 """
 
 from pathlib import Path
@@ -10,13 +10,13 @@ __all__ = ["THIRD_PARTY_FILES", "ThirdPartyFile", "candidate_paths", "locate_thi
 
 
 class ThirdPartyFile(NamedTuple):
-    """One outside file.
+    """A third-party file.
 
     Attributes:
-        title: what it is.
-        path: path below the folder of outside files, as in the manifest.
-        homepage: page of its makers.
-        aliases: other names under which the same file goes.
+        title: short description.
+        path: path below the folder of third-party files, as in the manifest.
+        homepage: page of its authors.
+        aliases: other names of the same file.
     """
 
     title: str
@@ -44,14 +44,10 @@ THIRD_PARTY_FILES: dict[str, ThirdPartyFile] = {
         "pt_inception-2015-12-05-6726825d.pth",
         "https://github.com/mseitzer/pytorch-fid",
     ),
-    "torchvision-inception_v3": ThirdPartyFile(
-        "Inception v3 of torchvision", "inception_v3_google-0cc3c7bd.pth", TORCHVISION_HOMEPAGE
-    ),
     "torchvision-alexnet": ThirdPartyFile(
         "AlexNet of torchvision", "alexnet-owt-7be5be79.pth", TORCHVISION_HOMEPAGE
     ),
     "torchvision-vgg16": ThirdPartyFile("VGG-16 of torchvision", "vgg16-397923af.pth", TORCHVISION_HOMEPAGE),
-    "torchvision-vgg19": ThirdPartyFile("VGG-19 of torchvision", "vgg19-dcbb9e9d.pth", TORCHVISION_HOMEPAGE),
     "torchvision-squeezenet1_1": ThirdPartyFile(
         "SqueezeNet 1.1 of torchvision", "squeezenet1_1-b8a52dc0.pth", TORCHVISION_HOMEPAGE
     ),
@@ -64,34 +60,32 @@ THIRD_PARTY_FILES: dict[str, ThirdPartyFile] = {
 
 
 def candidate_paths(name: str, folder: str | Path) -> list[Path]:
-    """Where a file may lie in a folder: under its path in the manifest, or directly, by any of its names."""
+    """Paths of a file in a folder: its path in the manifest, or directly, under any of its names."""
     file = THIRD_PARTY_FILES[name]
-    last = Path(file.path).name
-    return [Path(folder) / place for place in (file.path, last, *file.aliases)]
+    return [Path(folder) / path for path in (file.path, Path(file.path).name, *file.aliases)]
 
 
 def locate_third_party_file(name: str, file_or_dir: str | Path | None) -> Path:
-    """Path of an outside file.
+    """Find a third-party file.
 
     Args:
-        name: its name in the manifest, a key of `FILES`.
-        file_or_dir: the file itself, whatever it is called, or a folder that holds outside files.
+        name: its name in the manifest, a key of `THIRD_PARTY_FILES`.
+        file_or_dir: the file itself, whatever its name, or a folder of third-party files.
 
     Raises:
-        FileNotFoundError: not given or not there; the message says where it is from and where to put it.
-        ValueError: no such name.
+        FileNotFoundError: not given or missing; the message states its source and where to put it.
+        ValueError: an unknown name.
     """
     if name not in THIRD_PARTY_FILES:
-        raise ValueError(f"no outside file is called {name!r}; known: {', '.join(THIRD_PARTY_FILES)}")
+        raise ValueError(f"unknown third-party file {name!r}; expected one of {', '.join(THIRD_PARTY_FILES)}")
     if file_or_dir is not None:
         for path in (Path(file_or_dir), *candidate_paths(name, file_or_dir)):
             if path.is_file():
                 return path
     file, folder = THIRD_PARTY_FILES[name], "DIR" if file_or_dir is None else str(file_or_dir)
-    found = "no file was given" if file_or_dir is None else f"{file_or_dir} has no {file.path}"
+    problem = "no file was given" if file_or_dir is None else f"{file_or_dir} has no {file.path}"
     raise FileNotFoundError(
-        f"{file.title}: {found}. It is not part of this project and never downloaded by itself: get it from "
-        f"its makers ({file.homepage}) and give its path or folder, or run `python third_party/fetch.py "
-        "fetch "
-        f"{name} --to {folder}` first; third_party/NOTICE.md states its terms"
+        f"{file.title}: {problem}. This project does not distribute it: get it from its authors "
+        f"({file.homepage}) and give its path or folder, or run `python third_party/fetch.py fetch {name} "
+        f"--to {folder}` first; third_party/NOTICE.md states its terms"
     )

@@ -1,15 +1,15 @@
-"""Inception v3: the 2015 graph that defines FID and the Inception Score, and torchvision's network.
+"""Inception v3 as the 2015 graph, which defines FID and the Inception Score.
 
 Source: Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016. The layers are
-torchvision's; the PyTorch conversion of the 2015 graph (pytorch-fid) has the same names. The two graphs
-differ in the poolings inside the blocks: the 2015 graph leaves the padding out of its averages and takes the
-maximum in the last block.
+torchvision's, and so are the names of the parameters, which the PyTorch conversion of the graph (pytorch-fid)
+keeps. The 2015 graph differs in the poolings inside the blocks: it leaves the padding out of its averages and
+takes the maximum in the last block.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ from voiceface.models.vggface2_resnet import ClassifierOutput, check_image_batch
 
 __all__ = ["Inception", "build_inception", "load_inception", "preprocess_images", "tensorflow_resize"]
 
-Graph = Literal["2015", "torchvision"]
 IMAGE_SIZE = 299
 _average_pool = partial(functional.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 _max_pool = partial(functional.max_pool2d, kernel_size=3, stride=1, padding=1)
@@ -32,28 +31,22 @@ class Inception(layers.Inception3):
     """Images at 299 x 299, about -1...1, to logits. Its memory format is channels-last.
 
     Args:
-        num_classes: 1008 in the 2015 graph, 1000 in torchvision's network.
-        graph: poolings of the 2015 graph or of torchvision's network.
+        num_classes: 1008 in the published file.
         width_divisor: divisor of all inner widths (1, 2, 4, 8 or 16); 1 is the published network.
 
     Raises:
-        ValueError: another `width_divisor`, or an unknown graph.
+        ValueError: another `width_divisor`.
     """
 
-    def __init__(self, num_classes: int = 1008, graph: Graph = "2015", width_divisor: int = 1) -> None:
-        if width_divisor not in (1, 2, 4, 8, 16) or graph not in get_args(Graph):
-            raise ValueError(
-                f"width_divisor must be 1, 2, 4, 8 or 16 and graph one of {', '.join(get_args(Graph))}, "
-                f"found {width_divisor} and {graph!r}"
-            )
+    def __init__(self, num_classes: int = 1008, width_divisor: int = 1) -> None:
+        if width_divisor not in (1, 2, 4, 8, 16):
+            raise ValueError(f"width_divisor must be 1, 2, 4, 8 or 16, found {width_divisor}")
         conv = partial(_NarrowConv, width_divisor=width_divisor)
-        a, c, e = _BLOCKS[graph]
-        blocks = [partial(kind, conv_block=conv) for kind in (a, layers.InceptionB, c, layers.InceptionD, e)]
-        blocks = [conv, *blocks, layers.InceptionAux]
+        kinds = _InceptionA, layers.InceptionB, _InceptionC, layers.InceptionD, _InceptionE
+        blocks = [conv, *(partial(kind, conv_block=conv) for kind in kinds), layers.InceptionAux]
         super().__init__(num_classes, aux_logits=False, inception_blocks=blocks, init_weights=False)
-        self.graph, self.width_divisor = graph, width_divisor
-        if graph == "2015":
-            self.Mixed_7c.pool = _max_pool
+        self.width_divisor = width_divisor
+        self.Mixed_7c.pool = _max_pool
         self.fc = nn.Linear(2048 // width_divisor, num_classes)
         self.to(memory_format=torch.channels_last)
 
@@ -85,7 +78,7 @@ class _NarrowConv(layers.BasicConv2d):
         super().__init__(narrow, out_channels // width_divisor, **options)
 
 
-class _InceptionA2015(layers.InceptionA):
+class _InceptionA(layers.InceptionA):
     def _forward(self, x: Tensor) -> list[Tensor]:
         return [
             self.branch1x1(x),
@@ -95,7 +88,7 @@ class _InceptionA2015(layers.InceptionA):
         ]
 
 
-class _InceptionC2015(layers.InceptionC):
+class _InceptionC(layers.InceptionC):
     def _forward(self, x: Tensor) -> list[Tensor]:
         branch1x1 = self.branch1x1(x)
         branch7x7 = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
@@ -104,7 +97,7 @@ class _InceptionC2015(layers.InceptionC):
         return [branch1x1, branch7x7, double, self.branch_pool(_average_pool(x))]
 
 
-class _InceptionE2015(layers.InceptionE):
+class _InceptionE(layers.InceptionE):
     pool = staticmethod(_average_pool)  # the maximum in the last block
 
     def _forward(self, x: Tensor) -> list[Tensor]:
@@ -115,13 +108,7 @@ class _InceptionE2015(layers.InceptionE):
         return [branch1x1, *branch3x3, *double, self.branch_pool(self.pool(x))]
 
 
-_BLOCKS: dict[str, tuple[type[nn.Module], ...]] = {
-    "2015": (_InceptionA2015, _InceptionC2015, _InceptionE2015),
-    "torchvision": (layers.InceptionA, layers.InceptionC, layers.InceptionE),
-}
-
-
-def build_inception(state: Mapping[str, Tensor], graph: Graph) -> Inception:
+def build_inception(state: Mapping[str, Tensor]) -> Inception:
     """Build a network of the size that a state dict has; its parameters are not copied.
 
     Raises:
@@ -132,24 +119,22 @@ def build_inception(state: Mapping[str, Tensor], graph: Graph) -> Inception:
     except KeyError as error:
         keys = ", ".join(list(state)[:5]) or "no keys"
         raise CheckpointError(f"no Inception v3: the key {error} is missing; found {keys}") from None
-    return Inception(len(last), graph, width_divisor=max(1, 32 // max(1, len(first))))
+    return Inception(len(last), width_divisor=max(1, 32 // max(1, len(first))))
 
 
-def load_inception(path: str | Path, graph: Graph) -> Inception:
+def load_inception(path: str | Path) -> Inception:
     """Load the network of a published file, in evaluation mode.
 
     Args:
-        path: `pt_inception-2015-12-05-*.pth` or torchvision's `inception_v3_google-*.pth`; its auxiliary
-            classifier is skipped.
-        graph: "2015" or "torchvision", which the file does not state.
+        path: `pt_inception-2015-12-05-*.pth` of pytorch-fid.
 
     Raises:
         CheckpointError: corrupt, unsafe, or another network's.
         FileNotFoundError: no such file.
     """
     state = extract_state_dict(read_published(path), source=str(path))
-    network = build_inception(state, graph)
-    load_into(network, state, ignore=["AuxLogits.*", "*.num_batches_tracked"], source=str(path))
+    network = build_inception(state)
+    load_into(network, state, ignore=["*.num_batches_tracked"], source=str(path))
     return network.eval()
 
 

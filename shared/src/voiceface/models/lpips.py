@@ -7,7 +7,7 @@ published files of linear weights (`linK.model.1.weight`).
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,6 @@ __all__ = [
 ]
 
 NetName = Literal["alex", "vgg", "squeeze"]
-BackboneName = Literal["alex", "vgg", "squeeze", "vgg19"]
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 EPS = 1e-10
 # Function of torchvision.models, and the number of its `features` up to the last one that is read.
@@ -41,12 +40,11 @@ TORCHVISION_FEATURES: dict[str, tuple[str, int]] = {
     "alex": ("alexnet", 12),
     "vgg": ("vgg16", 30),
     "squeeze": ("squeezenet1_1", 13),
-    "vgg19": ("vgg19", 36),
 }
 
 
 class FeatureTaps(NamedTuple):
-    """Layers of a backbone that are read: the end of each, and its channels."""
+    """Layers of a backbone that LPIPS reads: the index after each, and its channels."""
 
     layer_ends: tuple[int, ...]
     channels: tuple[int, ...]
@@ -59,19 +57,19 @@ FEATURE_TAPS: dict[NetName, FeatureTaps] = {
 }
 
 
-def build_backbone(name: BackboneName) -> nn.Sequential:
-    """Convolutional layers of a torchvision network, up to the last layer that is read, with its numbering.
+def build_backbone(name: NetName) -> nn.Sequential:
+    """Build the convolutional layers of a torchvision network up to the last one that LPIPS reads.
 
     Args:
-        name: "alex" (AlexNet), "vgg" (VGG-16), "squeeze" (SqueezeNet 1.1) or "vgg19".
+        name: "alex" (AlexNet), "vgg" (VGG-16) or "squeeze" (SqueezeNet 1.1).
 
     Returns:
-        Layers with random weights; images (B, 3, H, W) to feature maps.
+        Layers with torchvision's indices and random weights; images (B, 3, H, W) to feature maps.
     """
     from torchvision import models
 
-    if name not in get_args(BackboneName):
-        raise ValueError(f"the backbone must be one of {get_args(BackboneName)}, found {name!r}")
+    if name not in TORCHVISION_FEATURES:
+        raise ValueError(f"the backbone must be one of {list(TORCHVISION_FEATURES)}, found {name!r}")
     function, length = TORCHVISION_FEATURES[name]
     with torch.device("meta"):  # the classifiers, up to 120 million weights, are never allocated
         layers = getattr(models, function)(weights=None).features[:length]
@@ -83,11 +81,11 @@ def build_backbone(name: BackboneName) -> nn.Sequential:
 
 
 class LPIPS(nn.Module):
-    """Distance of pictures. The network stays in evaluation and its weights never learn; pictures may.
+    """Distance of images. The network stays frozen in evaluation mode; gradients reach the images.
 
     Args:
-        net: trunk that is read.
-        scaled: pictures are brought to the statistics of the trunk first; version 0.0 left that out.
+        net: backbone.
+        scaled: normalise images to the statistics of the backbone; version 0.0 does not.
     """
 
     def __init__(self, net: NetName = "alex", scaled: bool = True) -> None:
@@ -106,31 +104,31 @@ class LPIPS(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Nothing changes: the network stays in evaluation."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
     def extract_features(self, images: Tensor) -> list[Tensor]:
-        """Maps of unit length along the channels, one per tap; those of a target may be kept.
+        """Feature maps with unit length along the channels, one per tap; those of a target can be reused.
 
         Args:
-            images: (B, 3, H, W), R G B, -1...1, of any size that the trunk's poolings leave something of.
+            images: (B, 3, H, W), RGB in [-1, 1], large enough for the poolings of the backbone.
         """
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"pictures must be (B, 3, H, W), found {tuple(images.shape)}")
+            raise ValueError(f"images must be (B, 3, H, W), found {tuple(images.shape)}")
         x = images
         if self.scaled:
             x = (x - self.scaling_layer.get_buffer("shift")) / self.scaling_layer.get_buffer("scale")
-        found, begin = [], 0
+        maps, begin = [], 0
         for end in self.taps.layer_ends:
             x = self.features[begin:end](x)
-            found.append(normalize_channels(x))
+            maps.append(normalize_channels(x))
             begin = end
-        return found
+        return maps
 
     def layer_difference_maps(
         self, features_a: Sequence[Tensor], features_b: Sequence[Tensor]
     ) -> list[Tensor]:
-        """Differences of maps, one (B, 1, h, w) per tap, not averaged."""
+        """Weighted squared differences of feature maps, one (B, 1, h, w) per tap."""
         return [
             functional.conv2d((a - b).square(), self.linear_weights(number))
             for number, (a, b) in enumerate(zip(features_a, features_b, strict=True))
@@ -141,7 +139,7 @@ class LPIPS(nn.Module):
         return self.get_parameter(f"lin{index}.model.1.weight")
 
     def layer_distances(self, a: Tensor, b: Tensor) -> Tensor:
-        """Each tap's own distance, (L, B); their sum is the distance."""
+        """Distance per tap, (L, B); their sum is the distance."""
         return torch.stack(
             [
                 layer.mean((1, 2, 3))
@@ -150,26 +148,26 @@ class LPIPS(nn.Module):
         )
 
     def spatial_distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Where pictures (B, 3, H, W) differ, (B, 1, H, W): every tap's map, resized bilinearly, summed."""
+        """Distance maps (B, 1, H, W) of images (B, 3, H, W): the taps' maps, resized bilinearly, summed."""
         size = a.shape[2:]
         layers = self.layer_difference_maps(self.extract_features(a), self.extract_features(b))
         parts = [functional.interpolate(layer, size=size, mode="bilinear") for layer in layers]
         return torch.stack(parts).sum(0)
 
     def distance_from_features(self, features_a: Sequence[Tensor], features_b: Sequence[Tensor]) -> Tensor:
-        """Distances (B, 1, 1, 1) from maps; one target may serve many pictures."""
+        """Distances (B, 1, 1, 1) from feature maps; one target can serve many images."""
         layers = self.layer_difference_maps(features_a, features_b)
         return torch.stack([layer.mean((2, 3), keepdim=True) for layer in layers]).sum(0)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distances (B, 1, 1, 1) of pictures (B, 3, H, W), R G B, -1...1, picture by picture."""
+        """Distances (B, 1, 1, 1) between images (B, 3, H, W), RGB in [-1, 1]."""
         return self.distance_from_features(self.extract_features(a), self.extract_features(b))
 
 
 def normalize_channels(maps: Tensor) -> Tensor:
-    """Maps (B, C, H, W) divided by their norm along the channels + 1e-10.
+    """Divide feature maps (B, C, H, W) by their norm along the channels + 1e-10.
 
-    Where all channels are zero the gradient is zero, too (that of a plain root would be infinite).
+    Where all channels are zero the gradient is zero as well (that of a plain root would be infinite).
     """
     squares = maps.square().sum(1, keepdim=True)
     empty = squares == 0
@@ -180,7 +178,7 @@ def normalize_channels(maps: Tensor) -> Tensor:
 def load_lpips(
     backbone_path: str | Path, linear_path: str | Path, net: NetName = "alex", scaled: bool = True
 ) -> LPIPS:
-    """LPIPS from published files.
+    """Load LPIPS from published files.
 
     Args:
         backbone_path: torchvision's ImageNet weights (`alexnet-*.pth`, `vgg16-*.pth`, `squeezenet1_1-*.pth`).
@@ -189,7 +187,7 @@ def load_lpips(
         scaled: False for version 0.0.
 
     Raises:
-        CheckpointError: damaged, unsafe, or another network's.
+        CheckpointError: corrupt, unsafe, or another network's.
         FileNotFoundError: no such file.
     """
     network = LPIPS(net, scaled)
@@ -198,15 +196,15 @@ def load_lpips(
     load_into(network, heads, ignore=["features.*", "scaling_layer.*"], source=str(linear_path))
     for number in range(len(network.taps.layer_ends)):
         if (network.linear_weights(number) < 0).any():
-            raise CheckpointError(f"{linear_path}: weights of tap {number} are negative; no LPIPS")
+            raise CheckpointError(f"{linear_path}: weights of tap {number} are negative; not a file of LPIPS")
     return network
 
 
 def load_backbone(layers: nn.Sequential, path: str | Path) -> nn.Sequential:
-    """Fill a trunk from a classification file of torchvision; its classifier is left aside.
+    """Load a backbone from a classification file of torchvision, whose classifier is skipped.
 
     Raises:
-        CheckpointError: damaged, unsafe, or another network's.
+        CheckpointError: corrupt, unsafe, or another network's.
         FileNotFoundError: no such file.
     """
     state = extract_state_dict(read_published(path), source=str(path))
