@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from voiceface.metrics import matching
+from voiceface.metrics import matching, ranking_numba
 from voiceface.metrics.matching import matching_accuracy, matching_correct, pair_scores
 from voiceface.metrics.ranking import Ranker
 from voiceface.metrics.retrieval import RETRIEVAL_TIE_BREAKING, chance_average_precision, compute_retrieval
@@ -183,6 +183,30 @@ def test_compiled_counts_equal_tensor_counts(grid, first_wins):
         if grid is not None:  # single precision is exact
             assert all(torch.equal(a, b) for a, b in zip(compiled, exact))
         assert torch.equal(compiled[2], exact[2])
+
+
+@pytest.mark.parametrize("first_wins", [False, True])
+def test_the_kernel_stays_inside_its_arrays(first_wins):
+    """Run it as plain Python, which checks every index, unlike the compiled form."""
+    queries, gallery, query_ids, gallery_ids = some_embeddings(9, queries=3, gallery=30, grid=4)
+    ranker = Ranker(gallery, gallery_ids, query_ids, first_wins)
+    above, tied, _ = ranker.count(queries, slice(0, 3))
+    arrays = (queries @ gallery.T, ranker.labels, ranker.gallery_labels, ranker.members, ranker.starts)
+    found = np.zeros_like(above.numpy()), np.ones_like(tied.numpy())
+    ranking_numba.count_ranks.py_func(*(array.numpy() for array in arrays), first_wins, *found)
+    assert np.array_equal(found, [above.numpy(), tied.numpy()])
+
+
+def test_the_kernel_is_compiled_without_a_cache_where_none_can_be_written(monkeypatch):
+    compile_function = ranking_numba.numba.njit
+
+    def refuse(*, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_function(**options)
+
+    monkeypatch.setattr(ranking_numba.numba, "njit", refuse)
+    assert ranking_numba._compiled(lambda x: x + 1)(2) == 3
 
 
 @pytest.mark.parametrize("seed", range(3))

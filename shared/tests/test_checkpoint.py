@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 from voiceface.checkpoints import native
+from voiceface.checkpoints.export_compact import export_compact
 from voiceface.checkpoints.native import fingerprint, load_into, load_model, save_model
 from voiceface.checkpoints.published import (
     CheckpointError,
@@ -316,3 +317,17 @@ def test_load_into_summarises():
 
 def test_public_names_are_there():
     assert all(hasattr(native, name) for name in native.__all__)
+
+
+def test_compact_export_halves_the_values_and_omits_computed_keys(tmp_path):
+    weights = {"net.w": torch.randn(40, 30), "mel.window": torch.rand(8), "mel.bank": torch.rand(8)}
+    run, out = tmp_path / "run", tmp_path / "compact.safetensors"
+    save_model(run / "model.safetensors", weights, **DEMO, extra={"classes": ["x", "y"]})
+    assert export_compact(run, out, system="demo", computed_keys=["mel.w*", "*.bank"]) == out
+    found = load_model(out)
+    assert list(found.state) == ["net.w"]
+    assert torch.equal(found.state["net.w"], weights["net.w"].half().float())
+    assert {"system": found.system, "kind": found.kind, "config": found.config} == DEMO
+    assert found.extra == {"classes": ["x", "y"]}
+    with pytest.raises(CheckpointError, match="another system"):
+        export_compact(run, out, system="other")

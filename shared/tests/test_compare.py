@@ -147,6 +147,31 @@ def test_pairs_of_several_runs_are_means():
         compare_all_pairs({"x": [one[:5, :5]]}, sex)
 
 
+def test_references_by_hand():
+    (scores, oracle), sex = two_systems()
+    found = compare_all_pairs({"one": [scores]}, sex, oracle_scores=oracle).references
+    chance, baseline, bound = found.values()
+    assert (chance["g"], chance["u"], chance["auc"], chance["auc_g"]) == pytest.approx((0.5, 0.5, 0.5, 0.5))
+    assert chance["map"] == pytest.approx(np.mean(1 / np.arange(1, 41)))
+    # Of 39 others 20 have the other gender, which are all below; the 19 of the same gender tie.
+    assert (baseline["g"], baseline["u"]) == pytest.approx((0.5, (20 + 19 / 2) / 39))
+    assert baseline["map"] == pytest.approx(np.mean(1 / np.arange(1, 21)))
+    assert bound["auc"] == all_pairs_metrics(oracle, sex)["auc"][0]
+
+
+def test_intervals_of_shares_lie_between_zero_and_one():
+    (good, _), sex = two_systems(12, noises=(0.3, 1.0))
+    found = compare_all_pairs({"good": [good], "bad": [1 - good]}, sex).systems
+    for name, matrix in (("good", good), ("bad", 1 - good)):
+        for key, (value, again) in bootstrap_all_pairs(matrix, sex).items():
+            low, high = np.quantile(again, [0.025, 0.975])
+            span = found[name][key]
+            assert (span.low, span.high) == pytest.approx((max(low, 0), min(high, 1)))
+            assert span.low <= value <= span.high
+    assert {found["good"][key].high for key in ("u", "auc")} == {1.0}
+    assert {found["bad"][key].low for key in ("u", "auc")} == {0.0}
+
+
 def test_nobody_shares_a_sex():
     scores = np.eye(3) + np.arange(9).reshape(3, 3) / 20
     found = compare_all_pairs({"a": [scores], "b": [scores.T]}, np.arange(3))
@@ -214,13 +239,16 @@ def test_one_run_is_its_own_mean_and_two_are_between(corpus, protocol):
             assert (np.diff(x) * (y[1:] + y[:-1]) / 2).sum() == pytest.approx(
                 both.main_metric.value, abs=1e-9
             )
+    foreign = evaluate(replace(protocol, tie_breaking="first"), *tables_of(corpus, 1.5, 1), corpus)
+    with pytest.raises(ValueError, match="different protocols"):
+        mean_results([one, foreign])
     half, whole = compare(one, mean), compare(one, other)
     for name, gap in half.items():
         assert gap.value == pytest.approx(whole[name].value / 2)
         assert gap.standard_error == pytest.approx(whole[name].standard_error / 2)
 
 
-def test_systems_must_have_the_same_items(corpus, protocol):
+def test_systems_must_have_the_same_items(data, corpus, protocol):
     good = tables_of(corpus, 0.5)
     systems = {"one": [good], "two": [good, without(good, 1, 3)]}
     first = good[1].items[-3]
@@ -234,6 +262,10 @@ def test_systems_must_have_the_same_items(corpus, protocol):
     found = compare_systems(systems, protocol, corpus, skip_missing=True)
     assert found.num_skipped == 3 and found.systems["one"].lists[0].counts["skipped"] > 0
     assert {gap.value for gap in found.differences["one", "two"].values()} == {0}
+    beside = compare_systems(systems, protocol, corpus, population=data, skip_missing=True)
+    for reference in beside.references.values():
+        for mine, theirs in zip(reference.lists, beside.systems["one"].lists):
+            assert np.array_equal(mine.used_trials, theirs.used_trials)
     foreign = [EmbeddingTable(["x"], np.ones((1, 5), np.float32))] * 2
     with pytest.raises(EmbeddingError, match="no item of voices is left"):
         restrict_to_common_items(
