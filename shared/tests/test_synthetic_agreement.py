@@ -268,8 +268,8 @@ def test_table_and_json(reader, tmp_path):
     )
     table = result.format_table()
     assert table.startswith("synthetic population, 12 identities") and "95% interval" in table
-    assert "voice-determined (follows the voice): gender accuracy, factors" in table
-    assert "voice-independent (does not): voice-independent same-gender shape" in table
+    assert "\nvoice-determined: gender accuracy, factors" in table
+    assert "\nvoice-independent: voice-independent same-gender shape" in table
     result.save(tmp_path / "agreement.json")
     again = json.loads((tmp_path / "agreement.json").read_text())
     assert again["data"] == "synthetic population"

@@ -133,13 +133,9 @@ class Agreement:
                 f"{gain:>12}{bound:>13}  {metric.voice_dependence}"
             )
         lines += ["chance: images of others of the same sex; real image: another image of the identity"]
-        for dependence, meaning in (
-            (VOICE_DETERMINED, "follows the voice"),
-            (PARTLY_DETERMINED, "partly"),
-            (VOICE_INDEPENDENT, "does not"),
-        ):
+        for dependence in (VOICE_DETERMINED, PARTLY_DETERMINED, VOICE_INDEPENDENT):
             names = [name for name, metric in self.metrics.items() if metric.voice_dependence == dependence]
-            lines += [f"{dependence} ({meaning}): {', '.join(names)}"] if names else []
+            lines += [f"{dependence}: {', '.join(names)}"] if names else []
         return "\n".join(lines)
 
 

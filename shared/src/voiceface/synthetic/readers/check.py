@@ -131,16 +131,8 @@ def format_metrics_table(metrics: dict[str, ReaderMetrics]) -> str:
 
     width = max(map(len, metrics)) + 1
     header = (
-        "AUC",
-        "same sex",
-        "rank 1",
-        "rank 10",
-        "mean, 1",
-        "mean, 10",
-        "sex",
-        "factors",
-        "shape",
-        "skin",
+        *("AUC", "same sex", "rank 1", "rank 10", "mean, 1", "mean, 10"),
+        *("sex", "factors", "shape", "skin"),
     )
     lines = [f"{'':{width}}" + "".join(f"{word:>9}" for word in header)]
     for name, each in metrics.items():
