@@ -11,9 +11,6 @@ NOT_RUN = {
         "needs published weights"
     ),
     r"550000\.pt|best_VFS_with_model": "needs published weights",
-    r"--cfg published_v2f\b": (
-        "known defect: validation passes no generator to an encoder with noise_in_evaluation"
-    ),
     r"--facenet": "needs FaceNet's published weights",
     r"^perceptionist .*(VOX3D|train\.configs)": "needs a registered face model",
     r"--lists CMPC_LISTS": "needs the published lists of CMPC",

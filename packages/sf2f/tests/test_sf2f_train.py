@@ -13,6 +13,7 @@ import pytest
 import torch
 from sf2f.config import Sf2fConfig, config_to_dict
 from sf2f.data import synthetic_speakers
+from sf2f.generation import embed_speakers
 from sf2f.models import DISCRIMINATORS_FILE, load_sf2f_model
 from sf2f.speakers import Speakers
 from sf2f.train import InitialWeights, build_lr_schedules, train
@@ -97,6 +98,28 @@ def stage_one(
     config = tiny_config("quick_1st_stage", "training.validation_interval=2")
     train(config, speakers, out, validation_speakers=validation_speakers, threads=1)
     return out
+
+
+def test_noise_in_evaluation_is_the_same_in_every_evaluation(
+    speakers: Speakers, validation_speakers: Speakers, tmp_path: Path
+) -> None:
+    """The published v2f adds noise in evaluation, too: training validates, and tests are reproducible."""
+    noise = ("generator.encoder.noise_std=0.05", "generator.encoder.noise_in_evaluation=true")
+    config = tiny_config("quick_v2f", *noise, "training.validation_interval=1")
+    train(config, speakers, tmp_path / "run", validation_speakers=validation_speakers, threads=1)
+    model = load_sf2f_model(tmp_path / "run")
+    first, again, other = (
+        torch.cat(embed_speakers(model, validation_speakers, noise_seed=seed).windows) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    encoder = model.generator.encoder
+    encoder.config = encoder.config.model_copy(update={"noise_in_evaluation": False})
+    clean = torch.cat(embed_speakers(model, validation_speakers).windows)
+    # Two unit vectors that differ by noise of 0.05 in 16 dimensions are about 0.05 * sqrt(15) = 0.19 apart.
+    for noisy in (first, other):
+        distance = (noisy - clean).norm(dim=1).mean()
+        assert 0.1 < distance < 0.3
+    assert not torch.equal(first, other)
 
 
 # configurations
@@ -210,7 +233,7 @@ def test_a_run_writes_a_loadable_checkpoint_and_finite_metrics(stage_one: Path, 
 
 def test_a_stopped_run_resumes_to_the_same_bytes(speakers: Speakers, tmp_path: Path) -> None:
     config = tiny_config("quick_1st_stage", "training.ema_decay=0.5", steps=3)
-    uninterrupted = tmp_path / "whole"
+    uninterrupted = tmp_path / "uninterrupted"
     train(config, speakers, uninterrupted, threads=1)
 
     class Stop(Exception):
@@ -285,7 +308,7 @@ def test_published_statistics_of_the_second_stage_drift(
 def test_a_stopped_second_stage_resumes_without_its_initial_weights(
     stage_one: Path, speakers: Speakers, tmp_path: Path
 ) -> None:
-    uninterrupted, interrupted = tmp_path / "whole", tmp_path / "parts"
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "parts"
     given = InitialWeights(checkpoint=stage_one)
     train(tiny_config("quick_fuser"), speakers, uninterrupted, initial_weights=given, threads=1)
 
@@ -404,6 +427,7 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from sf2f.data import synthetic_speakers
+from sf2f.generation import embed_speakers
 from sf2f.train import InitialWeights, train
 from test_sf2f_train import SIZES, tiny_config
 import torch
@@ -421,7 +445,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(
 ) -> None:
     """SIGKILL after the first save, in the middle of a step or of another save."""
     given = InitialWeights(checkpoint=stage_one) if name == "quick_fuser" else InitialWeights()
-    uninterrupted, interrupted = tmp_path / "whole", tmp_path / "parts"
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "parts"
     train(tiny_config(name, steps=40), speakers, uninterrupted, initial_weights=given, threads=1)
     words = [sys.executable, "-c", SCRIPT, name, str(interrupted), str(given.checkpoint or "")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
@@ -443,7 +467,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(
 def test_preview_shows_generated_above_real_images() -> None:
     from sf2f.validation import build_preview
 
-    made, real = torch.zeros(3, 3, 4, 4), torch.ones(3, 3, 4, 4)
-    shown = build_preview(made, real, "standard", count=2)
+    generated, real = torch.zeros(3, 3, 4, 4), torch.ones(3, 3, 4, 4)
+    shown = build_preview(generated, real, "standard", count=2)
     assert shown.shape == (2 * 6 + 2, 2 * 6 + 2, 3)
     assert np.unique(shown[2:6, 2:6]).tolist() == [128] and np.unique(shown[8:12, 2:6]).tolist() == [255]

@@ -54,8 +54,14 @@ class WindowEmbeddings:
         return len(self.windows)
 
 
-def embed_speakers(model: Sf2fModel, speakers: Speakers) -> WindowEmbeddings:
-    """Encode all windows of all identities, recordings sorted, without random choices."""
+def embed_speakers(model: Sf2fModel, speakers: Speakers, *, noise_seed: int = 0) -> WindowEmbeddings:
+    """Encode all windows of all identities, recordings sorted, without random choices of windows.
+
+    Args:
+        model: the generator.
+        speakers: the identities.
+        noise_seed: seed of the embedding noise of models with `noise_in_evaluation` (published v2f).
+    """
     windows_config = model.data.windows.model_copy(update={"missing": "mask"})
     windows = [
         load_identity_windows(speakers, identity, windows_config, model.data.mel)
@@ -63,7 +69,8 @@ def embed_speakers(model: Sf2fModel, speakers: Speakers) -> WindowEmbeddings:
     ]
     stacked = torch.from_numpy(np.concatenate(windows))
     device = next(model.generator.parameters()).device
-    embeddings = torch.cat([model.embed(batch.to(device)) for batch in stacked.split(BATCH_SIZE)])
+    noise = torch.Generator().manual_seed(noise_seed)
+    embeddings = torch.cat([model.embed(batch.to(device), noise) for batch in stacked.split(BATCH_SIZE)])
     return WindowEmbeddings(tuple(embeddings.split([len(each) for each in windows])))
 
 

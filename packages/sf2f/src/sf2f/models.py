@@ -92,9 +92,14 @@ class Sf2fModel(Model):
         )
 
     @torch.no_grad()
-    def embed(self, windows: Tensor) -> Tensor:
-        """Encode normalised windows (N, M, W) to embeddings (N, D)."""
-        return self.generator.encode(windows)
+    def embed(self, windows: Tensor, noise: torch.Generator | None = None) -> Tensor:
+        """Encode normalised windows (N, M, W) to embeddings (N, D).
+
+        Args:
+            windows: normalised features.
+            noise: source of embedding noise, used with `noise_in_evaluation` only (published v2f).
+        """
+        return self.generator.encode(windows, noise)
 
     @torch.no_grad()
     def pool_embeddings(self, embeddings: Tensor) -> Tensor:
