@@ -1,4 +1,4 @@
-"""Parts that association systems share: normalisation, freezing, crops, front ends, starting from weights."""
+"""Parts that association systems share: normalisation, freezing, crops, front ends, initial weights."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from voiceface.association.config import TEST_LISTS, AssociationConfig, DataConfig
 from voiceface.association.data import rename_for_split, sample_crop, training_dataset
 from voiceface.association.demo import train_if_needed
-from voiceface.association.embedder import Embedder, SystemSpec, load_embedder
+from voiceface.association.embedder import Embedder
 from voiceface.association.embedding import find_files
 from voiceface.association.encoder_config import EncodersConfig, FaceBackboneConfig, VoiceBackboneConfig
 from voiceface.association.encoders import (
@@ -25,6 +25,8 @@ from voiceface.association.encoders import (
     sample_crop_interval,
 )
 from voiceface.association.initialisation import load_initial_weights
+from voiceface.association.loading import load_embedder
+from voiceface.association.system import SystemSpec
 from voiceface.checkpoints.native import save_model
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.datasets.corpus import Corpus, IdentityRecord
@@ -41,12 +43,12 @@ CONFIG = AssociationConfig(
 
 
 class Toy(Encoders):
-    """Mean of each colour, and sums over thirds of the wave, times one number; a classifier of two people."""
+    """Scaled mean of each colour, and sums over thirds of the waveform; a classifier of two identities."""
 
-    def __init__(self, people: int = 2) -> None:
+    def __init__(self, num_identities: int = 2) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(2.0))
-        self.cls = nn.Linear(3, people, bias=False)
+        self.cls = nn.Linear(3, num_identities, bias=False)
 
     def encode_faces(self, faces: Tensor) -> Tensor:
         return self.scale * faces.mean((2, 3))
@@ -59,11 +61,24 @@ def with_data(**values: Any) -> AssociationConfig:
     return CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update=values)})
 
 
-def unread(path: Path) -> Any:
-    raise CheckpointError(f"{path} was published by nobody")
+def build_toy(config: AssociationConfig, state: dict[str, Tensor], names: Any) -> Toy:
+    return Toy(len(state["cls.weight"]))
 
 
-TOY = SystemSpec("toy", AssociationConfig, lambda config, state, names: Toy(len(state["cls.weight"])), unread)
+def refuse_published(path: Path) -> Any:
+    raise CheckpointError(f"{path} is no published checkpoint")
+
+
+def toy_system(name: str = "toy") -> SystemSpec:
+    return SystemSpec(
+        name=name,
+        description="",
+        subtitle="",
+        config="voiceface.association.config:AssociationConfig",
+        build_model=f"{__name__}:build_toy",
+        read_published=f"{__name__}:refuse_published",
+        train="",
+    )
 
 
 def test_normalising_maps_bytes_to_minus_one_to_one_and_is_frozen() -> None:
@@ -84,7 +99,7 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
     assert not any(p.requires_grad for p in branch.parameters())
 
 
-def test_a_voice_trunk_ends_with_features_or_with_what_is_pooled() -> None:
+def test_voice_backbone_returns_features_or_the_pooled_map() -> None:
     small = VoiceBackboneConfig(blocks=(1, 1, 1, 1), widths=(2, 2, 4, 8), n_mels=8)
     waves = torch.rand(2, 4000)
     with_head, without = VoiceBackbone(small, 5), VoiceBackbone(small, None)
@@ -104,7 +119,7 @@ def test_the_crop_is_uniform_seeded_and_inside() -> None:
     assert starts.min() >= 0 and (starts + lengths).max() <= 160_000
     assert abs(lengths.mean() - 60_000) < 3_000
     assert sample_crop_interval(np.random.default_rng(0), 500, 500, 501) == (0, 500)
-    with pytest.raises(ValueError, match="does not fit clips of 300"):
+    with pytest.raises(ValueError, match="do not fit 300"):
         sample_crop_interval(np.random.default_rng(0), 300, 400, 500)
 
 
@@ -131,7 +146,7 @@ def test_the_rate_falls_after_each_milestone() -> None:
     assert cosine[2] > cosine[3] > cosine[4] > cosine[5] >= 0
 
 
-def test_colours_reach_the_network_in_the_order_that_is_asked_for() -> None:
+def test_images_have_the_configured_channel_order() -> None:
     red = np.zeros((SIDE, SIDE, 3), np.uint8)
     red[..., 0] = 100
     blue_first, red_first = Embedder(Toy(), CONFIG), Embedder(Toy(), with_data(channels="rgb"))
@@ -143,17 +158,17 @@ def test_colours_reach_the_network_in_the_order_that_is_asked_for() -> None:
     "choice",
     [{}, {"resize_mode": "stretch"}, {"channels": "rgb"}, {"sample_scale": "native"}, {"in_memory": True}],
 )
-def test_training_and_use_read_files_alike(tmp_path: Path, choice: dict[str, Any]) -> None:
+def test_training_and_inference_preprocess_files_equally(tmp_path: Path, choice: dict[str, Any]) -> None:
     config = with_data(**choice)
     stripes = np.repeat(np.arange(30, dtype=np.uint8)[None] * 8, 20, axis=0)
     Image.fromarray(np.stack([stripes, 255 - stripes, stripes // 2], axis=2)).save(tmp_path / "face.png")
     soundfile.write(tmp_path / "voice.wav", np.arange(6) / 8, 16_000, subtype="FLOAT")
-    person = IdentityRecord(Identity("Ann", "id1", "Ann", "f", "", "train"), 0, ("voice.wav",), ("face.png",))
-    pairs = training_dataset(Corpus((person,), tmp_path, tmp_path), config, progress=False, augment=False)
-    drawn, model = pairs.sample(0, np.random.default_rng(0)), Embedder(Toy(), config)
-    assert np.array_equal(drawn["face"], model.load_face(tmp_path / "face.png"))
-    assert np.array_equal(drawn["voice"], model.load_voice(tmp_path / "voice.wav"))
-    assert drawn["voice"].max() == (0.625 if choice == {"sample_scale": "native"} else 0.625 * 32768)
+    record = IdentityRecord(Identity("Ann", "id1", "Ann", "f", "", "train"), 0, ("voice.wav",), ("face.png",))
+    pairs = training_dataset(Corpus((record,), tmp_path, tmp_path), config, progress=False, augment=False)
+    sample, model = pairs.sample(0, np.random.default_rng(0)), Embedder(Toy(), config)
+    assert np.array_equal(sample["face"], model.load_face(tmp_path / "face.png"))
+    assert np.array_equal(sample["voice"], model.load_voice(tmp_path / "voice.wav"))
+    assert sample["voice"].max() == (0.625 if choice == {"sample_scale": "native"} else 0.625 * 32768)
 
 
 def test_the_fingerprint_covers_every_choice_of_the_front_end() -> None:
@@ -177,35 +192,35 @@ def test_weights_are_read_for_the_system_that_wrote_them(tmp_path: Path) -> None
     path = tmp_path / "model.safetensors"
     kind: dict[str, Any] = {"system": "toy", "kind": "model", "config": to_dict(CONFIG)}
     save_model(path, Toy(5).state_dict(), extra={"disclaimer": "beware", "names": list("abcde")}, **kind)
-    model = load_embedder(TOY, tmp_path, on_corrupt="salvage")
+    model = load_embedder(toy_system(), tmp_path, on_corrupt="salvage")
     assert (model.disclaimer, model.identity_names, model.source) == (
         "beware",
         tuple("abcde"),
         "model.safetensors",
     )
     assert model.config.data.resample and model.config.data.corrupt_audio == "salvage"
-    assert load_embedder(TOY, path, resample=None).config == CONFIG
+    assert load_embedder(toy_system(), path, resample=None).config == CONFIG
     with pytest.raises(CheckpointError, match="expected 'other'"):
-        load_embedder(SystemSpec("other", AssociationConfig, TOY.build_model, unread), path)
+        load_embedder(toy_system("other"), path)
     (tmp_path / "ckp.pth").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="published by nobody"):
-        load_embedder(TOY, tmp_path / "ckp.pth")
+    with pytest.raises(CheckpointError, match="no published checkpoint"):
+        load_embedder(toy_system(), tmp_path / "ckp.pth")
 
 
-def test_a_start_of_other_people_leaves_the_classifier_as_it_is(tmp_path: Path, caplog: Any) -> None:
+def test_initial_weights_of_other_identities_leave_the_classifier_random(tmp_path: Path, caplog: Any) -> None:
     path = tmp_path / "model.safetensors"
     stored = Toy()
     nn.init.constant_(stored.scale, 7)
     extra = {"names": ["ann", "bob"]}
     save_model(path, stored.state_dict(), system="toy", kind="model", config={}, extra=extra)
 
-    def start(people: int, names: list[str], **options: Any) -> Toy:
-        model = Toy(people)
+    def start(num_identities: int, names: list[str], **options: Any) -> Toy:
+        model = Toy(num_identities)
         load_initial_weights(
             model,
             path,
             system="toy",
-            read_published=unread,
+            read_published=refuse_published,
             identity_names=names,
             classifier_keys=["cls.weight"],
             **options,
@@ -214,15 +229,15 @@ def test_a_start_of_other_people_leaves_the_classifier_as_it_is(tmp_path: Path, 
 
     same = start(2, ["ann", "bob"])
     assert same.scale == 7 and torch.equal(same.cls.weight, stored.cls.weight)
-    assert "afresh" not in caplog.text
+    assert "re-initialised" not in caplog.text
     with caplog.at_level(logging.WARNING):
         for model in (start(2, ["bob", "ann"]), start(3, ["ann", "bob", "cid"])):
             assert model.scale == 7 and not torch.equal(model.cls.weight[:2], stored.cls.weight)
-    assert caplog.text.count("the classifier starts afresh") == 2
+    assert caplog.text.count("the classifier is re-initialised") == 2
     assert start(2, ["ann", "bob"], excluded_keys=["sc*"]).scale == 2
 
 
-def test_a_step_of_a_demonstration_is_done_once_and_goes_on(tmp_path: Path) -> None:
+def test_demo_step_is_resumed_and_done_once(tmp_path: Path) -> None:
     calls = []
 
     def train(what: str, out: Path, *, resume: bool) -> Path:
@@ -231,7 +246,7 @@ def test_a_step_of_a_demonstration_is_done_once_and_goes_on(tmp_path: Path) -> N
         (out / ("model.safetensors" if resume else "state")).touch()
         return out
 
-    for _ in range(3):  # stopped, ended, nothing to do
+    for _ in range(3):  # stopped, finished, nothing to do
         assert train_if_needed(train, tmp_path / "run", "model") == tmp_path / "run"
     assert calls == [("model", False), ("model", True)]
 

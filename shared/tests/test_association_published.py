@@ -71,7 +71,7 @@ def test_the_architecture_is_read_below_any_prefix() -> None:
     )
     wide = pretrained_backbones.infer_voice_config({**state, "head": torch.empty(3, 20)}, "v.", "head")
     assert wide.pooling == "asp"
-    with pytest.raises(CheckpointError, match=r"v\.layer1\.0\.conv1\.weight is absent"):
+    with pytest.raises(CheckpointError, match=r"v\.layer1\.0\.conv1\.weight is missing"):
         pretrained_backbones.infer_voice_config({}, "v.", "head")
 
 

@@ -70,6 +70,8 @@ def system() -> SystemUnderTest:
             "equilibrium.update_interval=5",  # refreshed before step 5: earlier saves have full counters
         ),
         required_key="vNet.fc.2.weight",
+        branches=("vNet", "aNet"),
+        short_schedule=("schedule.warm_up=0", "stopping.rule=max_steps"),
         write_published=write_published,
         checkpoint_flags=("--checkpoint", "--face-backbone", "--voice-backbone"),
         frontend_settings={

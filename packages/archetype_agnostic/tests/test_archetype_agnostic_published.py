@@ -88,11 +88,11 @@ def test_checkpoint_round_trip_keeps_weights_and_momentum(tmp_path: Path) -> Non
     assert same(model.state_dict(), other.state_dict())
     fresh = torch.optim.SGD(other.parameter_groups(), lr=0.01, momentum=0.9)
     restore_momentum(other, fresh, get_momentum(checkpoint))
-    mine, theirs = (
+    own, reference = (
         [model.state[p]["momentum_buffer"] for group in model.param_groups for p in group["params"]]
         for model in (optimiser, fresh)
     )
-    assert len(mine) == len(theirs) and all(map(torch.equal, mine, theirs))
+    assert len(own) == len(reference) and all(map(torch.equal, own, reference))
 
 
 def test_momentum_is_numbered_with_the_layers_that_are_never_evaluated(tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_every_published_form_gives_the_same_weights(tmp_path: Path, form: str) 
         state = {key if i < keep else f"module.{key}": state[key] for i, key in enumerate(state)}
     content = state if form == "bare" else {"start_it": 3, "stage": 0, "state_dict": state, "optimizer": {}}
     torch.save(content, tmp_path / "c.pth.tar", _use_new_zipfile_serialization=form != "old_zip")
-    found = read_full_checkpoint(tmp_path / "c.pth.tar")
+    result = read_full_checkpoint(tmp_path / "c.pth.tar")
     wanted = {key: value for key, value in model.state_dict().items() if key not in FRONT_END}
-    assert found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in found)
+    assert result.keys() == wanted.keys() and all(torch.equal(result[key], wanted[key]) for key in result)
     assert read_checkpoint(tmp_path / "c.pth.tar").step == (0 if form == "bare" else 3)
 
 
@@ -268,9 +268,7 @@ def test_run_starts_from_a_checkpoint_except_for_its_identities(tmp_path: Path) 
     assert all(torch.equal(state[key], model.state_dict()[key]) for key in state if "eqm" not in key)
 
 
-@pytest.mark.parametrize(
-    ("saved", "begun", "words"), [(1, 2, "not in the file"), (2, 1, "not in the network")]
-)
+@pytest.mark.parametrize(("saved", "begun", "words"), [(1, 2, "not in the file"), (2, 1, "not in the model")])
 def test_run_does_not_start_from_an_incomplete_checkpoint(
     tmp_path: Path, saved: int, begun: int, words: str
 ) -> None:

@@ -93,13 +93,13 @@ def test_processes_with_local_negatives_share_their_counts(
     out, errors = tmp_path / "run", tmp_path / "errors"
     words = interruptible_run.build_arguments(out, SLOW, "loss.negatives=local")
     fault_injection.run_in_two_processes(start_process, keep_counters, words, errors)
-    mine, other = (json.loads(Path(f"{errors}.{rank}").read_text()) for rank in "01")
-    assert mine == other
+    own, other = (json.loads(Path(f"{errors}.{rank}").read_text()) for rank in "01")
+    assert own == other
     # since the refresh before step 5: three steps of two processes with four rows each, three negatives a row
-    assert sum(mine["compare_sum"]) == 3 * 8 * 3
+    assert sum(own["compare_sum"]) == 3 * 8 * 3
     saved = load_model(out / "model.safetensors").state
-    assert saved["eqm.compare_sum"].tolist() == mine["compare_sum"]
-    assert saved["eqm.corr_num"].tolist() == mine["corr_num"]
+    assert saved["eqm.compare_sum"].tolist() == own["compare_sum"]
+    assert saved["eqm.corr_num"].tolist() == own["corr_num"]
     assert saved["eqm.weight"].unique().numel() > 2
     rows = [row for row in read_log_without_clock(out) if "trip_cross" in row]
     assert len(rows) == STEPS - 3 and all(row["trip_cross"] > 0 for row in rows)

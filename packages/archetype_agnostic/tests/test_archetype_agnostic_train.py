@@ -72,9 +72,9 @@ def step(tiny_overrides: tuple[str, ...], tmp_path: Path) -> Iterator[Step]:
                 network.eqm.weight.copy_(weight)
             optimiser = torch.optim.SGD(network.parameters(), lr=0.0)
             terms = train_step(config, run, network, batch(), optimiser, at)
-            figures = {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
-            found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
-            return figures, found, network
+            metrics = {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
+            result = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+            return metrics, result, network
 
     yield run_step
 
@@ -83,17 +83,18 @@ def step(tiny_overrides: tuple[str, ...], tmp_path: Path) -> Iterator[Step]:
 
 
 def test_order_is_validation_refresh_step(trained: Path) -> None:
-    loss, fresh, judged = "total_loss", "weight_max", "val/matching_accuracy"
+    loss, fresh, validated = "total_loss", "weight_max", "val/matching_accuracy"
     kinds = [
-        (row["step"], next(name for name in (judged, fresh, loss) if name in row)) for row in lines(trained)
+        (row["step"], next(name for name in (validated, fresh, loss) if name in row))
+        for row in lines(trained)
     ]
     assert kinds == [
-        (0, loss), (1, loss), (2, fresh), (2, loss), (3, judged), (3, loss), (4, fresh), (4, loss), (5, loss),
-        (6, judged),
+        (0, loss), (1, loss), (2, fresh), (2, loss), (3, validated), (3, loss), (4, fresh), (4, loss),
+        (5, loss), (6, validated),
     ]  # fmt: skip
     best = load_model(trained / "checkpoints" / "best.safetensors").extra["step"]
-    judgements = {row["step"]: row[judged] for row in lines(trained, judged)}
-    assert best == max(judgements, key=lambda number: (judgements[number], -number))
+    accuracies = {row["step"]: row[validated] for row in lines(trained, validated)}
+    assert best == max(accuracies, key=lambda number: (accuracies[number], -number))
 
 
 def test_all_terms_are_logged_from_the_start_of_regauging(trained: Path) -> None:
@@ -302,9 +303,9 @@ def test_published_variant_learns_from_the_contrast_alone(train: Call, tmp_path:
     assert train(tmp_path / "contrast", *words, cfg="published") == 0
     rows = lines(tmp_path / "published", "total_loss")
     assert [set(row) >= TRIPS for row in rows] == [False, False, True, True]
-    ours, theirs = weights_of(tmp_path / "published"), weights_of(tmp_path / "contrast")
-    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
-    assert (ours["eqm.weight"] == 1).all()
+    computed, reference = weights_of(tmp_path / "published"), weights_of(tmp_path / "contrast")
+    assert all(torch.equal(computed[key], value) for key, value in reference.items())
+    assert (computed["eqm.weight"] == 1).all()
 
 
 def until(train: Call, out: Path, *words: str) -> list[int]:
@@ -348,7 +349,7 @@ def test_early_stopping_finishes_the_epoch_and_waits_for_max_steps(
 def test_early_stopping_without_validation_is_refused(train: Call, tmp_path: Path, capsys: Any) -> None:
     assert train(tmp_path / "run", "stopping.rule=patience") == 1
     message = capsys.readouterr().err
-    assert "training.validation_interval is null" in message and "stopping.rule=max_steps" in message
+    assert "training.validation_interval=null" in message and "stopping.rule=max_steps" in message
 
 
 @pytest.mark.parametrize(
@@ -357,8 +358,8 @@ def test_early_stopping_without_validation_is_refused(train: Call, tmp_path: Pat
 )
 def test_data_options_change_the_run(train: Call, trained: Path, tmp_path: Path, word: str) -> None:
     assert train(tmp_path / "run", "training.max_steps=1", word) == 0
-    ours, plain = lines(tmp_path / "run", "total_loss")[0], lines(trained, "total_loss")[0]
-    assert ours["sim_loss"] != plain["sim_loss"]
+    computed, plain = lines(tmp_path / "run", "total_loss")[0], lines(trained, "total_loss")[0]
+    assert computed["sim_loss"] != plain["sim_loss"]
 
 
 def test_learning_rates_follow_the_milestones(train: Call, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_published_names_of_the_face_network_are_accepted() -> None:
 def test_classes_must_be_known_and_agree() -> None:
     with pytest.raises(ValueError, match="unknown"):
         Voice2Face(SMALL)
-    with pytest.raises(ValueError, match="there are 4 training identities"):
+    with pytest.raises(ValueError, match="found 4 training identities"):
         Voice2Face(SMALL.model_copy(update={"num_classes": 5}), 4)
     with pytest.raises(ValueError, match="identity weights of 6 classes, expected 5"):
         Voice2Face(SMALL, 5, IdentityWeights(6))

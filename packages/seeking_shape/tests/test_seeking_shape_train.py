@@ -78,18 +78,18 @@ def test_order_is_validation_weight_update_step(reweighted: Path) -> None:
         )
         for row in rows
     ]
-    loss, share, judged = "total_loss", "active_identity_fraction", "val/matching_accuracy"
+    loss, share, validated = "total_loss", "active_identity_fraction", "val/matching_accuracy"
     assert kinds == [
-        (0, loss), (1, loss), (2, share), (2, loss), (3, judged), (3, loss), (4, share), (4, loss), (5, loss),
-        (6, judged),
+        (0, loss), (1, loss), (2, share), (2, loss), (3, validated), (3, loss), (4, share), (4, loss),
+        (5, loss), (6, validated),
     ]  # fmt: skip
     assert [row["active_identity_fraction"] for row in lines(reweighted, share)] == [
         0.5,
         0.7,
     ]  # half, then two of ten
     best = load_model(reweighted / "checkpoints" / "best.safetensors").extra["step"]
-    judgements = {row["step"]: row[judged] for row in lines(reweighted, judged)}
-    assert best == max(judgements, key=lambda number: (judgements[number], -number))
+    accuracies = {row["step"]: row[validated] for row in lines(reweighted, validated)}
+    assert best == max(accuracies, key=lambda number: (accuracies[number], -number))
 
 
 def test_last_validation_is_of_the_final_weights(
@@ -107,7 +107,7 @@ def test_last_validation_is_of_the_final_weights(
 def test_model_file_holds_identities_and_disclaimer(final_run: Path, population: Path) -> None:
     extra = load_model(final_run / "model.safetensors").extra
     corpus = load_split(population, "train")
-    assert extra["names"] == [person.identity.face_id for person in corpus.records]
+    assert extra["names"] == [record.identity.face_id for record in corpus.records]
     assert "a synthetic population" in extra["disclaimer"]
     assert extra["source"] == {"id_weights": "id_weight.safetensors"}
 
@@ -115,10 +115,10 @@ def test_model_file_holds_identities_and_disclaimer(final_run: Path, population:
 def test_identity_weights_reach_the_main_run_and_stay_fixed(
     reweighted: Path, id_weights: Path, final_run: Path
 ) -> None:
-    found = weights_of(reweighted)["center.weight"]
-    assert 0 < int((found == 0).sum()) < len(found)
-    assert torch.equal(load_model(id_weights, kind="id_weight").state["center.weight"], found)
-    assert torch.equal(weights_of(final_run)["center.weight"], found)
+    result = weights_of(reweighted)["center.weight"]
+    assert 0 < int((result == 0).sum()) < len(result)
+    assert torch.equal(load_model(id_weights, kind="id_weight").state["center.weight"], result)
+    assert torch.equal(weights_of(final_run)["center.weight"], result)
 
 
 def test_identity_weights_can_be_taken_from_an_earlier_step(
@@ -195,7 +195,10 @@ def test_checkpoint_of_other_identities_gives_all_but_the_classifier(
         config_of(tiny_overrides), names, InitialWeights(checkpoint=final_run / "model.safetensors")
     )
     before, after = weights_of(final_run), model.state_dict()
-    assert after["F.cls.weight"].shape[0] == 7 and "knows 10 other people, here are 7" in caplog.text
+    assert (
+        after["F.cls.weight"].shape[0] == 7
+        and "trained on 10 other identities; the classifier is re-initialised for 7" in caplog.text
+    )
     others = [key for key in before if key != "F.cls.weight" and not key.startswith("center.")]
     assert all(torch.equal(before[key], after[key]) for key in others)
 

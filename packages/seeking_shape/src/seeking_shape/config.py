@@ -18,7 +18,7 @@ __all__ = ["IdentityWeightConfig", "LossConfig", "SeekingShapeConfig"]
 class LossConfig(Config):
     """Three terms of the objective.
 
-    `identity_loss_weighting`: `per_sample` follows the paper (an identity's weight multiplies its own
+    `identity_loss_weighting`: `per_sample` follows the method (an identity's weight multiplies its own
     classification loss); `batch_mean` reproduces the published code (only the mean weight of a batch acts).
     """
 

@@ -157,7 +157,7 @@ def apply_identity_weights(
     Args:
         losses: of the whole batch.
         weights: identity weight of every sample, shape (N,), mean about one; None: all one.
-        weighting: "per_sample" weights each sample of every term, as in the paper; "batch_mean" reproduces
+        weighting: "per_sample" weights each sample of every term (the method); "batch_mean" reproduces
             the published code: the classification losses are averaged first, so only the mean weight acts.
         loss_weights: of the face, voice and explicit term.
 

@@ -1,10 +1,10 @@
-"""What systems share that put voices and faces into one space: settings, branches, data, use, evaluation.
+"""Shared parts of systems that embed voices and faces into one space.
 
-config, networks     what a run can be told, and the parts of both branches
-data, validation     who is trained on and asked about, and judging a model during training
-starting             what a run starts from, its optimiser and schedule, the flags of `train`
-trunks               published files: the two trunks, and what whole checkpoints have in common
-published_yaml       published configurations, translated by each system's tables
-embedder             a trained model with its front ends, read from any weights file
-embed, match, evaluation, demonstration, bundle      the commands, told which system they serve
+system, commands     record of a system, from which its commands, demo and plug-in are built
+trainer              training loop and `train` command; initialisation, validation: its parts
+config, encoders     typed configuration; encoders of both modalities (encoder_config: their configuration)
+data                 training sets and trial lists of a corpus or a synthetic population
+embedder, loading    a trained model with its front ends, loaded from any checkpoint
+embedding, retrieval, evaluation, demo    work of the commands `embed`, `match`, `test` and `demo`
+pretrained_backbones, published_config    published checkpoints and configurations
 """

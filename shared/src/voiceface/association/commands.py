@@ -203,7 +203,7 @@ def evaluate_corpus(model: "Embedder", args: argparse.Namespace, split: str) -> 
 
     Args:
         model: the model.
-        args: parsed arguments of `add_evaluation_arguments`, and `voice_folder` where a command has it.
+        args: parsed arguments of `add_evaluation_arguments`, and `voice_folder` if the command has it.
         split: split of the corpus.
     """
     from voiceface.association.data import load_split, load_trial_lists, rename_for_split
@@ -300,7 +300,7 @@ def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path(out), help=f"folder (default: {out})")
     parser.add_argument("--preset", default="quick", choices=DEMO_PRESETS, help="size (default: quick)")
     parser.add_argument(
-        "--real", type=Path, help="folder with utterances and images of your own, to rank as well"
+        "--real", type=Path, help="folder with your own utterances and images, to rank as well"
     )
     parser.add_argument("--seed", type=int, help="seed of the training runs")
     parser.add_argument(
@@ -313,7 +313,7 @@ def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 
     from voiceface.association.demo import run_demo
 
-    begin = time.monotonic()
+    start = time.monotonic()
     report = run_demo(
         spec,
         args.out,
@@ -323,7 +323,7 @@ def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         workers=args.workers,
         device=args.device,
     )
-    print(f"{time.monotonic() - begin:.0f} s in all\nreport: {report}")
+    print(f"{time.monotonic() - start:.0f} s in total\nreport: {report}")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Typed configuration that all voice-face association systems share, importable without torch.
+"""Typed configuration that all association systems share, importable without PyTorch.
 
-A system extends `AssociationConfig` by its networks and by sections of its own.
+A system extends `AssociationConfig` by its model and its further sections.
 """
 
 from typing import Literal, Self
@@ -11,6 +11,14 @@ from voiceface.association.encoder_config import EncodersConfig
 from voiceface.datasets.augmentation_config import AugmentationConfig
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, ScheduleConfig
+
+__all__ = [
+    "TEST_LISTS",
+    "AssociationConfig",
+    "DataConfig",
+    "EvaluationConfig",
+    "TrainingConfig",
+]
 
 TEST_LISTS = (
     "match_g_v2f_2_test",
@@ -27,15 +35,14 @@ TEST_LISTS = (
 
 
 class DataConfig(Config):
-    """How recordings and pictures reach the networks. Lengths in samples of 16 kHz.
+    """Preprocessing of utterances and images. Lengths in samples at 16 kHz.
 
-    `resize_mode`: how a picture that is not square becomes square: `letterbox` (the longer side fits, grey
-    beside the shorter one) or `stretch` (both sides fit, the proportions change). `channels`: order of the
-    colours that the face network is given. `sample_scale`: `int16` (any file in the 16-bit range) or `native`
-    (numbers as they stand in the file, whatever its sample format). `colour_jitter`: strength of a random
-    contrast and colour cast of training pictures; none as published. `corrupt_audio`: recordings of which
-    something is lost are an error (`error`), or are used as far as they go and reported (`salvage`). Those
-    without any sound are always an error.
+    `resize_mode`: images that are not square are padded with grey (`letterbox`) or change their proportions
+    (`stretch`). `channels`: colour order of the input of the face network. `sample_scale`: all samples in the
+    16-bit range (`int16`), or as stored in the file (`native`). `colour_jitter`: strength of random contrast
+    and colour cast of training images; 0 as published. `corrupt_audio`: utterances that cannot be decoded
+    completely are an error (`error`), or the decoded part is used and a warning is logged (`salvage`). Files
+    without any decodable audio are always an error.
     """
 
     clip_samples: Positive = 160_000
@@ -44,7 +51,9 @@ class DataConfig(Config):
     resize_mode: Literal["letterbox", "stretch"] = "letterbox"
     channels: Literal["bgr", "rgb"] = "bgr"
     colour_jitter: float = Field(0.0, ge=0, le=1)
-    augmentation: AugmentationConfig | None = Field(None, description="further random changes; null: none")
+    augmentation: AugmentationConfig | None = Field(
+        None, description="further random augmentation; null: none"
+    )
     in_memory: bool = False
     sample_scale: Literal["int16", "native"] = "int16"
     resample: bool = False
@@ -62,17 +71,17 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
-        low, high = self.crop_samples
-        if not 0 < low < high <= self.clip_samples:
+        shortest, longest = self.crop_samples
+        if not 0 < shortest < longest <= self.clip_samples:
             raise ValueError(
-                f"data.crop_samples [{low}, {high}]: expected 0 < shortest < longest (excluded) <= "
+                f"data.crop_samples [{shortest}, {longest}]: expected 0 < shortest < longest (excluded) <= "
                 f"clip_samples {self.clip_samples}"
             )
         return self
 
 
 class TrainingConfig(Config):
-    """Length, batches and what happens when."""
+    """Length of a run, batches, and intervals in steps."""
 
     seed: NonNegative = 1
     max_steps: Positive = 10_000
@@ -87,7 +96,7 @@ class TrainingConfig(Config):
 
 
 class EvaluationConfig(Config):
-    """What `test` measures, on lists of the corpus's list folder."""
+    """Trial lists of `test` and of the validation, in the list folder of the corpus."""
 
     validation_list: str = "match_v2f_2_val"
     lists: tuple[str, ...] = TEST_LISTS
@@ -97,7 +106,7 @@ class EvaluationConfig(Config):
 
 
 class AssociationConfig(Config):
-    """Sections of an experiment that all systems share."""
+    """Sections that the configurations of all systems share."""
 
     name: str
     model: EncodersConfig
@@ -112,18 +121,18 @@ class AssociationConfig(Config):
     ) -> Self:
         """Copy the configuration with options for reading utterances; None keeps a value."""
         options = {"resample": resample, "corrupt_audio": on_corrupt}
-        chosen = {key: value for key, value in options.items() if value is not None}
-        return self.model_copy(update={"data": self.data.model_copy(update=chosen)})
+        update = {key: value for key, value in options.items() if value is not None}
+        return self.model_copy(update={"data": self.data.model_copy(update=update)})
 
     def frontend_signature(self) -> str:
-        """Describe what decides an embedding besides the weights; options only where not the default."""
+        """Describe the preprocessing, on which embeddings depend; values that are the default are omitted."""
         data = self.data
-        words = [f"{data.clip_samples} {self.model.face.image_size} {data.resample}"]
-        words += ["salvage"] if data.corrupt_audio == "salvage" else []
+        parts = [f"{data.clip_samples} {self.model.face.image_size} {data.resample}"]
+        parts += ["salvage"] if data.corrupt_audio == "salvage" else []
         for key in ("resize_mode", "channels", "sample_scale"):
             value = getattr(data, key)
-            words += [f"{key}={value}"] if value != DataConfig.model_fields[key].default else []
-        return " ".join(words)
+            parts += [f"{key}={value}"] if value != DataConfig.model_fields[key].default else []
+        return " ".join(parts)
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:

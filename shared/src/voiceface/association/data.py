@@ -1,4 +1,4 @@
-"""Corpora as association systems read them: who is trained on, who is asked about, and by which lists."""
+"""Training sets, evaluation splits and trial lists of a corpus or a synthetic population."""
 
 import logging
 from collections.abc import Sequence
@@ -48,17 +48,17 @@ def load_split(
     skip_missing: bool = False,
     voice_folder: str = "voxceleb1_id",
 ) -> Corpus:
-    """One split of a corpus folder; identities without clips or images are an error unless skipped.
+    """Load one split of a corpus folder; identities without clips or images are an error unless skipped.
 
-    Those who are left have classes without gaps: whoever is missing takes no part in the identity weights.
+    The remaining identities are numbered without gaps.
 
     Args:
         root: corpus folder.
         split: "train", "val" or "test".
-        voice_root: folder of the recordings, if not below `root`.
+        voice_root: folder of the utterances, if not below `root`.
         face_root: folder of the images, if not below `root`.
-        skip_missing: leave identities without a folder out.
-        voice_folder: which name of an identity their folder of recordings has, see `open_corpus`.
+        skip_missing: skip identities without a folder.
+        voice_folder: identity column that names the folders of utterances, see `open_corpus`.
     """
     missing = "skip" if skip_missing else "error"
     corpus = open_corpus(
@@ -72,17 +72,17 @@ def load_split(
     if not skip_missing:
         return corpus
     corpus = corpus.with_both_modalities()
-    place = {label: index for index, label in enumerate(dict.fromkeys(corpus.labels))}
+    index = {label: i for i, label in enumerate(dict.fromkeys(corpus.labels))}
     return replace(
-        corpus, records=tuple(replace(person, label=place[person.label]) for person in corpus.records)
+        corpus, records=tuple(replace(record, label=index[record.label]) for record in corpus.records)
     )
 
 
 def identity_names(dataset: "Corpus | PopulationDataset") -> list[str]:
-    """Face name of every class, in class order; rows with one face name share a class."""
+    """List the face name of every class, in class order; rows with the same face name share a class."""
     if not isinstance(dataset, Corpus):
         return list(dataset.identities.face_names)
-    names = {person.label: person.identity.face_id or person.identity.name for person in dataset.records}
+    names = {record.label: record.identity.face_id or record.identity.name for record in dataset.records}
     return [names.get(label, "") for label in range(dataset.num_classes)]
 
 
@@ -93,13 +93,13 @@ def training_dataset(
     progress: bool = True,
     **sample_options: Any,
 ) -> "PairDataset | PopulationDataset":
-    """Random image and random clip of every training identity; a population in memory gives them itself.
+    """Build the data set of random image and clip pairs; a population in memory is returned as it is.
 
     Args:
-        dataset: who is trained on.
+        dataset: training identities.
         config: the experiment.
-        progress: show a bar while files are decoded.
-        sample_options: what else a draw holds, such as ``views=2``; see `PairDataset`.
+        progress: show a progress bar while files are decoded.
+        sample_options: options of `PairDataset`, such as ``num_views=2``.
     """
     if not isinstance(dataset, Corpus):
         return dataset
@@ -124,13 +124,13 @@ def training_dataset(
 def synthetic_training_set(
     preset: str, config: AssociationConfig, *, progress: bool = True, **sample_options: Any
 ) -> "PopulationDataset":
-    """The training identities of a population preset, made in memory: nothing is written to the disk.
+    """Generate the training identities of a population preset in memory.
 
     Args:
         preset: name of the preset.
         config: the experiment.
-        progress: show a bar.
-        sample_options: what else a draw holds, such as ``views=2``; see `PopulationDataset`.
+        progress: show a progress bar.
+        sample_options: options of `PopulationDataset`, such as ``num_views=2``.
     """
     from voiceface.synthetic.dataset import PopulationDataset
 
@@ -150,16 +150,20 @@ def synthetic_training_set(
 
 
 def sample_crop(data: DataConfig, seed: int, step: int, clip_index: int = 0) -> tuple[int, int]:
-    """First and end sample of what iteration `step` uses of every clip, a function of seed and step.
+    """Sample the crop of iteration `step`, one for all clips of the batch: (start, end) in samples.
 
-    `clip_index` tells the first clips of a batch (0) from the second ones (1), where identities have two.
+    Args:
+        data: configured clip and crop lengths.
+        seed: of the run; the crop is a function of seed, step and `clip_index` alone.
+        step: iteration, from 0.
+        clip_index: 0 for the first clips of a batch, 1 for the second ones if identities have two.
     """
     rng = np.random.Generator(
         np.random.PCG64(np.random.SeedSequence((seed, CROP_RNG_STREAM + clip_index, step)))
     )
     shortest, longest = data.crop_samples
-    first, length = sample_crop_interval(rng, data.clip_samples, shortest, longest)
-    return first, first + length
+    start, length = sample_crop_interval(rng, data.clip_samples, shortest, longest)
+    return start, start + length
 
 
 def load_trial_lists(
@@ -172,54 +176,55 @@ def load_trial_lists(
     on_missing: str = "error",
     skip_ungeneratable: bool = False,
 ) -> tuple[TrialList, ...]:
-    """Trial lists by name, from the list folder, or drawn where they are missing.
+    """Read trial lists by name; generate missing ones if a seed is given.
 
     Args:
-        root: corpus folder; lists lie in its `list_wav` (or `lists`) unless `list_folder` says otherwise.
-        names: list names without ending.
-        corpus: the identities asked about.
+        root: corpus folder; lists are in its `list_wav` (or `lists`) unless `list_folder` is given.
+        names: list names without suffix.
+        corpus: identities of the trials.
         list_folder: list folder.
-        generation_seed: seed to draw missing lists with, by the published rule; they are marked as generated
-            lists.
-        on_missing: lists that name files or identities that are not there: "error", or "skip" those lines.
-        skip_ungeneratable: skip, with a warning, lists that cannot be drawn from these identities, such as
-            same-sex ones where nobody's sex is known.
+        generation_seed: seed to generate missing lists with, by the published rule; they are marked as
+            generated.
+        on_missing: trials whose files or identities are missing: "error", or "skip" them.
+        skip_ungeneratable: skip, with a warning, lists that cannot be generated from these identities, such
+            as same-gender lists if no gender is known.
 
     Raises:
-        TrialListError, FileNotFoundError: lists are missing, with all their names; or files they name; or no
+        TrialListError, FileNotFoundError: lists are missing (all are named), or files that they name; or no
             list is left.
     """
-    places = [list_folder] if list_folder else [root / "list_wav", root / "lists"]
-    found, missing = [], []
+    folders = [list_folder] if list_folder else [root / "list_wav", root / "lists"]
+    trial_lists, missing = [], []
     for name in names:
-        paths = [place / f"{name}{ending}" for place in places for ending in (".txt", ".txt.gz")]
+        paths = [folder / f"{name}{suffix}" for folder in folders for suffix in (".txt", ".txt.gz")]
         path = next((path for path in paths if path.is_file()), None)
         if path:
-            found.append(_read_trial_list(path, corpus, on_missing))
+            trial_lists.append(_read_trial_list(path, corpus, on_missing))
         elif generation_seed is None:
             missing.append(name)
         else:
             try:
-                found.append(_generate_trial_list(name, corpus, generation_seed))
+                trial_lists.append(_generate_trial_list(name, corpus, generation_seed))
             except TrialListError as error:
                 if not skip_ungeneratable:
                     raise
                 log.warning("skipped %s: %s", name, error)
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} trial lists are not in {', '.join(map(str, places))}: "
+            f"{len(missing)} of {len(names)} trial lists are not in {', '.join(map(str, folders))}: "
             f"{', '.join(missing)}. Put them there, or generate them by the published rule with "
             "--generate-lists SEED"
         )
-    if not found:
+    if not trial_lists:
         raise TrialListError(
-            f"none of {len(names)} trial lists can be drawn from these {len(corpus)} identities"
+            f"none of {len(names)} trial lists can be generated from these {len(corpus)} identities: "
+            "put the lists into the list folder"
         )
-    return tuple(found)
+    return tuple(trial_lists)
 
 
 def rename_for_split(names: Sequence[str], split: str) -> list[str]:
-    """The same lists for another split: `match_v2f_2_test` becomes `match_v2f_2_val`; other endings stay."""
+    """Rename test lists for another split: `match_v2f_2_test` to `match_v2f_2_val`; other names are kept."""
     return [f"{name.removesuffix('test')}{split}" if name.endswith("_test") else name for name in names]
 
 
@@ -233,7 +238,7 @@ def load_validation(
     skip_missing: bool = False,
     voice_folder: str = "voxceleb1_id",
 ) -> "Validation":
-    """Identities and list that training is judged by; a missing list is drawn with the run's seed."""
+    """Load validation identities and list; a missing list is generated with the run's seed."""
     from voiceface.association.validation import Validation
 
     corpus = load_split(
@@ -244,45 +249,45 @@ def load_validation(
         skip_missing=skip_missing,
         voice_folder=voice_folder,
     )
-    absent = "skip" if skip_missing else "error"
-    (questions,) = load_trial_lists(
+    on_missing = "skip" if skip_missing else "error"
+    (trial_list,) = load_trial_lists(
         root,
         [config.evaluation.validation_list],
         corpus,
         list_folder=list_folder,
         generation_seed=config.training.seed,
-        on_missing=absent,
+        on_missing=on_missing,
     )
-    return Validation(corpus, questions, absent)
+    return Validation(corpus, trial_list, on_missing)
 
 
 def _read_trial_list(path: Path, corpus: Corpus, on_missing: str) -> TrialList:
-    """A list with the lines whose files are there; identities skipped of the corpus have none."""
-    if on_missing == "error" or path.name.startswith("veriflist"):  # these say voices by name
+    """Read a list; trials with missing files are an error or skipped, as are identities not in the corpus."""
+    if on_missing == "error" or path.name.startswith("veriflist"):  # their voices are given by name
         return check_trial_items(read_trial_list(path, corpus), corpus, on_missing)
     return with_identities(check_trial_items(read_trial_list(path), corpus, on_missing), corpus)
 
 
 def _generate_trial_list(name: str, corpus: Corpus, seed: int) -> TrialList:
-    """The list that a published name asks for."""
-    words = name.split("_")
-    kind = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}.get(
-        words[0]
-    )
-    way = next((word for word in words if word in ("v2f", "f2v")), None)
-    if kind is None or way is None:
+    """Generate the list that a published name denotes, such as `match_g_v2f_2_test`."""
+    parts = name.split("_")
+    kinds = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}
+    kind = kinds.get(parts[0])
+    direction = next((part for part in parts if part in ("v2f", "f2v")), None)
+    if kind is None or direction is None:
         raise TrialListError(
-            f"no list {name}, and its name does not say how to draw one (match[_g]_v2f_2_test, ...)"
+            f"no list {name}, and none can be generated: expected a name such as match_v2f_2_test or "
+            "match_g_v2f_2_test"
         )
-    before = words[1 : words.index(way)]
-    numbers = [int(word) for word in words if word.isdigit()]
+    strata = parts[1 : parts.index(direction)]
+    numbers = [int(part) for part in parts if part.isdigit()]
     return generate_trial_list(
         corpus,
         kind,
-        way,
-        stratum=before[0].upper() if before else "U",
+        direction,
+        stratum=strata[0].upper() if strata else "U",
         num_candidates=numbers[0] if numbers else 2,
         seed=seed,
-        split=words[-1],
+        split=parts[-1],
         name=name,
     )

@@ -1,4 +1,4 @@
-"""The demo of a system: generate synthetic identities, train, evaluate on others, write a report."""
+"""Demo of a system: generate synthetic identities, train, evaluate on unseen ones, write a report."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -27,19 +27,19 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 USER_MEDIA_NOTE = (
-    "Real recordings and images, ranked by a model that was trained on synthetic identities only. This shows "
-    "that real input works; the order means nothing, and no accuracy is claimed."
+    "Real utterances and images, ranked by a model that was trained on synthetic identities only. This shows "
+    "that real files can be processed; the ranking is meaningless, and no accuracy is reported."
 )
 
 
 @dataclass(frozen=True)
 class DemoStep:
-    """One step between generating identities and evaluating.
+    """Step between generating identities and evaluating.
 
     Attributes:
-        description: what it does, for the reader; ``{identities}`` becomes the number of training identities.
-        run: called with the training identities and the disclaimer that their models carry. It does nothing
-            if its work is done already, and resumes where it was stopped.
+        description: for the console; ``{identities}`` is replaced by the number of training identities.
+        run: called with the training identities and the disclaimer of their models. A finished step does
+            nothing; a stopped one is resumed.
     """
 
     description: str
@@ -62,13 +62,13 @@ def run_demo(
         spec: the system.
         out: folder for population, runs, results and report; finished parts are kept.
         preset: population preset, and name of the configuration: "quick" or "standard".
-        real: folder with utterances and images of one's own, to be ranked as well.
+        real: folder with real utterances and images, to be ranked as well.
         seed: seed of the training runs; None: as in the configuration.
         workers: processes that generate the population; None: one per core.
         device: "cpu", "cuda" or "auto".
 
     Returns:
-        The report.
+        Path of the report.
     """
     from voiceface.association.data import load_split, load_trial_lists
     from voiceface.association.evaluation import evaluate, read_identity_weights, write_evaluation
@@ -192,11 +192,9 @@ def train_if_needed(train: Callable[..., Path], out: Path, *arguments: Any, **op
 
 
 def summary_table(all_pairs: "dict[str, dict[str, AllPairsMetric]]") -> str:
-    """Chance level, gender-only baseline, model and oracle upper bound over all pairs of unseen
-    identities.
-    """
+    """Format a table of all-pairs metrics: chance level, gender-only baseline, model, oracle upper bound."""
     rows = [f"{'all pairs of unseen identities':60}{'chance':>8}{'gender':>8}{'model':>16}{'bound':>8}"]
-    words = {
+    labels = {
         "g_v2f": "same-gender 1:2 matching, voice to face (G)",
         "g_f2v": "same-gender 1:2 matching, face to voice (G)",
         "u_v2f": "unrestricted 1:2 matching, voice to face (U)",
@@ -206,23 +204,24 @@ def summary_table(all_pairs: "dict[str, dict[str, AllPairsMetric]]") -> str:
     }
     for setting, metrics in all_pairs.items():
         suffix = "" if setting == "single" else f" ({setting.replace('avg', 'mean of ')})"
-        for key, text in words.items():
-            f = metrics[key]
-            oracle = "" if f.upper_bound is None else f"{f.upper_bound:8.3f}"
-            value = f"{f.value:.3f} ± {f.standard_error:.3f}"
-            rows.append(f"{text + suffix:60}{f.chance:8.3f}{f.gender_baseline:8.3f}{value:>16}{oracle}")
+        for key, label in labels.items():
+            metric = metrics[key]
+            bound = "" if metric.upper_bound is None else f"{metric.upper_bound:8.3f}"
+            value = f"{metric.value:.3f} ± {metric.standard_error:.3f}"
+            references = f"{metric.chance:8.3f}{metric.gender_baseline:8.3f}"
+            rows.append(f"{label + suffix:60}{references}{value:>16}{bound}")
     return "\n".join(rows)
 
 
 def rank_user_media(model: "Embedder", folder: Path) -> "RetrievalExamples":
-    """Rank the real pictures of a folder for each real voice in it."""
+    """Rank the images of a folder for each utterance in it."""
     from voiceface.association.embedding import find_files
     from voiceface.association.retrieval import build_gallery, rank_gallery
 
     voices, _ = find_files([folder])
-    answers, failed = rank_gallery(model, voices, [folder])
-    for item, why in failed.items():
-        log.warning("skipped %s: %s", item, why)
-    for query, ranked in answers.items():
-        print(f"{query}: best of {len(ranked)} pictures is {ranked[0].name} ({ranked[0].score:+.3f})")
-    return build_gallery(answers, title="Real recordings and images", note=USER_MEDIA_NOTE)
+    rankings, failed = rank_gallery(model, voices, [folder])
+    for item, reason in failed.items():
+        log.warning("skipped %s: %s", item, reason)
+    for query, ranking in rankings.items():
+        print(f"{query}: best of {len(ranking)} images is {ranking[0].name} ({ranking[0].score:+.3f})")
+    return build_gallery(rankings, title="Real utterances and images", note=USER_MEDIA_NOTE)

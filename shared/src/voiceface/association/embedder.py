@@ -1,4 +1,4 @@
-"""A trained model with its front ends: recordings and pictures in, embeddings and scores out."""
+"""A trained model with its front ends: embeddings and scores from utterances and images."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,15 +25,15 @@ BUNDLED_MODEL_DISCLAIMER = (
 
 
 class Embedder:
-    """Voices and faces to embeddings that are compared by cosine.
+    """Trained model that embeds voices and faces into one space, to be compared by cosine.
 
     Args:
-        model: the network; put into evaluation mode.
-        config: the experiment it was trained by.
-        identity_names: training identities, where known; in class order if the model has classes.
+        model: the network; set to evaluation mode.
+        config: configuration it was trained with.
+        identity_names: training identities, if known; in class order if the model has classes.
         source: origin of the weights, for messages.
         disclaimer: text to show with every output, or empty.
-        device: where it runs, such as "cpu" or "cuda".
+        device: device of the model, such as "cpu" or "cuda".
 
     Attributes:
         fingerprint: hash of the weights and of the front end; keys embedding caches.
@@ -69,56 +69,62 @@ class Embedder:
         return self
 
     def load_voice(self, path: str | Path) -> NDArray[np.float32]:
-        """One recording as the network takes it: 16 kHz, in its scale, repeated or cut to length, (T,).
+        """Load an utterance as network input, (T,): 16 kHz, configured scale, repeated or cropped to length.
 
         Raises:
-            AudioError: unreadable or empty; damaged, unless the configuration is tolerant; or another sample
-                rate, when it does not resample.
+            AudioError: unreadable or empty; corrupt, unless `data.corrupt_audio` is "salvage"; or of another
+                sampling rate, unless `data.resample` is set.
         """
         data = self.config.data
-        wave = load_audio(
+        waveform = load_audio(
             path, scale=data.sample_scale, resample=data.resample, on_corrupt=data.corrupt_audio
         )
-        return repeat_to_length(wave, data.clip_samples)
+        return repeat_to_length(waveform, data.clip_samples)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
-        """One picture as the network takes it: its channel order, 0...255, (3, S, S).
+        """Load an image as network input, (3, S, S), 0...255, in the configured channel order.
 
         Raises:
-            ImageError: no readable picture.
+            ImageError: no readable image.
         """
         return self._preprocess_image(load_image(path))
 
     @torch.inference_mode()
-    def encode_voices(self, waves: Tensor) -> Tensor:
-        """Waves (B, T), as `load_voice` gives them, to embeddings (B, D), not of unit length."""
-        return self.model.encode_voices(waves.to(self.device)).float()
+    def encode_voices(self, voices: Tensor) -> Tensor:
+        """Encode a batch of inputs of `load_voice`, (B, T), as embeddings (B, D), not of unit length."""
+        return self.model.encode_voices(voices.to(self.device)).float()
 
     @torch.inference_mode()
     def encode_faces(self, faces: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S), as `load_face` gives them, to embeddings (B, D), not of unit length."""
+        """Encode a batch of inputs of `load_face`, (B, 3, S, S), as embeddings (B, D), not of unit length."""
         return self.model.encode_faces(faces.to(self.device)).float()
 
     def embed_voices(self, voices: str | Path | NDArray | Sequence[Any]) -> Tensor:
-        """Embeddings of recordings.
+        """Embed utterances.
 
         Args:
-            voices: paths, or waves (T,) of any length at 16 kHz in the scale of the training, or one of
-                either.
+            voices: paths, or waveforms (T,) of any length at 16 kHz in the configured sample scale (16-bit
+                range by default); a sequence or a single one.
 
         Returns:
-            Shape (number of recordings, D), on the CPU.
+            Embeddings (N, D), on the CPU, not of unit length.
+
+        Raises:
+            AudioError: see `load_voice`.
         """
         return self._embed(voices, 1, self._prepare_voice, self.encode_voices, self.voice_batch_size)
 
     def embed_faces(self, faces: str | Path | NDArray | Sequence[Any]) -> Tensor:
-        """Embeddings of pictures.
+        """Embed images.
 
         Args:
-            faces: paths, or RGB pictures (H, W, 3) of bytes, or one of either.
+            faces: paths, or RGB images (H, W, 3) of bytes; a sequence or a single one.
 
         Returns:
-            Shape (number of pictures, D), on the CPU.
+            Embeddings (N, D), on the CPU, not of unit length.
+
+        Raises:
+            ImageError: see `load_face`.
         """
         return self._embed(faces, 3, self._prepare_face, self.encode_faces, self.face_batch_size)
 
@@ -133,7 +139,7 @@ class Embedder:
         return self._preprocess_image(np.asarray(face))
 
     def _preprocess_image(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """An RGB picture (H, W, 3) as the network takes it."""
+        """Convert an RGB image (H, W, 3) to network input."""
         data = self.config.data
         planes = transforms.evaluation_transform(
             transforms.to_bgr(image), self.config.model.face.image_size, resize_mode=data.resize_mode
@@ -142,20 +148,20 @@ class Embedder:
 
     def _embed(self, items: Any, ndim: int, load: Any, encode: Any, batch_size: int) -> Tensor:
         """Embed several items, or one: a path, or an array of numbers with `ndim` axes."""
-        one = isinstance(items, np.ndarray) and items.ndim == ndim and items.dtype.kind in "biuf"
-        if one or isinstance(items, str | Path):
+        single = isinstance(items, np.ndarray) and items.ndim == ndim and items.dtype.kind in "biuf"
+        if single or isinstance(items, str | Path):
             items = [items]
         return encode_grouped(items, load, encode, batch_size, torch.empty(len(items), self.embedding_dim))
 
     def modality_io(self, modality: str, corpus: Corpus) -> tuple[Any, Any, int, Any]:
-        """Loader, encoder, batch size and path lookup for the voices ("v") or faces ("f") of a corpus."""
+        """Look up loader, encoder, batch size and path function of voices ("v") or faces ("f")."""
         if modality == "v":
             return self.load_voice, self.encode_voices, self.voice_batch_size, corpus.voice_path
         return self.load_face, self.encode_faces, self.face_batch_size, corpus.face_path
 
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:
-        """Cosine of every voice embedding with every face embedding, shape (voices, faces), -1...1."""
+        """Compute the cosine of every voice with every face embedding, shape (voices, faces), -1...1."""
         return torch.nn.functional.normalize(voices, dim=1) @ torch.nn.functional.normalize(faces, dim=1).T
 
 

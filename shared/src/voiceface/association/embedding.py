@@ -1,4 +1,4 @@
-"""Embeddings in bulk: recordings and images to one table, by any system."""
+"""Embed many utterances and images into one table."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,51 +10,44 @@ if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.embeddings.table import EmbeddingTable
 
-__all__ = [
-    "FACE_SUFFIXES",
-    "VOICE_SUFFIXES",
-    "embed",
-    "find_files",
-]
+__all__ = ["FACE_SUFFIXES", "VOICE_SUFFIXES", "embed", "find_files"]
 
 VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
 FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
 
 
 def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
-    """Recordings and images among files and, to any depth, folders.
+    """Find utterances and images among files and, recursively, in folders.
 
     Args:
-        paths: files, which must have a known ending, and folders, in which others are passed over.
+        paths: files, which must have a known suffix, and folders, in which other files are ignored.
 
     Returns:
-        (recordings, images), each in the order given, files of a folder sorted; nothing twice.
+        (utterances, images), each in the order given, files of a folder sorted, without duplicates.
 
     Raises:
-        FileNotFoundError: a path is not there, or nothing was found.
-        ValueError: a file of an unknown ending.
+        FileNotFoundError: a path does not exist, or there are no utterances and images.
+        ValueError: a file with an unknown suffix.
     """
     voices: dict[Path, None] = {}
     faces: dict[Path, None] = {}
-    for given in map(Path, paths):
-        if not given.exists():
-            raise FileNotFoundError(f"no file or folder at {given}")
-        for path in (
-            [given] if given.is_file() else sorted(item for item in given.rglob("*") if item.is_file())
-        ):
-            kind = path.suffix.lower()
-            if kind in VOICE_SUFFIXES:
+    for root in map(Path, paths):
+        if not root.exists():
+            raise FileNotFoundError(f"no file or folder at {root}")
+        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+        for path in files:
+            suffix = path.suffix.lower()
+            if suffix in VOICE_SUFFIXES:
                 voices[path] = None
-            elif kind in FACE_SUFFIXES:
+            elif suffix in FACE_SUFFIXES:
                 faces[path] = None
-            elif path == given:
+            elif path == root:
                 raise ValueError(
-                    f"{path}: ending {kind or 'none'}, expected a recording "
-                    f"({', '.join(sorted(VOICE_SUFFIXES))}) "
-                    f"or an image ({', '.join(sorted(FACE_SUFFIXES))})"
+                    f"{path}: suffix {suffix or 'none'}, expected an utterance "
+                    f"({', '.join(sorted(VOICE_SUFFIXES))}) or an image ({', '.join(sorted(FACE_SUFFIXES))})"
                 )
     if not voices and not faces:
-        raise FileNotFoundError(f"no recordings or images in {', '.join(map(str, paths))}")
+        raise FileNotFoundError(f"no utterances or images in {', '.join(map(str, paths))}")
     return list(voices), list(faces)
 
 
@@ -68,19 +61,19 @@ def embed(
     workers: int = 2,
     progress: bool = True,
 ) -> "EmbeddingTable":
-    """Embeddings of all files in one table; files that cannot be read are skipped and listed in `failed`.
+    """Embed all files into one table; unreadable files are skipped and listed in its `failed`.
 
     Args:
-        model: encoder.
-        voices: recordings.
+        model: trained model.
+        voices: utterances.
         faces: images.
-        relative_to: items are named relative to this folder; None keeps the paths as they are.
-        cache: folder that keeps what is done, so that a stopped run goes on.
+        relative_to: items are named relative to this folder; None: by their paths.
+        cache: folder for finished embeddings, from which a stopped run is resumed; None: no cache.
         workers: loading threads.
-        progress: show bars.
+        progress: show progress bars.
 
     Raises:
-        ValueError: a file does not lie below `relative_to`; nothing at all could be read.
+        ValueError: a file is not below `relative_to`, or no file can be read.
     """
     import numpy as np
 
@@ -89,7 +82,7 @@ def embed(
 
     tables: list[EmbeddingTable] = []
     failed: dict[str, str] = {}
-    refused = EmbeddingError("no files to embed")
+    last_error = EmbeddingError("no files to embed")
     for paths, load, encode, batch, label in (
         (voices, model.load_voice, model.encode_voices, model.voice_batch_size, "voices"),
         (faces, model.load_face, model.encode_faces, model.face_batch_size, "faces"),
@@ -114,13 +107,13 @@ def embed(
         except EmbeddingError as error:
             if set(error.failures) != set(names):
                 raise
-            refused = error  # nothing of this kind could be read; the other kind may do
+            last_error = error  # no file of this modality can be read; those of the other may be readable
             failed.update(error.failures)
         else:
             tables.append(table)
             failed.update(table.failed)
     if not tables:
-        raise refused
+        raise last_error
     return EmbeddingTable(
         [item for table in tables for item in table.items],
         np.concatenate([table.vectors for table in tables]),
@@ -133,8 +126,7 @@ def _item_name(path: Path, relative_to: Path | None) -> str:
     """Name of a file in the table."""
     if relative_to is not None and not path.is_relative_to(relative_to):
         raise ValueError(
-            f"{path} does not lie below {relative_to} (--relative-to): give both from the same folder "
-            "on, or leave "
-            "--relative-to out"
+            f"{path} is not below {relative_to} (--relative-to): give both relative to the same folder, or "
+            "omit --relative-to"
         )
     return (path if relative_to is None else path.relative_to(relative_to)).as_posix()

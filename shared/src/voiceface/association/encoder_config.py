@@ -1,4 +1,4 @@
-"""Configuration of the two encoders, importable without torch."""
+"""Configuration of the two encoders, importable without PyTorch."""
 
 from typing import Annotated, Literal
 
@@ -15,21 +15,22 @@ from voiceface.models.architectures import (
 from voiceface.runtime.config import Config
 
 __all__ = ["EncodersConfig", "FaceBackboneConfig", "Stages", "Stride", "VoiceBackboneConfig"]
+
 Stages = tuple[int, int, int, int]
 
 
 class FaceBackboneConfig(Config):
-    """The IR network of a face branch; the defaults are IR-50."""
+    """Face backbone: IR network; the defaults are IR-50."""
 
     arch: Literal["ir50", "ir101", "ir152"] = Field(
-        default="ir50", description="units per stage, unless `blocks` says so"
+        default="ir50", description="units per stage, unless `blocks` is given"
     )
     blocks: Stages | None = Field(default=None, description="units per stage; None: those of `arch`")
     widths: Stages = Field(default=IRESNET_WIDTHS, description="channels per stage")
     squeeze_excitation: bool = Field(
         default=False, description="squeeze-excitation in every unit (not in the published checkpoints)"
     )
-    image_size: int = Field(default=112, ge=16, description="picture side, pixels")
+    image_size: int = Field(default=112, ge=16, description="image side, pixels")
     stem_stride: int = Field(default=1, ge=1, le=2, description="of the first convolution")
 
     @property
@@ -43,7 +44,7 @@ Stride = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
 class VoiceBackboneConfig(Config):
-    """The thin ResNet of a voice branch and its front end; the defaults are the thin ResNet-34."""
+    """Voice backbone: thin ResNet with its front end; the defaults are the thin ResNet-34."""
 
     blocks: Stages = Field(default=THIN_RESNET_BLOCKS, description="residual blocks per stage")
     widths: Stages = Field(default=THIN_RESNET_WIDTHS, description="channels per stage")
@@ -62,7 +63,7 @@ class VoiceBackboneConfig(Config):
 
 
 class EncodersConfig(Config):
-    """Both branches, as far as all systems are alike."""
+    """Configuration of both encoders that all systems share."""
 
     face: FaceBackboneConfig = FaceBackboneConfig()
     voice: VoiceBackboneConfig = VoiceBackboneConfig()

@@ -1,6 +1,6 @@
-"""Parts of the two branches: voice backbone with its front end, normalisation, freezing, crops.
+"""Encoders of both modalities: voice backbone with its front end, normalisation, freezing, crops.
 
-Letters: B batch, S image side in pixels, T samples, F features of a backbone, D embedding length.
+Notation: B batch, S image side in pixels, T samples, F features of a backbone, D embedding length.
 """
 
 from typing import ClassVar, Self
@@ -28,23 +28,23 @@ __all__ = [
 
 
 def num_identities(configured: int | None, counted: int | None) -> int:
-    """Number of training identities C from the configuration and from the data.
+    """Determine the number of training identities C from the configuration and from the data.
 
     Raises:
         ValueError: neither is given, or they differ.
     """
     if configured is not None and counted is not None and configured != counted:
         raise ValueError(
-            f"model.num_classes is {configured}, there are {counted} training identities: leave it empty"
+            f"model.num_classes is {configured}, found {counted} training identities: set it to null"
         )
     classes = counted or configured
     if classes is None:
-        raise ValueError("the number of training identities is unknown: give num_classes")
+        raise ValueError("the number of training identities is unknown: set model.num_classes")
     return classes
 
 
 class Encoders(nn.Module):
-    """Base of every association model: two branches that give comparable embeddings."""
+    """Base class of association models: two encoders into one embedding space."""
 
     def encode_faces(self, faces: Tensor) -> Tensor:
         """Encode images (B, 3, S, S), 0...255, as embeddings (B, D), not of unit length."""
@@ -55,17 +55,17 @@ class Encoders(nn.Module):
         raise NotImplementedError
 
     def parameter_groups(self) -> list[dict[str, list[nn.Parameter]]]:
-        """List the optimiser's parameter groups; by default one, of all that is learnt by gradient."""
+        """List the optimiser's parameter groups; by default one, of all parameters that require gradients."""
         return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
 
 class VoiceBackbone(thin_resnet.ThinResNet):
-    """Thin ResNet-34 with its front end, which published checkpoints keep inside it (`torchfb`).
+    """Thin ResNet-34 with its front end, which is part of published checkpoints (`torchfb`).
 
     Args:
         config: backbone and front end.
-        features: length F of the output; None: no last linear layer (`fc`), the output is the pooled map, as
-            long as the last width ("sap") or twice as long ("asp").
+        features: length F of the output; None: no last linear layer (`fc`), the output is the pooled map, of
+            the last width ("sap") or twice as long ("asp").
     """
 
     def __init__(self, config: VoiceBackboneConfig, features: int | None = 512) -> None:
@@ -79,15 +79,15 @@ class VoiceBackbone(thin_resnet.ThinResNet):
         )
         self.torchfb = SeekingShapeLogMel(config.n_mels, f_min=config.f_min, f_max=config.f_max)
 
-    def forward(self, waves: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Waves (B, T) in the 16-bit range to features (B, F); `masks`: see `mask_spectrogram`."""
-        bands = self.torchfb(waves)
-        bands = bands if masks is None else mask_spectrogram(bands, masks)
-        return super().forward(bands.to(torch.promote_types(bands.dtype, self.conv1.weight.dtype)))
+    def forward(self, waveforms: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Map waveforms (B, T) in the 16-bit range to features (B, F); `masks`: see `mask_spectrogram`."""
+        log_mel = self.torchfb(waveforms)
+        log_mel = log_mel if masks is None else mask_spectrogram(log_mel, masks)
+        return super().forward(log_mel.to(torch.promote_types(log_mel.dtype, self.conv1.weight.dtype)))
 
 
 class InputNormalization(nn.Module):
-    """Bytes to -1...1 per channel, (v - 127.5) / 127.5, kept as a frozen depth-wise 1x1 convolution."""
+    """Normalise bytes to -1...1, (v - 127.5) / 127.5, by a frozen depth-wise 1x1 convolution."""
 
     def __init__(self, mean: float = 127.5, std: float = 127.5) -> None:
         super().__init__()
@@ -97,15 +97,15 @@ class InputNormalization(nn.Module):
         self.conv.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S), 0...255, to the same shape, -1...1."""
+        """Map images (B, 3, S, S), 0...255, to the same shape, -1...1."""
         return self.conv(images.to(self.conv.weight.dtype))
 
 
 class Branch(nn.Module):
-    """One modality's network; batch norms whose weights are frozen keep their statistics in training, too."""
+    """Encoder of one modality; frozen batch norms keep their statistics in training mode."""
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode, except for frozen batch norms, whichever layer takes their place."""
+        """Set the mode; frozen batch norms of any class stay in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
@@ -114,11 +114,11 @@ class Branch(nn.Module):
 
 
 class TwoBranchModel(Encoders):
-    """Model with one branch per modality and normalised images; published names of the branches differ.
+    """Model with one branch per modality and normalised images.
 
     Attributes:
-        branches: modality, "face" or "voice" -> name of its branch in state dicts, face first.
-        normalize: brings images to -1...1.
+        branches: modality, "face" or "voice" -> published name of its branch in state dicts, face first.
+        normalize: normalises images to -1...1.
     """
 
     branches: ClassVar[dict[str, str]]
@@ -142,12 +142,12 @@ class TwoBranchModel(Encoders):
         return [{"params": [p for p in part.parameters() if p.requires_grad]} for part in parts]
 
     def freeze(self, modality: str) -> None:
-        """Stop the branch of a modality from learning."""
+        """Freeze the branch of a modality."""
         freeze(self.get_submodule(self.branches[modality]))
 
 
 def freeze(branch: nn.Module) -> None:
-    """Stop a branch from learning: no gradients, and its batch norms stay in evaluation mode for good."""
+    """Freeze a branch: no gradients, and its batch norms stay in evaluation mode."""
     branch.requires_grad_(False)
     branch.train(branch.training)
 
@@ -155,12 +155,12 @@ def freeze(branch: nn.Module) -> None:
 def sample_crop_interval(
     rng: np.random.Generator, samples: int, shortest: int = 40_000, longest: int = 80_000
 ) -> tuple[int, int]:
-    """The part of every clip that one training batch uses: one start and length for all its clips.
+    """Sample the crop of one training batch: one start and length for all its clips.
 
     Args:
         rng: source of randomness; two draws.
         samples: length T of the clips.
-        shortest: least length in samples, 2.5 s as published.
+        shortest: minimum length in samples, 2.5 s as published.
         longest: upper end of the length in samples, excluded, 5 s as published.
 
     Returns:
@@ -170,6 +170,6 @@ def sample_crop_interval(
         ValueError: an empty range, or clips shorter than `shortest`.
     """
     if not 0 < shortest <= min(longest - 1, samples):
-        raise ValueError(f"a crop of {shortest} to below {longest} samples does not fit clips of {samples}")
+        raise ValueError(f"crops of {shortest} to below {longest} samples do not fit {samples} samples")
     length = int(rng.integers(shortest, min(longest, samples + 1)))
     return int(rng.integers(0, max(1, samples - length))), length

@@ -1,4 +1,4 @@
-"""Evaluation of any system: matching, verification and retrieval on lists, as metrics, files and a report."""
+"""Evaluate a system on trial lists: matching, verification and retrieval; write results and a report."""
 
 import logging
 from collections.abc import Sequence
@@ -60,33 +60,36 @@ def embed_corpus(
     workers: int = 2,
     on_error: str = "error",
 ) -> "tuple[EmbeddingTable, EmbeddingTable]":
-    """Voice and face embeddings of all files of a corpus and of everything that lists name, each file once.
+    """Embed all files of a corpus and all items of trial lists, each file once.
 
     Args:
-        model: encoder.
+        model: trained model.
         corpus: identities.
         lists: trial lists.
-        cache: folder that keeps embeddings by model; None keeps none.
+        cache: folder for embeddings, keyed by the model's fingerprint; None: no cache.
         workers: loading threads.
         on_error: unreadable files: "error" or "skip".
+
+    Returns:
+        (voices, faces).
     """
     from voiceface.embeddings.encoding import encode_files
 
     named: dict[str, list[str]] = {"v": [], "f": []}
-    for questions in lists:
-        for side, items in zip(questions.direction.split("2"), (questions.probes, questions.gallery)):
-            named[side] += items
+    for trial_list in lists:
+        for modality, items in zip(trial_list.direction.split("2"), (trial_list.probes, trial_list.gallery)):
+            named[modality] += items
     tables = []
-    for side, items, label in (("v", corpus.voices, "voices"), ("f", corpus.faces, "faces")):
-        load, encode, batch, place = model.modality_io(side, corpus)
+    for modality, items, label in (("v", corpus.voices, "voices"), ("f", corpus.faces, "faces")):
+        load, encode, batch_size, get_path = model.modality_io(modality, corpus)
         table = encode_files(
-            [*items, *named[side]],
-            place,
+            [*items, *named[modality]],
+            get_path,
             load,
             encode,
             fingerprint=model.fingerprint,
             cache_dir=cache,
-            batch_size=batch,
+            batch_size=batch_size,
             workers=workers,
             on_error=on_error,
             label=label,
@@ -107,25 +110,26 @@ def evaluate(
     on_error: str = "error",
     population: Path | None = None,
 ) -> Evaluation:
-    """Encode every file once and compute all metrics.
+    """Embed every file once and compute all metrics.
 
     Args:
-        model: encoder.
-        corpus: the identities asked about; unseen in training, or the results are marked.
+        model: trained model.
+        corpus: identities of the trials; results are marked if the model was trained on some of them.
         lists: trial lists.
         name: of the protocol.
         tie_breaking: "expected" or "first".
         cache: see `embed_corpus`.
         workers: see `embed_corpus`.
         on_error: see `embed_corpus`.
-        population: folder of the synthetic population the corpus belongs to, for upper bounds.
+        population: folder of the synthetic population that the corpus belongs to, for upper bounds; None:
+            other data.
     """
-    from voiceface.evaluation.evaluator import evaluate as figures_of
+    from voiceface.evaluation.evaluator import evaluate as compute_metrics
     from voiceface.evaluation.protocol import Protocol
 
     voices, faces = embed_corpus(model, corpus, lists, cache=cache, workers=workers, on_error=on_error)
     protocol = Protocol(name, tuple(lists), tie_breaking=tie_breaking)
-    results = figures_of(
+    results = compute_metrics(
         protocol,
         voices,
         faces,
@@ -140,10 +144,10 @@ def evaluate(
 
     truth = read_ground_truth(population)
     references = {
-        label: figures_of(
-            protocol, told_voices.take(voices.items), told_faces.take(faces.items), corpus, on_missing="skip"
+        label: compute_metrics(
+            protocol, true_voices.take(voices.items), true_faces.take(faces.items), corpus, on_missing="skip"
         )
-        for label, (told_voices, told_faces) in reference_embeddings(truth, corpus).items()
+        for label, (true_voices, true_faces) in reference_embeddings(truth, corpus).items()
     }
     return Evaluation(
         results, voices, faces, references, compute_all_pairs(corpus, voices, faces, population)
@@ -153,28 +157,40 @@ def evaluate(
 def compute_all_pairs(
     corpus: "Corpus", voices: "EmbeddingTable", faces: "EmbeddingTable", population: Path
 ) -> "dict[str, dict[str, AllPairsMetric]]":
-    """Metrics over all pairs of identities: one clip and image each, and means over up to four."""
+    """Compute metrics over all pairs of identities: one clip and image each, and means over up to four.
+
+    Args:
+        corpus: identities; those without an embedded clip or image are skipped.
+        voices: embeddings of the clips.
+        faces: embeddings of the images.
+        population: folder of the synthetic population, for ground truth.
+
+    Returns:
+        Setting ("single", "avg4") -> metrics by name; empty for fewer than three identities.
+    """
     import numpy as np
 
     from voiceface.evaluation.all_pairs import evaluate_all_pairs_averaged
     from voiceface.synthetic.ground_truth import read_ground_truth
 
-    clips = [[path for path in person.voices if path in voices] for person in corpus.records]
-    pictures = [[path for path in person.faces if path in faces] for person in corpus.records]
     # Unreadable files may have been skipped.
-    used = [row for row, files in enumerate(zip(clips, pictures)) if all(files)]
+    clips = [[path for path in record.voices if path in voices] for record in corpus.records]
+    images = [[path for path in record.faces if path in faces] for record in corpus.records]
+    used = [row for row, files in enumerate(zip(clips, images)) if all(files)]
     if len(used) < 3:
-        log.warning("no metrics over all pairs: %d identities with clips and images, 3 are needed", len(used))
+        log.warning(
+            "no metrics over all pairs: expected 3 identities with clips and images, found %d", len(used)
+        )
         return {}
     truth = read_ground_truth(population).select([corpus.records[row].identity.face_id for row in used])
 
     def stack(table: "EmbeddingTable", files: list[list[str]], count: int) -> "np.ndarray":
         return table.vectors[np.stack([table.row_indices(files[row][:count]) for row in used])]
 
-    count = min(MAX_AVERAGED, *(len(files[row]) for row in used for files in (clips, pictures)))
+    count = min(MAX_AVERAGED, *(len(files[row]) for row in used for files in (clips, images)))
     return evaluate_all_pairs_averaged(
         stack(voices, clips, count),
-        stack(faces, pictures, count),
+        stack(faces, images, count),
         truth.sex,
         sample_counts=[count] if count > 1 else [],
         oracle_scores=truth.oracle_scores,
@@ -204,21 +220,21 @@ def write_evaluation(
     disclaimers: Sequence[str] = (),
     galleries: Sequence[Any] = (),
 ) -> Path:
-    """Write results.json, results.txt (published form), embeddings, report.html; give the report's path.
+    """Write results.json, results.txt (published format), embeddings, report.html; return the report's path.
 
     Args:
-        out: folder to write into.
-        model: what was evaluated.
-        corpus: the identities asked about.
-        evaluation: what was found.
+        out: output folder.
+        model: evaluated model.
+        corpus: evaluated identities.
+        evaluation: its results.
         system: name of the system.
-        title: of the report; None takes the system's name.
-        subtitle: below it.
-        identity_weights: shape (C,), for a histogram; skipped where all are equal.
-        runs: training runs by name, for their curves.
-        commands: how the report was made.
-        disclaimers: further disclaimers, besides the model's own.
-        galleries: queries with their answers.
+        title: of the report; None: the system's name.
+        subtitle: of the report.
+        identity_weights: shape (C,), for a histogram; omitted if all are equal.
+        runs: run folders by name, for training curves.
+        commands: command lines that reproduce the report.
+        disclaimers: further disclaimers, besides that of the model.
+        galleries: rankings of queries, see `voiceface.association.retrieval.build_gallery`.
     """
     from voiceface.io.atomic import write_json
     from voiceface.report.association_report import write_association_report

@@ -1,4 +1,4 @@
-"""How a training run of an association system begins: arguments, training data, initial weights."""
+"""Start of a training run: arguments of `train`, training data, initial weights."""
 
 import argparse
 import logging
@@ -16,17 +16,26 @@ if TYPE_CHECKING:
     from voiceface.association.config import AssociationConfig
     from voiceface.association.validation import Validation
 
+__all__ = [
+    "InitialWeights",
+    "TrainingData",
+    "add_training_arguments",
+    "initial_weights_from_args",
+    "load_initial_weights",
+    "load_training_data",
+]
+
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Files that a run starts from; everything is optional. A system extends it by files of its own.
+    """Files that a run starts from; all are optional. A system may add further files.
 
     Attributes:
         face_backbone: published face network (IR of face.evoLVe).
         voice_backbone: published voice network (thin ResNet-34 of voxceleb_trainer).
-        checkpoint: a whole model, ours or published.
+        checkpoint: complete model, native or published.
     """
 
     face_backbone: Path | None = None
@@ -61,20 +70,20 @@ def load_initial_weights(
     excluded_keys: Iterable[str] = (),
     classifier_keys: Sequence[str] = (),
 ) -> None:
-    """Copy a whole model, ours or published, except for what belongs to the people it was trained on.
+    """Copy a complete model, native or published, except for parameters of its training identities.
 
     Args:
         model: receives the weights.
-        path: run folder or .safetensors of ours, or any published checkpoint of the system.
-        system: whose weights they must be.
-        read_published: tensors of a published checkpoint by key.
-        identity_names: the training people in class order, to be compared with the file's.
+        path: run folder, native checkpoint (.safetensors), or published checkpoint of the system.
+        system: name of the system that the checkpoint must belong to.
+        read_published: path of a published checkpoint -> tensors by key.
+        identity_names: training identities in class order, compared with those of the file.
         excluded_keys: shell patterns of keys that are never copied, such as those of identity weights.
-        classifier_keys: keys of the classifier, one row a person; they start afresh, with a warning, where
-            the file knows other people.
+        classifier_keys: keys of the classifier, one row per identity; re-initialised, with a warning, if the
+            file has other identities.
 
     Raises:
-        CheckpointError, FileNotFoundError: absent, damaged, of another system or architecture.
+        CheckpointError, FileNotFoundError: missing, corrupt, or of another system or architecture.
     """
     import fnmatch
 
@@ -82,10 +91,10 @@ def load_initial_weights(
     from voiceface.checkpoints.paths import find_model_file
     from voiceface.checkpoints.published import CheckpointError
 
-    known, path = None, find_model_file(path)
+    stored_names, path = None, find_model_file(path)
     if path.suffix == ".safetensors":
         loaded = load_model(path, system=system, kind="model")
-        state, known = loaded.state, loaded.extra.get("names")
+        state, stored_names = loaded.state, loaded.extra.get("names")
     else:
         state = dict(read_published(path))
     patterns = tuple(excluded_keys)
@@ -94,59 +103,65 @@ def load_initial_weights(
         for key, value in state.items()
         if not any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
     }
-    own = model.state_dict()
+    differ = bool(stored_names and identity_names and list(stored_names) != list(identity_names))
+    model_state = model.state_dict()
     for key in classifier_keys:
-        here, there = len(own[key]), len(state.get(key, ()))
-        if there != here or (known and identity_names and list(known) != list(identity_names)):
+        stored, expected = len(state.get(key, ())), len(model_state[key])
+        if stored != expected or differ:
             log.warning(
-                "%s knows %d other people, here are %d: the classifier starts afresh", path, there, here
+                "%s was trained on %d other identities; the classifier is re-initialised for %d identities",
+                path,
+                stored,
+                expected,
             )
             state.pop(key, None)
     report = load_into(model, state, strict=False, source=str(path))
-    spared = (*patterns, *classifier_keys, "*.torchfb.*")  # the last: constants of voice front ends
+    optional = (*patterns, *classifier_keys, "*.torchfb.*")  # the last: constants of voice front ends
     missing = [
-        key for key in report.missing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in spared)
+        key for key in report.missing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in optional)
     ]
     if report.mismatched or report.unexpected or missing:
         differing = [
             *report.mismatched,
             *(f"{key}: not in the file" for key in missing),
-            *(f"{key}: not in the network" for key in report.unexpected),
+            *(f"{key}: not in the model" for key in report.unexpected),
         ]
-        raise CheckpointError(f"{path} is of another architecture: {'; '.join(differing[:3])}")
+        raise CheckpointError(
+            f"{path} is of another architecture: {'; '.join(differing[:3])}; set model.* as in the checkpoint"
+        )
 
 
 def add_training_arguments(
     parser: argparse.ArgumentParser, *, configurations: str, face_network: str
 ) -> None:
-    """The flags that `train` of every system has.
+    """Add the arguments of `train` that all systems share.
 
     Args:
-        parser: of the command.
-        configurations: some bundled names, for the help.
+        parser: parser of the command.
+        configurations: names of bundled configurations, for the help.
         face_network: published name of the face network, for the help.
     """
     arguments.add_training_arguments(parser, configurations=configurations)
-    parser.add_argument("--face-backbone", type=Path, help=f"published {face_network} weights to start from")
-    parser.add_argument("--voice-backbone", type=Path, help="published thin ResNet-34 weights to start from")
-    arguments.add_checkpoint_argument(parser, f"{arguments.CHECKPOINT_HELP}, or a published file")
+    parser.add_argument("--face-backbone", type=Path, help=f"published {face_network} backbone to start from")
+    parser.add_argument("--voice-backbone", type=Path, help="published thin ResNet-34 backbone to start from")
+    arguments.add_checkpoint_argument(parser, f"{arguments.CHECKPOINT_HELP}, or a published checkpoint")
     dataset_arguments.add_root_arguments(parser)
     dataset_arguments.add_voice_folder_argument(parser)
-    parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
+    parser.add_argument("--lists", type=Path, help="list folder (default: DATA/list_wav)")
     arguments.add_missing_argument(parser, "identities without a folder")
 
 
 def initial_weights_from_args(args: argparse.Namespace, weights_type: type[S]) -> S:
-    """The files to start from, out of parsed flags that are named as the fields of `weights_type`.
+    """Collect the initial weights from arguments that have the names of the fields of `weights_type`.
 
     Raises:
-        FileNotFoundError: a named file is not there.
+        FileNotFoundError: a file does not exist.
     """
     from dataclasses import fields
 
-    start = weights_type(**{field.name: getattr(args, field.name) for field in fields(weights_type)})
-    arguments.require_existing_paths({"data": args.data, "lists": args.lists, **vars(start)})
-    return start
+    weights = weights_type(**{field.name: getattr(args, field.name) for field in fields(weights_type)})
+    arguments.require_existing_paths({"data": args.data, "lists": args.lists, **vars(weights)})
+    return weights
 
 
 def load_training_data(
@@ -154,13 +169,13 @@ def load_training_data(
     config: "AssociationConfig",
     **sample_options: Any,
 ) -> TrainingData:
-    """The people that the flags of `add_training_arguments` name.
+    """Load training and validation data as the arguments of `add_training_arguments` state.
 
     Args:
-        args: parsed flags.
+        args: parsed arguments.
         config: the experiment.
-        sample_options: what draws of a synthetic population hold besides, such as ``views=2``; for people on
-            the disk `training_dataset` is told.
+        sample_options: options of `PopulationDataset`, such as ``num_views=2``; for files they are options of
+            `training_dataset`.
 
     Raises:
         ValueError, OSError: the data cannot be used; see the message.
@@ -168,21 +183,20 @@ def load_training_data(
     from voiceface.association.data import load_split, load_validation, synthetic_training_set
     from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER, get_disclaimer
 
-    judged = config.training.validation_interval is not None
+    validates = config.training.validation_interval is not None
     if args.population:
-        if judged:
+        if validates:
             raise ValueError(
                 "--population has no validation files: add training.validation_interval=null, or use --data"
             )
-        return TrainingData(
-            synthetic_training_set(args.population, config, **sample_options), None, SYNTHETIC_DATA_DISCLAIMER
-        )
-    where: dict[str, Any] = {
+        dataset = synthetic_training_set(args.population, config, **sample_options)
+        return TrainingData(dataset, None, SYNTHETIC_DATA_DISCLAIMER)
+    options: dict[str, Any] = {
         "voice_root": args.voice_root,
         "face_root": args.face_root,
         "skip_missing": args.missing == "skip",
         "voice_folder": args.voice_folder,
     }
-    corpus, disclaimer = load_split(args.data, "train", **where), get_disclaimer(args.data)
-    validation = load_validation(args.data, config, args.lists, **where) if judged else None
+    corpus, disclaimer = load_split(args.data, "train", **options), get_disclaimer(args.data)
+    validation = load_validation(args.data, config, args.lists, **options) if validates else None
     return TrainingData(corpus, validation, disclaimer)

@@ -55,10 +55,10 @@ def load_embedder(
     device = str(choose_device(device))
     options = {"resample": resample, "on_corrupt": on_corrupt}
     if weights is None:
-        place = resources.files(spec.name) / spec.bundled_checkpoint
-        if not place.is_file():
+        bundled = resources.files(spec.name) / spec.bundled_checkpoint
+        if not bundled.is_file():
             raise CheckpointError("No bundled checkpoint is installed; pass a checkpoint with --weights.")
-        with resources.as_file(place) as path:
+        with resources.as_file(bundled) as path:
             return _load_native(spec, path, device, options, BUNDLED_MODEL_DISCLAIMER)
     path = Path(weights)
     if path.is_dir():
@@ -80,7 +80,7 @@ def load_embedder(
 def _load_native(
     spec: SystemSpec, path: Path, device: str, options: dict[str, Any], disclaimer: str = ""
 ) -> "Embedder":
-    """Load a checkpoint of this library."""
+    """Load a native checkpoint."""
     from voiceface.checkpoints.native import load_model
     from voiceface.runtime.config import validate_config
 
@@ -107,7 +107,7 @@ def _build_with_weights(
     identity_names: tuple[str, ...] | None,
     path: Path,
 ) -> "Encoders":
-    """Build a model with the weights of a file."""
+    """Build a model and load its weights."""
     from voiceface.checkpoints.native import load_into
 
     model: Encoders = spec.resolve("build_model")(config, state, identity_names)

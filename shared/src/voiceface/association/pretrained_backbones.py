@@ -1,7 +1,7 @@
-"""Published files of the two trunks, and what whole checkpoints of all association systems have in common.
+"""Published files of the two pretrained backbones, and shared parts of reading published checkpoints.
 
-The face trunk is an IR network of face.evoLVe, the voice trunk the thin ResNet-34 of voxceleb_trainer. A
-system's checkpoints hold them below prefixes of its own, such as `F.model.` and `V.model.`.
+The face backbone is an IR network of face.evoLVe, the voice backbone the thin ResNet-34 of voxceleb_trainer.
+The checkpoints of a system hold them below prefixes, such as `F.model.` and `V.model.`.
 """
 
 import re
@@ -23,22 +23,36 @@ from voiceface.checkpoints.published import (
 )
 from voiceface.models import iresnet
 
+__all__ = [
+    "FRONTEND_KEYS",
+    "MEL_BANK_KEY",
+    "VOICE_KEY_TABLE",
+    "count_indices",
+    "get_shape",
+    "infer_face_config",
+    "infer_voice_config",
+    "load_face_backbone",
+    "load_voice_backbone",
+    "minimal_widths",
+    "momentum_by_name",
+    "parameter_names",
+    "restore_momentum",
+    "with_frontend_constants",
+]
+
 VOICE_KEY_TABLE = [(r"^__L__\.", None), (r"^__S__\.", "")]
-
 MEL_BANK_KEY = "torchfb.mel_scale.fb"
-
 FRONTEND_KEYS = ("torchfb.spectrogram.window", MEL_BANK_KEY)
-
-"""Constants that voice checkpoints carry, computed with our networks."""
+"""Front-end constants in published voice checkpoints; the model computes them."""
 
 
 def load_face_backbone(backbone: iresnet.IR, path: str | Path) -> LoadReport:
     """Copy a pretrained face network of face.evoLVe (such as `backbone_ir50_ms1m_epoch120.pth`).
 
-    Its recognition layer (`output_layer`) is read over where the trunk has none.
+    Its recognition layer (`output_layer`) is ignored if `backbone` has none.
 
     Raises:
-        CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
+        CheckpointError: corrupt or unsafe, or a key is missing, unknown or of another shape.
     """
     state = extract_state_dict(read_published(path), "state_dict", source=str(path))
     unused = [] if backbone.output_layer is not None else ["output_layer.*"]
@@ -48,55 +62,59 @@ def load_face_backbone(backbone: iresnet.IR, path: str | Path) -> LoadReport:
 def load_voice_backbone(backbone: VoiceBackbone, path: str | Path) -> LoadReport:
     """Copy a pretrained voice network of voxceleb_trainer (`baseline_lite_ap.model`).
 
-    Both forms are read: bare keys, and that trainer's own with the prefix `__S__.` and the parameters of its
-    loss beside them (`__L__.`, left out). Its output layer (`fc`) is read over where the trunk has none.
+    Both published forms are read: plain keys, and keys with the prefix `__S__.` beside the parameters of the
+    trainer's loss (`__L__.`, ignored). Its output layer (`fc`) is ignored if `backbone` has none.
 
     Raises:
-        CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
+        CheckpointError: corrupt or unsafe, or a key is missing, unknown or of another shape.
     """
     state = extract_state_dict(read_published(path), "state_dict", "model", source=str(path))
-    whole = with_frontend_constants(backbone, apply_key_table(state, VOICE_KEY_TABLE))
+    complete = with_frontend_constants(backbone, apply_key_table(state, VOICE_KEY_TABLE))
     unused = [] if backbone.fc is not None else ["fc.*"]
-    return load_into(backbone, whole, ignore=unused, source=str(path))
+    return load_into(backbone, complete, ignore=unused, source=str(path))
 
 
 def with_frontend_constants(
     backbone: VoiceBackbone, state: Mapping[str, Tensor], prefix: str = ""
 ) -> dict[str, Tensor]:
-    """A state dict with our own front-end constants where it has none, or an empty one.
+    """Add the front-end constants of `backbone` to a state dict in which they are missing or empty.
 
-    Old versions of torchaudio saved an empty bank.
+    Old versions of torchaudio saved an empty filter bank.
 
     Args:
-        backbone: gives the constants.
+        backbone: source of the constants.
         state: tensors by key.
-        prefix: of the voice trunk's keys in `state`.
+        prefix: of the voice backbone's keys in `state`.
     """
-    ours = {f"{prefix}{key}": value for key, value in backbone.state_dict().items() if key in FRONTEND_KEYS}
-    return ours | {key: value for key, value in state.items() if key not in ours or value.numel()}
+    constants = {
+        f"{prefix}{key}": value for key, value in backbone.state_dict().items() if key in FRONTEND_KEYS
+    }
+    return constants | {key: value for key, value in state.items() if key not in constants or value.numel()}
 
 
 def infer_face_config(
     state: Mapping[str, Tensor], prefix: str, image_size: int | None = None
 ) -> FaceBackboneConfig:
-    """Read the face trunk's architecture off the shapes. Strides leave no trace: they are the published ones.
+    """Infer the architecture of the face backbone from the shapes; strides are the published ones.
 
     Args:
         state: tensors by key.
-        prefix: of the face trunk's keys.
-        image_size: picture side in pixels. None: sixteen times the last map's, which the output layer tells
-            (7 means 112); 112 where there is no such layer.
+        prefix: of the face backbone's keys.
+        image_size: image side in pixels; None: 16 times the side of the last map, from the output layer (7
+            gives 112), or 112 if that is missing.
 
     Raises:
-        CheckpointError: a key that tells the architecture is absent.
+        CheckpointError: a key that determines the architecture is missing.
     """
     units = count_indices(state, rf"{re.escape(prefix)}body\.(\d+)\.")
-    outside = [get_shape(state, f"{prefix}body.{i}.res_layer.1.weight")[0] for i in range(units)]
-    starts = [i for i in range(units) if i == 0 or outside[i] != outside[i - 1]]
+    channels = [get_shape(state, f"{prefix}body.{i}.res_layer.1.weight")[0] for i in range(units)]
+    starts = [i for i in range(units) if i == 0 or channels[i] != channels[i - 1]]
     if len(starts) != 4:
-        raise CheckpointError(f"expected four stages of different width in the face network, found {outside}")
+        raise CheckpointError(
+            f"expected four stages of different width in the face network, found {channels}"
+        )
     a, b, c, d = starts
-    widths = (outside[a], outside[b], outside[c], outside[d])
+    widths = (channels[a], channels[b], channels[c], channels[d])
     blocks = (b - a, c - b, d - c, units - d)
     last = state.get(f"{prefix}output_layer.3.weight")
     known = next((name for name, published in iresnet.BLOCKS.items() if published == blocks), None)
@@ -110,17 +128,15 @@ def infer_face_config(
 
 
 def infer_voice_config(state: Mapping[str, Tensor], prefix: str, output_key: str) -> VoiceBackboneConfig:
-    """Read the voice trunk's architecture off the shapes; 40 bands where the bank is not in the state.
-
-    Strides leave no trace: they are the published ones.
+    """Infer the architecture of the voice backbone from the shapes; strides are the published ones.
 
     Args:
-        state: tensors by key.
-        prefix: of the voice trunk's keys.
-        output_key: key of the linear layer that takes what is pooled.
+        state: tensors by key; 40 mel bands if it holds no filter bank.
+        prefix: of the voice backbone's keys.
+        output_key: key of the linear layer after the pooling.
 
     Raises:
-        CheckpointError: a key that tells the architecture is absent.
+        CheckpointError: a key that determines the architecture is missing.
     """
     keys = [f"{prefix}layer{n}." for n in (1, 2, 3, 4)]
     a, b, c, d = (get_shape(state, f"{key}0.conv1.weight")[0] for key in keys)
@@ -135,7 +151,7 @@ def infer_voice_config(state: Mapping[str, Tensor], prefix: str, output_key: str
 
 
 def minimal_widths(widths: Stages) -> Stages:
-    """The least widths that agree and differ as these do: a small network with the same keys."""
+    """Reduce widths to the smallest with the same equalities: a small network with the same keys."""
     a, b, c, d = (1 + sorted(set(widths)).index(width) for width in widths)
     return a, b, c, d
 
@@ -143,27 +159,27 @@ def minimal_widths(widths: Stages) -> Stages:
 def momentum_by_name(
     optimiser_state: Mapping[str, Any], names: Sequence[str], state: Mapping[str, Tensor], source: str
 ) -> dict[str, Tensor]:
-    """SGD momentum of a saved optimiser state, by parameter name.
+    """Extract the SGD momentum of a saved optimiser state by parameter name.
 
-    Old versions of torch number by memory address: the position in the groups counts, not the number itself.
+    Old versions of PyTorch identify parameters by memory address: the position in the groups counts.
 
     Args:
         optimiser_state: an optimiser's state dict.
         names: of its parameters, in its order.
         state: tensors by key, for their shapes.
-        source: the file, for messages.
+        source: name of the file, for messages.
 
     Raises:
         CheckpointError: another number of parameters, or momentum of another shape.
     """
-    numbers = [number for group in optimiser_state.get("param_groups", []) for number in group["params"]]
-    if len(numbers) != len(names):
+    parameter_ids = [key for group in optimiser_state.get("param_groups", []) for key in group["params"]]
+    if len(parameter_ids) != len(names):
         raise CheckpointError(
-            f"{source}: its optimiser holds {len(numbers)} parameters, the network has {len(names)}"
+            f"{source}: its optimiser holds {len(parameter_ids)} parameters, the network has {len(names)}"
         )
     momentum = {}
-    for number, name in zip(numbers, names):
-        buffer = optimiser_state["state"].get(number, {}).get("momentum_buffer")
+    for parameter_id, name in zip(parameter_ids, names):
+        buffer = optimiser_state["state"].get(parameter_id, {}).get("momentum_buffer")
         if buffer is None or name not in state:
             continue
         if buffer.shape != state[name].shape:
@@ -176,7 +192,7 @@ def momentum_by_name(
 
 
 def restore_momentum(model: nn.Module, optimiser: torch.optim.SGD, momentum: Mapping[str, Tensor]) -> None:
-    """Give an SGD optimiser the momentum of a published checkpoint, parameter by parameter.
+    """Set the momentum of an SGD optimiser from a published checkpoint.
 
     Raises:
         CheckpointError: a parameter of the optimiser has no momentum in the file.
@@ -191,22 +207,22 @@ def restore_momentum(model: nn.Module, optimiser: torch.optim.SGD, momentum: Map
 
 
 def parameter_names(model: nn.Module, groups: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of the parameters of an optimiser's groups, in their order."""
+    """List the names of the parameters of an optimiser's groups, in their order."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return [names[parameter] for group in groups for parameter in group["params"]]
 
 
 def get_shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
-    """Shape of a tensor that must be there.
+    """Look up the shape of a required tensor.
 
     Raises:
-        CheckpointError: it is absent.
+        CheckpointError: it is missing.
     """
     if key not in state:
-        raise CheckpointError(f"no whole state dict: {key} is absent")
+        raise CheckpointError(f"incomplete state dict: {key} is missing")
     return tuple(state[key].shape)
 
 
 def count_indices(state: Mapping[str, Any], pattern: str) -> int:
-    """One more than the greatest number that `pattern` captures from the keys' beginnings; 0 if none."""
+    """Count indices: one more than the largest number that `pattern` captures in the keys; 0 if none."""
     return 1 + max((int(m[1]) for m in map(re.compile(pattern).match, state) if m), default=-1)

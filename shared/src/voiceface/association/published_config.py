@@ -79,8 +79,7 @@ class Translation:
         config: the experiment, with the published behaviour switched on.
         paths: meaning -> path or name in the published file that is an argument of our commands; without
             "none".
-        fine_tune: whether iteration and optimiser start anew where initial weights are given (published
-            `ft`).
+        fine_tune: whether iteration and optimiser start anew if initial weights are given (published `ft`).
         voice_folder: names of the folders of recordings: "voxceleb1_id" or "vggface1_id".
     """
 

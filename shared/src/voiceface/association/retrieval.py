@@ -1,4 +1,4 @@
-"""Ranking, by any system: which images fit a voice, or which voices fit an image."""
+"""Rank images for a voice, or voices for an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,15 @@ if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.report import RetrievalExamples
 
-__all__ = [
-    "RankedCandidate",
-    "build_gallery",
-    "rank_gallery",
-]
+__all__ = ["RankedCandidate", "build_gallery", "rank_gallery"]
 
 
 @dataclass(frozen=True)
 class RankedCandidate:
-    """One candidate of a query.
+    """Candidate of a query with its score.
 
     Attributes:
-        name: file, or folder when files are grouped by folder.
+        name: file, or folder if files are grouped by folder.
         score: cosine, -1...1.
         files: the candidate's files.
     """
@@ -44,14 +40,14 @@ def rank_gallery(
     """Rank candidates of the other modality for every query.
 
     Args:
-        model: encoder.
-        queries: recordings or images, all of one modality.
+        model: trained model.
+        queries: utterances or images, all of one modality.
         gallery: files and folders of the other modality.
         by_folder: treat each folder as one candidate, the mean of its files' unit embeddings.
         workers: loading threads.
 
     Returns:
-        (query -> answers, best first, ties by name; unreadable candidates -> why).
+        (query -> candidates, best first, ties by name; unreadable candidate -> reason).
 
     Raises:
         ValueError: mixed queries, no candidate of the other modality, or an unreadable query.
@@ -61,51 +57,48 @@ def rank_gallery(
 
     from voiceface.association.embedding import embed
 
-    asked_voices, asked_faces = find_files(queries)
-    if asked_voices and asked_faces:
-        raise ValueError("queries are recordings and images at once: ask for one kind at a time")
+    query_voices, query_faces = find_files(queries)
+    if query_voices and query_faces:
+        raise ValueError("found utterances and images among the queries: give queries of one modality")
     voices, faces = find_files(gallery)
-    asked, candidates = (asked_voices, faces) if asked_voices else (asked_faces, voices)
+    candidates = faces if query_voices else voices
     if not candidates:
-        wanted = "images" if asked_voices else "recordings"
-        raise ValueError(f"no {wanted} among {', '.join(map(str, gallery))}: nothing to rank")
-    left = embed(model, *((asked, []) if asked_voices else ([], asked)), workers=workers)
-    if left.failed:
-        raise ValueError("; ".join(left.failed.values()))
-    right = embed(model, *(([], candidates) if asked_voices else (candidates, [])), workers=workers)
+        expected = "images" if query_voices else "utterances"
+        raise ValueError(f"no {expected} in the gallery {', '.join(map(str, gallery))}: nothing to rank")
+    query_table = embed(model, query_voices, query_faces, workers=workers)
+    if query_table.failed:
+        raise ValueError("; ".join(query_table.failed.values()))
+    table = embed(model, *(([], candidates) if query_voices else (candidates, [])), workers=workers)
     groups: dict[str, list[Path]] = {}
-    for item in right.items:
+    for item in table.items:
         groups.setdefault(str(Path(item).parent) if by_folder else item, []).append(Path(item))
-    means = right.group_means([[path.as_posix() for path in files] for files in groups.values()])
-    scores = model.score(torch.from_numpy(left.vectors), torch.from_numpy(means)).numpy()
+    means = table.group_means([[path.as_posix() for path in files] for files in groups.values()])
+    scores = model.score(torch.from_numpy(query_table.vectors), torch.from_numpy(means)).numpy()
     names = list(groups)
-    answers = {}
-    for query, row in zip(left.items, scores):
+    rankings = {}
+    for query, row in zip(query_table.items, scores):
         order = np.lexsort((names, -row))
-        answers[Path(query)] = [
+        rankings[Path(query)] = [
             RankedCandidate(names[i], float(row[i]), tuple(groups[names[i]])) for i in order
         ]
-    return answers, right.failed
+    return rankings, table.failed
 
 
 def build_gallery(
     rankings: dict[Path, list[RankedCandidate]], *, title: str, top: int = 8, note: str = ""
 ) -> "RetrievalExamples":
-    """Queries and their best answers for a report; which answer is right is not known."""
+    """Build the report entry of rankings without identity labels: queries with their best candidates."""
     from voiceface.report import AudioSource, ProbeRanking, RankedCandidate, RetrievalExamples
 
     def media(path: Path) -> dict:
-        return (
-            {"audio": AudioSource(str(path))}
-            if path.suffix.lower() in VOICE_SUFFIXES
-            else {"image": str(path)}
-        )
+        is_voice = path.suffix.lower() in VOICE_SUFFIXES
+        return {"audio": AudioSource(str(path))} if is_voice else {"image": str(path)}
 
     queries = []
     for query, ranked in rankings.items():
         candidates = [
-            RankedCandidate(_short_name(answer), rank, False, answer.score, **media(answer.files[0]))
-            for rank, answer in enumerate(ranked[:top], 1)
+            RankedCandidate(_short_name(each), rank, False, each.score, **media(each.files[0]))
+            for rank, each in enumerate(ranked[:top], 1)
         ]
         queries.append(
             ProbeRanking(

@@ -44,7 +44,7 @@ class Trainer(Generic[ConfigT, ModelT]):
     Attributes:
         run: the run, from `fit` on; with it `network` (as `Run.prepare` returns it), `model` (the network
             without the wrapper of several processes), `optimiser` and `samples` (the training set).
-        identity_names: training identities; by default in class order.
+        identity_names: training identities; in class order by default.
     """
 
     spec: ClassVar["SystemSpec"]
@@ -145,7 +145,7 @@ class Trainer(Generic[ConfigT, ModelT]):
         """Called before a step."""
 
     def after_step(self, step: int, terms: "dict[str, Tensor | float]") -> None:
-        """Called after a step with what it logged."""
+        """Called after a step with its logged terms."""
 
     def finish(self) -> None:
         """Called after the last step, before the model is saved."""

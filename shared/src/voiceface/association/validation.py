@@ -1,4 +1,4 @@
-"""Judging a model during training by one matching list (docs/seeking_shape.md)."""
+"""Validation of a model during training on one matching list (docs/seeking_shape.md)."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.training.run import Run
 
+__all__ = ["Validation", "validate", "validation_due"]
+
 
 @dataclass(frozen=True)
 class Validation:
-    """People and list that a model is judged by during training.
+    """Identities and trial list of the validation.
 
     Attributes:
-        corpus: the people.
+        corpus: validation identities.
         trial_list: a matching list.
-        on_error: files that cannot be read: "error" ends the run, "skip" leaves their lines out.
+        on_error: unreadable files: "error" ends the run, "skip" skips their trials.
     """
 
     corpus: "Corpus"
@@ -29,8 +31,8 @@ class Validation:
 
 def validation_due(config: "AssociationConfig", step: int) -> bool:
     """Whether the model is validated before iteration `step` (after the last one, for step = max_steps)."""
-    every = config.training.validation_interval
-    return every is not None and step >= max(1, config.training.validation_start) and step % every == 0
+    interval = config.training.validation_interval
+    return interval is not None and step >= max(1, config.training.validation_start) and step % interval == 0
 
 
 def validate(
@@ -43,9 +45,9 @@ def validate(
     embedder_type: "type[Embedder] | None" = None,
     save_best: bool = True,
 ) -> float:
-    """Measure the matching accuracy on one list; a new best is kept as `checkpoints/best.safetensors`.
+    """Compute the matching accuracy on one list; save the best model as `checkpoints/best.safetensors`.
 
-    A trial is correct where the right face is strictly closer than every other (as published).
+    A trial is correct if the positive has a strictly higher score than every distractor (as published).
 
     Args:
         run: the run; its log receives the accuracy.
@@ -58,6 +60,9 @@ def validate(
 
     Returns:
         Accuracy, 0...1.
+
+    Raises:
+        ValueError: no validation data, or no readable trial.
     """
     import torch
 
@@ -70,29 +75,31 @@ def validate(
             "Validation is enabled (training.validation_interval), but no validation split was provided. "
             "Provide one, or set training.validation_interval=null."
         )
-    judge = (embedder_type or embedder.Embedder)(model, config, device=run.device)
-    corpus, questions = validation.corpus, validation.trial_list
+    encoder = (embedder_type or embedder.Embedder)(model, config, device=run.device)
+    corpus, trials = validation.corpus, validation.trial_list
     sides = []
-    for items, side in zip((questions.probes, questions.gallery), questions.direction.split("2")):
-        load, encode, batch, place = judge.modality_io(side, corpus)
+    for items, modality in zip((trials.probes, trials.gallery), trials.direction.split("2")):
+        load, encode, batch_size, get_path = encoder.modality_io(modality, corpus)
         table = encode_files(
             items,
-            place,
+            get_path,
             load,
             encode,
-            fingerprint=judge.fingerprint,
-            batch_size=batch,
+            fingerprint=encoder.fingerprint,
+            batch_size=batch_size,
             on_error=validation.on_error,
             progress=False,
         )
         sides.append((torch.from_numpy(table.vectors), torch.from_numpy(table.row_indices(items, "mark"))))
-    (anchors, anchor_rows), (candidates, candidate_rows) = sides
-    asked = anchor_rows[torch.from_numpy(questions.probe_index)]
-    offered = candidate_rows[torch.from_numpy(questions.gallery_index)]
-    used = (asked >= 0) & (offered >= 0).all(dim=1)
+    (probes, probe_rows), (gallery, gallery_rows) = sides
+    probe_index = probe_rows[torch.from_numpy(trials.probe_index)]
+    gallery_index = gallery_rows[torch.from_numpy(trials.gallery_index)]
+    used = (probe_index >= 0) & (gallery_index >= 0).all(dim=1)
     if not used.any():
-        raise ValueError(f"{questions.name}: no line is left to validate on, their files cannot be read")
-    scores = pair_scores(anchors, candidates, asked[used], offered[used])
+        raise ValueError(
+            f"{trials.name}: the files of every trial are unreadable; check the validation split"
+        )
+    scores = pair_scores(probes, gallery, probe_index[used], gallery_index[used])
     accuracy = float(matching_accuracy(scores, tie_breaking="strict"))
     model.train()
     run.log(step, {"matching_accuracy": accuracy}, always=True, prefix="val/")
