@@ -55,6 +55,8 @@ def system() -> SystemUnderTest:
         trained=("--splits", "train", "training.max_steps=6", "training.checkpoint_interval=2"),
         interrupted=("training.max_steps=8", "training.checkpoint_interval=3"),
         required_key="voice_subnet.conv1.weight",
+        branches=("voice_subnet", "face_subnet"),
+        short_schedule=(),
         write_published=write_published,
         published_key="model",
         loader="load_embedder",

@@ -58,6 +58,7 @@ def system() -> SystemUnderTest:
             "weights.update_interval=2",
         ),
         required_key="V.fc.2.weight",
+        branches=("F", "V"),
         write_published=write_published,
         checkpoint_flags=("--checkpoint", "--id-weights", "--face-backbone", "--voice-backbone"),
         frontend_settings={

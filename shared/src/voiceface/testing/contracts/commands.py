@@ -287,9 +287,9 @@ class CommandContract:
     ) -> None:
         voice, face, weights = media / "v0.wav", media / "f0.jpg", ["--weights", trained]
         assert call("match", voice, face, "--gallery", media / "f1.jpg", *weights) == 1
-        assert_mentions(capsys.readouterr().err, "error: ", "one kind at a time")
+        assert_mentions(capsys.readouterr().err, "error: ", "queries of one modality")
         assert call("match", voice, "--gallery", media / "v1.wav", *weights) == 1
-        assert_mentions(capsys.readouterr().err, "error: ", "no images among", media / "v1.wav")
+        assert_mentions(capsys.readouterr().err, "error: ", "no images in the gallery", media / "v1.wav")
 
     # test
 

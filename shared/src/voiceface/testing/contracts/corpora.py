@@ -97,15 +97,24 @@ class CorpusContract:
         table.write_text("\n".join([*lines[:2], "only one field", *lines[3:]]) + "\n")
         assert_mentions(training_error(), table.name, "3")
 
-    def test_too_few_identities_for_a_batch(self, training_error: TrainingError) -> None:
-        assert_mentions(training_error("training.batch_size=64"), "batch of 64", "lower the batch size")
+    def test_too_few_identities_for_a_batch(
+        self, system: SystemUnderTest, training_error: TrainingError
+    ) -> None:
+        count = [] if system.trains_on_videos else [str(system.population["train"])]
+        message = training_error("training.batch_size=64")
+        assert_mentions(message, *count, "batch of 64", "lower the batch size")
 
     def test_validation_without_identities(
-        self, corpus_copy: Path, training_error: TrainingError, train_succeeds: TrainingSuccess
+        self,
+        system: SystemUnderTest,
+        corpus_copy: Path,
+        training_error: TrainingError,
+        train_succeeds: TrainingSuccess,
     ) -> None:
         table = corpus_copy / "list_wav" / "vox1_val.csv"
         table.write_text(table.read_text().splitlines()[0] + "\n")
         assert_mentions(training_error("training.validation_interval=1"), "val")
+        train_succeeds(*(["--splits", "train"] if system.trains_on_videos else []))
 
     # utterances
 

@@ -104,5 +104,5 @@ class PublishedCheckpointContract:
         path = tmp_path / "truncated.pth.tar"
         with published[0].open("rb") as source:
             path.write_bytes(source.read(min(100_000, published[0].stat().st_size // 2)))
-        with pytest.raises(CheckpointError, match=r"truncated\.pth\.tar is (damaged|corrupt)"):
+        with pytest.raises(CheckpointError, match=r"truncated\.pth\.tar is corrupt"):
             system.load(path)

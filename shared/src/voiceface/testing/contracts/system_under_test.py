@@ -26,12 +26,14 @@ class SystemUnderTest:
         trained: settings and flags of the run that most contracts read.
         interrupted: settings of the run that is interrupted: 8 steps, a checkpoint every 3 steps.
         required_key: key of the state dict without which a checkpoint is refused.
+        branches: first parts of the keys of both encoders.
         write_published: path -> tensors; writes a checkpoint in the published form and returns the tensors,
             by key, of the model that is loaded from it.
         published_key: key of the published checkpoint that holds its tensors.
         loader: function of the package that returns an `Embedder`.
         checkpoint_flags: flags of `train` that name checkpoints.
         frontend_settings: configuration keys and other values, each of which changes the embeddings.
+        short_schedule: settings with which every bundled configuration fits into two steps.
         optimisers: values of `optimiser.method`.
         slow_learning: setting under which one rounding error does not grow into a difference.
         resampling: settings that refuse and that accept utterances of another sampling rate.
@@ -48,12 +50,14 @@ class SystemUnderTest:
     overrides: tuple[str, ...]
     interrupted: tuple[str, ...]
     required_key: str
+    branches: tuple[str, str]
     write_published: "Callable[..., Mapping[str, Tensor]]"
     trained: tuple[str, ...] = ("training.max_steps=6", "training.checkpoint_interval=2")
     published_key: str = "state_dict"
     loader: str = "load"
     checkpoint_flags: tuple[str, ...] = ("--checkpoint",)
     frontend_settings: Mapping[str, Any] = field(default_factory=dict)
+    short_schedule: tuple[str, ...] = ("schedule.warm_up=0",)
     optimisers: tuple[str, ...] = ("sgd", "adam", "adamw", "adagrad")
     slow_learning: str = "optimiser.lr=0.001"
     resampling: tuple[str, str] = ("data.resample=false", "data.resample=true")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from voiceface.runtime.config import bundled_configs
 from voiceface.testing.commands import CommandRunner
 from voiceface.testing.contracts.system_under_test import SystemUnderTest
 from voiceface.testing.corrupt_files import assert_mentions
@@ -50,6 +51,17 @@ class TrainingContract:
         assert loaded.extra["names"] == identities
         assert loaded.extra["disclaimer"] == SYNTHETIC_DATA_DISCLAIMER
         assert loaded.config["name"] == system.config and loaded.config["training"]["log_interval"] == 1
+
+    def test_every_bundled_configuration_trains_two_steps(
+        self, system: SystemUnderTest, train: CommandRunner, tmp_path: Path
+    ) -> None:
+        names = bundled_configs(system.package)
+        assert {"quick", system.config} <= set(names)
+        for name in names:
+            out = tmp_path / name
+            assert train(out, "training.max_steps=2", *system.short_schedule, cfg=name) == 0, name
+            log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+            assert [row["step"] for row in log if "total_loss" in row] == [0, 1], name
 
     def test_every_optimiser_changes_the_weights(
         self, system: SystemUnderTest, train: CommandRunner, tmp_path: Path
