@@ -89,15 +89,15 @@ def test_single_modalities_batches_and_files(
 ) -> None:
     system.write_published(tmp_path / "m.pth.tar")
     model = cmpc2.load(tmp_path / "m.pth.tar", image_size=32)
-    bands, pictures = torch.randn(3, 1, 64, 90), torch.rand(2, 3, 32, 32)
+    bands, images = torch.randn(3, 1, 64, 90), torch.rand(2, 3, 32, 32)
     assert torch.equal(model.encode_voice(bands), model.voice_subnet(bands))
     assert torch.equal(model.encode_voice(bands[0]), model.voice_subnet(bands[:1]))
-    assert torch.equal(model.encode_face(pictures), model.face_subnet(pictures))
+    assert torch.equal(model.encode_face(images), model.face_subnet(images))
     voice, face = files
     one, several = model.encode_voice(voice), model.encode_voice([str(voice), voice])
     assert one.shape == (1, 16) and torch.allclose(several, one.expand(2, -1), atol=1e-5)
-    picture = Image.open(face)
-    faces = model.encode_face([face, picture, np.asarray(picture)])
+    image = Image.open(face)
+    faces = model.encode_face([face, image, np.asarray(image)])
     assert torch.allclose(faces, model.encode_face(str(face)).expand(3, -1), atol=1e-5)
     scores = model.score(several, faces)
     assert scores.shape == (2, 3) and bool(((scores >= 0) & (scores <= 1 + 1e-6)).all())
@@ -108,8 +108,8 @@ def test_single_modalities_batches_and_files(
 def test_gradients_reach_the_images() -> None:
     """VoiceStyle follows the face embedding's gradient into its generator."""
     model = cmpc2.FV_Wrapper(config=None).eval()
-    picture = torch.rand(1, 3, 32, 32, requires_grad=True)
-    (gradient,) = torch.autograd.grad(model.encode_face(picture).sum(), picture)
+    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model.encode_face(image).sum(), image)
     assert float(gradient.abs().sum()) > 0
 
 
@@ -120,8 +120,8 @@ def test_utterances_of_different_lengths_are_encoded_in_order(
     model = cmpc2.load(tmp_path / "m.pth.tar", image_size=32, frontend="sphinx")
     long = np.tile(speech, 8)
     paths = [tmp_path / f"{name}.wav" for name in "abc"]
-    for path, wave in zip(paths, (speech, long, speech)):
-        write_wav(path, wave)
+    for path, waveform in zip(paths, (speech, long, speech)):
+        write_wav(path, waveform)
     together = model.encode_voice(paths)
     apart = torch.cat([model.encode_voice(path) for path in paths])
     assert torch.allclose(together, apart, atol=1e-5) and torch.equal(together[0], together[2])
@@ -170,14 +170,14 @@ def test_single_branch_of_a_checkpoint_is_loaded(tmp_path: Path, system: SystemU
 def test_imagenet_weights_initialise_both_branches_except_the_first_convolution(tmp_path: Path) -> None:
     import torchvision
 
-    theirs = torchvision.models.resnet18()
-    torch.save(theirs.state_dict(), tmp_path / "resnet.pth")
+    reference = torchvision.models.resnet18()
+    torch.save(reference.state_dict(), tmp_path / "resnet.pth")
     branch = {"arch": "resnet18"}
     config = ModelConfig.model_validate({"voice": branch, "face": branch})
     model = cmpc2.FV_Wrapper(pretrain=tmp_path / "resnet.pth", config=config)
     for branch in (model.voice_subnet, model.face_subnet):
-        assert torch.equal(branch.layer4[1].conv2.weight, theirs.layer4[1].conv2.weight)
-    assert not torch.equal(model.face_subnet.conv1.weight, theirs.conv1.weight)
+        assert torch.equal(branch.layer4[1].conv2.weight, reference.layer4[1].conv2.weight)
+    assert not torch.equal(model.face_subnet.conv1.weight, reference.conv1.weight)
 
 
 def test_available_models_are_the_bundled_one_and_known_files() -> None:

@@ -33,16 +33,16 @@ def test_nearest_prints_videos_of_near_prototypes(
     assert call(*words, "--faces", population / "unzippedFaces", "--report", tmp_path / "n.html") == 0
     (record,) = json.loads((tmp_path / "n.json").read_text())["voices"]
     assert record["voice"] == str(voice)
-    found = record["videos"]
-    distance = [each["distance"] for each in found]
-    assert distance == sorted(distance) and len({each["prototype"] for each in found}) == 2
+    result = record["videos"]
+    distance = [each["distance"] for each in result]
+    assert distance == sorted(distance) and len({each["prototype"] for each in result}) == 2
     lines = [line for line in capsys.readouterr().out.splitlines() if "prototype" in line and "/1.6/" in line]
-    assert len(lines) == len(found) and "data:image" in (tmp_path / "n.html").read_text()
+    assert len(lines) == len(result) and "data:image" in (tmp_path / "n.html").read_text()
     assert call("nearest", voice, "--weights", trained, "-k", "2", "--order", "table", "--top", "50") == 0
     listed = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if "/1.6/" in line]
-    rows = {each["path"]: each["row"] for each in found}
+    rows = {each["path"]: each["row"] for each in result}
     assert [rows[path] for path in listed] == sorted(rows.values())
-    first = found[0]["path"].split("/")[0]
+    first = result[0]["path"].split("/")[0]
     assert call("nearest", voice, "--weights", trained, "-k", "2", "--exclude", first) == 0
     assert first not in capsys.readouterr().out
     words = ["nearest", voice, voice, "--weights", trained, "-k", "2", "--report", tmp_path / "two.html"]
@@ -52,8 +52,8 @@ def test_nearest_prints_videos_of_near_prototypes(
 
 def test_nearest_works_with_the_bundled_model(call: Call, voice: Path, capsys: Any) -> None:
     assert call("nearest", voice) == 0
-    said = capsys.readouterr()
-    assert "nearest prototypes" in said.out and "a synthetic population" in said.err
+    output = capsys.readouterr()
+    assert "nearest prototypes" in output.out and "a synthetic population" in output.err
     memory, table = load_prototype_memory(None, None, None)
     assert len(memory.assignment[0]) == len(table) and len(memory.centroids) == 3
 
@@ -62,17 +62,17 @@ def test_nearest_names_incompatible_inputs(
     call: Call, trained: Path, voice: Path, tmp_path: Path, capsys: Any
 ) -> None:
     memory = ["--memory", trained / "memory.safetensors", "--table", trained / "training.csv"]
-    for words, said in (
-        ([tmp_path / "absent.wav"], "no recording at"),
+    for words, output in (
+        ([tmp_path / "absent.wav"], "no utterance at"),
         ([voice, "--table", trained / "training.csv"], "--memory and --table together"),
         ([voice, "--weights", trained / "checkpoints" / "step_000001.safetensors"], "name it with --memory"),
         ([voice, "--weights", trained, "--clusters", "3", "-k", "4"], "K = 4 prototypes of 3"),
         ([voice, "--weights", trained, "--clusters", "9"], "2, 3 clusters, not of 9"),
-        ([voice, *memory, "-k", "2"], "do memory and model belong together"),
+        ([voice, *memory, "-k", "2"], "memory and model of the same run"),
     ):
         assert call("nearest", *words) == 1
         error = capsys.readouterr().err
-        assert said in error and "Traceback" not in error
+        assert output in error and "Traceback" not in error
 
 
 def test_utterance_without_speech_is_named(call: Call, tmp_path: Path, capsys: Any) -> None:
@@ -115,10 +115,10 @@ def test_exported_files_are_small_and_equivalent(trained: Path, tmp_path: Path) 
     weights, memory, table = export_bundled(trained, tmp_path / "small.safetensors")
     one, other = cmpc2.load_embedder(trained), cmpc2.load_embedder(weights)
     assert other.identity_names == one.identity_names and other.disclaimer == one.disclaimer
-    wave = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)
-    assert np.allclose(one.embed_voices(wave), other.embed_voices(wave), rtol=0.02, atol=0.02)
-    ours, theirs = read_prototype_memory(trained / "memory.safetensors"), read_prototype_memory(memory)
-    for a, b in zip(ours.assignment, theirs.assignment):
+    waveform = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)
+    assert np.allclose(one.embed_voices(waveform), other.embed_voices(waveform), rtol=0.02, atol=0.02)
+    computed, reference = read_prototype_memory(trained / "memory.safetensors"), read_prototype_memory(memory)
+    for a, b in zip(computed.assignment, reference.assignment):
         assert (a == b).all()
     assert table.read_bytes() == (trained / "training.csv").read_bytes()
     assert "bank/face" not in load_model(memory).state

@@ -23,8 +23,8 @@ def test_main_is_the_default_of_every_key() -> None:
 
 
 def test_published_differs_from_main_in_the_documented_quirks() -> None:
-    ours, theirs = (load_bundled_values("cmpc2", name, Cmpc2Config) for name in ("main", "published"))
-    assert changed_values(ours, theirs) == {
+    computed, reference = (load_bundled_values("cmpc2", name, Cmpc2Config) for name in ("main", "published"))
+    assert changed_values(computed, reference) == {
         "name": "published",
         "loss.prototype_negatives": "published",
         "clustering.lifetime": "one_step",
@@ -49,8 +49,8 @@ def test_first_clustering_has_the_published_step() -> None:
     ("word", "said"),
     [
         ("optimiser.warm_up=25000", "does not fit into a cycle of 25000"),
-        ("clustering.num_clusters=[5,5]", "expected different numbers"),
-        ("clustering.num_clusters=[]", "expected different numbers"),
+        ("clustering.num_clusters=[5,5]", "expected at least one number, all different"),
+        ("clustering.num_clusters=[]", "expected at least one number, all different"),
         ("training.best_checkpoint=validation", "set training.validation_interval"),
         ("loss.temperature=0", "loss.temperature"),
         ("memory.momentum=1.5", "memory.momentum"),

@@ -43,14 +43,14 @@ def test_numbered_images_of_a_population_belong_to_the_same_videos(
 ) -> None:
     numbered = videos_from_corpus(load_split(population, "train"), population)
     assert [v.video_id for v in numbered.videos] == [v.video_id for v in videos.videos]
-    for mine, other in zip(numbered.videos, videos.videos):
-        ours = sorted((population / "faces" / path).read_bytes() for path in mine.faces)
-        theirs = sorted((population / "unzippedFaces" / path).read_bytes() for path in other.faces)
-        assert ours == theirs
+    for own, other in zip(numbered.videos, videos.videos):
+        computed = sorted((population / "faces" / path).read_bytes() for path in own.faces)
+        reference = sorted((population / "unzippedFaces" / path).read_bytes() for path in other.faces)
+        assert computed == reference
 
 
 def test_images_without_video_ids_are_an_error(population: Path) -> None:
-    with pytest.raises(VideoError, match="no video has clips and pictures"):
+    with pytest.raises(VideoError, match="no video has clips and images"):
         videos_from_corpus(load_split(population, "train"))
 
 
@@ -60,8 +60,8 @@ def test_videos_of_one_modality_are_skipped_with_a_warning(
     corpus = load_split(population, "train", face_root=population / "unzippedFaces")
     first = corpus.records[0]
     strange = replace(first, voices=(*first.voices, f"{first.identity.voice_id}/lonely_vid_/00001.wav"))
-    found = videos_from_corpus(replace(corpus, records=(strange, *corpus.records[1:])))
-    assert "lonely_vid_" not in [video.video_id for video in found.videos]
+    result = videos_from_corpus(replace(corpus, records=(strange, *corpus.records[1:])))
+    assert "lonely_vid_" not in [video.video_id for video in result.videos]
     assert "skipped 1 videos that have clips or images only: lonely_vid_" in caplog.text
 
 
@@ -72,9 +72,12 @@ def test_memory_and_files_give_the_same_samples(population: Path, tiny_overrides
     files = load_training_data(config, data=population, splits=["train"], progress=False).dataset
     assert memory.videos.table_rows == files.videos.table_rows
     for index in (0, len(files) - 1):
-        ours, theirs = (pairs.sample(index, np.random.default_rng(3)) for pairs in (memory, files))
-        assert np.array_equal(ours["voice"], theirs["voice"]) and ours["index"] == theirs["index"] == index
-        assert np.abs(ours["face"] - theirs["face"]).mean() < 0.1  # the files are JPEG
+        computed, reference = (pairs.sample(index, np.random.default_rng(3)) for pairs in (memory, files))
+        assert (
+            np.array_equal(computed["voice"], reference["voice"])
+            and computed["index"] == reference["index"] == index
+        )
+        assert np.abs(computed["face"] - reference["face"]).mean() < 0.1  # the files are JPEG
 
 
 def test_samples_are_crops_of_the_files_of_the_video(videos: VideoSet, population: Path) -> None:
@@ -93,10 +96,8 @@ def test_samples_are_crops_of_the_files_of_the_video(videos: VideoSet, populatio
         ]
         assert len(starts) == 1
         seen |= set(starts)
-        pictures = [
-            visual_preprocess(24)(population / "unzippedFaces" / path).numpy() for path in video.faces
-        ]
-        assert any(np.array_equal(picture, drawn["face"]) for picture in pictures)
+        images = [visual_preprocess(24)(population / "unzippedFaces" / path).numpy() for path in video.faces]
+        assert any(np.array_equal(image, drawn["face"]) for image in images)
     assert len(seen) > 6
 
 
@@ -129,20 +130,20 @@ def test_gain_keeps_the_padding_silent(videos: VideoSet) -> None:
 
 def test_sampling_with_replacement_covers_and_repeats_videos(videos: VideoSet) -> None:
     pairs = SamplingWithReplacement(PairDataset(videos, DataConfig(), 24, progress=False))
-    found = [pairs.sample(0, np.random.default_rng(seed))["index"] for seed in range(120)]
-    assert set(found) == set(range(len(videos))) and len(pairs) == len(videos)
+    result = [pairs.sample(0, np.random.default_rng(seed))["index"] for seed in range(120)]
+    assert set(result) == set(range(len(videos))) and len(pairs) == len(videos)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_exchanged_pictures_are_those_of_other_videos(share: float) -> None:
-    made = VideoSet(tuple(Video(f"N{i}", f"id{i}", f"v{i}", (f"a{i}",), (f"b{i}",)) for i in range(20)))
-    found = exchange_images(made, share, 5)
-    wrong = [i for i, video in enumerate(found.videos) if video.faces != (f"b{i}",)]
+    created = VideoSet(tuple(Video(f"N{i}", f"id{i}", f"v{i}", (f"a{i}",), (f"b{i}",)) for i in range(20)))
+    result = exchange_images(created, share, 5)
+    wrong = [i for i, video in enumerate(result.videos) if video.faces != (f"b{i}",)]
     assert len(wrong) == round(share * 20)
-    assert sorted(video.faces for video in found.videos) == sorted(video.faces for video in made.videos)
-    assert [video.voices for video in found.videos] == [video.voices for video in made.videos]
-    assert exchange_images(made, share, 5) == found
-    assert not share or exchange_images(made, share, 6) != found
+    assert sorted(video.faces for video in result.videos) == sorted(video.faces for video in created.videos)
+    assert [video.voices for video in result.videos] == [video.voices for video in created.videos]
+    assert exchange_images(created, share, 5) == result
+    assert not share or exchange_images(created, share, 6) != result
 
 
 def test_training_table_names_videos_and_their_order(
@@ -152,9 +153,9 @@ def test_training_table_names_videos_and_their_order(
     write_training_table(tmp_path / "training.csv", rows)
     read = read_training_table(tmp_path / "training.csv")
     assert read == rows
-    found = videos_from_table(read, population / "wav", population / "unzippedFaces")
-    assert [v.video_id for v in found.videos] == [v.video_id for v in videos.videos[::-1]]
-    assert found.videos[0].faces == videos.videos[-1].faces
+    result = videos_from_table(read, population / "wav", population / "unzippedFaces")
+    assert [v.video_id for v in result.videos] == [v.video_id for v in videos.videos[::-1]]
+    assert result.videos[0].faces == videos.videos[-1].faces
     absent = rows[0]._replace(video_id="aaaaaaaaaaa")
     with pytest.raises(VideoError, match=r"1 of 2 videos of the table.*aaaaaaaaaaa.*--missing skip"):
         videos_from_table([absent, rows[1]], population / "wav", population / "unzippedFaces")
@@ -168,9 +169,9 @@ def test_mismatched_pairs_are_stated_in_the_disclaimer(
     tiny_overrides: tuple[str, ...], population: Path
 ) -> None:
     config = config_of(tiny_overrides, "data.mismatched_fraction=0.5")
-    found = load_training_data(config, data=population, splits=["train"], progress=False)
-    assert "50% of the training videos had the pictures of another video, on purpose" in found.disclaimer
-    assert "a synthetic population" in found.disclaimer
+    result = load_training_data(config, data=population, splits=["train"], progress=False)
+    assert "50% of the training videos had the pictures of another video, on purpose" in result.disclaimer
+    assert "a synthetic population" in result.disclaimer
 
 
 def test_missing_videos_and_sources_are_refused(tiny_overrides: tuple[str, ...]) -> None:
@@ -178,9 +179,9 @@ def test_missing_videos_and_sources_are_refused(tiny_overrides: tuple[str, ...])
         PairDataset(VideoSet(()), DataConfig(), 24)
     with pytest.raises(ValueError, match="--data"):
         load_training_data(config_of(tiny_overrides))
-    judged = config_of(tiny_overrides, "training.validation_interval=2")
+    validated = config_of(tiny_overrides, "training.validation_interval=2")
     with pytest.raises(ValueError, match="--population has no validation files"):
-        load_training_data(judged, population="tiny")
+        load_training_data(validated, population="tiny")
 
 
 def test_corrupt_files_are_named_when_they_are_sampled(population: Path, tmp_path: Path) -> None:

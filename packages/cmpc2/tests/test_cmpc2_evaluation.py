@@ -42,10 +42,10 @@ def test_metrics_equal_those_of_scikit_learn(pairs: list[tuple[int, bool]]) -> N
     scores, labels = np.array([a / 8 for a, _ in pairs]), np.array([int(b) for _, b in pairs])
     if labels.min() == labels.max():
         return
-    found = verification_metrics(torch.from_numpy(scores), torch.from_numpy(labels))
+    result = verification_metrics(torch.from_numpy(scores), torch.from_numpy(labels))
     alarm, hit, _ = roc_curve(labels, scores)
-    assert found["auc"] == pytest.approx(roc_auc_score(labels, scores))
-    assert found["eer"] == pytest.approx(alarm[np.nanargmin(np.abs((1 - hit) - alarm))])
+    assert result["auc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert result["eer"] == pytest.approx(alarm[np.nanargmin(np.abs((1 - hit) - alarm))])
 
 
 def test_error_rate_of_a_large_set_equals_that_of_scikit_learn() -> None:
@@ -53,8 +53,8 @@ def test_error_rate_of_a_large_set_equals_that_of_scikit_learn() -> None:
     labels = rng.integers(0, 2, 3000)
     scores = (rng.normal(size=3000) + labels).round(2)
     alarm, hit, _ = roc_curve(labels, scores)
-    ours = float(corner_eer(torch.from_numpy(scores), torch.from_numpy(labels)))
-    assert ours == pytest.approx(alarm[np.argmin(np.abs((1 - hit) - alarm))])
+    computed = float(corner_eer(torch.from_numpy(scores), torch.from_numpy(labels)))
+    assert computed == pytest.approx(alarm[np.argmin(np.abs((1 - hit) - alarm))])
 
 
 def test_views_are_averaged_without_normalisation() -> None:
@@ -101,16 +101,16 @@ def write_lists(folder: Path, corpus: Corpus) -> Path:
     (folder / "retrieval").mkdir()
     match: dict[str, list[str]] = {"v2f": [], "f2v": []}
     verify = ["id,voice-speaker-id,face-speaker-id,label,voice-path,face-path"]
-    for i, person in enumerate(population):
+    for i, record in enumerate(population):
         other = population[(i + 1) % len(population)]
-        for clip in person.voices:
-            match["v2f"].append(" ".join([clip, person.faces[0], other.faces[0]]))
+        for clip in record.voices:
+            match["v2f"].append(" ".join([clip, record.faces[0], other.faces[0]]))
             _, video, name = clip.split("/")
-            voice = f"{person.identity.face_id}/{video}_00{name}"
-            for right in (person, other):
+            voice = f"{record.identity.face_id}/{video}_00{name}"
+            for right in (record, other):
                 face = right.faces[0].replace("/1.6/", "/")
-                verify.append(f"{len(verify)},{i},0,{int(right is person)},{voice},{face}")
-        match["f2v"].append(" ".join([person.faces[0], person.voices[0], other.voices[0]]))
+                verify.append(f"{len(verify)},{i},0,{int(right is record)},{voice},{face}")
+        match["f2v"].append(" ".join([record.faces[0], record.voices[0], other.voices[0]]))
     for way, lines in match.items():
         (folder / "matching" / f"matching_{way}_U.csv").write_text("\n".join(lines) + "\n")
     (folder / "veriflist" / "veriflist_test_random_unseenunheard.txt").write_text("\n".join(verify) + "\n")
@@ -140,10 +140,10 @@ def test_all_lists_are_found_in_order_of_their_strata(lists: Path) -> None:
 
 
 def test_row_of_an_item_is_its_first_occurrence(lists: Path, corpus: Corpus) -> None:
-    found = read_trial_list(lists / "matching" / "matching_v2f_U.csv", corpus)
-    rows = item_rows(found)
+    result = read_trial_list(lists / "matching" / "matching_v2f_U.csv", corpus)
+    rows = item_rows(result)
     lines = (lists / "matching" / "matching_v2f_U.csv").read_text().splitlines()
-    for side, items in (("v", found.voices), ("f", found.faces)):
+    for side, items in (("v", result.voices), ("f", result.faces)):
         for item in items:
             assert rows[side][item] == next(i for i, line in enumerate(lines) if item in line.split(" "))
 
@@ -152,8 +152,8 @@ def test_embeddings_do_not_depend_on_the_number_of_workers(
     trained: Path, lists: Path, corpus: Corpus, places: MediaPaths
 ) -> None:
     model = cmpc2.load_embedder(trained)
-    found = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
-    one, other = (embed_trial_list(model, found, places, workers=workers) for workers in (1, 3))
+    result = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
+    one, other = (embed_trial_list(model, result, places, workers=workers) for workers in (1, 3))
     for a, b in zip(one, other):
         assert np.array_equal(a.vectors, b.vectors)
 
@@ -162,16 +162,16 @@ def test_verification_averages_five_clips_and_two_images(
     trained: Path, lists: Path, corpus: Corpus, places: MediaPaths
 ) -> None:
     model = cmpc2.load_embedder(trained)
-    found = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
-    voices, faces = embed_trial_list(model, found, places)
-    item, face = found.voices[3], found.faces[2]
+    result = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
+    voices, faces = embed_trial_list(model, result, places)
+    item, face = result.voices[3], result.faces[2]
     clips = sample_voice_clips(
-        places.voice_path(item), model.voice_config, 5, (0, item_rows(found)["v"][item])
+        places.voice_path(item), model.voice_config, 5, (0, item_rows(result)["v"][item])
     )
     wanted = model.encode_voices(torch.from_numpy(clips)).mean(0)
     assert np.allclose(voices.take([item]).vectors[0], wanted, atol=1e-5)
-    picture = torch.from_numpy(model.load_face(places.face_path(face)))
-    both = model.encode_faces(torch.stack([picture, picture.flip(2)])).mean(0)
+    image = torch.from_numpy(model.load_face(places.face_path(face)))
+    both = model.encode_faces(torch.stack([image, image.flip(2)])).mean(0)
     assert np.allclose(faces.take([face]).vectors[0], both, atol=1e-5)
 
 
@@ -187,7 +187,9 @@ def test_identities_of_the_bank_are_marked(
         model, questions, corpus, places, replicates=0, training_identities=bank
     )
     assert marked.leaked == tuple(bank)
-    assert training_overlap_warning(marked).startswith(f"2 of the {len(corpus)} evaluated people have videos")
+    assert training_overlap_warning(marked).startswith(
+        f"2 of the {len(corpus)} evaluated identities have videos"
+    )
     assert (
         "2 identities are in the training data" in marked.table()
         and "are in the training data" in caplog.text
@@ -252,15 +254,15 @@ def test_command_evaluates_every_published_list(
         "20",
     ]
     assert call("test", *words) == 0
-    found = json.loads((out / "results.json").read_text())
-    assert [(each["kind"], each["direction"]) for each in found["lists"]] == [
+    result = json.loads((out / "results.json").read_text())
+    assert [(each["kind"], each["direction"]) for each in result["lists"]] == [
         ("match", "f2v"),
         ("match", "v2f"),
         ("verify", "v2f"),
         ("retrieval", "v2f"),
         ("retrieval", "f2v"),
     ]
-    assert found["leaked_identities"] == [] and "a synthetic population" in (out / "report.html").read_text()
+    assert result["leaked_identities"] == [] and "a synthetic population" in (out / "report.html").read_text()
 
 
 def test_command_accepts_a_bank_and_warns(
@@ -274,9 +276,9 @@ def test_command_accepts_a_bank_and_warns(
     )
     words = ["--weights", trained, "--data", population, "--lists", lists, "--list", "matching_v2f_U"]
     assert call("test", *words, "--table", tmp_path / "bank.csv", "--out", tmp_path / "out") == 0
-    assert "1 of the 6 evaluated people have videos among the training videos" in capsys.readouterr().err
+    assert "1 of the 6 evaluated identities have videos among the training videos" in capsys.readouterr().err
     report = (tmp_path / "out" / "report.html").read_text()
-    assert "do not measure unseen people" in report
+    assert "not those of unseen identities" in report
 
 
 def test_stored_features_replace_utterances(
@@ -300,8 +302,8 @@ def test_missing_files_are_an_error_or_skipped(
     assert call(*words, "--out", tmp_path / "a") == 1
     assert "could not be encoded" in capsys.readouterr().err
     assert call(*words, "--out", tmp_path / "b", "--missing", "skip") == 0
-    found = json.loads((tmp_path / "b" / "results.json").read_text())["lists"][0]
-    assert found["counts"]["skipped"] == 2
+    result = json.loads((tmp_path / "b" / "results.json").read_text())["lists"][0]
+    assert result["counts"]["skipped"] == 2
 
 
 def test_corpus_with_its_own_lists_is_evaluated_like_by_other_systems(

@@ -1,4 +1,4 @@
-"""Voice front ends and pictures: librosa, slow twins, lengths, silence, stored features, nothing written."""
+"""Voice front ends and images: librosa, slow twins, lengths, silence, stored features, nothing written."""
 
 import math
 import pickle
@@ -37,24 +37,24 @@ Samples = NDArray[np.int16]
 
 def test_decibels_equal_those_of_librosa(speech: Samples) -> None:
     librosa = pytest.importorskip("librosa")
-    wave = speech.astype(np.float32) / 32768
+    waveform = speech.astype(np.float32) / 32768
     power = librosa.feature.melspectrogram(
-        y=wave, sr=16000, n_fft=1600, hop_length=160, n_mels=64, fmin=0, fmax=8000, pad_mode="reflect"
+        y=waveform, sr=16000, n_fft=1600, hop_length=160, n_mels=64, fmin=0, fmax=8000, pad_mode="reflect"
     )
     wanted = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=80.0)
-    found = compute_decibel_log_mel(torch.from_numpy(wave)).numpy()
-    assert found.shape == wanted.shape == (64, 1 + len(wave) // 160) and found.dtype == np.float32
-    assert np.abs(found - wanted).max() < 2e-3
+    result = compute_decibel_log_mel(torch.from_numpy(waveform)).numpy()
+    assert result.shape == wanted.shape == (64, 1 + len(waveform) // 160) and result.dtype == np.float32
+    assert np.abs(result - wanted).max() < 2e-3
     bank = librosa.filters.mel(sr=22050, n_fft=512, n_mels=40, fmin=30, fmax=9000)
     assert np.allclose(slaney_mel_filterbank(512, 40, 30, 9000, 22050).T.numpy(), bank, atol=1e-7)
 
 
 def test_floor_is_80_decibels_below_the_loudest_value() -> None:
-    wave = torch.zeros(8000)
-    wave[4000] = 1.0
-    found = compute_decibel_log_mel(wave)
-    assert float(found.min()) == pytest.approx(float(found.max()) - 80)
-    assert float(compute_decibel_log_mel(wave, top_db=None).min()) == pytest.approx(-100)
+    waveform = torch.zeros(8000)
+    waveform[4000] = 1.0
+    result = compute_decibel_log_mel(waveform)
+    assert float(result.min()) == pytest.approx(float(result.max()) - 80)
+    assert float(compute_decibel_log_mel(waveform, top_db=None).min()) == pytest.approx(-100)
     assert float(compute_decibel_log_mel(torch.zeros(8000)).max()) == pytest.approx(-100)
 
 
@@ -70,17 +70,17 @@ def test_waveform_too_short_for_reflection_is_refused() -> None:
 def test_crops_have_the_requested_length(frames: int, wanted: int, start: int) -> None:
     bands = np.arange(1, 1 + 3 * frames, dtype=np.float32).reshape(3, frames)
     places: list[int] = []
-    found = crop_or_pad(bands, wanted, lambda count: places.append(count) or min(start, count - 1))
-    assert found.shape == (3, wanted)
+    result = crop_or_pad(bands, wanted, lambda count: places.append(count) or min(start, count - 1))
+    assert result.shape == (3, wanted)
     missing = wanted - frames
     if missing <= 0:
         assert places == [1 - missing]
         first = min(start, -missing)
-        assert (found == bands[:, first : first + wanted]).all()
+        assert (result == bands[:, first : first + wanted]).all()
     else:
         assert places == [1 + missing % 2]
-        assert sorted(found[found > 0].tolist()) == bands.ravel().tolist()
-        assert int(np.flatnonzero(found[0])[0]) in ((missing + 1) // 2, (missing + 1) // 2 - missing % 2)
+        assert sorted(result[result > 0].tolist()) == bands.ravel().tolist()
+        assert int(np.flatnonzero(result[0])[0]) in ((missing + 1) // 2, (missing + 1) // 2 - missing % 2)
 
 
 # the sphinx front end
@@ -102,9 +102,9 @@ def by_loops(wave: NDArray, front: MFCC, prior: float = 0.0) -> NDArray[np.float
 
 @pytest.mark.parametrize("count", [1, 100, 160, 399, 400, 401, 560, 4000])
 def test_log_energies_by_loops(count: int) -> None:
-    wave = np.random.default_rng(count).integers(-9000, 9000, count)
+    waveform = np.random.default_rng(count).integers(-9000, 9000, count)
     front = MFCC(carry=False)
-    assert np.allclose(front.sig2logspec(wave), by_loops(wave, front), atol=1e-9)
+    assert np.allclose(front.sig2logspec(waveform), by_loops(waveform, front), atol=1e-9)
 
 
 def test_published_object_carries_state_into_the_next_utterance() -> None:
@@ -185,8 +185,8 @@ def test_audio_preprocess_writes_no_files(
     place = tmp_path / "empty"
     (place / "tmp").mkdir(parents=True)
     monkeypatch.chdir(place)
-    found = audio_preprocess(valid_level=1, min_time=300)(tmp_path / "a.wav")
-    assert found.shape == (1, 64, 300) and found.dtype == torch.float32
+    result = audio_preprocess(valid_level=1, min_time=300)(tmp_path / "a.wav")
+    assert result.shape == (1, 64, 300) and result.dtype == torch.float32
     assert [path.name for path in place.rglob("*")] == ["tmp"]
 
 
@@ -271,30 +271,30 @@ def test_evaluation_uses_the_complete_utterance_or_its_middle() -> None:
     assert prepare_voice(bands, sphinx, crop=True).shape == (1, 64, 20)
 
 
-# pictures
+# images
 
 
 def test_images_are_resized_like_pillow_and_scaled(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
-    picture = Image.fromarray(pixels)
-    picture.save(tmp_path / "a.png")
-    wanted = np.asarray(picture.resize((24, 24), Image.Resampling.BICUBIC), np.float32)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "a.png")
+    wanted = np.asarray(image.resize((24, 24), Image.Resampling.BICUBIC), np.float32)
     load = visual_preprocess(24)
-    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), picture):
-        found = load(source)
-        assert found.shape == (3, 24, 24) and found.dtype == torch.float32
-        assert np.allclose(found.numpy(), (wanted.transpose(2, 0, 1) - 127.5) / 127.5, atol=1e-6)
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), image):
+        result = load(source)
+        assert result.shape == (3, 24, 24) and result.dtype == torch.float32
+        assert np.allclose(result.numpy(), (wanted.transpose(2, 0, 1) - 127.5) / 127.5, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
 def test_images_of_every_mode_have_three_channels(mode: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    picture = Image.fromarray(pixels).convert(mode)
-    picture.save(tmp_path / "a.tiff")
-    found = prepare_face(tmp_path / "a.tiff", 16)
-    assert found.shape == (3, 16, 16) and np.abs(found).max() <= 1
+    image = Image.fromarray(pixels).convert(mode)
+    image.save(tmp_path / "a.tiff")
+    result = prepare_face(tmp_path / "a.tiff", 16)
+    assert result.shape == (3, 16, 16) and np.abs(result).max() <= 1
     if mode == "L":
-        assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+        assert np.array_equal(result[0], result[1]) and np.array_equal(result[0], result[2])
 
 
 def test_files_that_are_no_images_are_refused(tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ def cosine(a: Tensor, b: Tensor) -> float:
 
 def test_instance_contrast_by_loops() -> None:
     voice, face, *_ = drawn()
-    found = instance_contrast(voice, face, 0.3)
+    result = instance_contrast(voice, face, 0.3)
     for i in range(COUNT):
-        for ours, anchor, others in ((found[0], voice[i], face), (found[1], face[i], voice)):
+        for computed, anchor, others in ((result[0], voice[i], face), (result[1], face[i], voice)):
             scores = [math.exp(cosine(anchor, other) / 0.3) for other in others]
-            assert ours[i].item() == pytest.approx(-math.log(scores[i] / sum(scores)))
+            assert computed[i].item() == pytest.approx(-math.log(scores[i] / sum(scores)))
 
 
 def test_loss_of_equal_embeddings_is_the_log_of_the_batch_size() -> None:
@@ -63,24 +63,24 @@ def test_loss_of_equal_embeddings_is_the_log_of_the_batch_size() -> None:
 
 
 def test_prototype_contrast_by_loops() -> None:
-    voice, _, index, found = drawn()
-    ours = prototype_contrast(voice, index, found.face)
+    voice, _, index, result = drawn()
+    computed = prototype_contrast(voice, index, result.face)
     for i in range(COUNT):
         losses = []
-        for each in found.face:
+        for each in result.face:
             scores = [
                 math.exp(cosine(voice[i], c) / float(phi)) for c, phi in zip(each.centroids, each.density)
             ]
             losses.append(-math.log(scores[int(each.assignment[index[i]])] / sum(scores)))
-        assert ours[i].item() == pytest.approx(sum(losses) / len(losses))
+        assert computed[i].item() == pytest.approx(sum(losses) / len(losses))
 
 
 def test_published_form_by_loops() -> None:
-    voice, _, index, found = drawn(1)
-    ours = prototype_contrast(voice, index, found.face, "published")
+    voice, _, index, result = drawn(1)
+    computed = prototype_contrast(voice, index, result.face, "published")
     for i in range(COUNT):
         running = 0.0
-        for each in found.face:
+        for each in result.face:
             own = [int(each.assignment[row]) for row in index]
             order = [i, *(j for j in range(COUNT) if j != i)]
             scores = [
@@ -89,14 +89,14 @@ def test_published_form_by_loops() -> None:
             ]
             loss = math.log(sum(math.exp(score) for score in scores)) - scores[0]
             running = (running + loss) / 4
-        assert ours[i].item() == pytest.approx(running)
+        assert computed[i].item() == pytest.approx(running)
 
 
 def test_both_forms_differ_and_need_clusterings() -> None:
-    voice, face, index, found = drawn()
+    voice, face, index, result = drawn()
     assert not torch.allclose(
-        prototype_contrast(voice, index, found.face),
-        prototype_contrast(voice, index, found.face, "published"),
+        prototype_contrast(voice, index, result.face),
+        prototype_contrast(voice, index, result.face, "published"),
     )
     assert (prototype_contrast(voice, index, []) == 0).all()
     terms = cmpc_terms(voice, face, index)
@@ -104,23 +104,23 @@ def test_both_forms_differ_and_need_clusterings() -> None:
     both = sum(loss.mean() for loss in instance_contrast(voice, face))
     assert float(terms.total) == pytest.approx(float(both))
     with pytest.raises(ValueError, match="all or published"):
-        prototype_contrast(voice, index, found.face, "half")  # type: ignore[arg-type]
+        prototype_contrast(voice, index, result.face, "half")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("centroids", ["raw", "unit"])
 @pytest.mark.parametrize("over", ["sum", "mean"])
 @pytest.mark.parametrize("use", ["subtracted", "added", "ignored"])
 def test_credibility_by_loops(centroids: Any, over: Any, use: Any) -> None:
-    voice, face, index, found = drawn(2)
-    ours = compute_credibility(voice, face, index, found, centroids=centroids, over=over, agreement=use)
+    voice, face, index, result = drawn(2)
+    computed = compute_credibility(voice, face, index, result, centroids=centroids, over=over, agreement=use)
     for i, row in enumerate(index):
         agreement = []
-        for left, right in zip(found.voice, found.face):
+        for left, right in zip(result.voice, result.face):
             a, b = left.centroids[left.assignment[row]], right.centroids[right.assignment[row]]
             agreement.append(float(a @ b) if centroids == "raw" else cosine(a, b))
         together = sum(agreement) if over == "sum" else sum(agreement) / len(agreement)
         sign = {"subtracted": -1, "added": 1, "ignored": 0}[use]
-        assert ours[i].item() == pytest.approx(cosine(voice[i], face[i]) + sign * together)
+        assert computed[i].item() == pytest.approx(cosine(voice[i], face[i]) + sign * together)
 
 
 @settings(deadline=None, max_examples=40)
@@ -134,9 +134,9 @@ def test_cumulative_weights_by_ranks(values: list[float], delta: float, kappa: f
     if not height[-1] > 1e-290:  # the plain sum underflows where ours does not
         return
     ranks = np.argsort(np.argsort(rho, kind="stable"), kind="stable")
-    found = recalibration_weights(torch.from_numpy(rho), delta=delta, kappa=kappa)
-    assert np.allclose(found.numpy(), (height / height[-1])[ranks], rtol=1e-6, atol=1e-9)
-    assert float(found.max()) == 1.0
+    result = recalibration_weights(torch.from_numpy(rho), delta=delta, kappa=kappa)
+    assert np.allclose(result.numpy(), (height / height[-1])[ranks], rtol=1e-6, atol=1e-9)
+    assert float(result.max()) == 1.0
 
 
 @settings(deadline=None, max_examples=40)
@@ -146,8 +146,8 @@ def test_cdf_weights_are_the_normal_distribution(values: list[float], delta: flo
     if not rho.std() > 1e-6:
         return
     law = scipy.stats.norm(rho.mean() + delta * rho.std(), rho.std() * math.sqrt(kappa))
-    found = recalibration_weights(torch.from_numpy(rho), delta=delta, kappa=kappa, rule="cdf")
-    assert np.allclose(found.numpy(), law.cdf(rho), atol=1e-12)
+    result = recalibration_weights(torch.from_numpy(rho), delta=delta, kappa=kappa, rule="cdf")
+    assert np.allclose(result.numpy(), law.cdf(rho), atol=1e-12)
 
 
 @pytest.mark.parametrize("rule", ["cumulative", "cdf"])
@@ -160,9 +160,9 @@ def test_weights_rise_with_credibility_and_equal_pairs_weigh_one(rule: Any) -> N
 
 
 def test_total_is_a_weighted_mean_and_weights_carry_no_gradient() -> None:
-    voice, face, index, found = drawn(3)
+    voice, face, index, result = drawn(3)
     voice.requires_grad_()
-    terms = cmpc_terms(voice, face, index, found)
+    terms = cmpc_terms(voice, face, index, result)
     assert not terms.weight.requires_grad
     w = terms.weight
     parts = [(w * (terms.instance_voice + terms.prototype_voice)).sum() / w.sum()]
@@ -170,42 +170,42 @@ def test_total_is_a_weighted_mean_and_weights_carry_no_gradient() -> None:
     assert terms.total.item() == pytest.approx(sum(part.item() for part in parts))
     constant = terms.weight.detach()
     (whole,) = torch.autograd.grad(terms.total, voice)
-    again = cmpc_terms(voice, face, index, found, recalibrate=False)
-    held = again._replace(weight=constant).total
-    (other,) = torch.autograd.grad(held, voice)
+    again = cmpc_terms(voice, face, index, result, recalibrate=False)
+    kept = again._replace(weight=constant).total
+    (other,) = torch.autograd.grad(kept, voice)
     assert torch.allclose(whole, other)
 
 
 @pytest.mark.parametrize("form", ["all", "published"])
 def test_gradients_are_those_of_the_loss(form: Any) -> None:
-    voice, face, index, found = drawn(4)
+    voice, face, index, result = drawn(4)
 
     def total(voice: Tensor, face: Tensor) -> Tensor:
-        terms = cmpc_terms(voice, face, index, found, form=form, temperature=0.3, recalibrate=False)
+        terms = cmpc_terms(voice, face, index, result, form=form, temperature=0.3, recalibrate=False)
         return terms.total
 
     assert torch.autograd.gradcheck(total, (voice.requires_grad_(), face.requires_grad_()))
 
 
 def test_loss_does_not_depend_on_the_order_of_the_batch() -> None:
-    voice, face, index, found = drawn(5)
+    voice, face, index, result = drawn(5)
     order = torch.randperm(COUNT)
-    one = cmpc_terms(voice, face, index, found).total
-    other = cmpc_terms(voice[order], face[order], index[order], found).total
+    one = cmpc_terms(voice, face, index, result).total
+    other = cmpc_terms(voice[order], face[order], index[order], result).total
     assert float(one) == pytest.approx(float(other))
 
 
 def test_terms_can_be_switched_off() -> None:
-    voice, face, index, found = drawn(6)
-    assert (cmpc_terms(voice, face, index, found, prototypes=False).prototype_voice == 0).all()
-    assert (cmpc_terms(voice, face, index, found, recalibrate=False).weight == 1).all()
+    voice, face, index, result = drawn(6)
+    assert (cmpc_terms(voice, face, index, result, prototypes=False).prototype_voice == 0).all()
+    assert (cmpc_terms(voice, face, index, result, recalibrate=False).weight == 1).all()
 
 
 def test_norms_of_embeddings_do_not_matter() -> None:
-    voice, face, index, found = drawn(7)
+    voice, face, index, result = drawn(7)
     scale = torch.rand(COUNT, 1) + 0.5
-    one = cmpc_terms(voice, face, index, found).total
-    assert float(one) == pytest.approx(float(cmpc_terms(voice * scale, normalize(face), index, found).total))
+    one = cmpc_terms(voice, face, index, result).total
+    assert float(one) == pytest.approx(float(cmpc_terms(voice * scale, normalize(face), index, result).total))
 
 
 @pytest.mark.parametrize(
@@ -222,17 +222,17 @@ def test_norms_of_embeddings_do_not_matter() -> None:
 def test_every_option_of_the_weights_has_an_effect(
     credibility: dict[str, Any], weighting: dict[str, Any]
 ) -> None:
-    voice, face, index, found = drawn(8)
-    rho = compute_credibility(voice, face, index, found, **credibility)
-    weight = cmpc_terms(voice, face, index, found, **credibility, **weighting).weight
+    voice, face, index, result = drawn(8)
+    rho = compute_credibility(voice, face, index, result, **credibility)
+    weight = cmpc_terms(voice, face, index, result, **credibility, **weighting).weight
     assert torch.equal(weight, recalibration_weights(rho, **weighting))
-    assert not torch.allclose(weight, cmpc_terms(voice, face, index, found).weight)
+    assert not torch.allclose(weight, cmpc_terms(voice, face, index, result).weight)
 
 
 def test_temperature_and_form_reach_their_contrasts() -> None:
-    voice, face, index, found = drawn(9)
-    terms = cmpc_terms(voice, face, index, found, temperature=0.3, form="published")
+    voice, face, index, result = drawn(9)
+    terms = cmpc_terms(voice, face, index, result, temperature=0.3, form="published")
     assert torch.equal(terms.instance_voice, instance_contrast(voice, face, 0.3)[0])
     assert torch.equal(terms.instance_face, instance_contrast(voice, face, 0.3)[1])
-    assert torch.equal(terms.prototype_voice, prototype_contrast(voice, index, found.face, "published"))
-    assert torch.equal(terms.prototype_face, prototype_contrast(face, index, found.voice, "published"))
+    assert torch.equal(terms.prototype_voice, prototype_contrast(voice, index, result.face, "published"))
+    assert torch.equal(terms.prototype_face, prototype_contrast(face, index, result.voice, "published"))

@@ -16,17 +16,17 @@ SMALL: dict[str, Any] = {"widths": (4, 8, 8, 16), "blocks": (1, 2, 1, 1)}
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50"])
 def test_networks_equal_those_of_torchvision(arch: str) -> None:
-    theirs = getattr(torchvision.models, arch)()
-    ours = ResNet(arch, 3, theirs.fc.in_features)
-    theirs.fc = torch.nn.Identity()
-    for key, value in theirs.state_dict().items():
+    reference = getattr(torchvision.models, arch)()
+    computed = ResNet(arch, 3, reference.fc.in_features)
+    reference.fc = torch.nn.Identity()
+    for key, value in reference.state_dict().items():
         if "running" in key or "bn" in key:
             value.copy_(value + torch.rand(value.shape) / 2)
-    ours.load_state_dict(theirs.state_dict())
-    pictures = torch.randn(2, 3, 40, 33)
+    computed.load_state_dict(reference.state_dict())
+    images = torch.randn(2, 3, 40, 33)
     with torch.no_grad():
-        found, wanted = ours.eval()(pictures), theirs.eval()(pictures)
-    assert torch.allclose(found, wanted, rtol=1e-4) and float(wanted.std()) > 0
+        result, wanted = computed.eval()(images), reference.eval()(images)
+    assert torch.allclose(result, wanted, rtol=1e-4) and float(wanted.std()) > 0
 
 
 def test_published_model_has_the_stated_size() -> None:
@@ -71,18 +71,18 @@ def test_stride_of_a_bottleneck_sits_on_its_3x3_convolution() -> None:
 @pytest.mark.parametrize(("channels", "bins"), [(512, 100), (16, 7), (2048, 128), (6, 6), (4, 9)])
 def test_channel_bins_overlap_where_they_do_not_divide(channels: int, bins: int) -> None:
     features = torch.randn(3, channels)
-    found = pool_channels(features, bins)
+    result = pool_channels(features, bins)
     for i in range(bins):
         first, end = i * channels // bins, -(-(i + 1) * channels // bins)
-        assert torch.allclose(found[:, i], features[:, first:end].mean(1), atol=1e-6)
+        assert torch.allclose(result[:, i], features[:, first:end].mean(1), atol=1e-6)
 
 
 @pytest.mark.parametrize("arch", RESNET_SPECS)
 @pytest.mark.parametrize("size", [(1, 1), (64, 1), (7, 130)])
 def test_any_size_of_input_works_and_embeddings_are_not_negative(arch: str, size: tuple[int, int]) -> None:
     network = ResNet(arch, 1, 10, **SMALL).eval()
-    found = network(torch.randn(2, 1, *size))
-    assert found.shape == (2, 10) and bool((found >= 0).all()) and bool(found.isfinite().all())
+    result = network(torch.randn(2, 1, *size))
+    assert result.shape == (2, 10) and bool((result >= 0).all()) and bool(result.isfinite().all())
 
 
 def test_convolutions_but_the_first_are_initialised_he_normal() -> None:
@@ -105,15 +105,15 @@ def test_architecture_is_inferred_from_the_tensors(arch: str) -> None:
         {"voice": {"arch": arch, **SMALL}, "face": {"arch": "resnet18", "image_size": 96}}
     )
     state = FV_Wrapper(config=config).state_dict()
-    found = infer_model_config(state, 96)
-    assert (found.voice.widths, found.voice.blocks) == (SMALL["widths"], SMALL["blocks"])
-    plan = RESNET_SPECS[found.voice.arch]
+    result = infer_model_config(state, 96)
+    assert (result.voice.widths, result.voice.blocks) == (SMALL["widths"], SMALL["blocks"])
+    plan = RESNET_SPECS[result.voice.arch]
     assert (plan.bottleneck, plan.squeeze_excitation) == (
         RESNET_SPECS[arch].bottleneck,
         RESNET_SPECS[arch].squeeze_excitation,
     )
-    assert (found.face.arch, found.face.blocks, found.face.image_size) == ("resnet18", (2, 2, 2, 2), 96)
-    FV_Wrapper(config=found).load_state_dict(state)
+    assert (result.face.arch, result.face.blocks, result.face.image_size) == ("resnet18", (2, 2, 2, 2), 96)
+    FV_Wrapper(config=result).load_state_dict(state)
 
 
 def test_tensors_of_other_networks_are_refused() -> None:

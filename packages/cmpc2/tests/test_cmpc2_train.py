@@ -95,7 +95,7 @@ def test_more_clusters_than_videos_are_refused_before_the_run_starts(
     train: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert train(tmp_path / "run", "clustering.num_clusters=[2,500]") == 1
-    assert_mentions(capsys.readouterr().err, "500 clusters of", "ask for fewer, such as")
+    assert_mentions(capsys.readouterr().err, "500 clusters of", "set fewer, such as")
     assert not (tmp_path / "run").exists()
 
 
