@@ -96,7 +96,7 @@ def test_another_system_kind_content_or_file_is_refused(model_file, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.safetensors does not exist"):
         load_model(tmp_path / "absent.safetensors")
     torch.save({}, tmp_path / "torch.safetensors")
-    with pytest.raises(CheckpointError, match="torch file"):
+    with pytest.raises(CheckpointError, match="PyTorch file"):
         load_model(tmp_path / "torch.safetensors")
 
 
@@ -221,7 +221,7 @@ def test_published_files_of_both_forms(tmp_path, zipped):
     for part in (0.1, 0.5, 0.9):
         cut = tmp_path / "cut.pth"
         cut.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-        with pytest.raises(CheckpointError, match=r"cut\.pth is damaged"):
+        with pytest.raises(CheckpointError, match=r"cut\.pth is corrupt"):
             read_published(cut)
 
 
@@ -268,7 +268,7 @@ def test_malicious_file_is_refused_without_running_it(tmp_path, kind, form):
 
 def test_whole_module_and_foreign_files_are_refused(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "whole.pth")
-    with pytest.raises(CheckpointError, match=r"asks for torch\.nn\.modules\.linear\.Linear.*state dict"):
+    with pytest.raises(CheckpointError, match=r"requests torch\.nn\.modules\.linear\.Linear.*state dict"):
         read_published(tmp_path / "whole.pth")
     torch.save(torch.ones(2), tmp_path / "tensor.pth")
     with pytest.raises(CheckpointError, match="holds a Tensor, expected a dict"):

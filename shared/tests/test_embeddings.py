@@ -132,7 +132,7 @@ def test_embeddings_with_nan_are_failures(folder):
         )
 
 
-def test_a_damaged_shard_is_encoded_again(folder, caplog):
+def test_a_corrupt_shard_is_encoded_again(folder, caplog):
     first = run(folder, Model(), shard_size=8)
     shards = sorted((folder.parent / "cache" / "abc").iterdir())
     assert len(shards) == 3
@@ -140,7 +140,7 @@ def test_a_damaged_shard_is_encoded_again(folder, caplog):
     model = Model()
     assert np.array_equal(run(folder, model, shard_size=8).vectors, first.vectors)
     assert len(model.loaded) in (4, 8)
-    assert "damaged" in caplog.text
+    assert "corrupt" in caplog.text
 
 
 KILLED = """

@@ -194,7 +194,7 @@ def test_classifier_file_is_a_pickle_of_arrays_and_runs_nothing(tmp_path):
         with torch.no_grad():
             torch.testing.assert_close(loaded(given), network(given))
     path.write_bytes(pickle.dumps(print))
-    with pytest.raises(ArrayFileError, match=r"asks for builtins\.print"):
+    with pytest.raises(ArrayFileError, match=r"requests builtins\.print"):
         load_caffe_resnet(path)
     path.write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(CheckpointError, match="holds a list"):

@@ -159,7 +159,7 @@ def test_damaged_clips_follow_the_policy(corpus):
 
 def test_damaged_files_are_met_while_the_memory_is_filled(corpus):
     corpus.face_path(corpus.records[1].faces[0]).write_text("no picture")
-    with pytest.raises(ImageError, match=r"00000000\.png: not a picture"):
+    with pytest.raises(ImageError, match=r"00000000\.png: not an image"):
         PairDataset(corpus, in_memory=True, progress=False)
 
 

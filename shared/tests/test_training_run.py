@@ -66,7 +66,7 @@ def test_other_tracked_names_and_a_corrupt_state_are_refused(tmp_path):
     data = bytearray((out / "state.safetensors").read_bytes())
     data[-9] ^= 1
     (out / "state.safetensors").write_bytes(data)
-    with pytest.raises(CheckpointError, match=r"state\.safetensors is damaged"):
+    with pytest.raises(CheckpointError, match=r"state\.safetensors is corrupt"):
         train(out, resume=True)
 
 

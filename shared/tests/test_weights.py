@@ -67,7 +67,7 @@ def test_verify_says_in_a_line_each_which_files_are_whole(ours, tmp_path, capsys
         and "digest verified" in shown.out
         and "states no digest" in shown.out
     )
-    assert "broken.safetensors is damaged" in shown.err
+    assert "broken.safetensors is corrupt" in shown.err
     assert main(["--verify", str(ours), str(other)]) == 0
 
 

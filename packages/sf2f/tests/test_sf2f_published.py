@@ -202,7 +202,7 @@ def test_other_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent\.pt"):
         load_generator(tmp_path / "absent.pt")
     (tmp_path / "z.pt").write_bytes(b"no checkpoint")
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match="corrupt"):
         load_discriminators(tmp_path / "z.pt")
 
 

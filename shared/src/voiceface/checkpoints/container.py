@@ -1,8 +1,7 @@
 """Container of checkpoints: a safetensors file with a JSON header and a digest of the whole file.
 
 The header carries a JSON text with the SHA-256 of every byte of the file (computed with the digest itself
-written as zeros), so that one changed byte anywhere is detected. `docs/checkpoints.md` describes the format for
-other readers.
+written as zeros), so that one changed byte anywhere is detected. `docs/checkpoints.md` describes the format.
 """
 
 import hashlib
@@ -31,7 +30,7 @@ def write_container(path: Path, tensors: Mapping[str, Tensor], header: dict[str,
         CheckpointError: another suffix than .safetensors, or a header value that JSON cannot hold.
     """
     if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: our checkpoints end in .safetensors, found {path.suffix!r}")
+        raise CheckpointError(f"{path}: checkpoints end in .safetensors, found {path.suffix!r}")
     seen: set[int] = set()
     flat = {}
     for key, value in tensors.items():
@@ -42,7 +41,7 @@ def write_container(path: Path, tensors: Mapping[str, Tensor], header: dict[str,
     try:
         text = json.dumps({"sha256": DIGEST_PLACEHOLDER, **header})
     except TypeError as error:
-        raise CheckpointError(f"{path}: beside the tensors only JSON values fit: {error}") from error
+        raise CheckpointError(f"{path}: values beside the tensors must be JSON: {error}") from error
     data = bytearray(safetensors.torch.save(flat, {METADATA_KEY: text}))
     start = data.index(DIGEST_PLACEHOLDER.encode())
     data[start : start + 64] = hashlib.sha256(data).hexdigest().encode()
@@ -64,7 +63,9 @@ def read_container(path: Path, content: str) -> tuple[dict[str, Tensor], dict[st
     size = int.from_bytes(data[:8], "little")
     try:
         if data[:2] in (b"PK", b"\x80\x02") and size > len(data):
-            raise CheckpointError(f"{path} is a torch file, not ours; import it with its system's converter")
+            raise CheckpointError(
+                f"{path} is a PyTorch file; give it to its system as a published checkpoint"
+            )
         outer = json.loads(data[8 : 8 + size].decode())
         header = json.loads(outer.pop("__metadata__")[METADATA_KEY])
         start = data.index(b'\\"sha256\\": \\"') + len(b'\\"sha256\\": \\"')
@@ -74,16 +75,20 @@ def read_container(path: Path, content: str) -> tuple[dict[str, Tensor], dict[st
         raise
     except (ValueError, KeyError, TypeError, AttributeError):
         short = len(data) < 8 + size
-        reason = "truncated or damaged" if short or size > len(data) else "damaged, or no checkpoint of ours"
-        raise CheckpointError(f"{path} is {reason} ({len(data):,} bytes); fetch or make it again") from None
+        reason = (
+            "truncated or corrupt"
+            if short or size > len(data)
+            else "corrupt, or not a checkpoint of this project"
+        )
+        raise CheckpointError(f"{path} is {reason} ({len(data):,} bytes); fetch or write it again") from None
     if len(data) != end:
         verb = "truncated" if len(data) < end else "longer than it should be"
-        raise CheckpointError(f"{path} is {verb}: {len(data):,} bytes, expected {end:,}; make it again")
+        raise CheckpointError(f"{path} is {verb}: {len(data):,} bytes, expected {end:,}; write it again")
     data[start : start + 64] = DIGEST_PLACEHOLDER.encode()
     actual = hashlib.sha256(data).hexdigest()
     if actual != stored:
         raise CheckpointError(
-            f"{path} is damaged: its SHA-256 is {actual[:12]}…, expected {str(stored)[:12]}…; make it again"
+            f"{path} is corrupt: its SHA-256 is {actual[:12]}…, expected {str(stored)[:12]}…; write it again"
         )
     if version != FORMAT_VERSION:
         raise CheckpointError(f"{path} has format {version}, expected {FORMAT_VERSION}; update this package")

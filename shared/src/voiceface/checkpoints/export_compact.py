@@ -1,4 +1,4 @@
-"""Small weights for distribution: half precision, without what is computed anew on loading."""
+"""Small checkpoints for distribution: half precision, without keys that loading computes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,14 @@ __all__ = ["export_compact"]
 def export_compact(
     run: str | Path, out: str | Path, *, system: str, computed_keys: Sequence[str] = ()
 ) -> Path:
-    """Write a model's weights in half precision.
+    """Write a checkpoint in half precision.
 
     Args:
-        run: run folder or weights file.
+        run: run folder or checkpoint.
         out: a name that ends in .safetensors.
-        system: whose model it is.
-        computed_keys: shell patterns of keys that are left out, such as those of the log-mel window and bank:
-            they are computed with the model, and half precision would spoil them.
+        system: system of the model.
+        computed_keys: shell patterns of keys to omit, such as the window and filter bank of the log-mel front
+            end: the model computes them, and half precision would degrade them.
 
     Returns:
         The written file.

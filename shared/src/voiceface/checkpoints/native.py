@@ -1,7 +1,7 @@
 """Model checkpoints of this project: write, verify, read, and load into a module.
 
-`docs/checkpoints.md` describes the files. Resume states are in `voiceface.checkpoints.resume_state`, checkpoints
-of other publishers in `voiceface.checkpoints.published`.
+`docs/checkpoints.md` describes the files. `voiceface.checkpoints.resume_state` has resume states,
+`voiceface.checkpoints.published` reads checkpoints of others.
 """
 
 import fnmatch
@@ -26,14 +26,14 @@ HALF_DTYPES = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What a model file holds.
+    """Content of a model file.
 
     Attributes:
         state: tensors on the CPU by key; half precision is read back as float32.
-        system: the system whose model it is, such as ``seeking_shape``.
-        kind: which of the system's models, such as ``model`` or ``generator``.
-        config: the resolved configuration of the run that made it.
-        extra: anything else that was stored, JSON values.
+        system: system of the model, such as ``seeking_shape``.
+        kind: one of the system's models, such as ``model`` or ``generator``.
+        config: the resolved configuration of its run.
+        extra: further JSON values.
         sha256: digest of the file, 64 hexadecimal digits.
     """
 
@@ -61,14 +61,14 @@ def save_model(
         path: a name that ends in .safetensors.
         state: tensors by key, on any device; tensors may share memory.
         system: name of the system, checked on reading.
-        kind: which of the system's models, checked on reading.
+        kind: one of the system's models, checked on reading.
         config: resolved configuration, JSON values.
         extra: further JSON values, such as class names.
-        dtype: `torch.float16` or `torch.bfloat16` stores floating tensors in half the room.
+        dtype: `torch.float16` or `torch.bfloat16` stores floating-point tensors in half the space.
 
     Raises:
-        CheckpointError: the suffix is another one, a value is no tensor, or it is too large for float16.
-        OSError: the file cannot be written; an older file of that name is left as it was.
+        CheckpointError: another suffix, a value that is not a tensor, or one too large for float16.
+        OSError: the file cannot be written; an older file of that name stays as it was.
     """
     tensors = {key: _to_stored_tensor(key, value, dtype) for key, value in state.items()}
     header = {"format": FORMAT_VERSION, "content": "model", "system": system, "kind": kind}
@@ -85,7 +85,7 @@ def load_model(path: str | Path, *, system: str | None = None, kind: str | None 
         kind: refuse other kinds of model.
 
     Raises:
-        CheckpointError: not such a file, truncated, changed, or another system's or kind's.
+        CheckpointError: not a model file, truncated, changed, or of another system or kind.
         FileNotFoundError: no such file.
     """
     path = Path(path)
@@ -101,7 +101,7 @@ def load_model(path: str | Path, *, system: str | None = None, kind: str | None 
 
 
 def fingerprint(source: Mapping[str, Tensor] | str | Path) -> str:
-    """Hash of a model's content, the same for equal tensors whatever the file, device or order of keys.
+    """Hash a model's content; equal tensors give equal hashes, whatever the file, device or order of keys.
 
     Args:
         source: tensors by key, or the path of a model file.
@@ -120,7 +120,7 @@ def fingerprint(source: Mapping[str, Tensor] | str | Path) -> str:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_into` did. Mismatched entries read ``key: file shape, module shape``."""
+    """Result of `load_into`. Mismatched entries read ``key: file shape, module shape``."""
 
     loaded: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -147,27 +147,27 @@ def load_into(
     """Copy tensors into a module by key.
 
     Args:
-        module: receives the values; its devices and types stay.
+        module: receives the values; its device and types stay.
         state: tensors by key.
-        strict: refuse (before changing anything) when a key is missing, unexpected or of another shape.
-        ignore: shell patterns such as ``noises.*`` of keys that are left alone, whichever side they are on.
-        source: where `state` comes from, for messages.
+        strict: raise, before changing anything, when a key is missing, unexpected or of another shape.
+        ignore: shell patterns, such as ``noises.*``, of keys to skip on both sides.
+        source: file of `state`, for messages.
 
     Returns:
-        The keys loaded, missing, unexpected and mismatched, ignored ones left out.
+        The keys loaded, missing, unexpected and mismatched, without the ignored ones.
 
     Raises:
         CheckpointError: `strict` and the keys or shapes differ, or not `strict` and nothing fits at all.
     """
     own = module.state_dict()
     kept = lambda key: not any(fnmatch.fnmatchcase(key, pattern) for pattern in ignore)  # noqa: E731
-    found, wanted = [k for k in state if kept(k)], [k for k in own if kept(k)]
-    shared = [key for key in found if key in own]
+    given, expected = [k for k in state if kept(k)], [k for k in own if kept(k)]
+    shared = [key for key in given if key in own]
     fits = [key for key in shared if state[key].shape == own[key].shape]
     report = LoadReport(
         loaded=fits,
-        missing=[key for key in wanted if key not in state],
-        unexpected=[key for key in found if key not in own],
+        missing=[key for key in expected if key not in state],
+        unexpected=[key for key in given if key not in own],
         mismatched=[
             f"{key}: file {tuple(state[key].shape)}, module {tuple(own[key].shape)}"
             for key in shared
@@ -177,14 +177,14 @@ def load_into(
     name = source or "these weights"
     if strict and (report.missing or report.unexpected or report.mismatched):
         raise CheckpointError(f"{name} do not fit {type(module).__name__}: {report}")
-    if wanted and not fits:
+    if expected and not fits:
         raise CheckpointError(f"no key of {name} fits {type(module).__name__}: {report}")
     module.load_state_dict({key: state[key] for key in fits}, strict=False)
     return report
 
 
 def _to_stored_tensor(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """One tensor as it goes into the file."""
+    """Convert one tensor to the type in the file."""
     if not isinstance(value, Tensor):
         raise CheckpointError(f"{key}: found {type(value).__name__}, expected a tensor")
     value = value.detach()
@@ -197,5 +197,5 @@ def _to_stored_tensor(key: str, value: Tensor, dtype: torch.dtype | None) -> Ten
 
 
 def _raw_bytes(value: Tensor) -> np.ndarray:
-    """The raw bytes of a contiguous CPU tensor."""
+    """Raw bytes of a contiguous CPU tensor."""
     return value.reshape(-1).view(torch.uint8).numpy()

@@ -1,14 +1,14 @@
-"""Where the checkpoint of a run lies: a file, or a run folder that holds it."""
+"""Path of a run's checkpoint: the file itself, or the run folder that contains it."""
 
 from pathlib import Path
 
 __all__ = ["MODEL_FILE", "find_model_file"]
 
-MODEL_FILE = "model.safetensors"  # what a finished run leaves
+MODEL_FILE = "model.safetensors"  # written by a finished run
 
 
 def find_model_file(path: str | Path, name: str = MODEL_FILE) -> Path:
-    """The weights file itself, or the one that a finished run left in its folder.
+    """Return the checkpoint itself, or that of a finished run in its folder.
 
     Raises:
         FileNotFoundError: a folder without that file.

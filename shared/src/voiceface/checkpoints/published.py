@@ -1,4 +1,4 @@
-"""Published checkpoints: reading without running code, key tables, writing in PyTorch's format."""
+"""Published checkpoints: read them without running code, rename keys, write PyTorch's format."""
 
 import _codecs
 import collections
@@ -46,55 +46,57 @@ class CheckpointError(ValueError):
 
 
 def read_published(path: str | Path) -> dict[str, Any]:
-    """Read a file that `torch.save` wrote (both the zip form and the one from before PyTorch 1.6).
+    """Read a file of `torch.save`, in the zip format or in that from before PyTorch 1.6.
 
     Only plain data is rebuilt: tensors, numbers, text, containers, numpy scalars and arrays, argparse
-    namespaces. A file that asks for anything else is refused before any of its code runs.
+    namespaces. A file that requests anything else is refused before any code of it runs.
 
     Args:
         path: the published file, whatever its suffix.
 
     Returns:
-        The dict that was saved, tensors on the CPU. In every dict of tensors whose keys all begin with
-        ``module.`` (data-parallel training) that prefix is gone.
+        The saved dict, tensors on the CPU. The prefix ``module.`` (data-parallel training) is removed from
+        every dict of tensors in which all keys have it.
 
     Raises:
-        CheckpointError: truncated or damaged, no torch file, refused content, or no dict inside.
+        CheckpointError: truncated or corrupt, not a PyTorch file, refused content, or no dict inside.
         FileNotFoundError: no such file.
     """
     path = Path(path)
     require_file(path)
-    damaged = f"{path} is damaged, truncated or no torch file ({path.stat().st_size:,} bytes); fetch it again"
+    corrupt = (
+        f"{path} is corrupt, truncated or no PyTorch file ({path.stat().st_size:,} bytes); fetch it again"
+    )
     try:
         with torch.serialization.safe_globals(_allowed_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remark on other pickle protocols
+            warnings.simplefilter("ignore")  # PyTorch's warning about other pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip() or "unreadable"
-        if asked := re.search(r"(?:GLOBAL|class|function) (<.*?>|[\w.]+)", reason):
+        if requested := re.search(r"(?:GLOBAL|class|function) (<.*?>|[\w.]+)", reason):
             raise CheckpointError(
-                f"{path} is refused: it asks for {asked[1]}, which could run code. "
+                f"{path} is refused: it requests {requested[1]}, which could run code. "
                 "Ask its source for a plain state dict"
             ) from None
-        raise CheckpointError(f"{damaged}. ({reason.splitlines()[0]})") from None
+        raise CheckpointError(f"{corrupt}. ({reason.splitlines()[0]})") from None
     except UNREADABLE_ERRORS as error:
         reason = str(error).strip() or type(error).__name__
-        raise CheckpointError(f"{damaged}. ({reason.splitlines()[0]})") from None
+        raise CheckpointError(f"{corrupt}. ({reason.splitlines()[0]})") from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
     return _strip_module_prefix(content)
 
 
 def extract_state_dict(content: Mapping[str, Any], *names: str, source: str = "") -> dict[str, Tensor]:
-    """The tensors inside a published file: those under the first of `names` that it has, else its own.
+    """Tensors of a published file: those under the first of `names` that it has, else its own.
 
     Args:
         content: from `read_published`.
-        names: where the file may keep them; ``state_dict`` when none is given.
+        names: keys that may hold them; ``state_dict`` by default.
         source: the file, for messages.
 
     Raises:
-        CheckpointError: there are no tensors there.
+        CheckpointError: no tensors found.
     """
     inner = next((content[name] for name in names or ("state_dict",) if name in content), content)
     tensors = {k: v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
@@ -107,18 +109,18 @@ def extract_state_dict(content: Mapping[str, Any], *names: str, source: str = ""
 def apply_key_table(
     state: Mapping[str, Any], table: Sequence[tuple[str | re.Pattern[str], str | None]]
 ) -> dict[str, Any]:
-    """Rename keys, as when published weights move into our modules.
+    """Rename keys of published checkpoints to those of this project's modules.
 
     Args:
         state: values by key.
-        table: (regular expression, replacement) rows; every key passes through all rows from top to bottom
-            (`re.sub`). A row with None in place of the replacement drops the keys in which it is found.
+        table: (regular expression, replacement) rows, applied to every key from top to bottom (`re.sub`). A
+            row with None as replacement drops the keys that it matches.
 
     Returns:
         A new dict in the order of `state`.
 
     Raises:
-        CheckpointError: two keys get one name.
+        CheckpointError: two keys get the same name.
     """
     renamed: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -137,14 +139,14 @@ def apply_key_table(
 
 
 def require_file(path: Path) -> None:
-    """Say clearly that a file is absent."""
+    """Raise FileNotFoundError unless `path` is a file."""
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"checkpoint {path} {what}; check the path")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"checkpoint {path} {problem}; check the path")
 
 
 def _allowed_globals() -> list[Callable | tuple[Callable, str]]:
-    """What published files may ask for beyond torch's own list: constructors of plain data."""
+    """Names that published files may request beyond PyTorch's own list: constructors of plain data."""
     multiarray = np.core.multiarray if np.__version__ < "2" else np._core.multiarray  # type: ignore[attr-defined]
     names: list[Callable | tuple[Callable, str]] = [np.ndarray, np.dtype, list, dict, set, Namespace]
     names += [collections.OrderedDict, collections.Counter, (_plain_dict, "collections.defaultdict")]
@@ -156,7 +158,7 @@ def _allowed_globals() -> list[Callable | tuple[Callable, str]]:
 
 
 def _strip_module_prefix(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy with the data-parallel prefix removed from dicts of tensors, at any depth."""
+    """Copy with the data-parallel prefix removed from dicts of tensors, at every depth."""
     holds_tensors = any(isinstance(value, Tensor) for value in content.values())
     prefixed = all(isinstance(key, str) and key.startswith("module.") for key in content)
     cut = len("module.") if holds_tensors and prefixed else 0
@@ -167,16 +169,16 @@ def _strip_module_prefix(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain_dict(*factory: Any) -> dict[Any, Any]:
-    """Stands in for a defaultdict, which torch's careful reader cannot fill."""
+    """Replace a defaultdict, which PyTorch's restricted reader cannot fill."""
     return {}
 
 
 def cpu_state_dict(module: nn.Module) -> dict[str, Tensor]:
-    """State dict of contiguous CPU copies."""
+    """State dict with contiguous copies on the CPU."""
     return {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
 
 
 def save_torch(path: str | Path, content: dict[str, Any]) -> None:
-    """torch.save, atomically."""
+    """Write a file with torch.save, atomically."""
     with atomic_path(path) as temporary:
         torch.save(content, temporary)

@@ -19,11 +19,11 @@ def save_state(path: str | Path, state: dict[str, Any]) -> None:
 
     Args:
         path: a name that ends in .safetensors.
-        state: dicts, lists and tuples, nested at will, of tensors, numpy arrays, bytes, numbers, text,
-            bool and None. Dict keys may be anything that JSON can hold (optimisers number their parameters).
+        state: nested dicts, lists and tuples of tensors, numpy arrays, bytes, numbers, text, bool and None.
+            Keys may be any JSON scalar (optimisers number their parameters).
 
     Raises:
-        CheckpointError: a value of another type; its place is named.
+        CheckpointError: a value of another type; the message names its path.
         OSError: the file cannot be written; an older file of that name stays as it was.
     """
     tensors: dict[str, Tensor] = {}
@@ -32,10 +32,10 @@ def save_state(path: str | Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
-    """Read and verify what `save_state` wrote, types and bits as they were; tensors are on the CPU.
+    """Read and verify a file of `save_state`; types and bits are preserved, tensors are on the CPU.
 
     Raises:
-        CheckpointError: not such a file, truncated or changed.
+        CheckpointError: not a resume state, truncated or changed.
         FileNotFoundError: no such file.
     """
     tensors, header, _ = read_container(Path(path), "state")
@@ -43,7 +43,7 @@ def load_state(path: str | Path) -> dict[str, Any]:
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON tree of a nested value; tensors move into `tensors`. A dict in the tree is a marker."""
+    """Convert a nested value to a JSON tree; tensors move into `tensors`. A dict in the tree is a marker."""
     if value is None or isinstance(value, bool | int | float | str):
         return value.item() if isinstance(value, np.generic) else value
     if isinstance(value, np.generic):

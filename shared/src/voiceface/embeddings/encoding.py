@@ -39,38 +39,38 @@ def encode_files(
     label: str = "encoding",
     progress: bool = True,
 ) -> EmbeddingTable:
-    """Encode every different item once, in batches, files loaded by threads ahead of the network.
+    """Encode every distinct item once, in batches; threads load the files ahead of the network.
 
-    Batches are cut from the list of items, not from what is left to do, and a shard of the cache holds whole
-    batches. So a run that was killed and started again gives the same bytes as one that was not.
+    Batches are formed from the list of items, not from the remaining ones, and a shard of the cache holds
+    whole batches, so an interrupted run that is started again gives the same bytes as an uninterrupted one.
 
     Args:
         items: names; repeated ones are encoded once.
         resolve_path: file of an item, for instance `corpus.voice_path`.
-        load: reads a file into an array, run in threads. Arrays of one shape go through the network together.
+        load: reads a file into an array, called in threads. Arrays of one shape form a batch.
         encode: batch (B, ...) on the CPU to embeddings (B, D); moves the batch to its device itself.
-        fingerprint: of the model AND its front end: content hash, see
+        fingerprint: content hash of the model and its front end, see
             `voiceface.checkpoints.native.fingerprint`.
-        cache_dir: where shards are kept; None keeps nothing.
+        cache_dir: folder of the shards; None disables the cache.
         batch_size: files per batch.
-        shard_size: at least so many files per shard: what a kill loses at most.
+        shard_size: minimum number of files per shard, which bounds the loss when a run is killed.
         workers: loading threads.
-        cache_key: what makes a cached file the same: "stat" (item, size, time of last change) or "content"
-            (item and SHA-256 of its bytes).
-        on_error: files that cannot be read: "error" encodes all others, then raises naming them; "skip"
-            leaves them out, logs them and lists them in the table's `failed`.
-        label: words before the progress bar.
+        cache_key: identity of a cached file: "stat" (item, size, modification time) or "content" (item and
+            SHA-256 of its bytes).
+        on_error: files that cannot be read: "error" encodes all others, then raises and names them; "skip"
+            skips them, logs them and lists them in the table's `failed`.
+        label: description of the progress bar.
         progress: show the bar (on standard error).
 
     Returns:
-        Table of the different items in order of first appearance.
+        Table of the distinct items in order of first appearance.
 
     Raises:
         EmbeddingError: files failed and on_error is "error"; nothing could be encoded; widths differ.
     """
     if on_error not in ("error", "skip") or cache_key not in ("stat", "content"):
         raise ValueError(
-            f"on_error must be error or skip, key stat or content; got {on_error!r}, {cache_key!r}"
+            f"on_error must be error or skip and cache_key stat or content, found {on_error!r}, {cache_key!r}"
         )
     distinct = list(dict.fromkeys(items))
     if not distinct:
@@ -97,7 +97,7 @@ def encode_files(
     if failed:
         text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_summarise_failures(failed)})"
         if on_error == "error":
-            remedy = "repair them, or leave them out (--missing skip, on_error='skip')"
+            remedy = "repair them, or skip them (--missing skip, on_error='skip')"
             raise EmbeddingError(f"{text}; {remedy}", failed)
         for item, why in failed.items():
             log.warning("skipped %s: %s", item, why)
@@ -116,7 +116,7 @@ def encode_files(
 
 
 def _summarise_failures(failed: dict[str, str]) -> str:
-    """The first few failures; reasons mostly name the file themselves."""
+    """List the first five failures; most reasons name the file themselves."""
     shown = [why if item in why else f"{item}: {why}" for item, why in list(failed.items())[:5]]
     return "; ".join(shown)
 
@@ -124,7 +124,7 @@ def _summarise_failures(failed: dict[str, str]) -> str:
 def _cache_keys(
     items: Sequence[str], resolve_path: Callable[[str], Path], cache_key: str, failed: dict[str, str]
 ) -> dict[str, str]:
-    """Cache key of every item whose file is there; the others go to `failed`."""
+    """Cache key of every item whose file exists; the others go to `failed`."""
     keys = {}
     for item in items:
         path = Path(resolve_path(item))
@@ -144,7 +144,7 @@ def _load_batches(
     load: Callable[[Path], npt.NDArray[Any]],
     workers: int,
 ) -> Iterator[tuple[list[str], list[npt.NDArray[Any] | str]]]:
-    """Yield batches with what loading gave, an array or an error's text, two batches ahead."""
+    """Yield batches with their arrays (or the text of an error), loaded two batches ahead."""
 
     def attempt(item: str) -> npt.NDArray[Any] | str:
         try:
@@ -169,34 +169,34 @@ def _encode_batch(
     encode: Callable[["Tensor"], "Tensor"],
     failed: dict[str, str],
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Embeddings of what was loaded, item -> (D,); failures are noted."""
+    """Embeddings of the loaded items, item -> (D,); failures are added to `failed`."""
     import torch
 
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for place, array in enumerate(arrays):
+    for index, array in enumerate(arrays):
         if isinstance(array, str):
-            failed[batch[place]] = array
+            failed[batch[index]] = array
         else:
-            groups.setdefault((array.shape, array.dtype.str), []).append(place)
-    found: dict[str, npt.NDArray[np.float32]] = {}
-    for places in groups.values():
-        inputs = torch.from_numpy(np.stack([np.asarray(arrays[place]) for place in places]))
+            groups.setdefault((array.shape, array.dtype.str), []).append(index)
+    embeddings: dict[str, npt.NDArray[np.float32]] = {}
+    for indices in groups.values():
+        inputs = torch.from_numpy(np.stack([np.asarray(arrays[index]) for index in indices]))
         with torch.inference_mode():
             vectors = encode(inputs).float().cpu().numpy()
-        if vectors.ndim != 2 or len(vectors) != len(places):
+        if vectors.ndim != 2 or len(vectors) != len(indices):
             raise EmbeddingError(
-                f"expected embeddings ({len(places)}, D) of a batch, got shape {vectors.shape}"
+                f"expected embeddings ({len(indices)}, D) of a batch, got shape {vectors.shape}"
             )
-        for place, vector in zip(places, vectors):
+        for index, vector in zip(indices, vectors):
             if np.isfinite(vector).all():
-                found[batch[place]] = vector.copy()
+                embeddings[batch[index]] = vector.copy()
             else:
-                failed[batch[place]] = "its embedding holds NaN or infinity"
-    return {item: found[item] for item in batch if item in found}
+                failed[batch[index]] = "its embedding holds NaN or infinity"
+    return {item: embeddings[item] for item in batch if item in embeddings}
 
 
 def _cache_folder_name(fingerprint: str) -> str:
-    """Folder of one model's shards; the fingerprint itself where it can be a name."""
+    """Folder name of one model's shards: the fingerprint itself where it is a valid name."""
     if not fingerprint:
         raise ValueError("the cache needs the model's fingerprint, got an empty one")
     if re.fullmatch(r"[\w.-]{1,100}", fingerprint) and not fingerprint.startswith("."):
@@ -205,7 +205,7 @@ def _cache_folder_name(fingerprint: str) -> str:
 
 
 def _write_shard(folder: Path, vectors: dict[str, npt.NDArray[np.float32]]) -> None:
-    """Add one shard; its name follows from its keys, so writing it twice changes nothing."""
+    """Write one shard; its name depends on its keys only, so writing it twice changes nothing."""
     keys = list(vectors)
     name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
     EmbeddingTable(keys, np.stack(list(vectors.values())), folder.name).save(folder / f"shard-{name}.npz")
@@ -218,7 +218,7 @@ def _read_shards(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
         try:
             table = EmbeddingTable.load(path)
         except EmbeddingError as error:
-            log.warning("ignored a damaged part of the cache: %s", error)
+            log.warning("ignored a corrupt shard of the cache: %s", error)
             continue
         known |= dict(zip(table.items, table.vectors))
     return known

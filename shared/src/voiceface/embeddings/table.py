@@ -1,4 +1,4 @@
-"""Embedding tables: every file encoded once per model, kept in a cache that survives a kill."""
+"""Tables of embeddings: one vector per item, written and read in numpy's and Arrow's formats."""
 
 import logging
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from voiceface.io.atomic import atomic_path
 if TYPE_CHECKING:
     pass
 
-__all__ = ["EmbeddingError", "EmbeddingTable", "encode_files"]
+__all__ = ["EmbeddingError", "EmbeddingTable"]
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,10 @@ FORMAT = "voiceface-embeddings-1"
 
 
 class EmbeddingError(ValueError):
-    """Embeddings that cannot be made or read; `failures` maps items to what went wrong."""
+    """Embeddings that cannot be computed or read; `failures` maps items to reasons."""
 
     def __init__(self, message: str, failures: dict[str, str] | None = None) -> None:
-        """Keep the failures beside the message."""
+        """Store the failures with the message."""
         super().__init__(message)
         self.failures = failures or {}
 
@@ -35,10 +35,10 @@ class EmbeddingTable:
     """One embedding per item.
 
     Attributes:
-        items: names, such as paths relative to a root; all different.
+        items: distinct names, such as paths relative to a root.
         vectors: float32 (N, D), not necessarily of unit length.
-        fingerprint: of the model that made them.
-        failed: items that could not be encoded -> why (not saved).
+        fingerprint: of the model that computed them.
+        failed: items that could not be encoded -> reason (not saved).
     """
 
     items: list[str]
@@ -47,15 +47,15 @@ class EmbeddingTable:
     failed: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check that there is one row per item, each item once."""
+        """Check that there is one row per item and that items are distinct."""
         if self.vectors.ndim != 2 or len(self.vectors) != len(self.items):
             raise EmbeddingError(
                 f"expected one row per item, ({len(self.items)}, D), got shape {self.vectors.shape}"
             )
-        places = {item: row for row, item in enumerate(self.items)}
-        if len(places) != len(self.items):
-            raise EmbeddingError(f"{len(self.items) - len(places)} items stand in the table more than once")
-        object.__setattr__(self, "_places", places)
+        rows = {item: row for row, item in enumerate(self.items)}
+        if len(rows) != len(self.items):
+            raise EmbeddingError(f"{len(self.items) - len(rows)} items are in the table more than once")
+        object.__setattr__(self, "_rows", rows)
 
     def __len__(self) -> int:
         """Number of items."""
@@ -63,26 +63,26 @@ class EmbeddingTable:
 
     def __contains__(self, item: object) -> bool:
         """Whether the table has an embedding of `item`."""
-        return item in self._places  # type: ignore[attr-defined]
+        return item in self._rows  # type: ignore[attr-defined]
 
     def row_indices(self, items: Sequence[str], on_missing: str = "error") -> npt.NDArray[np.int64]:
-        """Row of each item, int64 (len(items),); -1 for unknown ones with absent="mark".
+        """Row of each item, int64 (len(items),); -1 for missing items with on_missing="mark".
 
         Raises:
-            EmbeddingError: with absent="error", items are not in the table; says how many and the first.
+            EmbeddingError: items are missing and on_missing is "error"; states their number and the first.
         """
-        get = self._places.get  # type: ignore[attr-defined]
-        found = np.fromiter((get(item, -1) for item in items), np.int64, len(items))
-        lost = np.flatnonzero(found < 0)
-        if len(lost) and on_missing == "error":
+        get = self._rows.get  # type: ignore[attr-defined]
+        rows = np.fromiter((get(item, -1) for item in items), np.int64, len(items))
+        missing = np.flatnonzero(rows < 0)
+        if len(missing) and on_missing == "error":
             raise EmbeddingError(
-                f"{len(lost)} of {len(items)} items have no embedding, the first is {items[lost[0]]}; "
-                "encode them, or leave their lines out (on_absent='skip')"
+                f"{len(missing)} of {len(items)} items have no embedding, the first is {items[missing[0]]}; "
+                "encode them, or skip their trials (--missing skip)"
             )
-        return found
+        return rows
 
     def take(self, items: Sequence[str]) -> "EmbeddingTable":
-        """The same table, only these items, in this order.
+        """Select items, in the given order.
 
         Raises:
             EmbeddingError: an item is not in the table.
@@ -127,11 +127,11 @@ class EmbeddingTable:
 
     @classmethod
     def load(cls, path: str | Path) -> "EmbeddingTable":
-        """Read a table that `save` wrote.
+        """Read a table of `save`.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            EmbeddingError: it is damaged or something else.
+            FileNotFoundError: no such file.
+            EmbeddingError: it is corrupt or not a table.
         """
         source = Path(path)
         if not source.is_file():
@@ -153,11 +153,11 @@ class EmbeddingTable:
             return cls(items, flat.reshape(len(items), column.type.list_size), fingerprint)
         except EmbeddingError as error:
             raise EmbeddingError(f"{source}: {error}") from error
-        except Exception as error:  # whatever a damaged archive makes the readers raise
-            raise EmbeddingError(f"{source}: not an embedding table, or damaged ({error})") from error
+        except Exception as error:  # corrupt archives make the readers raise many types
+            raise EmbeddingError(f"{source}: not an embedding table, or corrupt ({error})") from error
 
 
 def _l2_normalize(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Rows at unit length; zeros stay zeros."""
+    """Scale rows to unit length; zeros stay zeros."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)

@@ -1,7 +1,7 @@
-"""Transforms that bring face images to one square size, for training and evaluation.
+"""Resize and crop face images to one square size, with random changes in training.
 
-All transforms take uint8 images (H, W, 3), keep the channel order they are given and never change their
-input; networks trained with the published code expect B G R (`to_bgr`).
+All transforms take uint8 images (H, W, 3), keep the channel order and never modify their input;
+networks trained with the published code expect BGR (`to_bgr`).
 """
 
 import logging
@@ -38,21 +38,21 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-ResizeMode = Literal["letterbox", "stretch"]  # how a picture that is not square becomes so
+ResizeMode = Literal["letterbox", "stretch"]  # of images that are not square
 
 Rotation = Literal["expand_centred", "published"]
 
-ROTATION_DEGREES = (-15, 15)  # whole degrees a training picture is turned by, upper end excluded
+ROTATION_DEGREES = (-15, 15)  # whole degrees in training, upper end excluded
 
 PADDING_VALUE = 127  # padding
 
-PUBLISHED_PADDING_VALUE = (127, 0, 0)  # the published code gave one number where OpenCV takes one per channel
+PUBLISHED_PADDING_VALUE = (127, 0, 0)  # published: one number where OpenCV takes one per channel
 
 PUBLISHED_PI = 3.141592653  # as published: decides the rounding of some canvas corners
 
 
 class AugmentationParams(NamedTuple):
-    """One draw of the random steps of training: mirrored or not, turned by how much, cut where (0...1)."""
+    """Random parameters of a training view; the rotation is None for none, the crop position in [0, 1]."""
 
     flipped: bool
     rotation_degrees: int | None
@@ -60,15 +60,15 @@ class AugmentationParams(NamedTuple):
 
 
 def to_bgr(image: ImageArray) -> ImageArray:
-    """Reverse the channel order, R G B to B G R or back; shape (H, W, 3), contiguous copy."""
+    """Reverse the channel order, RGB to BGR or back; shape (H, W, 3), contiguous copy."""
     _check_image(image)
     return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
 
 
 def resize_longer_side(image: ImageArray, side: int) -> ImageArray:
-    """Resize bilinearly (OpenCV, no smoothing) so that the longer side is `side` and the aspect ratio stays.
+    """Resize bilinearly (OpenCV, no antialiasing) to a longer side of `side`, keeping the aspect ratio.
 
-    The shorter side is rounded down, to 1 at least. A picture that has the size already is returned as it is.
+    The shorter side is rounded down, to at least 1. An image that has the size already is returned unchanged.
     """
     _check_image(image)
     if side < 1:
@@ -82,12 +82,12 @@ def resize_longer_side(image: ImageArray, side: int) -> ImageArray:
 
 
 def resize_by_stretching(image: ImageArray, side: int) -> ImageArray:
-    """Resize until the shorter side is `side`, then squeeze straight to a square of `side`.
+    """Resize the shorter side to `side`, then stretch to a square of `side`.
 
-    Both steps are bilinear (OpenCV, no smoothing) and round to uint8, as published for archetype_agnostic
-    (docs/archetype_agnostic.md); the aspect ratio is lost. In between the longer side is rounded down. Of a
-    picture so long that the first step would exceed `MAX_PIXELS`, only the second is done. A picture that has
-    the size already is returned as it is.
+    Both steps are bilinear (OpenCV, no antialiasing) and round to uint8, as published for archetype_agnostic
+    (docs/archetype_agnostic.md); the aspect ratio is lost. In between the longer side is rounded down. If the
+    first step would exceed `MAX_PIXELS`, only the second one is applied. An image that has the size already
+    is returned unchanged.
     """
     _check_image(image)
     if side < 1:
@@ -103,10 +103,9 @@ def resize_by_stretching(image: ImageArray, side: int) -> ImageArray:
 
 
 def resize(image: ImageArray, side: int, mode: ResizeMode) -> ImageArray:
-    """Bring a picture to its final size: `resize_longer_side` for "letterbox", `resize_by_stretching` for
-    "stretch".
+    """Resize by `resize_longer_side` ("letterbox") or `resize_by_stretching` ("stretch").
 
-    Doing it twice changes nothing more, so pictures may be kept in this form.
+    A second application changes nothing, so images can be cached in this form.
     """
     if mode not in get_args(ResizeMode):
         raise ValueError(f'resize_mode must be "letterbox" or "stretch", found {mode!r}')
@@ -114,21 +113,21 @@ def resize(image: ImageArray, side: int, mode: ResizeMode) -> ImageArray:
 
 
 def flip(image: ImageArray) -> ImageArray:
-    """Mirror left-right."""
+    """Flip horizontally."""
     _check_image(image)
     return cv2.flip(image, 1)
 
 
 def rotate(image: ImageArray, degrees: float, *, expand_centred: bool = True) -> ImageArray:
-    """Turn a picture on a canvas that is large enough to hold it.
+    """Rotate an image on a canvas that is large enough for it.
 
     Args:
         image: shape (H, W, 3), uint8.
         degrees: counter-clockwise positive.
-        expand_centred: True: turned about its middle, which is the middle of the new canvas; uncovered parts
+        expand_centred: True: rotated about the centre, which is the centre of the new canvas; uncovered parts
             are 127 in every channel; 0 degrees change nothing. False, as published: the canvas is up to two
-            pixels smaller, the picture's middle stays at (W/2, H/2), so that the canvas grows to the bottom
-            and right only, and uncovered parts are (127, 0, 0).
+            pixels smaller, the centre of the image stays at (W/2, H/2), so that the canvas grows to the
+            bottom and right only, and uncovered parts are (127, 0, 0).
 
     Returns:
         Shape (H', W', 3), uint8, bilinear.
@@ -164,7 +163,7 @@ def rotate(image: ImageArray, degrees: float, *, expand_centred: bool = True) ->
 
 
 def published_canvas_size(height: int, width: int, degrees: float) -> tuple[int, int]:
-    """Height and width of the published canvas: the turned corners, rounded by truncation towards zero."""
+    """Height and width of the published canvas: the rotated corners, truncated towards zero."""
     angle = degrees * PUBLISHED_PI / 180
     cos, sin = math.cos(angle), math.sin(angle)
     x, y = (width - 1) / 2, (height - 1) / 2
@@ -178,21 +177,20 @@ def published_canvas_size(height: int, width: int, degrees: float) -> tuple[int,
 
 
 def crop_or_pad(image: ImageArray, side: int, position: float, fill_value: int = PADDING_VALUE) -> ImageArray:
-    """Cut a square of `side`, or pad to it, each axis by itself.
+    """Crop or pad each axis to `side`.
 
     Args:
         image: shape (H, W, 3), uint8.
         side: of the square.
-        position: where a longer axis is cut, in [0, 1], the same for both: begin = int(fraction * excess).
-        fill_value: value around an axis that is shorter; the picture stands in the middle, missing // 2 after
-            the begin.
+        position: of the crop, in [0, 1], the same for both axes: start = int(position * excess).
+        fill_value: value of the padding around an image, which starts at missing // 2.
 
     Returns:
         Shape (side, side, 3), uint8; a view of `image` where nothing had to be padded.
     """
     _check_image(image)
     if not 0 <= position <= 1:
-        raise ValueError(f"fraction must lie in [0, 1], found {position}")
+        raise ValueError(f"position must be in [0, 1], found {position}")
     top, left = (int(position * max(0, length - side)) for length in image.shape[:2])
     image = image[top : top + side, left : left + side]
     height, width = image.shape[:2]
@@ -212,13 +210,13 @@ def training_transform(
     rotation: Rotation = "expand_centred",
     resize_mode: ResizeMode = "letterbox",
 ) -> NDArray[np.float32]:
-    """Random view of a face for training: resize, flip (1/2), turn (1/2, -15...14 degrees), crop.
+    """Random view of a face for training: resize, flip (1/2), rotate (1/2, -15...14 degrees), crop.
 
     Args:
         image_bgr: shape (H, W, 3), uint8.
         side: of the result.
-        rng: source of the draws, see `sample_augmentation`.
-        rotation: see `rotate`; "published" repeats the published code with its off-centre canvas.
+        rng: random generator, see `sample_augmentation`.
+        rotation: see `rotate`; "published" reproduces the off-centre canvas of the published code.
         resize_mode: see `resize`.
 
     Returns:
@@ -230,7 +228,7 @@ def training_transform(
 
 
 def sample_augmentation(rng: np.random.Generator) -> AugmentationParams:
-    """Draw the random steps of `training_transform`: four numbers in any case, so generators stay equal."""
+    """Draw the parameters of `training_transform`: always four numbers, so that generators stay in step."""
     mirrored, turned = rng.random() < 0.5, rng.random() < 0.5
     degrees, fraction = int(rng.integers(*ROTATION_DEGREES)), float(rng.random())
     return AugmentationParams(mirrored, degrees if turned else None, fraction)
@@ -244,7 +242,7 @@ def apply_augmentation(
     rotation: Rotation = "expand_centred",
     resize_mode: ResizeMode = "letterbox",
 ) -> NDArray[np.float32]:
-    """Do the steps of `training_transform` as drawn before, so that pictures can share a view."""
+    """Apply `training_transform` with given parameters, so that several images can share a view."""
     if rotation not in get_args(Rotation):
         raise ValueError(f'rotation must be "expand_centred" or "published", found {rotation!r}')
     image = resize(image_bgr, side, resize_mode)
@@ -258,14 +256,14 @@ def apply_augmentation(
 def jitter_colour(
     face: NDArray[np.float32], strength: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Random contrast and colour cast, against learning the light of single pictures.
+    """Random contrast and colour cast, against learning the illumination of single images.
 
-    Contrast is multiplied by 1 + strength x normal about the middle, and strength x normal of half the range
-    is added to each channel. Not in the published code. On the synthetic population a strength of 0.1 gained
-    between .007 and .03 of accuracy within the sex, one run each.
+    Contrast is multiplied by 1 + strength x normal about the mid-grey, and strength x normal of half the
+    range is added to each channel. Not in the published code. On the synthetic population a strength of 0.1
+    gained between .007 and .03 of accuracy within the sex, one run each.
 
     Args:
-        face: shape (3, side, side), 0...255; the result, float32, is not cut there.
+        face: shape (3, side, side), 0...255; the result, float32, is not clipped to it.
         strength: standard deviation of both, at least 0.
         rng: source of four draws.
     """
@@ -273,7 +271,7 @@ def jitter_colour(
 
 
 def apply_colour_jitter(face: NDArray[np.float32], noise: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The same with the four draws made before: contrast, then one per channel."""
+    """Apply `jitter_colour` with four given numbers: contrast, then one per channel."""
     contrast, *cast = noise
     middle = 127.5
     offset = middle * (np.array(cast) - contrast)
@@ -283,10 +281,9 @@ def apply_colour_jitter(face: NDArray[np.float32], noise: NDArray[np.float64]) -
 def evaluation_transform(
     image_bgr: ImageArray, side: int, *, resize_mode: ResizeMode = "letterbox"
 ) -> NDArray[np.float32]:
-    """Face for validation and evaluation: resize, then ("letterbox") pad to a square where the picture is
-    none.
+    """Deterministic view of a face for validation and evaluation: resize, then pad to a square ("letterbox").
 
-    The code published for seeking_shape does not pad, and its network then fails; the first such picture is
+    The code published for seeking_shape does not pad, and its network then fails; the first padded image is
     logged. For `resize_mode` see `resize`.
 
     Returns:
@@ -300,19 +297,19 @@ def evaluation_transform(
 
 @cache
 def _log_padding_once() -> None:
-    """Say once per process that pictures are padded."""
-    _log.info("some pictures are not square: padded with grey %d to a square", PADDING_VALUE)
+    """Log once per process that images are padded."""
+    _log.info("some images are not square: padded with grey %d to a square", PADDING_VALUE)
 
 
 def _to_chw(image: ImageArray) -> NDArray[np.float32]:
-    """(H, W, 3) uint8 to contiguous (3, H, W) float32."""
+    """Convert (H, W, 3) uint8 to contiguous (3, H, W) float32."""
     return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
 
 
 def _check_image(image: ImageArray) -> None:
-    """Refuse anything but a non-empty uint8 picture of three channels."""
+    """Raise ImageError unless the image is a non-empty uint8 array with three channels."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(
-            f"expected a uint8 picture of shape (H, W, 3), found {image.dtype} of shape {image.shape}; "
+            f"expected a uint8 image of shape (H, W, 3), found {image.dtype} of shape {image.shape}; "
             "decode files with voiceface.images.loading.load_image"
         )

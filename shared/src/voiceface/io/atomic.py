@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writing, hashing."""
+"""Atomic writing of files, and their hashes."""
 
 import hashlib
 import io
@@ -19,13 +19,13 @@ __all__ = ["atomic_path", "compute_sha256", "write_bytes", "write_json", "write_
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block ends without an error.
+    """Yield a temporary path beside `path`, which is renamed to `path` when the block ends without an error.
 
-    A reader, a kill or a full disk never meets a half-written file: before the rename the old file (or none)
-    is there, after it the new one. When the block fails, the temporary file is removed.
+    Readers never see a partial file, even after a kill or with a full disk: they see the old file (or none)
+    before the rename and the new one after it. When the block fails, the temporary file is removed.
 
     Args:
-        path: the file to be written; missing parent folders are made.
+        path: the file to write; missing parent folders are created.
 
     Yields:
         The path to write to: hidden, in the same folder, with the same suffix.
@@ -55,13 +55,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a whole file atomically."""
+    """Write a file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a whole UTF-8 text file atomically, line ends as given."""
+    """Write a UTF-8 text file atomically, line ends as given."""
     write_bytes(path, text.encode())
 
 
@@ -71,7 +71,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def write_png(path: str | os.PathLike[str], image: "NDArray[np.uint8]") -> None:
-    """Write a picture (H, W, 3) uint8 R G B as PNG, atomically."""
+    """Write an RGB image (H, W, 3), uint8, as PNG, atomically."""
     from PIL import Image
 
     data = io.BytesIO()
@@ -86,7 +86,7 @@ def compute_sha256(path: str | os.PathLike[str]) -> str:
 
 
 def _umask() -> int:
-    """The process's umask, as tempfile makes files private and ours should be ordinary."""
+    """Umask of the process; tempfile creates private files, but results should have ordinary permissions."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

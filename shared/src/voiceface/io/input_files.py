@@ -1,4 +1,4 @@
-"""What programs that take recordings are given: files and folders of them, and a folder for the results."""
+"""Input files of commands (audio and stored features, in folders or not), and their output folder."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ from typing import Literal
 __all__ = ["AUDIO_FILE_SUFFIXES", "find_input_files", "make_writable_directory"]
 
 AUDIO_FILE_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".aac", ".opus", ".mp4", ".webm")
-"""Suffixes of sound files that `voiceface.audio.loading` reads."""
+"""Suffixes of audio files that `voiceface.audio.loading` reads."""
 
 
 def find_input_files(
@@ -17,20 +17,20 @@ def find_input_files(
     *,
     on_same_stem: Literal["features", "refuse"] = "features",
 ) -> list[tuple[Path, Path]]:
-    """Sound and feature files among files and, to any depth, folders; hidden files are passed over.
+    """Find audio and feature files among files and, recursively, in folders; hidden files are skipped.
 
     Args:
         paths: files and folders.
-        feature_suffixes: suffixes of stored features, with the dot, in the order in which they count.
-        on_same_stem: files in a folder that differ in their suffix alone: stored features count before
-            sounds, or are refused, as all files whose results would have one name.
+        feature_suffixes: suffixes of stored features, with the dot, in order of preference.
+        on_same_stem: files of a folder that differ only in their suffix: stored features take precedence
+            over audio, or both are refused, like all files whose results would have the same name.
 
     Returns:
-        (file, place of its results: path below the folder given, without suffix), sorted within a folder.
+        (file, relative path of its results: path below the given folder, without suffix), sorted in a folder.
 
     Raises:
-        FileNotFoundError: a path is not there, or nothing was found.
-        ValueError: a file of another kind, or two files whose results would have one name.
+        FileNotFoundError: a path is missing, or no file was found.
+        ValueError: a file of another kind, or two files whose results would have the same name.
     """
     rank = {suffix: place for place, suffix in enumerate((*feature_suffixes, *AUDIO_FILE_SUFFIXES))}
     found: dict[Path, Path] = {}
@@ -71,10 +71,10 @@ def find_input_files(
 
 
 def make_writable_directory(path: str | Path) -> Path:
-    """Make a folder, and make sure before any work that files can be written there.
+    """Create a folder and check that files can be written there.
 
     Raises:
-        OSError: they cannot; the message names the folder.
+        OSError: it is not writable; the message names the folder.
     """
     folder = Path(path)
     try:

@@ -1,8 +1,8 @@
-"""Arrays out of pickles and .npy files of others: nothing in the file is ever called.
+"""Read arrays from third-party pickles and .npy files without calling anything that they name.
 
-Published face models and feature files come as pickles. Reading one with Python's own reader runs whatever
-it asks for. Here the few names that numpy's arrays need are answered by stand-ins that only remember what
-they are told; all other names end the reading. Arrays are then built from their bytes, plain numbers only.
+Published face models and feature files are pickles, and Python's own reader runs any code that a pickle
+requests. Here stand-ins replace the few names that numpy arrays need and only record their arguments; any
+other name ends the reading. Arrays of plain numbers are then built from their bytes.
 """
 
 import io
@@ -32,21 +32,21 @@ MAX_NESTING_DEPTH = 50
 
 
 class ArrayFileError(ValueError):
-    """A pickle or .npy file is damaged or asks for more than arrays; the message names the file."""
+    """A pickle or .npy file is corrupt or requests more than arrays; the message names the file."""
 
 
 def read_pickle(path: str | Path) -> Any:
     """Read a pickle of dicts, lists, tuples, numbers, text and numpy arrays of plain numbers.
 
     Args:
-        path: written by any Python from 2 to the present, any protocol.
+        path: written by Python 2 or later, any protocol.
 
     Returns:
-        What was pickled; arrays are fresh and writeable.
+        The pickled value; arrays are new and writeable.
 
     Raises:
         FileNotFoundError: no such file.
-        ArrayFileError: damaged, or it asks for anything else; no code of the file has run.
+        ArrayFileError: corrupt, or it requests anything else; no code of the file has run.
     """
     path = Path(path)
     _check_is_file(path)
@@ -54,7 +54,7 @@ def read_pickle(path: str | Path) -> Any:
 
 
 def read_npy(path: str | Path) -> Any:
-    """Read a .npy file: an array, or for an array of objects the list that it holds, arrays inside.
+    """Read a .npy file: an array, or for an array of objects the list of its elements.
 
     Raises:
         FileNotFoundError, ArrayFileError: as `read_pickle`.
@@ -75,11 +75,11 @@ def read_npy(path: str | Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
     except UNREADABLE_ERRORS as error:
-        raise ArrayFileError(f"{path} is damaged or truncated ({error})") from None
+        raise ArrayFileError(f"{path} is corrupt or truncated ({error})") from None
 
 
 class _Type:
-    """What a pickle says of a number type."""
+    """Recorded arguments of a numpy data type."""
 
     __slots__ = ("code", "order")
 
@@ -90,7 +90,7 @@ class _Type:
         self.order = state[1]
 
     def build(self) -> np.dtype:
-        """The type, if it is one of plain numbers."""
+        """Build the type if it is one of plain numbers."""
         code = self.code.decode() if isinstance(self.code, bytes) else self.code
         if not isinstance(code, str) or not re.fullmatch(r"[fiu](1|2|4|8)|b1", code):
             raise pickle.UnpicklingError(f"an array of the type {code!r:.40}, expected numbers")
@@ -100,7 +100,7 @@ class _Type:
 
 
 class _Array:
-    """What a pickle says of an array."""
+    """Recorded arguments of a numpy array."""
 
     __slots__ = ("parts",)
 
@@ -112,7 +112,7 @@ class _Array:
         self.parts = shape, kind, "F" if fortran else "C", content
 
     def build(self) -> Any:
-        """The array, built from its bytes; the list of an array of objects."""
+        """Build the array from its bytes; for an array of objects, the list of its elements."""
         if len(self.parts) != 4:
             raise pickle.UnpicklingError("an array without content")
         shape, kind, order, content = self.parts
@@ -129,7 +129,7 @@ class _Array:
 
 
 class _Call:
-    """A function that a pickle may ask for; unlike a real one it cannot be tampered with."""
+    """A function that a pickle may request; unlike a real one it cannot be modified."""
 
     __slots__ = ("call",)
 
@@ -160,7 +160,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 
 class _RestrictedUnpickler(pickle.Unpickler):
-    """Knows a few names only."""
+    """Unpickler that resolves only the names of `find_class`."""
 
     def find_class(self, module: str, name: str) -> Any:
         numpy_module = module.replace("numpy._core", "numpy.core")
@@ -177,11 +177,11 @@ class _RestrictedUnpickler(pickle.Unpickler):
                 return _Call(_frombuffer)
             case "_codecs", "encode":
                 return _Call(_encode)
-            case "__builtin__" | "builtins", "bytes":  # how old protocols spell an empty one
+            case "__builtin__" | "builtins", "bytes":  # the empty value in old protocols
                 return _Call(lambda: b"")
             case "collections", "OrderedDict":
                 return dict
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which could run code")
+        raise pickle.UnpicklingError(f"it requests {module}.{name}, which could run code")
 
 
 def _load_pickle_bytes(data: bytes, path: Path) -> Any:
@@ -189,25 +189,25 @@ def _load_pickle_bytes(data: bytes, path: Path) -> Any:
         for opcode, argument, _ in pickletools.genops(data):  # lengths are checked before anything is built
             if opcode.name in FORBIDDEN_OPCODES or ("PUT" in opcode.name and int(argument or 0) > len(data)):
                 raise pickle.UnpicklingError(f"the instruction {opcode.name}")
-        found = _RestrictedUnpickler(io.BytesIO(data), encoding="latin1").load()
-        return _to_plain(found, {}, 0)
+        value = _RestrictedUnpickler(io.BytesIO(data), encoding="latin1").load()
+        return _to_plain(value, {}, 0)
     except UNREADABLE_ERRORS as error:
         reason = str(error) or type(error).__name__
         raise ArrayFileError(
             f"{path} is refused: {reason[:200]}. Expected a pickle of plain numpy arrays; if its source is "
-            "trusted, load it there and save the arrays anew"
+            "trusted, load it there and save the arrays again"
         ) from None
 
 
 def _to_plain(value: Any, converted: dict[int, Any], depth: int) -> Any:
-    """Copy with arrays in place of what was remembered of them."""
+    """Copy with arrays built from their recorded arguments."""
     if id(value) in converted:
         return converted[id(value)]
     if depth > MAX_NESTING_DEPTH:
         raise pickle.UnpicklingError("it is nested too deeply")
     if isinstance(value, _Array):
-        known = value.build()
-        result = _to_plain(known, converted, depth + 1) if isinstance(known, list) else known
+        array = value.build()
+        result = _to_plain(array, converted, depth + 1) if isinstance(array, list) else array
     elif isinstance(value, dict):
         result = {
             _to_plain(k, converted, depth + 1): _to_plain(v, converted, depth + 1) for k, v in value.items()

@@ -1,4 +1,4 @@
-"""Passes through networks that leave less behind: no gradients of weights, no spoilt statistics."""
+"""Forward and backward passes without gradients of parameters, or without a change of running statistics."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,31 +10,31 @@ __all__ = ["parameters_frozen", "preserve_buffers"]
 
 @contextmanager
 def parameters_frozen(*modules: nn.Module) -> Iterator[None]:
-    """Passes inside give these modules' parameters no gradient; their input still gets one.
+    """Context in which the parameters of modules get no gradient; their inputs still do.
 
-    Published adversarial training lets gradients of the generator's side pile up in the discriminators and
-    clears them unused.
+    In the published adversarial training, gradients of the generator's losses accumulate in the
+    discriminators and are cleared unused.
     """
-    learning = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for parameter in learning:
+    trainable = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in trainable:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in learning:
+        for parameter in trainable:
             parameter.requires_grad_(True)
 
 
 def preserve_buffers(*modules: nn.Module) -> Callable[[], None]:
-    """Remember the buffers of modules, such as the running statistics of batch norms.
+    """Save the buffers of modules, such as the running statistics of batch norms.
 
     Returns:
-        A function that puts the remembered values back, in place.
+        A function that restores the saved values in place.
     """
-    kept = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    saved = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
 
     def restore() -> None:
-        for buffer, value in kept:
+        for buffer, value in saved:
             buffer.copy_(value)
 
     return restore

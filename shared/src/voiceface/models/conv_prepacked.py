@@ -1,8 +1,8 @@
-"""3x3 convolutions with constant weights whose order in memory is already the one that oneDNN computes with.
+"""3x3 convolutions whose constant weights are stored in the memory layout of oneDNN.
 
-PyTorch brings the weight into that order at every call, both ways of a step. With one picture at a time a
-deep network spends a sixth of its time on that. Here it happens once; results are the same bits. It takes
-twice the room of the weights more.
+PyTorch reorders the weight at every call, in both directions of a step. With one image at a time a deep
+network spends a sixth of its time on that. Here it happens once; results are bit-equal. It takes twice the
+memory of the weights in addition.
 """
 
 from typing import Any
@@ -20,8 +20,8 @@ MIN_CHANNELS = 16
 class PackedConv2d(nn.Conv2d):
     """A 3x3 convolution layer with padding 1 that packs its frozen weight at first use; keys as `nn.Conv2d`.
 
-    It is the stock layer where the weight learns, on other devices and in other precisions. The weight
-    is packed anew after it was changed or moved.
+    With trainable weights, on other devices and in other precisions it is the stock layer. The weight is
+    packed again after a change or a move.
     """
 
     def __init__(self, layer: nn.Conv2d) -> None:
@@ -40,11 +40,11 @@ class PackedConv2d(nn.Conv2d):
         return _Convolution.apply(x, self)
 
     def forward_packed(self, x: Tensor) -> Tensor:
-        """The convolution, of single precision on a processor."""
+        """Convolution in single precision on a CPU."""
         return _convolve(x, self._packing.get(self, x)[0], self.bias, self.stride[0])
 
     def backward_packed(self, gradient: Tensor, input_shape: torch.Size) -> Tensor:
-        """What a gradient of the output means for inputs of a shape."""
+        """Gradient with respect to inputs of a shape, from that of the output."""
         if self.stride[0] != 1:
             return conv2d_input(input_shape, self.weight, gradient, self.stride[0], 1)
         turned = self._packing.get(self, gradient)[1]
@@ -52,7 +52,7 @@ class PackedConv2d(nn.Conv2d):
 
 
 def replace_with_prepacked(module: nn.Module) -> nn.Module:
-    """Exchange the 3x3 layers inside a module that judges for `PackedConv2d`; returns the module.
+    """Replace the 3x3 layers inside a frozen module by `PackedConv2d`; returns the module.
 
     Layers of another padding, dilation or grouping stay. State dicts stay as they are.
     """
@@ -65,10 +65,10 @@ def replace_with_prepacked(module: nn.Module) -> nn.Module:
 
 
 def is_supported(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether the packed way is open: single precision, a processor with oneDNN, a frozen weight and bias."""
-    learns = weight.requires_grad or (bias is not None and bias.requires_grad)
+    """Whether packing applies: single precision, a CPU with oneDNN, frozen weight and bias."""
+    trainable = weight.requires_grad or (bias is not None and bias.requires_grad)
     return (
-        not learns
+        not trainable
         and x.ndim == 4
         and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
@@ -79,7 +79,7 @@ def is_supported(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
 
 
 class _PackedWeights:
-    """Packed weights of a layer, ahead and turned round; copies of it begin empty."""
+    """Packed weights of a layer, for both directions; copies of it start empty."""
 
     def __init__(self) -> None:
         self._state: tuple[int, int] | None = None
@@ -92,7 +92,7 @@ class _PackedWeights:
         return _PackedWeights, ()
 
     def get(self, layer: PackedConv2d, x: Tensor) -> tuple[Tensor, Any]:
-        """Both packed weights; the sides of `x` tell which order is best, every other size works, too."""
+        """Both packed weights; the layout is optimised for the shape of `x`, other sizes work as well."""
         weight, stride = layer.weight, layer.stride[0]
         state = (weight.data_ptr(), weight._version)
         if self._packed is None or state != self._state:
@@ -121,7 +121,7 @@ def _convolve(x: Tensor, packed: Tensor, bias: Tensor | None, stride: int) -> Te
 
 @torch.no_grad()
 def _pack_weight(weight: Tensor, sides: list[int], stride: int) -> Tensor:
-    """A weight (O, C, 3, 3) in oneDNN's order for inputs of N pictures of some sides."""
+    """Reorder a weight (O, C, 3, 3) to oneDNN's layout for a batch of N images of given sides."""
     size = [sides[0], weight.shape[1], *sides[1:]]
     reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
     dense = weight.detach().contiguous().to_mkldnn()

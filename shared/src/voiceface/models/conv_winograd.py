@@ -1,10 +1,10 @@
-"""3x3 convolutions with constant weights by Winograd's minimal filtering, F(4x4, 3x3), on a processor.
+"""3x3 convolutions with constant weights by Winograd's minimal filtering, F(4x4, 3x3), on a CPU.
 
-Sixteen outputs of a tile cost 36 products instead of 144; the transforms around them are matrix products,
-too. Worth it for wide layers on large pictures: twice as fast from 256 channels on, when the weight is
-transformed once and used often (networks that only judge or draw). Rounding is about seven times that of a
-direct convolution, 2e-6 of the values' deviation. Lavin and Gray, "Fast algorithms for convolutional neural
-networks", CVPR 2016; points 0, 1, -1, 1/2, -2 and infinity. Letters: N pictures, C channels, O outputs.
+Sixteen outputs of a tile cost 36 products instead of 144; the transforms around them are matrix products. For
+wide layers on large images it is twice as fast from 256 channels on, when the weight is transformed once and
+used often (frozen networks). Rounding errors are about seven times those of a direct convolution, 2e-6 of the
+standard deviation of the values. Lavin and Gray, "Fast algorithms for convolutional neural
+networks", CVPR 2016; points 0, 1, -1, 1/2, -2 and infinity. Letters: N images, C channels, O outputs.
 """
 
 from typing import Any, NamedTuple
@@ -23,11 +23,11 @@ __all__ = [
     "winograd_conv2d",
 ]
 
-INPUT_TILE, OUTPUT_TILE = 6, 4  # of what a tile reads and gives
+INPUT_TILE, OUTPUT_TILE = 6, 4  # sides of a tile
 MIN_CHANNELS, MIN_TILES = 96, 64
-BLOCK_VALUES = 2**21  # numbers of a block of transformed tiles: about what a cache of the last level holds
+BLOCK_VALUES = 2**21  # values of a block of transformed tiles: about the last-level cache
 
-# Coefficients, from the constant on, of the product of (t - q) over the points q but the row's own.
+# Coefficients, lowest power first, of the product of (t - q) over the points q other than the row's own.
 INPUT_COEFFICIENTS = (
     (1.0, -1.5, -2.0, 1.5, 1.0, 0.0),
     (0.0, -1.0, 0.5, 2.5, 1.0, 0.0),
@@ -44,7 +44,7 @@ class TransformedKernel(NamedTuple):
 
     Attributes:
         forward: (36, C, O).
-        backward: (36, O, C), of the weight turned round, which takes gradients back.
+        backward: (36, O, C), of the rotated weight, for the gradient.
     """
 
     forward: Tensor
@@ -52,10 +52,10 @@ class TransformedKernel(NamedTuple):
 
 
 class WinogradConv3x3:
-    """3x3 convolution, padding 1, by whichever way is faster; keeps the transform of a frozen weight.
+    """3x3 convolution, padding 1, by the faster algorithm; keeps the transform of a frozen weight.
 
-    A frozen weight is transformed at its first use and again only after it was changed or moved. The
-    transforms take eight times the room of the weight.
+    A frozen weight is transformed at its first use and again only after a change or a move. The transforms
+    take eight times the memory of the weight.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class WinogradConv2d(nn.Conv2d):
 
 
 def replace_with_winograd(module: nn.Module) -> nn.Module:
-    """Exchange the 3x3 layers inside a module that judges or draws for `WinogradConv2d`; returns the module.
+    """Replace the 3x3 layers inside a frozen module by `WinogradConv2d`; returns the module.
 
     Layers of another stride, padding, dilation or grouping stay. State dicts stay as they are.
     """
@@ -108,7 +108,7 @@ def _is_replaceable(layer: nn.Conv2d) -> bool:
 
 
 def is_supported(x: Tensor, weight: Tensor) -> bool:
-    """Whether a convolution gains: single precision, a processor, a frozen weight, wide and large enough."""
+    """Whether Winograd is faster: single precision, a CPU, a frozen weight, wide and large enough."""
     outputs, inputs = weight.shape[:2]
     tiles = len(x) * -(-x.shape[2] // OUTPUT_TILE) * -(-x.shape[3] // OUTPUT_TILE)
     return (
@@ -151,7 +151,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def _convolve_tiles(x: Tensor, kernel: Tensor) -> Tensor:
-    """All pictures, a block of rows of tiles at a time, so that what is between the products stays cached."""
+    """Convolve all images, a block of rows of tiles at a time, so that intermediate values stay cached."""
     count, channels, height, width = x.shape
     outputs, (down, along) = kernel.shape[2], (-(-height // OUTPUT_TILE), -(-width // OUTPUT_TILE))
     spare = (OUTPUT_TILE * down - height, OUTPUT_TILE * along - width)
@@ -159,7 +159,7 @@ def _convolve_tiles(x: Tensor, kernel: Tensor) -> Tensor:
     for border in (padded[:, :1], padded[:, 1 + height :], padded[:, :, :1], padded[:, :, 1 + width :]):
         border.zero_()
     padded[:, 1 : 1 + height, 1 : 1 + width] = x.permute(0, 2, 3, 1)
-    picture, row, column, _ = padded.stride()
+    image, row, column, _ = padded.stride()
     out = x.new_empty(count, OUTPUT_TILE * down, OUTPUT_TILE * along, outputs)
     inwards, outwards = _kron_square(_input_transform()).to(x), _kron_square(_output_transform()).to(x)
     rows = max(1, min(down, BLOCK_VALUES // (INPUT_TILE * INPUT_TILE * along * max(channels, outputs))))
@@ -169,21 +169,21 @@ def _convolve_tiles(x: Tensor, kernel: Tensor) -> Tensor:
             tiles = padded.as_strided(
                 (INPUT_TILE, INPUT_TILE, taken, along, channels),
                 (row, column, OUTPUT_TILE * row, OUTPUT_TILE * column, 1),
-                number * picture + OUTPUT_TILE * first * row,
+                number * image + OUTPUT_TILE * first * row,
             )
             read = (inwards @ tiles.reshape(INPUT_TILE * INPUT_TILE, -1)).view(
                 INPUT_TILE * INPUT_TILE, taken * along, channels
             )
-            made = outwards @ torch.bmm(read, kernel).view(INPUT_TILE * INPUT_TILE, -1)
+            results = outwards @ torch.bmm(read, kernel).view(INPUT_TILE * INPUT_TILE, -1)
             block = out[number, OUTPUT_TILE * first : OUTPUT_TILE * (first + taken)].view(
                 taken, OUTPUT_TILE, along, OUTPUT_TILE, outputs
             )
-            block.copy_(made.view(OUTPUT_TILE, OUTPUT_TILE, taken, along, outputs).permute(2, 0, 3, 1, 4))
+            block.copy_(results.view(OUTPUT_TILE, OUTPUT_TILE, taken, along, outputs).permute(2, 0, 3, 1, 4))
     return out[:, :height, :width].permute(0, 3, 1, 2)
 
 
 def _transform_weight(weight: Tensor) -> Tensor:
-    """(O, C, 3, 3) to (36, C, O), through double precision."""
+    """Transform (O, C, 3, 3) to (36, C, O), in double precision."""
     grow = _weight_transform().to(weight.device)
     wide = torch.einsum("ai,bj,ocij->abco", grow, grow, weight.detach().double())
     return wide.reshape(INPUT_TILE * INPUT_TILE, weight.shape[1], weight.shape[0]).float().contiguous()

@@ -1,4 +1,4 @@
-"""Inception-ResNet v1: the face network of FaceNet, with the layer names of facenet-pytorch's weights.
+"""Inception-ResNet v1: the face network of FaceNet, with the layer names of facenet-pytorch's checkpoints.
 
 Source: Szegedy et al., "Inception-v4, Inception-ResNet and the impact of residual connections on learning",
 AAAI 2017; sizes as in the VGGFace2 model of facenet-pytorch.
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 BATCHNORM_EPS = 1e-3  # of every batch norm
-IMAGE_SIZE = 140  # pixels along each edge that pictures are brought to first
+IMAGE_SIZE = 140  # pixels along each edge of resized images
 REPEATS = (5, 10, 5)
 SCALES = (0.17, 0.10, 0.20)
 Kernel = int | tuple[int, int]
 
 
 class FaceFeatures(NamedTuple):
-    """What the network finds in pictures.
+    """Features of images.
 
     Attributes:
         maps: after the three groups of residual blocks: (B, 256, 15, 15), (B, 896, 7, 7), (B, 1792, 3, 3) at
@@ -62,14 +62,14 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Branches side by side, joined by a 1x1 convolution, scaled and added to the input.
+    """Parallel branches, joined by a 1x1 convolution, scaled and added to the input.
 
     Args:
         channels: in and out.
         branches: modules whose outputs are concatenated.
         branch_channels: channels of all branches together.
         scale: of what is added.
-        last: the sum goes out as it is, without ReLU.
+        last: no ReLU after the sum.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ResidualBlock(nn.Module):
 
 
 class ReductionBlock(nn.Module):
-    """Strided branches side by side and a max-pooling, one after the other along the channels."""
+    """Strided branches and a max-pooling side by side, concatenated along the channels."""
 
     def __init__(self, branches: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -106,19 +106,18 @@ class ReductionBlock(nn.Module):
 
 
 class InceptionResNet(nn.Module):
-    """Face pictures to embeddings. Its memory format is channels-last, which is the faster one.
+    """Face images to embeddings. Its memory format is channels-last, which is faster.
 
     Args:
         features: length D of the embedding.
         num_classes: of the classifier `logits`; None omits it.
         repeats: residual blocks in the three groups.
-        width_divisor: all inner channels are divided by this (1, 2, 4, 8 or 16); 1 is the published network.
-        image_size: pixels that pictures are resized to (bilinear, corners aligned); None leaves them as they
-            are.
-        dropout: share of the pooled features dropped in training.
+        width_divisor: divisor of all inner widths (1, 2, 4, 8 or 16); 1 is the published network.
+        image_size: side in pixels to which images are resized (bilinear, aligned corners); None disables it.
+        dropout: probability of dropout on the pooled features in training.
 
     Raises:
-        ValueError: `width_divisor` is none of these.
+        ValueError: another `width_divisor`.
     """
 
     def __init__(
@@ -177,9 +176,9 @@ class InceptionResNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def resize_images(self, images: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) at the network's own size."""
+        """Resize images (B, 3, H, W) to the network's size."""
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"pictures must be (B, 3, H, W), found {tuple(images.shape)}")
+            raise ValueError(f"images must be (B, 3, H, W), found {tuple(images.shape)}")
         if self.image_size is None or images.shape[2:] == (self.image_size, self.image_size):
             return images
         return functional.interpolate(
@@ -187,7 +186,7 @@ class InceptionResNet(nn.Module):
         )
 
     def forward_features(self, images: Tensor) -> FaceFeatures:
-        """Everything that losses and metrics use, from pictures (B, 3, H, W), about -1...1, R G B."""
+        """All features that losses and metrics use, of RGB images (B, 3, H, W), about -1...1."""
         x = self.resize_images(images).contiguous(memory_format=torch.channels_last)
         x = self.maxpool_3a(self.conv2d_2b(self.conv2d_2a(self.conv2d_1a(x))))
         one = self.repeat_1(self.conv2d_4b(self.conv2d_4a(self.conv2d_3b(x))))
@@ -198,25 +197,25 @@ class InceptionResNet(nn.Module):
         return FaceFeatures((one, two, three), pooled, functional.normalize(embedding))
 
     def forward(self, images: Tensor, pooled: bool = False) -> Tensor:
-        """Pictures (B, 3, H, W) to unit embeddings (B, D), or to unit pooled features (B, 1792)."""
-        found = self.forward_features(images)
-        return functional.normalize(found.pooled) if pooled else found.embedding
+        """Images (B, 3, H, W) to unit-length embeddings (B, D), or unit-length pooled features (B, 1792)."""
+        features = self.forward_features(images)
+        return functional.normalize(features.pooled) if pooled else features.embedding
 
     def classify(self, embedding: Tensor) -> Tensor:
         """Embeddings (B, D), not normalised in training of the classifier, to logits (B, K)."""
         if self.logits is None:
-            raise ValueError("this network was built without its classifier: give classes")
+            raise ValueError("this network was built without its classifier; give num_classes")
         return self.logits(embedding)
 
 
 def build_inception_resnet(state: Mapping[str, Tensor]) -> InceptionResNet:
-    """An empty network of the size that weights have; of a published file it is the full one.
+    """Build a network of the size that a state dict has; its parameters are not copied.
 
     Args:
-        state: tensors by key; those of the classifier may be absent.
+        state: tensors by key; those of the classifier may be missing.
 
     Raises:
-        CheckpointError: the weights are not those of such a network.
+        CheckpointError: the state dict is not that of an Inception-ResNet v1.
     """
     try:
         first, last = state["conv2d_1a.conv.weight"], state["last_linear.weight"]
@@ -235,14 +234,14 @@ def build_inception_resnet(state: Mapping[str, Tensor]) -> InceptionResNet:
 
 
 def load_inception_resnet(*paths: str | Path) -> InceptionResNet:
-    """FaceNet from published weights, in evaluation.
+    """Load FaceNet from published files, in evaluation mode.
 
     Args:
-        paths: one file (`20180402-114759-vggface2.pt`), or several whose keys are put together (formerly the
-            features and the classifier came apart).
+        paths: one file (`20180402-114759-vggface2.pt`), or several whose keys are merged (formerly features
+            and classifier were separate files).
 
     Raises:
-        CheckpointError: damaged, unsafe, or another network's.
+        CheckpointError: corrupt, unsafe, or another network's.
         FileNotFoundError: no such file.
     """
     state: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Networks for evaluation only, with the batch norms worked into the convolutions before them."""
+"""Fuse batch norms into the convolutions before them, for frozen networks."""
 
 import copy
 import itertools
@@ -15,9 +15,9 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class PointwiseConv2d(nn.Conv2d):
-    """1x1 convolution by oneDNN also with one thread, where PyTorch would take its own way.
+    """1x1 convolution that uses oneDNN with one thread as well, where PyTorch uses its own algorithm.
 
-    On a processor with channels last it is a fifth faster; elsewhere it is `nn.Conv2d`.
+    On a CPU with channels-last tensors it is a fifth faster; elsewhere it is `nn.Conv2d`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,14 +29,14 @@ class PointwiseConv2d(nn.Conv2d):
 
 
 def fuse_batchnorm(network: M) -> M:
-    """A frozen copy without batch norms after convolutions; it gives the same to rounding, faster.
+    """Copy a network, frozen and in evaluation mode, with batch norms fused; equal to rounding, and faster.
 
-    A pair is told by its names, `conv` and `bn`, `conv1` and `bn1` and so on, or by following each other in
-    an `nn.Sequential`. The norm becomes an identity, so keys differ from those of checkpoints: load first,
-    then fold. Gradients still reach the pictures.
+    Pairs are identified by their names (`conv` and `bn`, `conv1` and `bn1` and so on) or by their succession
+    in an `nn.Sequential`. The norm becomes an identity, so keys differ from those of checkpoints: load first,
+    then fuse. Gradients still reach the images.
 
     Args:
-        network: left as it is; the copy is in evaluation, as the statistics that it uses are fixed.
+        network: stays unchanged.
     """
     copied = copy.deepcopy(network).eval()
     for module in copied.modules():

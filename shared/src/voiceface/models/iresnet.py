@@ -18,10 +18,10 @@ __all__ = ["IR", "PReLU", "ResidualUnit", "SqueezeExcitation"]
 
 
 class PReLU(nn.PReLU):
-    """`nn.PReLU` with a faster backward pass on processors, the same to rounding.
+    """`nn.PReLU` with a faster backward pass on CPUs, equal to rounding.
 
-    The stock one branches on every element. Here one vectorised threshold splits the gradient, picture by
-    picture, so that the parts stay in the cache.
+    The stock layer branches on every element. Here one vectorised threshold splits the gradient, image by
+    image, so that the parts stay in the cache.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,15 +40,15 @@ class _SplitPReLU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
         x, weight = ctx.saved_tensors
-        learns = ctx.needs_input_grad[1]
+        trainable = ctx.needs_input_grad[1]
         slope, to_x, to_weight = weight[:, None, None], torch.empty_like(x), torch.zeros_like(weight)
-        for picture, out_gradient, into in zip(x, gradient, to_x):
-            above = torch.ops.aten.threshold_backward(out_gradient, picture, 0)
+        for image, out_gradient, into in zip(x, gradient, to_x):
+            above = torch.ops.aten.threshold_backward(out_gradient, image, 0)
             below = out_gradient - above
             torch.addcmul(above, below, slope, out=into)
-            if learns:
-                to_weight += below.mul_(picture).sum((1, 2))
-        return to_x, to_weight if learns else None
+            if trainable:
+                to_weight += below.mul_(image).sum((1, 2))
+        return to_x, to_weight if trainable else None
 
 
 class SqueezeExcitation(nn.Module):
@@ -106,16 +106,16 @@ class ResidualUnit(nn.Module):
 
 
 class IR(nn.Module):
-    """Face pictures to feature vectors. Its memory format is channels-last, which is the faster one.
+    """Face images to feature vectors. Its memory format is channels-last, which is faster.
 
     Args:
         blocks: residual units per stage, four numbers (`BLOCKS` holds the published ones); the first unit of
-            each stage halves the picture.
+            each stage halves the resolution.
         widths: channels per stage; the first is also the width of the input layer.
-        image_size: pixels along each edge of the input picture.
-        features: length D of the feature vector; None leaves the output layer out: the network ends with its
-            last feature map, and takes pictures of any size.
-        dropout: share of the last feature map that is dropped in training (before the output layer).
+        image_size: pixels along each edge of the input image.
+        features: length D of the feature vector; None omits the output layer: the network ends with its last
+            feature map and accepts images of any size.
+        dropout: probability of dropout on the last feature map in training (before the output layer).
         squeeze_excitation: the SE variant (reduction 16).
         stem_stride: of the input layer's convolution; 1 in the published networks, 2 makes small ones cheap.
 
@@ -168,14 +168,14 @@ class IR(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, side, side), about -1...1, to features (B, D), or to maps (B, C, H, W).
+        """Normalised images (B, 3, side, side), about -1...1, to features (B, D), or to maps (B, C, H, W).
 
         Raises:
-            ValueError: the pictures have another size (where there is an output layer).
+            ValueError: the images have another size (with an output layer).
         """
         if self.output_layer is not None and tuple(images.shape[1:]) != (3, self.image_size, self.image_size):
             raise ValueError(
-                f"face pictures must be (B, 3, {self.image_size}, {self.image_size}), found "
+                f"face images must be (B, 3, {self.image_size}, {self.image_size}), found "
                 f"{tuple(images.shape)}"
             )
         images = images.contiguous(memory_format=torch.channels_last)

@@ -68,7 +68,7 @@ class ThinResNet(nn.Module):
         widths: channels of the four stages.
         blocks: residual blocks per stage.
         strides: (frequency, time) of each stage's first block.
-        features: length D of the feature vector; None leaves the last linear layer out.
+        features: length D of the feature vector; None omits the last linear layer.
         pooling: "sap" (attentive mean) or "asp" (attentive mean and standard deviation).
         stem_stride: (frequency, time) of the input convolution; larger ones make small networks cheap.
 

@@ -1,4 +1,4 @@
-"""Experiment files: YAML, overrides from the command line, then a typed and frozen configuration."""
+"""Configurations: YAML files and command-line overrides, validated as typed and frozen objects."""
 
 import difflib
 import json
@@ -29,18 +29,18 @@ TYPE_NAMES |= {float: "a number", type(None): "nothing (null)"}
 
 
 class ConfigError(ValueError):
-    """The configuration cannot be used; the message names file, key, what was found and what was expected."""
+    """An invalid configuration; the message names file, key, found and expected value."""
 
 
 class Config(pydantic.BaseModel):
-    """Base of every typed configuration: unknown keys are refused and values never change after reading."""
+    """Base of every typed configuration: unknown keys are errors, values are immutable."""
 
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, validate_default=True, protected_namespaces=()
     )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy with other values, which are not validated; unknown keys are refused.
+        """Copy with other values, which are not validated; unknown keys are errors.
 
         Raises:
             ConfigError: a key that this configuration does not have.
@@ -55,21 +55,21 @@ C = TypeVar("C", bound=Config)
 
 
 def load_config(source: str | Path, model: type[C], package: str, overrides: Sequence[str] = ()) -> C:
-    """Read an experiment file, merge overrides into it and check it.
+    """Read a configuration file, merge overrides and validate the result.
 
     Args:
-        source: a bare name (``quick``) means the package's own ``configs/quick.yaml``; anything with a folder
+        source: a bare name (``quick``) means the package's own ``configs/quick.yaml``; a name with a folder
             or with the suffix .yaml or .yml is a path.
-        model: the typed configuration to make.
-        package: import name of the package that brings the bundled files, such as ``seeking_shape``.
-        overrides: ``section.key=value``; the value is read as YAML, later ones win.
+        model: class of the configuration.
+        package: import name of the package of the bundled files, such as ``seeking_shape``.
+        overrides: ``section.key=value``; the value is read as YAML, later ones take precedence.
 
     Returns:
         A frozen instance of `model`.
 
     Raises:
-        ConfigError: the file is absent or is no YAML mapping, an override is malformed, a key is unknown or
-            missing, or a value has the wrong type or is out of bounds. All faulty keys are named at once.
+        ConfigError: the file is missing or not a YAML mapping, an override is malformed, a key is unknown or
+            missing, or a value has the wrong type or is out of bounds. The message names all invalid keys.
     """
     name, text = _read_source(source, package)
     try:
@@ -87,13 +87,13 @@ def load_config(source: str | Path, model: type[C], package: str, overrides: Seq
 
 
 def validate_config(values: dict[str, Any], model: type[C], name: str = "configuration") -> C:
-    """Make the typed configuration from plain values (as YAML or JSON give them).
+    """Build a typed configuration from plain values of YAML or JSON.
 
     Args:
-        values: nested dicts, lists and scalars. Text such as ``1e-4``, which is what YAML makes of a number
-            without a point, is taken as a number where the field is a float.
-        model: the typed configuration to make.
-        name: where the values come from, for messages.
+        values: nested dicts, lists and scalars. Text such as ``1e-4`` (YAML reads a number without a point as
+            text) is converted where the field is a float.
+        model: class of the configuration.
+        name: source of the values, for messages.
 
     Raises:
         ConfigError: as `load_config`.
@@ -108,7 +108,7 @@ def validate_config(values: dict[str, Any], model: type[C], name: str = "configu
 
 
 def bundled_configs(package: str) -> list[str]:
-    """Names of the experiment files that a package brings along, sorted, without suffix."""
+    """Names of a package's bundled configurations, sorted, without suffix."""
     folder = resources.files(package) / "configs"
     if not folder.is_dir():
         return []
@@ -116,17 +116,17 @@ def bundled_configs(package: str) -> list[str]:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The configuration as nested dicts, lists and scalars, ready for JSON or YAML."""
+    """Convert a configuration to nested dicts, lists and scalars for JSON or YAML."""
     return config.model_dump(mode="json")
 
 
 def to_yaml(config: Config) -> str:
-    """The configuration as YAML text that `load_config` reads back to an equal one; keys in field order."""
+    """Convert a configuration to YAML that `load_config` reads back to an equal one; keys in field order."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True, width=110)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that refuses a key given twice instead of keeping the last one."""
+    """YAML's safe loader, except that a repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -139,7 +139,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def _read_source(source: str | Path, package: str) -> tuple[str, str]:
-    """Name for messages and text of an experiment file."""
+    """Name (for messages) and text of a configuration file."""
     path = Path(source)
     if isinstance(source, str) and path.suffix not in (".yaml", ".yml") and len(path.parts) == 1:
         names = bundled_configs(package)
@@ -164,7 +164,7 @@ def _read_source(source: str | Path, package: str) -> tuple[str, str]:
 
 
 def _check_keys_are_text(name: str, tree: Any, path: str = "") -> None:
-    """Keys must be text: YAML reads a bare `on:` or `1:` as something else."""
+    """Raise ConfigError for keys that are not text: YAML reads a bare `on:` or `1:` as another type."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             if not isinstance(key, str):
@@ -195,7 +195,7 @@ def _apply_override(config: EasyDict, override: str) -> None:
 
 
 def _to_plain(tree: Any) -> Any:
-    """EasyDicts back to dicts; `dict.items` because a key called items hides the method."""
+    """Convert EasyDicts to dicts; `dict.items` because a key called items hides the method."""
     if isinstance(tree, dict):
         return {key: _to_plain(value) for key, value in dict.items(tree)}
     if isinstance(tree, list | tuple):
@@ -204,7 +204,7 @@ def _to_plain(tree: Any) -> Any:
 
 
 def _coerce_floats(annotation: Any, value: Any) -> Any:
-    """`value` with text such as ``1e-4`` turned into a number wherever `annotation` wants a float."""
+    """Convert text such as ``1e-4`` in `value` to numbers where `annotation` is a float."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         if not isinstance(value, dict):
             return value
@@ -234,7 +234,7 @@ def _coerce_floats(annotation: Any, value: Any) -> Any:
 
 
 def _format_problem(problem: Any, model: type[Config]) -> str:
-    """One line for one fault: key, found, expected, nearest known key."""
+    """Format one problem as a line: key, found, expected, nearest known key."""
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
@@ -253,7 +253,7 @@ def _format_problem(problem: Any, model: type[Config]) -> str:
 
 
 def _suggest_keys(key: str, known: Sequence[str]) -> str:
-    """The known keys nearest to an unknown one, or the keys of its section where none is near.
+    """Known keys nearest to an unknown one, or the keys of its section if none is near.
 
     A key of the same name (or of a name in `SYNONYMS`) in any section comes first, then similar names in the
     same section, then similar names elsewhere.
@@ -288,5 +288,5 @@ def _dotted_keys(model: type[pydantic.BaseModel], prefix: str = "") -> Iterator[
 
 
 def _type_name(value: Any) -> str:
-    """A word for the type of a YAML value."""
+    """Word for the type of a YAML value."""
     return TYPE_NAMES.get(type(value), TYPE_NAMES[dict] if isinstance(value, dict) else type(value).__name__)

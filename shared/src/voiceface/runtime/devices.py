@@ -1,4 +1,4 @@
-"""Where a run computes, and how repeatably."""
+"""Devices and deterministic algorithms."""
 
 import os
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ __all__ = ["choose_device", "enable_determinism", "to_device"]
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a run.
+    """Choose the device of a run.
 
     Args:
-        name: ``auto`` takes a GPU if there is one; else a torch device name.
+        name: ``auto`` selects a GPU if there is one; else a torch device name.
 
     Raises:
-        ValueError: a GPU is asked for and there is none, or no such kind of device.
+        ValueError: a GPU is requested and there is none, or an unknown device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -30,7 +30,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """A batch with its tensors moved; dicts, lists and tuples are followed, other values stay."""
+    """Move the tensors of a batch, nested in dicts, lists and tuples; other values stay."""
     if isinstance(batch, Tensor):
         return batch.to(device, non_blocking=True)
     if isinstance(batch, Mapping):
@@ -41,7 +41,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 
 def enable_determinism() -> None:
-    """Ask torch for deterministic algorithms; it warns where a GPU has none."""
+    """Select deterministic algorithms; PyTorch warns where a GPU has none."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms imports a compiler: 5 s

@@ -1,4 +1,4 @@
-"""The current process: memory that glibc keeps between steps, and interrupts that wait for a safe point."""
+"""Settings of the current process: memory that glibc keeps, and signals handled at a safe point."""
 
 import ctypes
 import logging
@@ -17,29 +17,29 @@ log = logging.getLogger(__name__)
 def keep_freed_memory() -> bool:
     """Let the C library reuse large freed blocks within this process.
 
-    A training step frees and takes the same large blocks again and again. By default glibc gives each back to
-    the system, which clears it anew on the next use: measured 5 to 10 % of a step of the full networks. The
-    process then keeps its peak of memory until it ends. Nothing happens without glibc; results never change.
+    A training step repeatedly frees and allocates the same large blocks. By default glibc returns each to the
+    system, which clears it on the next use: 5 to 10 % of a step of the full networks. With this setting the
+    process keeps its peak memory until it ends. Without glibc nothing happens; results never change.
 
     Returns:
-        Whether the C library took the setting.
+        Whether the C library accepted the setting.
     """
     if not sys.platform.startswith("linux"):
         return False
     try:
         library = ctypes.CDLL(None)
-        took = bool(library.mallopt(M_MMAP_MAX, 0)) and bool(library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+        accepted = bool(library.mallopt(M_MMAP_MAX, 0)) and bool(library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
     except (AttributeError, OSError):  # another C library
         return False
-    log.debug("freed memory is %s", "kept" if took else "given back as usual")
-    return took
+    log.debug("freed memory is %s", "kept" if accepted else "returned as usual")
+    return accepted
 
 
 class DeferredSignals:
-    """Context in which SIGINT and SIGTERM are noted in `number` instead of ending the process.
+    """Context that records SIGINT and SIGTERM in `received_signal` instead of ending the process.
 
     A second SIGINT raises KeyboardInterrupt at once. Outside the main thread, where Python sets no handlers,
-    nothing is noted. The earlier handlers come back at the end.
+    nothing is recorded. The earlier handlers are restored at the end.
     """
 
     def __init__(self) -> None:

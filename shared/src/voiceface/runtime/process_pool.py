@@ -1,4 +1,4 @@
-"""Work spread over processes, with a progress bar and a clean end on Ctrl-C."""
+"""Map a function over items with several processes, a progress bar and a clean end on Ctrl-C."""
 
 import multiprocessing
 import os
@@ -31,20 +31,20 @@ def map_unordered(
     initargs: tuple[Any, ...] = (),
     progress: bool = True,
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield (item, function(item)) as results come in, in any order.
+    """Yield (item, function(item)) in order of completion.
 
     Args:
-        function: importable by name (it travels to the workers), given one item.
-        items: what to work on.
-        workers: processes; 1 works in this process, None takes every core.
-        description: words before the progress bar.
-        unit: what one item is called there.
-        initializer: run once in each worker before its first item.
-        initargs: what `initializer` is given.
+        function: importable by name (workers import it), called with one item.
+        items: inputs.
+        workers: processes; 1 works in this process, None uses every core.
+        description: label of the progress bar.
+        unit: its word for an item.
+        initializer: called once in each worker before its first item.
+        initargs: arguments of `initializer`.
         progress: show the bar (on standard error).
 
     Raises:
-        Whatever `function` raises; the other workers are stopped first.
+        Exceptions of `function`, after the other workers were stopped.
     """
     workers = min(workers or available_cpu_count(), max(1, len(items)))
     with tqdm(total=len(items), desc=description, unit=unit, disable=not progress) as bar:
@@ -83,7 +83,7 @@ def map_unordered(
 
 
 def _init_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
-    """Leave Ctrl-C to the parent, end when it is killed, keep numerical libraries to one thread a process."""
+    """Leave Ctrl-C to the parent, end with it, and limit numerical libraries to one thread."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     threading.Thread(target=_exit_with_parent, daemon=True).start()
@@ -92,7 +92,7 @@ def _init_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, .
 
 
 def _exit_with_parent() -> None:
-    """Wait until the parent is gone, killed perhaps, and leave: nobody would ever stop this worker."""
+    """Exit when the parent has ended, even by a kill, since nothing else would stop this worker."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""All random states of a process: seeding, putting away, restoring."""
+"""Seed, save and restore all random states of a process."""
 
 import random
 from typing import Any
@@ -13,7 +13,7 @@ def seed_everything(seed: int) -> torch.Generator:
     """Seed torch (all devices), numpy's and python's global generators.
 
     Args:
-        seed: not negative; numpy takes its lowest 32 bits.
+        seed: not negative; numpy uses its lowest 32 bits.
 
     Returns:
         A new CPU generator with the same seed.
@@ -25,11 +25,11 @@ def seed_everything(seed: int) -> torch.Generator:
 
 
 def get_rng_states(generator: torch.Generator, device: torch.device) -> dict[str, Any]:
-    """What `restore_rng_states` needs, in types that `checkpoint.save_state` stores.
+    """Save the random states in types that `voiceface.checkpoints.resume_state.save_state` stores.
 
     Args:
         generator: the run's own CPU generator.
-        device: where the run computes.
+        device: device of the run.
     """
     kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
     return {
@@ -42,7 +42,7 @@ def get_rng_states(generator: torch.Generator, device: torch.device) -> dict[str
 
 
 def restore_rng_states(states: dict[str, Any], generator: torch.Generator, device: torch.device) -> None:
-    """Inverse of `get_rng_states`; a CUDA state is left out where the run has moved to a CPU."""
+    """Restore the states of `get_rng_states`; a CUDA state is skipped if the run has moved to a CPU."""
     generator.set_state(states["generator"])
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None and device.type == "cuda":
