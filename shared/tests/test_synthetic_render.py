@@ -94,6 +94,30 @@ def test_the_size_of_the_head_is_not_visible(identities):
     assert face.neutral_vertices.shape == (6400, 3)
 
 
+GOLDEN_GREY = (  # pixels of image k of identity k, rows 20, 32 ... 80, columns 14, 26 ... 86 of 96
+    "103 95 140 65 96 30 96 104 124 133 113 107 83 91 105 136 128 120 102 78 86 "
+    "106 114 137 100 90 73 83 95 122 131 119 83 83 79 92 146 94 77 56 68 81",
+    "115 167 179 185 170 158 63 147 161 185 101 112 114 65 133 141 151 185 163 87 79 "
+    "151 147 165 165 139 95 85 125 138 157 137 144 91 82 138 94 109 137 95 102 92",
+    "116 164 173 184 108 97 87 107 162 115 168 177 111 83 125 173 185 171 169 97 101 "
+    "121 161 187 174 164 86 115 110 171 181 160 154 98 119 136 135 79 129 95 82 116",
+)
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_golden_pixels(k):
+    image = render.render_image(sample_identities([k]), 0, k, image_size=96).image
+    golden = np.array(GOLDEN_GREY[k].split(), float).reshape(6, 7)
+    assert np.abs(image[20:92:12, 14:90:12].mean(2) - golden).max() < 1.5
+
+
+def test_normals_of_a_sphere_are_its_points():
+    turn, height = np.meshgrid(np.linspace(0, 2 * np.pi, 121), np.linspace(-1.2, 1.2, 80))
+    points = np.stack([np.sin(turn) * np.cos(height), np.sin(height), np.cos(turn) * np.cos(height)], axis=2)
+    normals = raster.compute_grid_normals(points.astype(np.float32), True)
+    assert np.abs(normals - points)[1:-1].max() < 2e-3
+
+
 @pytest.mark.parametrize("row", [0, 2])
 def test_compiled_and_reference_agree(identities, row, monkeypatch):
     fast = render.render_image(identities, row, 1, image_size=64).image.astype(int)

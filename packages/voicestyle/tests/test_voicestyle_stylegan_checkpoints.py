@@ -210,3 +210,27 @@ def test_path_length_is_the_squared_speed_of_images(generator):
     assert crop_and_downsample(torch.zeros(1, 3, 512, 512), crop=False).shape == (1, 3, 256, 256)
     assert crop_and_downsample(torch.zeros(1, 3, 512, 512), crop=True).shape == (1, 3, 256, 256)
     assert crop_and_downsample(torch.zeros(1, 3, 64, 64), crop=True).shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize(("num_samples", "batch_size"), [(1, 4), (7, 3), (150, 50)])
+def test_path_length_is_the_mean_between_the_percentiles(generator, num_samples, batch_size):
+    values = torch.rand(num_samples, generator=torch.Generator().manual_seed(1)).double()
+    rows = []
+
+    def distance(one, other):
+        rows.append(len(one))
+        return values[sum(rows) - len(one) : sum(rows)]
+
+    rule = {"num_samples": num_samples, "batch_size": batch_size, "epsilon": 0.1}
+    found = perceptual_path_length(generator, distance, **rule)
+    low, high = np.quantile(values, [0.01, 0.99])
+    kept = [value for value in values.tolist() if low <= value <= high]
+    assert sum(rows) == num_samples and max(rows) <= batch_size
+    assert found == pytest.approx(np.mean(kept) / 0.01)
+    assert len(kept) == (num_samples if num_samples == 1 else num_samples - 2 * -(-num_samples // 100))
+
+
+def test_the_crop_is_the_middle_of_the_lower_part():
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(crop_and_downsample(image, crop=True), image[:, :, 24:56, 16:48])
+    assert torch.equal(crop_and_downsample(image, crop=False), image)
