@@ -39,11 +39,11 @@ def read_requirements(folder: Path, *extras: str) -> set[str]:
     optional = project["project"]["optional-dependencies"]
     names = set()
     for line in [*lines, *(line for extra in extras for line in optional[extra])]:
-        match = re.match(r"([\w.-]+)(?:\[(\w+)\])?", line)
+        match = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", line)
         assert match, line
         names.add(normalise(match[1]))
         if match[1] == "voiceface-shared" and match[2]:
-            names |= read_requirements(REPO / "shared", match[2])
+            names |= read_requirements(REPO / "shared", *match[2].split(","))
     return names
 
 
