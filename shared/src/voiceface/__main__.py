@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from voiceface.commandline.dispatch import dispatch
 
+__all__ = ["COMMANDS", "main"]
+
 COMMANDS = {
     "demo": (
         "voiceface.suite.demo",

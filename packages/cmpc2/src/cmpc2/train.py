@@ -1,7 +1,7 @@
 """Training: `cmpc2 train --cfg main --data ROOT --out RUN`.
 
-One iteration, in the published order: cluster the banks if due, forward, update the banks, loss, step. The
-latest clusterings serve until the next ones.
+One iteration, in the published order: cluster the banks if due, forward pass, update of the banks, losses,
+optimiser step.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from voiceface.association.trainer import Trainer, train_command
 from voiceface.commandline import arguments
 from voiceface.datasets import dataset_arguments
 
+from cmpc2.memory_updates import recluster, recluster_final, save_memory
 from cmpc2.system import SPEC
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ __all__ = [
     "build_optimiser",
     "compute_losses",
     "main",
-    "recluster",
-    "recluster_final",
-    "save_memory",
     "train",
     "train_step",
 ]
@@ -57,10 +55,10 @@ class InitialWeights:
 
 
 class Cmpc2Trainer(Trainer["Cmpc2Config", "FV_Wrapper"]):
-    """One training run on a `PairDataset`; identities serve for metadata only.
+    """Trainer on a `PairDataset`; identities are used for metadata only.
 
-    Beside the checkpoint lie `memory.safetensors` (prototypes of both banks, the face bank) and
-    `training.csv` (their rows).
+    The run folder also contains `memory.safetensors` (prototypes of both banks, and the face bank) and
+    `training.csv` (the videos of their rows).
     """
 
     spec = SPEC
@@ -77,11 +75,11 @@ class Cmpc2Trainer(Trainer["Cmpc2Config", "FV_Wrapper"]):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add the arguments of `train`."""
         arguments.add_training_arguments(parser, configurations=cls.configurations)
-        parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")
+        parser.add_argument("--table", type=Path, help="training.csv with the training videos in order")
         parser.add_argument(
             "--splits", default="train,val", help="splits of --data to train on (default: train,val)"
         )
-        arguments.add_checkpoint_argument(parser, f"{arguments.CHECKPOINT_HELP}, or a published file")
+        arguments.add_checkpoint_argument(parser, f"{arguments.CHECKPOINT_HELP}, or a published checkpoint")
         parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
         dataset_arguments.add_root_arguments(parser)
         parser.add_argument("--lists", type=Path, help="list folder (default: DATA/list_wav)")
@@ -113,7 +111,7 @@ class Cmpc2Trainer(Trainer["Cmpc2Config", "FV_Wrapper"]):
         )
 
     def list_identities(self) -> list[str]:
-        """List the identities of the training videos; refuse more clusters than videos."""
+        """List the identities of the training videos; raise ValueError for more clusters than videos."""
         _check_num_clusters(self.config, len(self.dataset))
         return self.dataset.videos.identity_names
 
@@ -137,12 +135,12 @@ class Cmpc2Trainer(Trainer["Cmpc2Config", "FV_Wrapper"]):
         """Cosine cycles with warm-up."""
         from voiceface.training.lr_schedules import cosine_warmup_cycles
 
-        chosen = self.config.optimiser
-        cycle = chosen.cycle or self.config.training.max_steps
-        return cosine_warmup_cycles(chosen.max_lr, chosen.min_lr, cycle, chosen.warm_up)
+        settings = self.config.optimiser
+        cycle = settings.cycle or self.config.training.max_steps
+        return cosine_warmup_cycles(settings.max_lr, settings.min_lr, cycle, settings.warm_up)
 
     def tracked(self) -> dict[str, Any]:
-        """Memory banks, filled from the run's seed."""
+        """Memory banks, initialised with the run's seed."""
         import torch
 
         from cmpc2.memory import MemoryBank
@@ -160,8 +158,8 @@ class Cmpc2Trainer(Trainer["Cmpc2Config", "FV_Wrapper"]):
         """Every video once per epoch, or sampling with replacement, as configured."""
         from cmpc2.data import SamplingWithReplacement
 
-        replaced = self.config.training.sampling == "replacement"
-        return SamplingWithReplacement(self.dataset) if replaced else self.dataset
+        with_replacement = self.config.training.sampling == "replacement"
+        return SamplingWithReplacement(self.dataset) if with_replacement else self.dataset
 
     def save_best(self) -> bool:
         """Whether validation keeps the best checkpoint."""
@@ -177,15 +175,15 @@ class Cmpc2Trainer(Trainer["Cmpc2Config", "FV_Wrapper"]):
         return train_step(self.config, self.run, self.network, self.memory, batch, self.optimiser)
 
     def after_step(self, step: int, terms: "dict[str, Tensor | float]") -> None:
-        """Drop clusterings of one step only; keep the checkpoint of the lowest loss; both as configured."""
+        """Drop the clusterings, and save the checkpoint of the lowest loss, if configured."""
         settings = self.config.training
         if self.config.clustering.lifetime == "one_step":
             self.memory.clear_clusterings()
         if settings.best_checkpoint == "lowest_loss" and (step + 1) % settings.checkpoint_interval == 0:
-            _keep_lowest_loss(self.run, step, terms["total_loss"], self.model)
+            _save_lowest_loss(self.run, step, terms["total_loss"], self.model)
 
     def finish(self) -> None:
-        """Cluster once more and write the prototypes."""
+        """Cluster the final banks and write the prototypes."""
         recluster_final(self.config, self.memory)
         if self.run.is_main:
             save_memory(self.run, self.config, self.dataset, self.memory)
@@ -202,28 +200,28 @@ def train_step(
     batch: dict[str, "Tensor"],
     optimiser: "torch.optim.Optimizer",
 ) -> dict[str, "Tensor | float"]:
-    """One optimiser step; the banks are updated with what the networks gave before it.
+    """Do one optimiser step; the banks are updated with the embeddings before it.
 
     Args:
         config: the experiment.
         run: the run.
-        network: the model as `run.prepare` gave it.
+        network: the model as returned by `run.prepare`.
         memory: banks and latest clusterings.
-        batch: "voice" (B, 1, 64, T), "face" (B, 3, S, S), "index" (B,): this process's rows.
-        optimiser: of the whole model.
+        batch: "voice" (B, 1, 64, T), "face" (B, 3, S, S), "index" (B,): the rows of this process.
+        optimiser: of the complete model.
 
     Returns:
-        The total and the means of its terms, by name.
+        The total loss and the means of its terms, by name.
     """
     from voiceface.runtime.distributed import all_gather_with_gradient
 
     with run.autocast():
         voice, face = network(batch["voice"], batch["face"])
     voice, face = voice.float(), face.float()
-    everybody = [all_gather_with_gradient(item) for item in (batch["index"], voice, face)]
-    memory.update(*everybody)
-    own = config.training.negatives == "local"
-    index, voice, face = (batch["index"], voice, face) if own else everybody
+    local = (batch["index"], voice, face)
+    gathered = tuple(map(all_gather_with_gradient, local))
+    memory.update(*gathered)
+    index, voice, face = local if config.training.negatives == "local" else gathered
     terms = compute_losses(config, index, voice, face, memory.clusterings)
     total = terms.total
     run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
@@ -242,7 +240,7 @@ def compute_losses(
     face: "Tensor",
     clusterings: "Clusterings | None",
 ) -> "LossTerms":
-    """All terms of the loss of a batch (B,): rows in the banks, embeddings (B, D), latest clusterings."""
+    """Compute all losses of a batch: rows in the banks (B,), embeddings (B, D), latest clusterings."""
     from cmpc2.losses import cmpc_terms
 
     loss = config.loss
@@ -258,19 +256,8 @@ def compute_losses(
     )
 
 
-def recluster(config: "Cmpc2Config", memory: "MemoryBank", step: int) -> None:
-    """Cluster both banks; starting centres follow from the run's seed and the iteration."""
-    if config.loss.prototypes or config.loss.recalibration.enabled:
-        memory.recluster(
-            config.clustering.num_clusters,
-            seed=(config.training.seed, step),
-            temperature=config.loss.prototype_temperature,
-            **config.clustering.kmeans_options(),
-        )
-
-
 def build_model(config: "Cmpc2Config", initial_weights: InitialWeights) -> "FV_Wrapper":
-    """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
+    """Build the model that a run starts with: random, or with the given initial weights."""
     import torch
     from voiceface.association.initialisation import load_initial_weights
 
@@ -288,72 +275,33 @@ def build_model(config: "Cmpc2Config", initial_weights: InitialWeights) -> "FV_W
 
 
 def build_optimiser(config: "Cmpc2Config", model: "FV_Wrapper") -> "torch.optim.Optimizer":
-    """Build the configured optimiser over all parameters; its rate is set before every step."""
+    """Build the configured optimiser over all parameters; the learning rate is set before every step."""
     from voiceface.training import optimisers, settings
 
-    chosen = config.optimiser
+    optimiser = config.optimiser
     options = settings.OptimiserConfig(
-        method=chosen.method,
-        lr=chosen.max_lr,
-        momentum=chosen.momentum,
-        betas=chosen.betas,
-        weight_decay=chosen.weight_decay,
+        method=optimiser.method,
+        lr=optimiser.max_lr,
+        momentum=optimiser.momentum,
+        betas=optimiser.betas,
+        weight_decay=optimiser.weight_decay,
     )
     return optimisers.build_optimiser(options, [{"params": list(model.parameters())}])
 
 
-def recluster_final(config: "Cmpc2Config", memory: "MemoryBank") -> None:
-    """Cluster once more, so that the stored prototypes are those of the finished model; none is empty."""
-    memory.recluster(
-        config.clustering.num_clusters,
-        seed=(config.training.seed, config.training.max_steps),
-        temperature=config.loss.prototype_temperature,
-        **{
-            **config.clustering.kmeans_options(),
-            "empty_clusters": "reseed",
-            "final_assignment": "consistent",
-        },
-    )
-
-
-def save_memory(run: "Run", config: "Cmpc2Config", dataset: "PairDataset", memory: "MemoryBank") -> None:
-    """Write prototypes of both banks with their videos: `memory.safetensors` and `training.csv`."""
-    from voiceface.checkpoints.native import save_model
-    from voiceface.runtime.config import to_dict
-
-    from cmpc2.prototype_retrieval import write_training_table
-
-    found = memory.clusterings
-    assert found is not None
-    state = {"bank/face": memory.banks["face"]}
-    for side in ("voice", "face"):
-        for count, clustering in zip(config.clustering.num_clusters, getattr(found, side)):
-            for name in ("centroids", "assignment", "density"):
-                state[f"{side}/{count}/{name}"] = clustering.to_dict()[name]
-    save_model(
-        run.out / "memory.safetensors",
-        state,
-        system="cmpc2",
-        kind="memory",
-        config=to_dict(config),
-        extra={key: run.extra[key] for key in ("videos", "disclaimer")},
-    )
-    write_training_table(run.out / "training.csv", dataset.videos.table_rows)
-
-
 def _check_num_clusters(config: "Cmpc2Config", num_videos: int) -> None:
-    """Refuse more clusters than there are videos, before anything is done."""
-    most = max(config.clustering.num_clusters)
-    if most > num_videos:
+    """Raise ValueError for more clusters than training videos."""
+    largest = max(config.clustering.num_clusters)
+    if largest > num_videos:
+        suggestion = f"[{max(1, num_videos // 12)},{max(2, num_videos // 6)},{max(3, num_videos // 4)}]"
         raise ValueError(
-            f"clustering.num_clusters asks for {most} clusters of {num_videos} training videos: "
-            "ask for fewer, "
-            f"such as [{max(1, num_videos // 12)},{max(2, num_videos // 6)},{max(3, num_videos // 4)}]"
+            f"clustering.num_clusters: {largest} clusters of {num_videos} training videos; set fewer, such "
+            f"as {suggestion}"
         )
 
 
-def _keep_lowest_loss(run: "Run", step: int, total: "Tensor | float", model: "FV_Wrapper") -> None:
-    """As published: the checkpoint of the batch with the lowest loss so far."""
+def _save_lowest_loss(run: "Run", step: int, total: "Tensor | float", model: "FV_Wrapper") -> None:
+    """Save the checkpoint of the batch with the lowest loss so far, as published."""
     loss = total if isinstance(total, float) else total.item()
     if loss < run.values.get("lowest_loss", float("inf")):
         run.values.update(lowest_loss=loss, best_step=step)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from voiceface.commandline.dispatch import dispatch
 
+__all__ = ["COMMANDS", "main"]
+
 COMMANDS = {
     "train": ("perceptionist.train", "train the unsupervised cascade, the supervised head or the expert"),
     "test": ("perceptionist.test", "generate meshes from the recordings of unseen identities"),
