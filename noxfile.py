@@ -103,7 +103,9 @@ for name, folder in FOLDERS.items():
 def layout(session: nox.Session) -> None:
     """Dependency rules between the packages, and the places that must agree with each other."""
     session.install("pytest>=8")
-    files = [f"tests/test_{name}.py" for name in ("layout", "reference_libraries", "third_party")]
+    files = [
+        f"tests/test_{name}.py" for name in ("docstrings", "layout", "reference_libraries", "third_party")
+    ]
     session.run("pytest", *files, *session.posargs, env={"PYTHONPATH": "shared/src"})
 
 
