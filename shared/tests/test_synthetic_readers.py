@@ -289,7 +289,7 @@ def test_the_command_writes_a_file_that_can_be_inspected(tmp_path, monkeypatch, 
     monkeypatch.setattr(training, "NUM_CHECK_IDENTITIES", 8)
     threads = torch.get_num_threads()
     path = tmp_path / "own.safetensors"
-    options = ["--num-identities", "4", "--max-steps", "2", "--batch-size", "4", "--first-id", "200000"]
+    options = ["--num-identities", "4", "--max-steps", "2", "--batch", "4", "--first-id", "200000"]
     try:
         assert training.main(["--out", str(path), *options]) == 0
     finally:

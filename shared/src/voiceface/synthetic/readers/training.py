@@ -206,7 +206,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--num-identities", type=int, default=default.num_identities, help="training identities"
     )
     parser.add_argument("--max-steps", type=int, default=default.max_steps, help="training steps")
-    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="identities per step")
+    parser.add_argument(
+        "--batch", dest="batch_size", type=int, default=default.batch_size, help="identities per step"
+    )
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
