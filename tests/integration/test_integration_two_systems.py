@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 def extract_commands(page: str) -> str:
     """The block of commands that a page promises to take seconds."""
     text = (DOCS / page).read_text()
-    block = text.split("A flow of seconds", 1)[1].split("\n\n", 2)[1]
+    block = text.split("A smoke test (seconds)", 1)[1].split("\n\n", 2)[1]
     commands = re.sub(r"^    ", "", block, flags=re.MULTILINE)
     assert commands.startswith("voiceface population")
     return commands
