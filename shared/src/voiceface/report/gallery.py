@@ -201,7 +201,7 @@ def candidate_html(candidate: RankedCandidate, position: int, media: MediaEncode
     label = f"{ordinal(candidate.rank)}: {display_name(candidate.name)}"
     label += ", correct" if candidate.correct else ""
     shown = Markup("")
-    if candidate.image is not None:
+    if candidate.image is not None or candidate.audio is None:
         shown += image_html(candidate.image, label, media)
     if candidate.audio is not None:
         shown += player_html(candidate.audio, label, media, EXCERPT_SECONDS)
