@@ -76,8 +76,8 @@ def test_ground_truth_parameters_project_to_the_rendered_landmarks(train_dataset
         resolve_face_model(), torch.from_numpy(train_dataset.ground_truth.image_parameters)
     ).numpy()
     for row in (0, 5, 9):
-        person, image = divmod(row, settings.images)
-        place = list(sampled.face_names).index(train_dataset.identities[person])
+        identity, image = divmod(row, settings.images)
+        place = list(sampled.face_names).index(train_dataset.identities[identity])
         view = sample_render_params(sampled, place, image, nuisance=settings.nuisance)
         gap = np.linalg.norm(result[row, :2].T - 120 * view.landmarks, axis=1)
         assert gap.mean() < 2 and gap.max() < 6, "a camera with perspective is a few pixels off"
@@ -109,14 +109,14 @@ def test_a_written_population_reads_as_the_one_in_memory(
                 other.ground_truth.image_parameters[expected],
                 atol=2e-3,
             )
-            mine, yours = (
+            actual, yours = (
                 {
                     side.utterances.read(int(i)).tobytes()
                     for i in np.flatnonzero(side.utterances.labels == place)
                 }
                 for side, place in ((one, label), (other, same))
             )
-            assert mine == yours and len(mine) == 2
+            assert actual == yours and len(actual) == 2
     assert read.utterances.read(0).shape == (1000, 64)
     with pytest.raises(ValueError, match="has no identities"):
         load_dataset(root, "tset", resolve_face_model())

@@ -121,17 +121,15 @@ def test_rows_and_cross_differ_in_the_third_row_of_a_skew_pose() -> None:
 def test_frontal_vertices_ignore_the_rotation() -> None:
     model = small_model()
     known = FaceParameters(numbers(3, 12), numbers(3, 5), numbers(3, 3))
-    whole = model.reconstruct(model.whiten(known))
-    expected = whole.pose.scale[:, None, None] * model.vertices(known.shape, known.expression)
-    torch.testing.assert_close(whole.vertices, expected)
+    full = model.reconstruct(model.whiten(known))
+    expected = full.pose.scale[:, None, None] * model.vertices(known.shape, known.expression)
+    torch.testing.assert_close(full.vertices, expected)
     torch.testing.assert_close(model.frontal_vertices(model.whiten(known)), expected)
-    posed = apply_pose(whole.vertices, whole.pose)
-    upright = apply_pose(whole.vertices, whole.pose, y_flip=None)
+    posed = apply_pose(full.vertices, full.pose)
+    upright = apply_pose(full.vertices, full.pose, y_flip=None)
     torch.testing.assert_close(posed[:, 1], 121 - upright[:, 1])
     torch.testing.assert_close(posed[:, [0, 2]], upright[:, [0, 2]])
-    torch.testing.assert_close(
-        apply_pose(whole.vertices, whole.pose, PUBLISHED_Y_FLIP)[:, 1], posed[:, 1] + 6
-    )
+    torch.testing.assert_close(apply_pose(full.vertices, full.pose, PUBLISHED_Y_FLIP)[:, 1], posed[:, 1] + 6)
 
 
 def test_supervised_targets_are_the_inverse_of_vertices_from_supervised() -> None:
@@ -144,9 +142,9 @@ def test_supervised_targets_are_the_inverse_of_vertices_from_supervised() -> Non
 def test_vertices_at_landmarks_equal_those_of_the_whole_mesh() -> None:
     model = small_model()
     shape, expression = numbers(2, 5), numbers(2, 3)
-    whole = model.vertices(shape, expression)
-    torch.testing.assert_close(model.vertices_at(shape, expression), whole[:, :, model.landmarks])
-    torch.testing.assert_close(model.vertices_at(shape, expression, [3, 3, 1]), whole[:, :, [3, 3, 1]])
+    full = model.vertices(shape, expression)
+    torch.testing.assert_close(model.vertices_at(shape, expression), full[:, :, model.landmarks])
+    torch.testing.assert_close(model.vertices_at(shape, expression, [3, 3, 1]), full[:, :, [3, 3, 1]])
 
 
 def test_a_subset_is_the_model_on_fewer_vertices() -> None:
@@ -207,11 +205,11 @@ def test_invalid_widths_are_named() -> None:
 
 def test_population_model_generates_the_populations_heads() -> None:
     model, head = build_synthetic_face_model(), build_head_model()
-    people = sample_identities(range(6), rho=0.7)
-    alpha = shape_coefficients(people)
+    identities = sample_identities(range(6), rho=0.7)
+    alpha = shape_coefficients(identities)
     semantic = np.abs(RNG.normal(size=(6, 10)))
     shape, expression = (
-        torch.from_numpy(orthonormal_shape(people)),
+        torch.from_numpy(orthonormal_shape(identities)),
         torch.from_numpy(expression_coefficients(semantic)),
     )
     actual = model.vertices(shape, expression).transpose(1, 2).numpy() * model.unit_mm
@@ -241,8 +239,8 @@ def test_population_triangles_face_the_viewer_if_y_points_down() -> None:
 
 def test_population_whitening_is_that_of_its_identities() -> None:
     model = build_synthetic_face_model()
-    people = sample_identities(range(4000), rho=0.7)
-    shape = (orthonormal_shape(people) - model.parameter_mean[12:52].numpy()) / model.parameter_std[
+    identities = sample_identities(range(4000), rho=0.7)
+    shape = (orthonormal_shape(identities) - model.parameter_mean[12:52].numpy()) / model.parameter_std[
         12:52
     ].numpy()
     assert np.abs(shape.mean(axis=0)).max() < 0.08
@@ -250,10 +248,10 @@ def test_population_whitening_is_that_of_its_identities() -> None:
 
 
 def test_pose_parameters_project_landmarks_to_those_of_the_image() -> None:
-    model, people = build_synthetic_face_model(), sample_identities(range(12), rho=0.7)
-    alpha, shape = shape_coefficients(people), torch.from_numpy(orthonormal_shape(people))
+    model, identities = build_synthetic_face_model(), sample_identities(range(12), rho=0.7)
+    alpha, shape = shape_coefficients(identities), torch.from_numpy(orthonormal_shape(identities))
     for i in range(12):
-        view = sample_render_params(people, i, 0)
+        view = sample_render_params(identities, i, 0)
         pose = split_pose(torch.from_numpy(pose_parameters(view, alpha[i]))[None])
         expression = torch.from_numpy(expression_coefficients(view.expression[None]))
         points = pose.scale[:, None, None] * model.vertices_at(shape[i : i + 1], expression)
@@ -272,10 +270,10 @@ def test_references_separate_the_populations_genders_and_widths() -> None:
         for word, points in model.references.items()
     }
     assert widths["wide"] > widths["regular"] > widths["slim"] > widths["skinny"]
-    people = sample_identities(range(300), rho=0.7)
-    meshes = frontal_vertices(head, shape_coefficients(people))
+    identities = sample_identities(range(300), rho=0.7)
+    meshes = frontal_vertices(head, shape_coefficients(identities))
     away = [np.linalg.norm(meshes - model.references[word], axis=(1, 2)) for word in ("male", "female")]
-    assert ((away[0] < away[1]) == (people.sex == 1)).mean() > 0.8
+    assert ((away[0] < away[1]) == (identities.sex == 1)).mean() > 0.8
     box = np.ptp(model.references["male"][model.landmarks, :2], axis=0).sum() / 2
     assert box == pytest.approx(72, rel=1e-4)
 

@@ -23,9 +23,9 @@ def slow_transfer(learner: Tensor, target: Tensor) -> float:
     for features in (learner, target):
         affinities = [[(cosine(a, b) + 1) / 2 for b in features] for a in features]
         tables.append([[value / sum(row) for value in row] for row in affinities])
-    actual, theirs = tables
+    actual, expected = tables
     terms = [
-        theirs[i][j] * math.log((theirs[i][j] + 1e-7) / (actual[i][j] + 1e-7))
+        expected[i][j] * math.log((expected[i][j] + 1e-7) / (actual[i][j] + 1e-7))
         for i in range(count)
         for j in range(count)
     ]

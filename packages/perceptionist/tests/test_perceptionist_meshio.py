@@ -213,9 +213,9 @@ def test_trimesh_reads_written_files(tmp_path: Path) -> None:
     triangles = np.arange(18, dtype=np.int32).reshape(-1, 3)
     for suffix in (".obj", ".ply", ".stl"):
         write_mesh(tmp_path / f"a{suffix}", Mesh(vertices, triangles))
-        theirs = trimesh.load_mesh(tmp_path / f"a{suffix}", process=False)
+        expected = trimesh.load_mesh(tmp_path / f"a{suffix}", process=False)
         assert np.allclose(
-            np.asarray(theirs.vertices)[np.asarray(theirs.faces)], vertices[triangles], atol=1e-6
+            np.asarray(expected.vertices)[np.asarray(expected.faces)], vertices[triangles], atol=1e-6
         )
 
 

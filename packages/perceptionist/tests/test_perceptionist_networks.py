@@ -189,8 +189,8 @@ def test_refinement_takes_its_inputs_in_the_published_order() -> None:
     network = settled(ForwardDirection(REFINER)).double()
     landmarks = torch.randn(1, 3, 4, dtype=torch.float64)
     pooled, shape, expression = (torch.randn(1, n, dtype=torch.float64) for n in (10, 7, 3))
-    points, whole = network.encode(landmarks)
-    rows = [points, *(each.view(1, -1, 1).expand(-1, -1, 4) for each in (whole, pooled, shape, expression))]
+    points, full = network.encode(landmarks)
+    rows = [points, *(each.view(1, -1, 1).expand(-1, -1, 4) for each in (full, pooled, shape, expression))]
     hidden = normed(network.conv6(torch.cat(rows, 1)), network.bn6).relu()
     for number in (7, 8, 9):
         hidden = normed(

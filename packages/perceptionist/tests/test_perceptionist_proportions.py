@@ -63,10 +63,10 @@ def test_ratios_are_invariant_to_scale_translation_and_rotation() -> None:
 
 def test_one_mesh_is_broadcast_to_all_identities() -> None:
     true, mean = meshes(3), meshes(1)[0]
-    whole = proportions.error_table(mean, true, PAIRS, LANDMARKS)
+    full = proportions.error_table(mean, true, PAIRS, LANDMARKS)
     for row in range(3):
         one = proportions.error_table(mean[None], true[row : row + 1], PAIRS, LANDMARKS)
-        np.testing.assert_allclose(whole[row], one[0], rtol=1e-12)
+        np.testing.assert_allclose(full[row], one[0], rtol=1e-12)
 
 
 def test_means_are_over_the_predictions_of_an_identity_first() -> None:

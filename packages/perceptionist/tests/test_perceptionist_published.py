@@ -107,18 +107,18 @@ def test_duplicates_that_differ_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("copies", [False, True])
 def test_the_expert_archive_round_trips(copies: bool, tmp_path: Path) -> None:
-    whole, path = expert(), tmp_path / "2D-to-3D-pretrained.tar"
-    save_expert(path, whole, copies=copies)
+    full, path = expert(), tmp_path / "2D-to-3D-pretrained.tar"
+    save_expert(path, full, copies=copies)
     content = torch.load(path, weights_only=True)
     assert list(content) == ["state_dict"]
     assert all(key.startswith("module.") for key in content["state_dict"])
     assert "module.IGM.backbone.features.0.0.weight" in content["state_dict"]
     result = published.load_expert(path)
-    assert same(result.network, whole.network) and result.network.config == STUDENT
-    assert result.arrays.keys() == whole.arrays.keys()
-    assert all(np.array_equal(result.arrays[key], whole.arrays[key]) for key in result.arrays)
-    assert same(result.forward_direction, whole.forward_direction)
-    assert same(result.reverse_direction, whole.reverse_direction)
+    assert same(result.network, full.network) and result.network.config == STUDENT
+    assert result.arrays.keys() == full.arrays.keys()
+    assert all(np.array_equal(result.arrays[key], full.arrays[key]) for key in result.arrays)
+    assert same(result.forward_direction, full.forward_direction)
+    assert same(result.reverse_direction, full.reverse_direction)
 
 
 def test_an_archive_without_extras_and_with_mixed_prefixes(tmp_path: Path) -> None:

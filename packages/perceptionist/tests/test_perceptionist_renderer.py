@@ -252,7 +252,7 @@ def test_without_threads_the_work_runs_in_order(monkeypatch):
 
 
 def drawing(seed):
-    """A picture of a large mesh on two threads."""
+    """Image of a large mesh on two threads."""
     vertices, triangles = surface(80)
     colors = np.random.default_rng(seed).random((len(vertices), 3))
     return sim3dr.rasterize((vertices + 1) * 40, triangles, colors, height=80, width=80, threads=2)
@@ -344,11 +344,11 @@ WRONG = {
     "another height": ({"bg": np.zeros((4, 6, 3), np.uint8)}, "height: 6 is given.*4"),
     "another depth": ({"depth": np.zeros((3, 3), np.float32)}, r"depth.*\(6, 6\).*\(3, 3\)"),
     "a depth in a list": ({"depth": [[0.0] * 6] * 6}, "depth: a writable float32 array.*list"),
-    "whole depths": ({"depth": np.zeros((6, 6), int)}, "depth: a writable float32 array.*int"),
-    "a grey picture": ({"bg": np.zeros((6, 6), np.uint8)}, "1 channels are expected"),
-    "a flat picture": ({"bg": np.zeros(6, np.uint8)}, "bg: the shape"),
-    "an unknown picture": ({"bg": np.full((6, 6, 3), np.nan)}, "NaN"),
-    "a picture of truth": ({"bg": np.zeros((6, 6, 3), bool)}, "bg: uint8"),
+    "integer depths": ({"depth": np.zeros((6, 6), int)}, "depth: a writable float32 array.*int"),
+    "a grey image": ({"bg": np.zeros((6, 6), np.uint8)}, "1 channels are expected"),
+    "a flat image": ({"bg": np.zeros(6, np.uint8)}, "bg: the shape"),
+    "an unknown image": ({"bg": np.full((6, 6, 3), np.nan)}, "NaN"),
+    "a boolean image": ({"bg": np.zeros((6, 6, 3), bool)}, "bg: uint8"),
     "an unknown rule": ({"coverage": "Strict"}, "top_left, inclusive, strict.*'Strict'"),
     "too much alpha": ({"alpha": 1.5}, "alpha: a number from 0 to 1"),
     "an unknown alpha": ({"alpha": np.nan}, "alpha"),

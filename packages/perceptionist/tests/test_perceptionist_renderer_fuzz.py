@@ -37,8 +37,8 @@ def meshes(draw):
 
 
 @st.composite
-def pictures(draw):
-    """Height, width, channels and a seed for what is in the picture."""
+def image_shapes(draw):
+    """Height, width, channels and a seed of the content."""
     return draw(st.integers(1, SIDE)), draw(st.integers(1, SIDE)), draw(st.integers(1, 4)), draw(seeds)
 
 
@@ -48,10 +48,12 @@ threads = st.integers(1, 5)
 
 
 @settings(max_examples=400, deadline=None)
-@given(meshes(), pictures(), rules, threads, st.sampled_from([1.0, 0.35, 0.0]), st.booleans(), st.booleans())
-def test_images_and_depths_equal_the_reference(mesh, picture, rule, count, alpha, reverse, preset):
+@given(
+    meshes(), image_shapes(), rules, threads, st.sampled_from([1.0, 0.35, 0.0]), st.booleans(), st.booleans()
+)
+def test_images_and_depths_equal_the_reference(mesh, shape, rule, count, alpha, reverse, preset):
     vertices, triangles = mesh
-    height, width, channels, seed = picture
+    height, width, channels, seed = shape
     rng = np.random.default_rng(seed)
     colors = rng.uniform(-0.2, 1.3, (len(vertices), channels)).astype(np.float32)
     colors[rng.random(colors.shape) < 0.05] = rng.choice([np.nan, np.inf, -np.inf, 1e30])
@@ -77,10 +79,10 @@ def test_images_and_depths_equal_the_reference(mesh, picture, rule, count, alpha
 
 
 @settings(max_examples=200, deadline=None)
-@given(meshes(), pictures(), rules, threads)
-def test_triangles_and_weights_equal_the_reference(mesh, picture, rule, count):
-    visible = sim3dr.rasterize_triangles(*mesh, *picture[:2], coverage=rule, threads=count)
-    depth = np.full(picture[:2], sim3dr.FAR, np.float32)
+@given(meshes(), image_shapes(), rules, threads)
+def test_triangles_and_weights_equal_the_reference(mesh, shape, rule, count):
+    visible = sim3dr.rasterize_triangles(*mesh, *shape[:2], coverage=rule, threads=count)
+    depth = np.full(shape[:2], sim3dr.FAR, np.float32)
     ids, weights = reference_renderer.render(*mesh, depth, "within" if rule == "inclusive" else rule)
     np.testing.assert_array_equal(visible.depth, depth)
     np.testing.assert_array_equal(visible.triangles, ids)
@@ -105,5 +107,5 @@ def test_light_is_always_between_0_and_1(mesh, strengths, rule, count):
     lighting = sim3dr.Lighting(*strengths)
     light = lighting.light(*mesh, threads=count)
     assert light.shape == mesh[0].shape and (light >= 0).all() and (light <= 1).all()
-    picture = np.zeros((9, 7, 3), np.uint8)
-    assert lighting(*mesh, picture, coverage=rule, threads=count) is picture
+    image = np.zeros((9, 7, 3), np.uint8)
+    assert lighting(*mesh, image, coverage=rule, threads=count) is image

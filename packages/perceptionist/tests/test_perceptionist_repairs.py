@@ -173,13 +173,13 @@ def test_face_pretraining_has_gradients_in_classifier_and_face_network_only() ->
 
 def test_the_phases_of_a_run(train_dataset: VoiceFaceDataset, given: InitialWeights, tmp_path: Path) -> None:
     words = ("training.face_pretraining_steps=1", "training.student_start_step=2", "training.max_steps=3")
-    pictures = (
+    images = (
         "data.face_sampling=same_identity",
         "losses.generator.pixel_weight=5",
         "losses.distillation.update_generator=false",
     )
     logged = cascade_run(
-        train_dataset, given, tmp_path / "run", *words, *pictures, "training.student_init=expert"
+        train_dataset, given, tmp_path / "run", *words, *images, "training.student_init=expert"
     )
     terms = [set(row) - {"step", "lr", "total_loss"} for row in logged if "total_loss" in row]
     assert "C_real" in terms[0] and not {"D_real", "G_pixels"} & terms[0]

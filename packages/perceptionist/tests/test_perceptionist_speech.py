@@ -60,10 +60,10 @@ def plain_collect(count, voiced, ring, share):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 4), st.sampled_from([0.4, 0.6, 0.9]))
 def test_the_collector_equals_a_plain_one_and_queries_in_the_same_order(decisions, ring, share) -> None:
-    actual, theirs = [], []
-    number = collect(len(decisions), lambda i: (actual.append(i), decisions[i])[1], ring, share)
-    expected = plain_collect(len(decisions), lambda i: (theirs.append(i), decisions[i])[1], ring, share)
-    assert actual == theirs
+    calls, plain_calls = [], []
+    number = collect(len(decisions), lambda i: (calls.append(i), decisions[i])[1], ring, share)
+    expected = plain_collect(len(decisions), lambda i: (plain_calls.append(i), decisions[i])[1], ring, share)
+    assert calls == plain_calls
     result = [np.flatnonzero(number == k).tolist() for k in range(number.max(initial=-1) + 1)]
     assert result == expected
 

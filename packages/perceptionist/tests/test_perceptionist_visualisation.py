@@ -37,25 +37,25 @@ def test_channels_keep_their_order() -> None:
 
 @pytest.mark.parametrize("side", [120, 60])
 def test_true_parameters_overlay_the_mesh_on_the_face(side: int) -> None:
-    model, people = build_synthetic_face_model(), sample_identities(range(3), rho=0.7)
-    alpha = shape_coefficients(people)
+    model, identities = build_synthetic_face_model(), sample_identities(range(3), rho=0.7)
+    alpha = shape_coefficients(identities)
     for i in range(3):
-        picture = render_image(people, i, 0, image_size=side, nuisance=0.3)
-        view = sample_render_params(people, i, 0, nuisance=0.3)
+        image = render_image(identities, i, 0, image_size=side, nuisance=0.3)
+        view = sample_render_params(identities, i, 0, nuisance=0.3)
         known = FaceParameters(
             torch.from_numpy(pose_parameters(view, alpha[i]))[None],
-            torch.from_numpy(orthonormal_shape(people)[i : i + 1]),
+            torch.from_numpy(orthonormal_shape(identities)[i : i + 1]),
             torch.from_numpy(expression_coefficients(view.expression[None])),
         )
         vector = model.whiten(known)
         placed, _ = pose_mesh(model, model.frontal_vertices(vector), vector)
-        before = picture.image.copy()
-        displayed = overlay_mesh(picture.image, placed[0], model)
-        assert np.array_equal(picture.image, before)
+        before = image.image.copy()
+        displayed = overlay_mesh(image.image, placed[0], model)
+        assert np.array_equal(image.image, before)
         covered = (displayed != before).any(axis=2)
-        x, y = np.rint(picture.landmarks[17:]).astype(int).T  # brows, nose, eyes, mouth
+        x, y = np.rint(image.landmarks[17:]).astype(int).T  # brows, nose, eyes, mouth
         assert covered[y, x].all()
         assert 0.25 < covered.mean() < 0.75
         assert not covered[:, [0, -1]].any()  # the head is narrower than the picture
-        half = overlay_mesh(picture.image, placed[0], model, 0.5).astype(float)
+        half = overlay_mesh(image.image, placed[0], model, 0.5).astype(float)
         np.testing.assert_allclose(half, (before + displayed.astype(float)) / 2, atol=0.51)

@@ -1,4 +1,4 @@
-"""Tiny generators and synthetic voices for the tests of commands."""
+"""Tiny generators, random networks and synthetic voices for tests."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import torch
 from sf2f.config import Sf2fConfig, config_to_dict
 from sf2f.generator import EncoderDecoder
 from sf2f.models import SYSTEM
+from torch import nn
 from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.native import save_model
 from voiceface.checkpoints.paths import MODEL_FILE
@@ -76,3 +77,19 @@ def write_voice(path: Path, seconds: float = 2.0, pitch: float = 110.0, seed: in
     path.parent.mkdir(parents=True, exist_ok=True)
     write_wav(path, synthesise_voice(seconds, pitch, seed))
     return path
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    """A generator with a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def randomise(network: nn.Module) -> nn.Module:
+    """Set random weights that make outputs depend on the images; evaluation mode."""
+    generator = seeded(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                spread = (2 / parameter[0].numel()) ** 0.5
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+    return network.eval()

@@ -94,8 +94,8 @@ def test_images_from_one_window_several_windows_and_the_mean(speakers: Speakers)
     assert torch.allclose(generate_images(model, embeddings, 1)[2], every[2][0], atol=1e-6)
     two = model.decode_images(embeddings.windows[2][:2].mean(0, keepdim=True))[0]
     assert torch.allclose(generate_images(model, embeddings, 2)[2], two, atol=1e-6)
-    whole = generate_images(model, embeddings)
-    assert whole.shape == (len(speakers), 3, 32, 32) and 0 <= whole.min() <= whole.max() <= 1
+    full = generate_images(model, embeddings)
+    assert full.shape == (len(speakers), 3, 32, 32) and 0 <= full.min() <= full.max() <= 1
 
 
 def test_published_generation_modes(speakers: Speakers) -> None:

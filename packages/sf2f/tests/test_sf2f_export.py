@@ -43,15 +43,15 @@ def test_graph_and_program_generate_the_same_image(exported: Any, samples: int) 
     model, result, stride = exported
     session = onnxruntime.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
     wave = synthesise_voice(2.0, 150)[:samples]
-    (made,) = session.run(None, {"samples": wave[None].astype(np.float32)})
+    (generated,) = session.run(None, {"samples": wave[None].astype(np.float32)})
     mel = normalise_mel(compute_log_mel(wave, config=WHOLE), model.data.mel)
     expected = generate_from_features(
         model, [VoiceFeatures("made", mel, samples / 16000)], stride=stride
     ).image
-    assert made.dtype == np.float32 and made.shape == (1, 3, *expected.shape[:2])
-    np.testing.assert_allclose(made[0].transpose(1, 2, 0) * 255, expected, atol=0.51 + 255e-3)
+    assert generated.dtype == np.float32 and generated.shape == (1, 3, *expected.shape[:2])
+    np.testing.assert_allclose(generated[0].transpose(1, 2, 0) * 255, expected, atol=0.51 + 255e-3)
     (other,) = session.run(None, {"samples": synthesise_voice(2.0, 90, 1)[None].astype(np.float32)})
-    assert np.abs(made - other).max() > 0.02
+    assert np.abs(generated - other).max() > 0.02
 
 
 def test_the_difference_is_small_and_reported(exported: Any) -> None:

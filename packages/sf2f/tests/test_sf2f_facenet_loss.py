@@ -4,23 +4,11 @@ import pytest
 import torch
 from sf2f.facenet_loss import FaceNetLoss, preprocess_for_facenet
 from sf2f.image_transforms import crop_face, denormalise, normalise
+from sf2f.perceptual_loss import SyntheticFaceLoss, build_perceptual_loss
+from small_sf2f_models import randomise, seeded, tiny_config
 from torch.nn import functional
 from voiceface.models.facenet import InceptionResNet
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def randomise(network):
-    """Set random weights that make outputs depend on the images; evaluation mode."""
-    generator = seeded(1)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim > 1:
-                spread = (2 / parameter[0].numel()) ** 0.5
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
-    return network.eval()
+from voiceface.synthetic.readers.attribute_reader import load_reader, perceptual_distance
 
 
 def faces(count=2, side=64, seed=0):
@@ -52,26 +40,26 @@ def test_gradient_is_zero_where_pixels_are_out_of_range():
 
 
 def test_loss_is_the_weighted_sum_of_the_states(network):
-    made, real = faces(), faces(seed=1)
+    generated, real = faces(), faces(seed=1)
     weights = (0.5, 2.0, 3.0, 7.0)
     loss = FaceNetLoss(network, weights, cosine_weight=2.5)
-    ours, theirs = (network.forward_features(preprocess_for_facenet(each)) for each in (made, real))
-    states = [*zip(ours.maps, theirs.maps), (ours.embedding, theirs.embedding)]
+    first, second = (network.forward_features(preprocess_for_facenet(each)) for each in (generated, real))
+    states = [*zip(first.maps, second.maps), (first.embedding, second.embedding)]
     expected = sum(weight * (a - b).abs().mean().item() for weight, (a, b) in zip(weights, states))
-    expected += 2.5 * (1 - (ours.embedding * theirs.embedding).sum(1)).mean().item()
-    assert loss(made, real).item() == pytest.approx(expected, rel=1e-5)
-    terms = FaceNetLoss(network).layer_distances(loss.hidden_states(made), loss.hidden_states(real))
+    expected += 2.5 * (1 - (first.embedding * second.embedding).sum(1)).mean().item()
+    assert loss(generated, real).item() == pytest.approx(expected, rel=1e-5)
+    terms = FaceNetLoss(network).layer_distances(loss.hidden_states(generated), loss.hidden_states(real))
     published = sum(w * t for w, t in zip((1 / 16, 1 / 8, 1 / 4, 1), terms.tolist()))
-    assert FaceNetLoss(network)(made, real).item() == pytest.approx(published, rel=1e-5)
+    assert FaceNetLoss(network)(generated, real).item() == pytest.approx(published, rel=1e-5)
 
 
 def test_loss_is_zero_for_equal_faces_and_ignores_the_background(network):
-    loss, made = FaceNetLoss(network, cosine_weight=1.0), faces()
-    assert loss(made, made).item() == pytest.approx(0, abs=1e-6)
-    hair = made.clone()
+    loss, generated = FaceNetLoss(network, cosine_weight=1.0), faces()
+    assert loss(generated, generated).item() == pytest.approx(0, abs=1e-6)
+    hair = generated.clone()
     hair[:, :, :10] += 1
-    assert loss(hair, made).item() == pytest.approx(0, abs=1e-6)
-    assert FaceNetLoss(network, face_box=None)(hair, made).item() > 1e-3
+    assert loss(hair, generated).item() == pytest.approx(0, abs=1e-6)
+    assert FaceNetLoss(network, face_box=None)(hair, generated).item() > 1e-3
 
 
 def test_generated_and_real_sizes_may_differ(network):
@@ -82,21 +70,46 @@ def test_gradient_reaches_generated_images_only_and_the_network_stays_in_evaluat
     loss = FaceNetLoss(network).train()
     assert not any(module.training for module in loss.modules())
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    made, real = faces().requires_grad_(), faces(seed=1).requires_grad_()
-    loss(made, real).backward()
-    assert made.grad.abs().sum() > 0
+    generated, real = faces().requires_grad_(), faces(seed=1).requires_grad_()
+    loss(generated, real).backward()
+    assert generated.grad.abs().sum() > 0
     assert real.grad is None
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in loss.parameters())
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_return_pooling_compares_pooled_vectors(network):
-    made, real = faces(), faces(seed=1)
+    generated, real = faces(), faces(seed=1)
     loss = FaceNetLoss(network, (0, 0, 0, 1), return_pooling=True)
-    pooled = [network(preprocess_for_facenet(each), pooled=True) for each in (made, real)]
-    assert loss(made, real).item() == pytest.approx(functional.l1_loss(*pooled).item(), rel=1e-5)
-    assert loss.hidden_states(made)[-1].shape == (2, 112)
+    pooled = [network(preprocess_for_facenet(each), pooled=True) for each in (generated, real)]
+    assert loss(generated, real).item() == pytest.approx(functional.l1_loss(*pooled).item(), rel=1e-5)
+    assert loss.hidden_states(generated)[-1].shape == (2, 112)
     with pytest.raises(ValueError, match="four hidden states need four weights, found 3"):
         FaceNetLoss(network, (1, 2, 3))
     with pytest.raises(ValueError, match="shorter"):
-        loss.layer_distances(loss.hidden_states(made), loss.hidden_states(real)[:3])
+        loss.layer_distances(loss.hidden_states(generated), loss.hidden_states(real)[:3])
+
+
+def test_the_perceptual_loss_is_that_of_the_configuration(network, monkeypatch):
+    monkeypatch.setattr("sf2f.third_party_networks.load_facenet_vggface2", lambda path: network)
+    words = ["perceptual.network=facenet", "perceptual.layer_weights=[1,2,3,4]", "losses.cosine=0.5"]
+    settings = tiny_config("quick_1st_stage", *words)
+    loss = build_perceptual_loss(settings, "facenet.pt")
+    assert isinstance(loss, FaceNetLoss)
+    made, real = faces(), faces(seed=1)
+    expected = FaceNetLoss(
+        network, (1, 2, 3, 4), 0.5, settings.data.images.statistics, settings.perceptual.face_box
+    )
+    assert loss(made, real).item() == pytest.approx(expected(made, real).item(), rel=1e-4)
+    assert build_perceptual_loss(tiny_config("quick_1st_stage", "losses.perceptual=0"), None) is None
+
+
+def test_the_bundled_loss_is_the_mean_distance_of_frozen_features():
+    loss = build_perceptual_loss(tiny_config("quick_1st_stage", "perceptual.network=population"), None)
+    assert isinstance(loss, SyntheticFaceLoss)
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+    assert not loss.network.training
+    made, real = faces(), faces(seed=1)
+    expected = perceptual_distance(load_reader("perceptual"), denormalise(made), denormalise(real))
+    assert expected.shape == (2,)
+    assert loss(made, real).item() == pytest.approx(expected.mean().item(), rel=1e-5)

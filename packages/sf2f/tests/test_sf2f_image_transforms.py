@@ -16,10 +16,7 @@ from sf2f.image_transforms import (
     resize_image,
     to_uint8,
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from small_sf2f_models import seeded
 
 
 def test_normalise_by_hand_and_inverse():

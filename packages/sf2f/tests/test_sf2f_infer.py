@@ -59,8 +59,8 @@ def load_mel(model: Any, path: Path) -> torch.Tensor:
 
 def decode(model: Any, embeddings: torch.Tensor) -> np.ndarray:
     """Largest images of embeddings, as bytes."""
-    made = denormalise(model.generator.decode(embeddings)[-1], model.data.images.statistics)
-    return (made.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    generated = denormalise(model.generator.decode(embeddings)[-1], model.data.images.statistics)
+    return (generated.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 @pytest.mark.parametrize("kind", ["quick_1st_stage", "quick_fuser"])
@@ -80,12 +80,12 @@ def test_a_face_uses_all_windows_of_all_recordings(kind: str, runs: Any, voices:
     long = torch.cat([model.generator.encode(mel[None]) for mel in mels])
     side = 32 if kind == "quick_fuser" else 16
     assert face.image.shape == (side, side, 3)
-    for made, row in (
+    for generated, row in (
         (face.image[None], joined),
         (face.window_images, embedded),
         (face.recording_images, long),
     ):
-        assert made is not None and np.abs(made.astype(int) - decode(model, row)).max() <= 1
+        assert generated is not None and np.abs(generated.astype(int) - decode(model, row)).max() <= 1
     assert face.window_images is not None and np.ptp(face.window_images.astype(int), axis=0).max() > 9
     assert np.ptp(face.image) > 30
 
@@ -132,10 +132,10 @@ def test_models_load_from_runs_checkpoints_and_published_files(
     again = sf2f.load(run / "model.safetensors").generate(voices / "carl.wav")
     np.testing.assert_array_equal(face.image, again.image)
     torch.save({"model_state": model.generator.state_dict()}, tmp_path / "best.pt")
-    theirs = sf2f.load(tmp_path / "best.pt")
+    expected = sf2f.load(tmp_path / "best.pt")
     windows = torch.randn(2, 40, 30)
-    assert theirs.has_fuser and theirs.data == DataConfig()
-    torch.testing.assert_close(theirs.embed(windows), model.embed(windows))
+    assert expected.has_fuser and expected.data == DataConfig()
+    torch.testing.assert_close(expected.embed(windows), model.embed(windows))
     with pytest.raises(FileNotFoundError, match=r"absent does not exist.*sf2f train"):
         sf2f.load(tmp_path / "absent")
 

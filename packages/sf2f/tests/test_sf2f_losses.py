@@ -21,23 +21,23 @@ from torch.nn import functional
 
 def test_logistic_losses_are_cross_entropies_and_stay_finite() -> None:
     torch.manual_seed(0)
-    real, made = torch.randn(4, 1, 3, 3), torch.randn(4, 1, 3, 3)
+    real, generated = torch.randn(4, 1, 3, 3), torch.randn(4, 1, 3, 3)
     entropy = functional.binary_cross_entropy_with_logits
-    torch.testing.assert_close(generator_loss(made), entropy(made, torch.ones_like(made)))
-    expected = entropy(real, torch.ones_like(real)) + entropy(made, torch.zeros_like(made))
-    torch.testing.assert_close(discriminator_loss(real, made), expected)
+    torch.testing.assert_close(generator_loss(generated), entropy(generated, torch.ones_like(generated)))
+    expected = entropy(real, torch.ones_like(real)) + entropy(generated, torch.zeros_like(generated))
+    torch.testing.assert_close(discriminator_loss(real, generated), expected)
     assert generator_loss(torch.tensor([-1e4, 1e4])).item() == pytest.approx(5e3)
     assert generator_loss(torch.zeros(3)).item() == pytest.approx(math.log(2))
 
 
 def test_other_losses_by_hand() -> None:
-    real, made = torch.tensor([1.0, 3.0]), torch.tensor([0.0, -4.0])
-    assert generator_loss(made, "wgan").item() == 2
-    assert discriminator_loss(real, made, "wgan").item() == -4
+    real, generated = torch.tensor([1.0, 3.0]), torch.tensor([0.0, -4.0])
+    assert generator_loss(generated, "wgan").item() == 2
+    assert discriminator_loss(real, generated, "wgan").item() == -4
     assert generator_loss(torch.zeros(2), "lsgan").item() == 0.25
     assert discriminator_loss(torch.zeros(2), torch.full((2,), 100.0), "lsgan").item() == 1.25
     with pytest.raises(ValueError, match="hinge"):
-        generator_loss(made, "hinge")  # type: ignore[arg-type]
+        generator_loss(generated, "hinge")  # type: ignore[arg-type]
 
 
 def compute_terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:
@@ -103,13 +103,15 @@ def test_pixel_term_halves_the_target_by_taking_every_second_pixel() -> None:
 
 def test_identity_is_learnt_from_real_images_only() -> None:
     torch.manual_seed(0)
-    real, made = (IdentityLogits(torch.randn(3, 1), torch.randn(3, 5).requires_grad_()) for _ in range(2))
+    real, generated = (
+        IdentityLogits(torch.randn(3, 1), torch.randn(3, 5).requires_grad_()) for _ in range(2)
+    )
     labels = torch.tensor([1, 2, 3])
-    found = identity_discriminator_terms([real], [made], labels)
+    found = identity_discriminator_terms([real], [generated], labels)
     assert set(found) == {"d_ac_gan_loss_0", "d_ac_loss_real_0"}
     sum_terms(found).backward()
-    assert real.identity.grad is not None and made.identity.grad is None
+    assert real.identity.grad is not None and generated.identity.grad is None
     expected = functional.cross_entropy(real.identity, labels)
     torch.testing.assert_close(found["d_ac_loss_real_0"], expected)
-    both = image_discriminator_terms([real.real] * 2, [made.real] * 2)
-    torch.testing.assert_close(both["d_img_gan_loss_1"], discriminator_loss(real.real, made.real))
+    both = image_discriminator_terms([real.real] * 2, [generated.real] * 2)
+    torch.testing.assert_close(both["d_img_gan_loss_1"], discriminator_loss(real.real, generated.real))

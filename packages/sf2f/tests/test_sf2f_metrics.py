@@ -17,27 +17,13 @@ from sf2f.metrics import (
     vggface_score,
 )
 from sf2f.network_config import FACE_BOX
+from small_sf2f_models import randomise, seeded
 from torch.nn import functional
 from voiceface.metrics.frechet import frechet_distance
 from voiceface.metrics.inception_score import inception_score_from_log_probs
 from voiceface.models.facenet import InceptionResNet
 from voiceface.models.inception import Inception, preprocess_images
 from voiceface.models.vggface2_resnet import CaffeResNet
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def randomise(network):
-    """Set random weights that make outputs depend on the images; evaluation mode."""
-    generator = seeded(1)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim > 1:
-                spread = (2 / parameter[0].numel()) ** 0.5
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
-    return network.eval()
 
 
 def images(count=6, side=20, seed=0):
@@ -99,14 +85,14 @@ def test_vggface_score_does_not_depend_on_the_batch_size(classifier):
 
 @torch.no_grad()
 def test_inception_scores_ignore_the_bias(inception):
-    made, real = images(6), images(9, seed=1)
-    features = inception_features(inception, made, batch_size=4)
+    generated, real = images(6), images(9, seed=1)
+    features = inception_features(inception, generated, batch_size=4)
     torch.testing.assert_close(
-        features, inception.forward_features(preprocess_images(made)).pooled, rtol=1e-4, atol=1e-5
+        features, inception.forward_features(preprocess_images(generated)).pooled, rtol=1e-4, atol=1e-5
     )
     logits = features @ inception.fc.weight.T
     expected = inception_score_from_log_probs(logits.double().log_softmax(1), 3)
-    found = inception_scores(inception, made, real)
+    found = inception_scores(inception, generated, real)
     assert found.score.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
     assert inception_score(inception, features, bias=True).mean != found.score.mean
     expected_fid = frechet_distance(inception_features(inception, real), features)
@@ -128,8 +114,8 @@ def test_identity_embeddings_are_means_of_their_images(facenet):
     assert found[1].norm() == pytest.approx(1)
     mixed = reader.embed_identities([speakers[0], functional.interpolate(speakers[1], size=(80, 80))])
     torch.testing.assert_close(mixed[0], found[0])
-    whole = FaceEmbedder(facenet, face_box=None, return_pooling=True)
-    assert whole.embed_images(speakers[0]).shape == (3, 112)
+    full = FaceEmbedder(facenet, face_box=None, return_pooling=True)
+    assert full.embed_images(speakers[0]).shape == (3, 112)
     with pytest.raises(ValueError, match="at least one image"):
         reader.embed_identities([speakers[0], speakers[1][:0]])
 

@@ -95,18 +95,18 @@ def test_noise_comes_from_a_tensor_or_a_generator() -> None:
     mel = seeded(4, 5, 20)
     clean = encoder(mel)
     assert torch.equal(encoder(mel, torch.Generator().manual_seed(3)), clean)
-    drawn = torch.randn(4, 16, generator=torch.Generator().manual_seed(3))
-    expected = nn.functional.normalize(clean + 0.05 * drawn)
-    torch.testing.assert_close(encoder(mel, drawn), expected)
+    sampled = torch.randn(4, 16, generator=torch.Generator().manual_seed(3))
+    expected = nn.functional.normalize(clean + 0.05 * sampled)
+    torch.testing.assert_close(encoder(mel, sampled), expected)
     always = VoiceEncoder(encoder.config.model_copy(update={"noise_in_evaluation": True})).eval()
     always.load_state_dict(encoder.state_dict())
     torch.testing.assert_close(always(mel, torch.Generator().manual_seed(3)), expected)
     with pytest.raises(ValueError, match=r"Generator"):
         always(mel)
     with pytest.raises(ValueError, match="noise_std is 0"):
-        VoiceEncoder(ENCODER).eval()(mel, drawn)
+        VoiceEncoder(ENCODER).eval()(mel, sampled)
     with pytest.raises(ValueError, match="noise must be"):
-        encoder(mel, drawn[:2])
+        encoder(mel, sampled[:2])
 
 
 def test_invalid_windows_are_rejected() -> None:

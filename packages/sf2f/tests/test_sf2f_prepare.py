@@ -61,14 +61,14 @@ def test_raw_recordings_of_both_corpora_are_converted(tmp_path: Path) -> None:
     root, out = write_raw_voxceleb(tmp_path / "in"), tmp_path / "out"
     record = prepare(root, out, WHOLE, **QUIET)
     assert record["counts"] == {"written": 3, "skipped": 0, "failed": 1} and not record["complete"]
-    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npz"))
-    assert made == [
+    generated = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npz"))
+    assert generated == [
         "vox1/mel_spectrograms/Ann_A./id10001_a_-b_00002.npz",
         "vox1/mel_spectrograms/Ann_A./id10001_c_00001.npz",
         "vox2/mel_spectrograms/Bo\u00e9/id00012_d_00001.npz",
     ]
-    np.testing.assert_array_equal(read_mel(out / made[0]), compute_log_mel(noise(0), config=WHOLE))
-    with np.load(out / made[0], allow_pickle=False) as archive:
+    np.testing.assert_array_equal(read_mel(out / generated[0]), compute_log_mel(noise(0), config=WHOLE))
+    with np.load(out / generated[0], allow_pickle=False) as archive:
         assert [str(archive[key]) for key in ("spkid", "clipid", "wavid")] == ["id10001", "a_-b", "00002"]
     assert list(read_failures(out).values()) == ["id99999 has no row in vox1_meta.csv"]
     assert (out / "vox2" / "full_vox2_meta.csv").is_file()
@@ -130,8 +130,8 @@ def test_existing_files_are_kept_and_other_settings_rejected(tmp_path: Path) -> 
 def test_failures_are_listed_with_reasons_and_retried(tmp_path: Path) -> None:
     source, out = write_manifest(tmp_path), tmp_path / "out"
     path = tmp_path / "sound" / "Ann" / "x.wav"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:500])
+    full = path.read_bytes()
+    path.write_bytes(full[:500])
     write_wav(tmp_path / "silent.wav", np.zeros(16000, np.int16))
     write_wav(tmp_path / "sound" / "Ann" / "x.flac.wav", noise(3))
     with source.open("a") as file:
@@ -142,7 +142,7 @@ def test_failures_are_listed_with_reasons_and_retried(tmp_path: Path) -> None:
     assert "no voice found" in reasons["silent.wav"] and "no such" in reasons["no.png"]
     truncated = read_failures(out)[path.as_posix()]
     assert truncated.startswith("truncated") and str(path) not in truncated
-    path.write_bytes(whole)
+    path.write_bytes(full)
     again = prepare(source, tmp_path / "all", WHOLE, **QUIET)
     assert again["counts"] == {"written": 3, "skipped": 0, "failed": 2}
 
@@ -238,16 +238,16 @@ def make_speakers(*speakers: list[np.ndarray]) -> Speakers:
 
 def test_statistics_are_those_of_all_values() -> None:
     rng = np.random.default_rng(0)
-    mine, other = [rng.normal(10, 3, (40, n)) for n in (50, 20)], [rng.normal(13, 2, (40, 7))]
-    found = compute_mel_statistics(make_speakers(mine, other), weighting="frames")
-    values = np.concatenate([*mine, *other], 1)
+    actual, other = [rng.normal(10, 3, (40, n)) for n in (50, 20)], [rng.normal(13, 2, (40, 7))]
+    found = compute_mel_statistics(make_speakers(actual, other), weighting="frames")
+    values = np.concatenate([*actual, *other], 1)
     assert found == pytest.approx((values.mean(), values.std(), 2, 3, 77))
-    found = compute_mel_statistics(make_speakers(mine, other))
-    first = np.concatenate(mine, 1)
+    found = compute_mel_statistics(make_speakers(actual, other))
+    first = np.concatenate(actual, 1)
     mean = (first.mean() + other[0].mean()) / 2
     square = (np.square(first).mean() + np.square(other[0]).mean()) / 2
     assert found[:2] == pytest.approx((mean, np.sqrt(square - mean**2)))
-    assert compute_mel_statistics(make_speakers(mine, other), max_utterances=1).num_utterances == 2
+    assert compute_mel_statistics(make_speakers(actual, other), max_utterances=1).num_utterances == 2
     with pytest.raises(ValueError, match="no utterances"):
         compute_mel_statistics(make_speakers())
 

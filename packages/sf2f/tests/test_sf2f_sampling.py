@@ -29,9 +29,9 @@ def indexed_mel(frames: int, file: int = 0) -> np.ndarray:
 
 
 def image(value: int, side: int = 8) -> np.ndarray:
-    made = np.full((side, side, 3), value, np.uint8)
-    made[:, : side // 2] = 0
-    return made
+    generated = np.full((side, side, 3), value, np.uint8)
+    generated[:, : side // 2] = 0
+    return generated
 
 
 def speakers_with(*lengths: tuple[int, ...]) -> Speakers:
@@ -96,12 +96,12 @@ def test_batches_do_not_depend_on_workers_or_the_start_step() -> None:
     data = FaceUtterancePairs(
         speakers_with((200, 90), (130,), (160, 110), (101,)), (8, 8), flip_probability=0.5
     )
-    whole = list(batches(data, 2, seed=5, max_steps=4))
+    full = list(batches(data, 2, seed=5, max_steps=4))
     late = list(batches(data, 2, seed=5, max_steps=4, start_step=2, num_workers=1))
-    for one, other in zip(whole[2:], late, strict=True):
+    for one, other in zip(full[2:], late, strict=True):
         for key in one:
             assert torch.equal(one[key], other[key]), key
-    assert sorted(torch.cat([batch["label"] for batch in whole[:2]]).tolist()) == [0, 1, 2, 3]
+    assert sorted(torch.cat([batch["label"] for batch in full[:2]]).tolist()) == [0, 1, 2, 3]
 
 
 def test_files_of_an_identity_are_sampled_uniformly() -> None:
@@ -157,23 +157,23 @@ def test_training_is_random_and_evaluation_is_deterministic() -> None:
 
 
 def test_faces_are_resized_and_scaled_to_zero_one() -> None:
-    made = np.random.default_rng(0).integers(0, 256, (11, 9, 3)).astype(np.uint8)
-    planes = image_to_chw(made, (8, 6))
+    generated = np.random.default_rng(0).integers(0, 256, (11, 9, 3)).astype(np.uint8)
+    planes = image_to_chw(generated, (8, 6))
     assert planes.shape == (3, 8, 6) and planes.dtype == np.float32 and planes.flags.c_contiguous
     np.testing.assert_array_equal(np.rint(planes * 255), planes * np.float32(255))
     ours = normalise(torch.from_numpy(planes)).numpy()
-    np.testing.assert_allclose(ours, preprocess_face(made, (8, 6)).numpy(), atol=1e-6)
-    same = image_to_chw(made, (11, 9))
-    np.testing.assert_array_equal(np.rint(same * 255).astype(np.uint8).transpose(1, 2, 0), made)
+    np.testing.assert_allclose(ours, preprocess_face(generated, (8, 6)).numpy(), atol=1e-6)
+    same = image_to_chw(generated, (11, 9))
+    np.testing.assert_array_equal(np.rint(same * 255).astype(np.uint8).transpose(1, 2, 0), generated)
 
 
 def test_mirrored_and_averaged_faces() -> None:
-    made = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
-    plain = image_to_chw(made, (8, 8))
-    np.testing.assert_array_equal(image_to_chw(made, (8, 8), mirrored=True), plain[..., ::-1])
-    averaged = image_to_chw(made, (8, 8), mirror_averaged=True)
+    generated = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    plain = image_to_chw(generated, (8, 8))
+    np.testing.assert_array_equal(image_to_chw(generated, (8, 8), mirrored=True), plain[..., ::-1])
+    averaged = image_to_chw(generated, (8, 8), mirror_averaged=True)
     np.testing.assert_array_equal(averaged, averaged[..., ::-1])
-    expected = (made.astype(int) + made[:, ::-1]) // 2
+    expected = (generated.astype(int) + generated[:, ::-1]) // 2
     np.testing.assert_allclose(averaged.transpose(1, 2, 0) * 255, expected, atol=1e-4)
     flips = FaceUtterancePairs(speakers_with((30,)), (8, 8), (5, 5), flip_probability=0.5)
     sides = [flips.sample(0, np.random.default_rng(seed))["face"][0, 0, 0] == 0 for seed in range(200)]

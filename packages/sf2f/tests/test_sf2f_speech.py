@@ -128,8 +128,8 @@ def test_stereo_is_mixed_or_its_first_channel_taken(tmp_path: Path) -> None:
 
 def test_invalid_recordings_are_rejected(tmp_path: Path) -> None:
     write_wav(tmp_path / "cut.wav", synthesise_speech(1.0))
-    whole = (tmp_path / "cut.wav").read_bytes()
-    (tmp_path / "cut.wav").write_bytes(whole[:9000])
+    full = (tmp_path / "cut.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(full[:9000])
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "empty.wav").touch()
     for name in ("cut", "text", "empty"):

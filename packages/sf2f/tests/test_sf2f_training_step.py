@@ -105,37 +105,37 @@ def test_reference_implementation_gives_the_same_weights_and_statistics(two: boo
     found = slow(batch.mel)
     real = match_image_sizes(batch.real_images, found.images)
     loss = torch.zeros(())
-    for at, made in enumerate(found.images):
-        loss = loss + 10 * (made - real[at]).abs().mean()
-        logits = copies.image[at](made)
+    for at, generated in enumerate(found.images):
+        loss = loss + 10 * (generated - real[at]).abs().mean()
+        logits = copies.image[at](generated)
         loss = loss + entropy(logits, torch.ones_like(logits))
-        verdict = copies.identity[at](made)
+        verdict = copies.identity[at](generated)
         loss = loss + 0.05 * nn.functional.cross_entropy(verdict.identity, batch.labels)
         loss = loss + 0.05 * entropy(verdict.real, torch.ones(3, 1))
         if two:
-            logits = copies.condition[at](made, found.embedding)
+            logits = copies.condition[at](generated, found.embedding)
             loss = loss + entropy(logits, torch.ones_like(logits))
     loss.backward()
     optimiser.step()
     for at, image in enumerate(found.images):
-        made, embedding = image.detach(), found.embedding.detach()
+        generated, embedding = image.detach(), found.embedding.detach()
         for kind in ("image", "condition"):
             if len(getattr(copies, kind)):
                 discriminator, beside = getattr(copies, kind)[at], [embedding] * (kind == "condition")
                 discriminator.zero_grad()
-                false, true = discriminator(made, *beside), discriminator(real[at], *beside)
+                false, true = discriminator(generated, *beside), discriminator(real[at], *beside)
                 (entropy(true, torch.ones_like(true)) + entropy(false, torch.zeros_like(false))).backward()
                 singles[discriminator].step()
         discriminator = copies.identity[at]
         discriminator.zero_grad()
-        true, false = discriminator(real[at]), discriminator(made)
+        true, false = discriminator(real[at]), discriminator(generated)
         adversarial = entropy(true.real, torch.ones(3, 1)) + entropy(false.real, torch.zeros(3, 1))
         (adversarial + nn.functional.cross_entropy(true.identity, batch.labels)).backward()
         singles[discriminator].step()
-    ours, theirs = clone_state(generator, discriminators), clone_state(slow, copies)
-    for key, value in theirs.items():
+    ours, expected = clone_state(generator, discriminators), clone_state(slow, copies)
+    for key, value in expected.items():
         if "cnn" in key and key.endswith("0.bias"):
-            continue  # before a norm: its gradient is rounding, which Adam makes a whole step of
+            continue  # before a norm: its gradient is rounding, which Adam turns into a full step
         torch.testing.assert_close(ours[key], value, atol=2e-5, rtol=1e-4, msg=key)
 
 
@@ -149,16 +149,16 @@ def test_generator_losses_leave_discriminators_and_facenet_without_gradients() -
         InceptionResNet(features=8, num_classes=None, repeats=(1, 1, 1), width_divisor=16)
     )
     batch = batch_for(generator)
-    made = generator(batch.mel)
-    real = match_image_sizes(batch.real_images, made.images)
-    terms = compute_generator_losses(made, real, batch.labels, discriminators, perceptual)
+    generated = generator(batch.mel)
+    real = match_image_sizes(batch.real_images, generated.images)
+    terms = compute_generator_losses(generated, real, batch.labels, discriminators, perceptual)
     assert terms["img_perceptual_loss"] > 0
     sum_terms(terms).backward()
     assert not [p for p in (*discriminators.parameters(), *perceptual.parameters()) if p.grad is not None]
     assert all(p.requires_grad for p in discriminators.parameters())
     assert all(p.grad is not None for p in generator.parameters())
     unseen = compute_generator_losses(
-        made, real, batch.labels, discriminators, perceptual, LossConfig(perceptual=0)
+        generated, real, batch.labels, discriminators, perceptual, LossConfig(perceptual=0)
     )
     assert "img_perceptual_loss" not in unseen
 
@@ -166,8 +166,8 @@ def test_generator_losses_leave_discriminators_and_facenet_without_gradients() -
 def test_discriminator_losses_do_not_reach_the_generator_and_keep_the_published_order() -> None:
     generator, discriminators = build_networks()
     batch = batch_for(generator)
-    made = generator(batch.mel)
-    real = match_image_sizes(batch.real_images, made.images)
+    generated = generator(batch.mel)
+    real = match_image_sizes(batch.real_images, generated.images)
     order: list[str] = []
     for kind, side in (
         ("image", compute_image_discriminator_losses),
@@ -176,12 +176,12 @@ def test_discriminator_losses_do_not_reach_the_generator_and_keep_the_published_
         discriminator = getattr(discriminators, kind)[0]
         discriminator.register_forward_pre_hook(
             lambda module, given, kind=kind: order.append(
-                f"{kind} {'real' if torch.equal(given[0], real[0]) else 'made'}"
+                f"{kind} {'real' if torch.equal(given[0], real[0]) else 'generated'}"
             )
         )
         labels = [batch.labels] * (kind == "identity")
-        sum_terms(side(discriminators, made, real, *labels)).backward()  # type: ignore[operator]
-    assert order == ["image made", "image real", "identity real", "identity made"]
+        sum_terms(side(discriminators, generated, real, *labels)).backward()  # type: ignore[operator]
+    assert order == ["image generated", "image real", "identity real", "identity generated"]
     assert all(p.grad is None for p in generator.parameters())
     assert all(p.grad is not None for p in discriminators.parameters())
 
@@ -253,14 +253,14 @@ def test_wrong_numbers_of_discriminators_and_frozen_generators_are_rejected() ->
     generator, discriminators = build_networks()
     two, _ = build_networks(two=True)
     batch = batch_for(two)
-    made = two(batch.mel)
+    generated = two(batch.mel)
     with pytest.raises(ValueError, match="1 discriminators for images of 2 sizes"):
         compute_generator_losses(
-            made, match_image_sizes(batch.real_images, made.images), batch.labels, discriminators
+            generated, match_image_sizes(batch.real_images, generated.images), batch.labels, discriminators
         )
     with pytest.raises(ValueError, match="1 discriminators"):
         compute_image_discriminator_losses(
-            discriminators, GeneratorOutput(made.images, made.embedding), made.images
+            discriminators, GeneratorOutput(generated.images, generated.embedding), generated.images
         )
     with pytest.raises(ValueError, match="no trainable parameter"):
         build_optimisers(generator.requires_grad_(False), discriminators)

@@ -51,16 +51,16 @@ def test_padding_keeps_long_utterances() -> None:
 
 def test_windows_of_an_identity_never_cross_utterances() -> None:
     config = WindowsConfig(width=10, stride=10, max_windows=5)
-    asked = []
+    requested = []
 
     def utterances():
         for file, frames in enumerate((25, 9, 31, 50, 50)):
-            asked.append(file)
+            requested.append(file)
             yield indexed_mel(frames, file)
 
     found = collect_identity_windows(utterances(), config, FILL)
     assert found[:, 0, 0].tolist() == [0, 10, 20000, 20010, 20020]
-    assert asked == [0, 1, 2]  # nothing is read in vain
+    assert requested == [0, 1, 2]  # nothing is read in vain
     assert found.shape == (5, 3, 10)
 
 
@@ -96,9 +96,9 @@ def test_published_setting_requires_every_window() -> None:
 
 
 def test_missing_windows_are_masked() -> None:
-    whole, present = pad_windows(np.ones((2, 3, 10), np.float32), 4, FILL)
-    assert whole.shape == (4, 3, 10) and present.tolist() == [True, True, False, False]
-    assert (whole[:2] == 1).all() and (whole[2:] == FILL).all()
+    full, present = pad_windows(np.ones((2, 3, 10), np.float32), 4, FILL)
+    assert full.shape == (4, 3, 10) and present.tolist() == [True, True, False, False]
+    assert (full[:2] == 1).all() and (full[2:] == FILL).all()
 
 
 def test_invalid_shapes_are_rejected() -> None:

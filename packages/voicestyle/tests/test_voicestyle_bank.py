@@ -30,7 +30,7 @@ def retrieval_config(**values):
 def test_identities_are_named_after_directories_or_files(tmp_path):
     for number, name in enumerate(("anna/1.png", "anna/2.jpg", "bert/sub/1.png", "carl.png")):
         write_image(tmp_path / name, number)
-    (tmp_path / "anna" / "notes.txt").write_text("no picture")
+    (tmp_path / "anna" / "notes.txt").write_text("no image")
     write_image(tmp_path / "anna" / "hidden.png", 9).rename(tmp_path / "anna" / "._1.png")
     table, frames = find_videos(tmp_path)
     assert [(v.identity, v.video_id) for v in table] == [
@@ -85,7 +85,7 @@ def test_unreadable_images_are_skipped(tmp_path, embedder):
     for number in range(4):
         write_image(tmp_path / "p" / f"{number}.png", number)
     clean, _ = build_bank(tmp_path, embedder)
-    (tmp_path / "p" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "p" / "bad.png").write_bytes(b"no image")
     (tmp_path / "p" / "torn.png").write_bytes((tmp_path / "p" / "1.png").read_bytes()[:20])
     bank, found = build_bank(tmp_path, embedder)
     assert len(bank.skipped) == 2 and all(word in str(bank.skipped) for word in ("bad.png", "torn.png"))

@@ -42,9 +42,9 @@ def generate(call, voices, faces, few):
 
 
 @pytest.fixture(scope="module")
-def whole(generate, tmp_path_factory):
+def finished(generate, tmp_path_factory):
     """A way that nothing happened to; the descents are long enough to be stopped in."""
-    out = tmp_path_factory.mktemp("whole") / "out"
+    out = tmp_path_factory.mktemp("finished") / "out"
     assert generate(out, *LONG) == 0
     return out
 
@@ -52,8 +52,8 @@ def whole(generate, tmp_path_factory):
 LONG = ("inversion.num_steps=7", "guidance.num_steps=5", "inversion.snapshot_interval=3")
 
 
-def test_run_directory_holds_every_step(whole, faces):
-    found = contents(whole)
+def test_run_directory_holds_every_step(finished, faces):
+    found = contents(finished)
     assert {
         "config.yaml",
         "provenance.json",
@@ -61,9 +61,9 @@ def test_run_directory_holds_every_step(whole, faces):
         "faces/v0.png",
         "faces/v1.png",
     } < found.keys()
-    assert (whole / "index.html").stat().st_size > 10_000 and not (whole / "state.safetensors").exists()
+    assert (finished / "index.html").stat().st_size > 10_000 and not (finished / "state.safetensors").exists()
     for name in ("v0", "v1"):
-        folder = whole / "voices" / name
+        folder = finished / "voices" / name
         steps = json.loads((folder / "retrieval.json").read_text())
         assert len(steps["prototypes"]) == 3 and len(steps["images"]) == 3
         distances = [each["distance"] for each in steps["prototypes"]]
@@ -71,23 +71,23 @@ def test_run_directory_holds_every_step(whole, faces):
         for each in steps["images"]:
             assert (faces / each["image"]).is_file()
             stem = Path(each["image"]).stem
-            kept = [p for p in whole.glob(f"inversions/{stem}-*.safetensors")]
+            kept = [p for p in finished.glob(f"inversions/{stem}-*.safetensors")]
             assert load_state(kept[0])["label"] == each["image"] and kept[0].with_suffix(".png").is_file()
         path = load_state(folder / "trajectory.safetensors")
         assert path["snapshot_steps"] == [5] and path["num_steps"].tolist() == [5]
-        start, face = (Image.open(p) for p in (folder / "initial.png", whole / "faces" / f"{name}.png"))
+        start, face = (Image.open(p) for p in (folder / "initial.png", finished / "faces" / f"{name}.png"))
         assert start.size == face.size == (64, 64) and start.tobytes() != face.tobytes()
         assert Image.open(folder / "animation.gif").n_frames > 1
 
 
-def test_runs_are_reproducible(whole, generate, tmp_path):
+def test_runs_are_reproducible(finished, generate, tmp_path):
     assert generate(tmp_path / "out", *LONG) == 0
-    assert contents(tmp_path / "out") == contents(whole)
+    assert contents(tmp_path / "out") == contents(finished)
 
 
 @pytest.mark.parametrize("moment", [3, 9])
 def test_run_interrupted_in_an_optimisation_resumes_to_the_same_bytes(
-    whole, generate, tmp_path, monkeypatch, moment
+    finished, generate, tmp_path, monkeypatch, moment
 ):
     """Ctrl-C after the 3rd step (inversion) and the 9th (guidance) of all descents."""
     from voicestyle import latent_optimisation as descent
@@ -107,7 +107,7 @@ def test_run_interrupted_in_an_optimisation_resumes_to_the_same_bytes(
         ("inversion", 3) if moment == 3 else ("guidance", 2)
     )
     assert generate(out, *LONG, "--resume") == 0
-    assert contents(out) == contents(whole)
+    assert contents(out) == contents(finished)
 
 
 KILLED = """
@@ -125,20 +125,20 @@ run_main("voicestyle.generate", {words!r})
 """
 
 
-def test_run_killed_in_a_write_resumes_to_the_same_bytes(whole, generate, voices, faces, few, tmp_path):
+def test_run_killed_in_a_write_resumes_to_the_same_bytes(finished, generate, voices, faces, few, tmp_path):
     out = tmp_path / "out"
     words = [str(voices), "--bank", str(faces), "--out", str(out), "--cfg", "quick", *few, *LONG]
     code = KILLED.format(number=6, words=words)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert 0 < len(list(out.glob("inversions/*"))) < len(list(whole.glob("inversions/*")))
+    assert 0 < len(list(out.glob("inversions/*"))) < len(list(finished.glob("inversions/*")))
     assert generate(out, *LONG, "--resume") == 0
-    assert contents(out) == contents(whole)
+    assert contents(out) == contents(finished)
 
 
-def test_resume_with_changed_inputs_names_the_change(whole, generate, tmp_path, capsys, faces, voices):
-    out = shutil.copytree(whole, tmp_path / "out")
+def test_resume_with_changed_inputs_names_the_change(finished, generate, tmp_path, capsys, faces, voices):
+    out = shutil.copytree(finished, tmp_path / "out")
 
     def refused(*words, **further):
         capsys.readouterr()
@@ -159,14 +159,14 @@ def test_resume_with_changed_inputs_names_the_change(whole, generate, tmp_path, 
     other = shutil.copytree(voices, tmp_path / "voices")
     write_wav(other / "v1.wav", np.asarray(np.sin(np.arange(20_000)) * 9_000, np.int16))
     assert_mentions(refused(voices=other), "files.v1")
-    assert contents(out).keys() == contents(whole).keys()
+    assert contents(out).keys() == contents(finished).keys()
 
 
-def test_directories_in_use_are_not_changed(whole, generate, tmp_path, capsys):
-    assert generate(whole) == 1
+def test_directories_in_use_are_not_changed(finished, generate, tmp_path, capsys):
+    assert generate(finished) == 1
     assert_mentions(capsys.readouterr().err, "is not empty", "--resume")
-    (tmp_path / "mine.txt").write_text("mine")
-    assert generate(tmp_path) == 1 and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    (tmp_path / "notes.txt").write_text("notes")
+    assert generate(tmp_path) == 1 and [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     assert generate(tmp_path / "new", "--resume") == 1
     assert_mentions(capsys.readouterr().err, "nothing to resume")
 
@@ -239,7 +239,7 @@ def test_invert_files_and_directories(invert, faces, tmp_path, capsys):
     mixed = shutil.copytree(faces / "person0", tmp_path / "mixed")
     Image.open(mixed / "0.png").convert("L").save(mixed / "grey.jpg")
     Image.open(mixed / "0.png").resize((90, 40)).convert("CMYK").save(mixed / "wide.jpg")
-    (mixed / "broken.png").write_bytes(b"no picture")
+    (mixed / "broken.png").write_bytes(b"no image")
     single = faces / "person1" / "1.png"
     assert invert(tmp_path / "out", mixed, single) == 1
     said = capsys.readouterr()
@@ -259,7 +259,7 @@ def test_invert_files_and_directories(invert, faces, tmp_path, capsys):
 
 
 def test_invert_missing_files(invert, tmp_path, capsys):
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     for given, words in (
         (tmp_path, "no images"),
         (tmp_path / "nowhere", "no file or directory"),

@@ -86,13 +86,13 @@ def test_published_regulariser_has_no_effect(start, statistics, faces, generator
 def test_start_and_prior_weights_hold_the_latents(start, statistics, faces, generator, name):
     centre = start if name == "start" else statistics.mean
     free = go(start, statistics, faces, generator)
-    held = go(start, statistics, faces, generator, **{f"{name}_weight": 50.0})
-    assert ((held.latents - centre).norm(dim=1) < 0.8 * (free.latents - centre).norm(dim=1)).all()
+    kept = go(start, statistics, faces, generator, **{f"{name}_weight": 50.0})
+    assert ((kept.latents - centre).norm(dim=1) < 0.8 * (free.latents - centre).norm(dim=1)).all()
     plus = go(start, statistics, faces, generator, space="w_plus", **{f"{name}_weight": 50.0})
     assert plus.latents.shape == (2, generator.config.n_latent, 8)
     # at the first step nothing has moved: 0 from the start; from the mean in deviations of w
     wanted = 50 * squared_latent_distance(start - centre) / statistics.std**2
-    torch.testing.assert_close(held.history[name][0], wanted)
+    torch.testing.assert_close(kept.history[name][0], wanted)
     torch.testing.assert_close(plus.history[name][0], wanted)
 
 

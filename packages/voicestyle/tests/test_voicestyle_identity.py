@@ -29,7 +29,7 @@ def small(**options) -> IR:
     return network.eval().requires_grad_(False)
 
 
-def drawn(*shape, seed=0):
+def random_tensor(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
@@ -46,8 +46,8 @@ def test_the_published_network_has_its_parameters_and_keys():
 
 
 def test_only_the_crop_of_an_image_matters():
-    image = drawn(1, 3, 256, 256)
-    other = drawn(1, 3, 256, 256, seed=1)
+    image = random_tensor(1, 3, 256, 256)
+    other = random_tensor(1, 3, 256, 256, seed=1)
     other[:, :, 35:223, 32:220] = image[:, :, 35:223, 32:220]
     assert torch.equal(crop_face(image), crop_face(other))
     for row, column in ((35, 100), (222, 100), (100, 32), (100, 219)):
@@ -57,7 +57,7 @@ def test_only_the_crop_of_an_image_matters():
 
 
 def test_crop_is_average_pooled():
-    image = drawn(2, 3, 256, 256).double()
+    image = random_tensor(2, 3, 256, 256).double()
     found = crop_face(image)
     assert found.shape == (2, 3, 112, 112)
     for row, column in ((0, 0), (50, 3), (111, 111)):
@@ -68,18 +68,18 @@ def test_crop_is_average_pooled():
 
 
 def test_other_image_sizes_are_resized_to_256_first():
-    image = drawn(1, 3, 256, 256)
+    image = random_tensor(1, 3, 256, 256)
     torch.testing.assert_close(
         crop_face(image.repeat_interleave(2, 2).repeat_interleave(2, 3)), crop_face(image)
     )
-    tiny = drawn(1, 3, 64, 64)
+    tiny = random_tensor(1, 3, 64, 64)
     torch.testing.assert_close(
         crop_face(tiny), crop_face(tiny.repeat_interleave(4, 2).repeat_interleave(4, 3))
     )
 
 
 def test_features_are_normalised_network_outputs():
-    network, images = small(), drawn(3, 3, 80, 80)
+    network, images = small(), random_tensor(3, 3, 80, 80)
     encoder = IRIdentityEncoder(network)
     found = encoder.train().features(images)
     raw = network(crop_face(images))
@@ -94,13 +94,13 @@ def test_features_are_normalised_network_outputs():
 
 
 def test_gradients_of_images_match_finite_differences():
-    encoder, aim = IRIdentityEncoder(small()).double(), drawn(1, 3, 64, 64, seed=2).double()
-    images = drawn(2, 3, 64, 64).double().requires_grad_()
+    encoder, aim = IRIdentityEncoder(small()).double(), random_tensor(1, 3, 64, 64, seed=2).double()
+    images = random_tensor(2, 3, 64, 64).double().requires_grad_()
     target = encoder.features(aim).requires_grad_()
     distance = identity_distance(encoder.features(images), target).sum()
     distance.backward()
     assert target.grad is None
-    step = 1e-5 * drawn(2, 3, 64, 64, seed=3).double()
+    step = 1e-5 * random_tensor(2, 3, 64, 64, seed=3).double()
     with torch.no_grad():
         ends = [identity_distance(encoder.features(images + way * step), target).sum() for way in (1, -1)]
     expected = (step * images.grad).sum() * 2
@@ -118,7 +118,7 @@ def test_distance_is_one_minus_cosine():
 
 
 def test_a_published_file_gives_the_same_network(tmp_path):
-    network, given = small(), drawn(2, 3, 112, 112)
+    network, given = small(), random_tensor(2, 3, 112, 112)
     torch.save(network.state_dict(), tmp_path / "model_ir_se50.pth")
     found = load_ir_se50(tmp_path / "model_ir_se50.pth")
     assert torch.equal(found(given), network(given)) and not found.training

@@ -24,8 +24,8 @@ class PixelDistance:
     def extract_features(self, images):
         return [images]
 
-    def distance_from_features(self, ours, theirs):
-        return (ours[0] - theirs[0]).square().mean((1, 2, 3))
+    def distance_from_features(self, a, b):
+        return (a[0] - b[0]).square().mean((1, 2, 3))
 
 
 def inversion_config(**values):
@@ -87,9 +87,9 @@ def test_resumed_run_equals_uninterrupted_run(
     generator, statistics, targets, tmp_path, space, patience, batching
 ):
     config = inversion_config(space=space, patience=patience, min_improvement=0.05, batching=batching)
-    whole = go(targets, generator, statistics, config)
+    full = go(targets, generator, statistics, config)
     if patience and batching == "independent":
-        assert len(set(whole.num_steps.tolist())) > 1  # some rest and others go on
+        assert len(set(full.num_steps.tolist())) > 1  # some rest and others go on
     for stop in (1, 5, 6, 9):
         file = tmp_path / f"{stop}.safetensors"
 
@@ -97,7 +97,7 @@ def test_resumed_run_equals_uninterrupted_run(
             save_state(file, optimiser.state_dict())
 
         go(targets, generator, statistics, config, callback=save, stop_at=stop)
-        same(go(targets, generator, statistics, config, resume_state=load_state(file)), whole)
+        same(go(targets, generator, statistics, config, resume_state=load_state(file)), full)
 
 
 def test_stopped_row_does_not_change(generator, statistics, targets):
@@ -184,13 +184,13 @@ def test_coupled_noise_regulariser_equals_that_of_one_image():
 
 def test_normalise_noise_maps():
     maps = [torch.randn(3, 1, 8, 8) * torch.tensor([1.0, 3, 9]).view(3, 1, 1, 1) + 2]
-    whole = [maps[0].clone()]
+    full = [maps[0].clone()]
     normalise_noise_maps(maps)
     torch.testing.assert_close(maps[0].mean((1, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(maps[0].flatten(1).std(1), torch.ones(3))
-    normalise_noise_maps(whole, coupled=True)
-    assert whole[0].std().item() == pytest.approx(1, abs=1e-5)
-    assert whole[0][2].std() > 3 * whole[0][0].std()
+    normalise_noise_maps(full, coupled=True)
+    assert full[0].std().item() == pytest.approx(1, abs=1e-5)
+    assert full[0][2].std() > 3 * full[0][0].std()
 
 
 def test_optimisation_reduces_the_loss(generator, statistics, targets):

@@ -143,8 +143,8 @@ class Small(torch.nn.Module):
 def open_clip(monkeypatch):
     """A stand-in for the package."""
 
-    def prepare(picture):
-        return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).float()
+    def prepare(image):
+        return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float()
 
     def create(name, pretrained):
         assert name == "ViT-B-32-quickgelu" and pretrained is None

@@ -27,12 +27,12 @@ def test_bundled_checkpoint_is_small_and_has_a_disclaimer():
 
 
 def test_bundled_generator_resembles_the_population():
-    people = ImagesConfig(num_identities=12, images_per_identity=1, nuisance=0.3)
-    real = from_uint8(build_synthetic_images(people, 64, num_workers=1, progress=False).images)
+    identities = ImagesConfig(num_identities=12, images_per_identity=1, nuisance=0.3)
+    real = from_uint8(build_synthetic_images(identities, 64, num_workers=1, progress=False).images)
     generated = generate(load_bundled_generator())
-    means = [pictures.mean(0).flatten().numpy() for pictures in (real, generated)]
+    means = [images.mean(0).flatten().numpy() for images in (real, generated)]
     assert np.corrcoef(*means)[0, 1] > 0.8
-    spread = [float(pictures.std(0).mean()) for pictures in (real, generated)]
+    spread = [float(images.std(0).mean()) for images in (real, generated)]
     assert 0.4 < spread[1] / spread[0] < 1.6
 
 

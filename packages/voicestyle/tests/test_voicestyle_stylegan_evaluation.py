@@ -152,13 +152,13 @@ def test_published_features_of_a_file_are_those_of_the_network(tmp_path, weights
 
 def test_real_images_are_ordered_and_mirrored():
     items = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    pictures = ImageDataset(items, 8)
-    plain = torch.cat(list(fid_command.iterate_real_images(pictures, num_images=4, batch_size=3)))
+    images = ImageDataset(items, 8)
+    plain = torch.cat(list(fid_command.iterate_real_images(images, num_images=4, batch_size=3)))
     assert np.abs(to_uint8(plain).astype(int) - items[:4]).max() <= 1
-    both = list(fid_command.iterate_real_images(pictures, mirror=True, batch_size=3))
+    both = list(fid_command.iterate_real_images(images, mirror=True, batch_size=3))
     assert [len(batch) for batch in both] == [6, 4]
     assert torch.equal(both[0][3:], both[0][:3].flip(3)) and torch.equal(both[0][:3], plain[:3])
-    assert sum(len(batch) for batch in fid_command.iterate_real_images(pictures, num_images=99)) == 5
+    assert sum(len(batch) for batch in fid_command.iterate_real_images(images, num_images=99)) == 5
 
 
 def test_fid_errors(tmp_path, weights, folder, capsys):
@@ -211,6 +211,21 @@ def test_ppl_by_the_bundled_network_and_by_published_files(tmp_path, weights, ca
     assert "fetch torchvision-vgg16" in text and "--features perceptual" in text
     assert voicestyle([*words, "--features", "perceptual", "--num-samples", "0"]) == 1
     assert "--num-samples: expected at least 1" in capsys.readouterr().err
+
+
+def test_every_flag_of_ppl_reaches_the_metric(weights, monkeypatch, capsys):
+    calls = []
+
+    def measure(generator, distance, **options):
+        calls.append(options)
+        return 2.5
+
+    monkeypatch.setattr("voicestyle.stylegan2.ppl.perceptual_path_length", measure)
+    flags = "--num-samples 6 --batch 4 --sampling full --epsilon 0.01 --crop --seed 3"
+    assert voicestyle(["ppl", "--weights", str(weights), "--features", "perceptual", *flags.split()]) == 0
+    options = {"num_samples": 6, "batch_size": 4, "sampling": "full", "epsilon": 0.01, "crop": True}
+    assert calls == [{**options, "seed": 3}]
+    assert "PPL 2.5000" in capsys.readouterr().out
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for number in range(9):
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(root / f"{number}.png")
     return root
@@ -123,8 +123,8 @@ def outcome(out):
 
 
 def test_interrupted_training_ends_in_the_same_bytes(start, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    alone = start(whole)
+    full, parts = tmp_path / "uninterrupted", tmp_path / "parts"
+    alone = start(full)
     assert ended(alone) == 0, alone.said()
 
     in_step = start(parts, where="step", number=11)
@@ -145,8 +145,8 @@ def test_interrupted_training_ends_in_the_same_bytes(start, tmp_path):
 
     last = start(parts, "--resume")
     assert ended(last) == 0, last.said()
-    assert lines(parts) == lines(whole) and len(lines(whole)) == STEPS
-    assert outcome(parts) == outcome(whole)
+    assert lines(parts) == lines(full) and len(lines(full)) == STEPS
+    assert outcome(parts) == outcome(full)
     assert load_model(parts / "model.safetensors").extra["step"] == STEPS
 
 

@@ -113,11 +113,11 @@ def test_mixing_joins_two_styles_at_the_index():
         mixed = network.expand_latents([a, b], input_is_latent=True, inject_index=index)
         assert torch.equal(mixed[0, :index], a.expand(index, -1))
         assert torch.equal(mixed[0, index:], b.expand(6 - index, -1))
-    drawn = {
+    sampled = {
         int((network.expand_latents([a, b], input_is_latent=True, generator=g) == a).all(2).sum())
         for g in (torch.Generator().manual_seed(seed) for seed in range(60))
     }
-    assert drawn == {1, 2, 3, 4, 5}
+    assert sampled == {1, 2, 3, 4, 5}
 
 
 def test_truncation_pulls_latents_to_the_centre():

@@ -47,7 +47,7 @@ def tiny(*overrides: str) -> StyleGAN2Config:
     return load_config("quick_stylegan", StyleGAN2Config, "voicestyle", [*TINY, *overrides])
 
 
-def pictures(count: int = 9, size: int = 8) -> ImageDataset:
+def image_dataset(count: int = 9, size: int = 8) -> ImageDataset:
     rng = np.random.default_rng(0)
     return ImageDataset(rng.integers(0, 256, (count, size, size, 3), np.uint8), size)
 
@@ -64,7 +64,7 @@ def test_interrupted_training_resumes_to_the_same_bytes(tmp_path):
         "augment.adaptation_length=40",
     ]
     config = tiny(*everything)
-    whole = train(config, pictures(), tmp_path / "whole")
+    full = train(config, image_dataset(), tmp_path / "complete")
     real_step, calls = training.train_step, []
 
     def dies(step, *args):
@@ -76,33 +76,34 @@ def test_interrupted_training_resumes_to_the_same_bytes(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train_step", dies)
         with pytest.raises(KeyboardInterrupt):
-            train(config, pictures(), tmp_path / "parts")
-    parts = train(config, pictures(), tmp_path / "parts", resume=True)
+            train(config, image_dataset(), tmp_path / "parts")
+    parts = train(config, image_dataset(), tmp_path / "parts", resume=True)
     assert calls == [3]
-    assert fingerprint(whole) == fingerprint(parts)
+    assert fingerprint(full) == fingerprint(parts)
     lines = [
         [{k: v for k, v in json.loads(line).items() if k not in ("time", "seconds")} for line in log.open()]
-        for log in (tmp_path / name / "log.jsonl" for name in ("whole", "parts"))
+        for log in (tmp_path / name / "log.jsonl" for name in ("complete", "parts"))
     ]
     assert lines[0] == lines[1] and len(lines[0]) == 5
     assert {"d_loss", "g_loss", "r1", "path_penalty", "augment_p"} <= lines[0][0].keys()
     assert lines[0][-1]["augment_p"] > 0
     for name in ("000000", "000002", "000004", "000005"):
         sheets = [
-            np.asarray(Image.open(tmp_path / run / "samples" / f"{name}.png")) for run in ("whole", "parts")
+            np.asarray(Image.open(tmp_path / run / "samples" / f"{name}.png"))
+            for run in ("complete", "parts")
         ]
         assert sheets[0].shape == (16, 16, 3) and np.array_equal(*sheets)
 
 
 def test_previews_are_written_to_tensorboard(tmp_path):
-    train(tiny("training.max_steps=1"), pictures(), tmp_path / "run")
+    train(tiny("training.max_steps=1"), image_dataset(), tmp_path / "run")
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     assert b"samples" in events.read_bytes() and b"PNG" in events.read_bytes()
 
 
 def test_saved_generator_is_the_moving_average_with_latent_avg(tmp_path):
     config = tiny("training.max_steps=3", "ema.ramp_up=null", "ema.half_life=1.0e9")
-    weights = train(config, pictures(), tmp_path / "run")
+    weights = train(config, image_dataset(), tmp_path / "run")
     kept = load_generator(weights)
     torch.manual_seed(config.training.seed)
     start = training.TrainingState.from_config(config).generator_ema
@@ -169,7 +170,7 @@ def test_training_learns_a_colour(tmp_path):
 
 def test_invalid_sizes_raise_before_training(tmp_path):
     with pytest.raises(ValueError, match="images of 16 pixels for a generator of 8"):
-        train(tiny(), pictures(size=16), tmp_path / "run")
+        train(tiny(), image_dataset(size=16), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"generator.size is 8, discriminator.size 16"):
         tiny("discriminator.size=16", "discriminator.channels=[4, 4, 4]")
     with pytest.raises(ConfigError, match="does not divide into groups of 4"):
@@ -182,7 +183,7 @@ def test_images_are_cropped_to_squares(tmp_path):
     (tmp_path / "a").mkdir()
     Image.fromarray(wide).save(tmp_path / "a" / "one.png")
     Image.fromarray(wide[:, :, 0]).save(tmp_path / "two.PNG")
-    (tmp_path / "words.txt").write_text("no picture")
+    (tmp_path / "words.txt").write_text("no image")
     found = open_images(tmp_path, 8)
     assert len(found) == 2 and found.read(0).shape == (8, 8, 3)
     assert load_square_image(tmp_path / "a" / "one.png", 10).max() < 40

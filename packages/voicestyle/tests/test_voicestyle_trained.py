@@ -37,17 +37,17 @@ STYLEGAN2 = [
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory):
+def population(tmp_path_factory):
     """Eight to learn from and six others, two clips of a second and two images each."""
-    return runs.write_small_population(tmp_path_factory.mktemp("data") / "people", train=8, val=2, test=6)
+    return runs.write_small_population(tmp_path_factory.mktemp("data") / "population", train=8, val=2, test=6)
 
 
 @pytest.fixture(scope="module")
-def train(call, people):
+def train(call, population):
     def run(out, *flags, stylegan2=STYLEGAN2):
         quoted = (f"training.{name}={json.dumps(list(v))}" for name, v in _settings(stylegan2))
         return call(
-            *("train", "--cfg", "quick", "--data", people, "--out", out, "--device", "cpu"),
+            *("train", "--cfg", "quick", "--data", population, "--out", out, "--device", "cpu"),
             *("--threads", "1", *flags, "training.stylegan2=quick_stylegan", *quoted),
         )
 
@@ -70,13 +70,13 @@ def weights(out):
     return [(out / name).read_bytes() for name in files]
 
 
-def test_generate_with_a_trained_run(trained, call, voices, faces, few, people, tmp_path, capsys):
+def test_generate_with_a_trained_run(trained, call, voices, faces, few, population, tmp_path, capsys):
     common = ("generate", voices / "v0.wav", "--weights", trained, "--cfg", "quick", *few)
     assert call(*common, "--bank", faces, "--out", tmp_path / "own") == 0
     assert Image.open(tmp_path / "own" / "faces" / "v0.png").size == (8, 8)
     few_prototypes = ("retrieval.num_prototypes=2", "retrieval.num_clusters=3")
-    assert call(*common, *few_prototypes, "--population", "tiny", "--out", tmp_path / "people") == 0
-    steps = json.loads((tmp_path / "people" / "voices" / "v0" / "retrieval.json").read_text())
+    assert call(*common, *few_prototypes, "--population", "tiny", "--out", tmp_path / "population") == 0
+    steps = json.loads((tmp_path / "population" / "voices" / "v0" / "retrieval.json").read_text())
     assert len(steps["prototypes"]) == 2
     capsys.readouterr()
     assert call(*common, "retrieval.num_clusters=7", "--population", "tiny", "--out", tmp_path / "c") == 1
@@ -116,8 +116,8 @@ def test_interrupted_run_ends_in_the_same_weights(trained, train, tmp_path, monk
     assert weights(tmp_path / "run") == weights(trained)
 
 
-def test_command_test_on_a_corpus(call, people, faces, few, tmp_path, capsys):
-    common = ("test", "--data", people, "--bank", faces, "--cfg", "quick", "--bootstrap-samples", "20")
+def test_command_test_on_a_corpus(call, population, faces, few, tmp_path, capsys):
+    common = ("test", "--data", population, "--bank", faces, "--cfg", "quick", "--bootstrap-samples", "20")
     assert call(*common, "--num-identities", "3", "--out", tmp_path / "out", *few) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert len(found["identities"]) == 3 and found["skipped"] == [] and found["in_bank"] == []

@@ -18,7 +18,13 @@ from perceptionist.losses import sum_terms
 from perceptionist.models import ExpertWithRefiners
 from perceptionist.network_config import ExpertLossConfig
 from perceptionist.sampling import ImageRegressionDataset
-from perceptionist.training_stages.stage import InitialWeights, Terms, TrainingStage, build_optimiser
+from perceptionist.training_stages.stage import (
+    InitialWeights,
+    Terms,
+    TrainingStage,
+    build_batches,
+    build_optimiser,
+)
 
 __all__ = [
     "build_expert_stage",
@@ -40,7 +46,7 @@ def build_expert_stage(
     Raises:
         ValueError: the images have no ground truth.
     """
-    settings, data = config.training, config.data
+    data = config.data
     assert config.networks.expert is not None and config.losses.expert is not None
     targets = dataset.ground_truth.image_parameters if dataset.ground_truth else None
     if targets is None:
@@ -62,9 +68,7 @@ def build_expert_stage(
         config,
         model,
         {"optimiser": build_optimiser(config.optimiser, model)},
-        run.batches(
-            images, settings.batch_size, max_steps=settings.max_steps, num_workers=settings.num_workers
-        ),
+        build_batches(run, images, config.training),
         face_model,
     )
 

@@ -17,6 +17,7 @@ from perceptionist.training_stages.stage import (
     InitialWeights,
     Terms,
     TrainingStage,
+    build_batches,
     build_optimiser,
     initialise_voice_network,
 )
@@ -36,7 +37,6 @@ def build_speaker_stage(
     initial_weights: InitialWeights,
 ) -> TrainingStage:
     """Build networks, optimiser and batches of the speaker classifier."""
-    settings = config.training
     assert config.networks.voice is not None and config.losses.speaker is not None
     model = run.prepare(SpeakerClassifier(config.networks.voice, len(dataset.identities)))
     assert isinstance(model, SpeakerClassifier)
@@ -51,9 +51,7 @@ def build_speaker_stage(
         config,
         model,
         {"optimiser": build_optimiser(config.optimiser, model)},
-        run.batches(
-            utterances, settings.batch_size, max_steps=settings.max_steps, num_workers=settings.num_workers
-        ),
+        build_batches(run, utterances, config.training),
         face_model,
         excluded_prefixes=("c.",),
     )

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from voiceface.checkpoints.native import load_into
+from voiceface.training import optimisers
 from voiceface.training.run import Run
+from voiceface.training.sampling import RandomAccessDataset
 from voiceface.training.settings import OptimiserConfig
 
-from perceptionist.config import PerceptionistConfig
+from perceptionist.config import PerceptionistConfig, TrainingConfig
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.models import load_voice_network
 from perceptionist.voice_to_mesh import VoiceToMesh
@@ -22,6 +23,7 @@ __all__ = [
     "InitialWeights",
     "Terms",
     "TrainingStage",
+    "build_batches",
     "build_optimiser",
     "initialise_voice_network",
 ]
@@ -77,13 +79,12 @@ class TrainingStage:
 def build_optimiser(config: OptimiserConfig, *modules: nn.Module) -> Optimizer:
     """Build the configured optimiser over the parameters of some modules."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
-    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
-    if config.method == "sgd":
-        return torch.optim.SGD(parameters, momentum=config.momentum, nesterov=config.nesterov, **common)
-    if config.method == "adagrad":
-        return torch.optim.Adagrad(parameters, **common)
-    optimiser_class = torch.optim.AdamW if config.method == "adamw" else torch.optim.Adam
-    return optimiser_class(parameters, betas=config.betas, **common)
+    return optimisers.build_optimiser(config, [{"params": parameters}])
+
+
+def build_batches(run: Run, dataset: RandomAccessDataset, config: TrainingConfig) -> Batches:
+    """Build the training batches of a data set, from the run's step on."""
+    return run.batches(dataset, config.batch_size, max_steps=config.max_steps, num_workers=config.num_workers)
 
 
 def initialise_voice_network(

@@ -18,6 +18,7 @@ from perceptionist.training_stages.stage import (
     InitialWeights,
     Terms,
     TrainingStage,
+    build_batches,
     build_optimiser,
     initialise_voice_network,
 )
@@ -48,8 +49,7 @@ def build_supervised_stage(
     if ground_truth is None:
         raise ValueError(
             "The supervised kind learns from ground-truth faces, and this data set has none. Pass a "
-            "synthetic "
-            "population as --data, or a folder of fitted coefficients as --truth."
+            "synthetic population as --data, or a folder of fitted coefficients as --truth."
         )
     trained = settings.voice_network == "trained"
     unprepared = SupervisedModel(networks.voice, networks.head)
@@ -58,12 +58,8 @@ def build_supervised_stage(
     model = run.prepare(unprepared)
     assert isinstance(model, SupervisedModel)
     optimiser = build_optimiser(config.optimiser, model if trained else model.head)
-    targets = face_model.cpu().supervised_targets(
-        *(
-            torch.from_numpy(each)
-            for each in (ground_truth.scale, ground_truth.shape, ground_truth.expression)
-        )
-    )
+    arrays = (ground_truth.scale, ground_truth.shape, ground_truth.expression)
+    targets = face_model.cpu().supervised_targets(*map(torch.from_numpy, arrays))
     face_model.to(run.device)
     utterances = VoiceRegressionDataset(
         dataset.utterances,
@@ -75,9 +71,7 @@ def build_supervised_stage(
         config,
         model,
         {"optimiser": optimiser},
-        run.batches(
-            utterances, settings.batch_size, max_steps=settings.max_steps, num_workers=settings.num_workers
-        ),
+        build_batches(run, utterances, config.training),
         face_model,
         voice_to_mesh=VoiceToMesh("supervised", model.e, face_model, head=model.head),
         train_voice_network=trained,
