@@ -65,9 +65,12 @@ def test_nearest_names_incompatible_inputs(
     for words, output in (
         ([tmp_path / "absent.wav"], "no utterance at"),
         ([voice, "--table", trained / "training.csv"], "--memory and --table together"),
-        ([voice, "--weights", trained / "checkpoints" / "step_000001.safetensors"], "name it with --memory"),
-        ([voice, "--weights", trained, "--clusters", "3", "-k", "4"], "K = 4 prototypes of 3"),
-        ([voice, "--weights", trained, "--clusters", "9"], "2, 3 clusters, not of 9"),
+        (
+            [voice, "--weights", trained / "checkpoints" / "step_000001.safetensors"],
+            "give its path with --memory",
+        ),
+        ([voice, "--weights", trained, "--clusters", "3", "-k", "4"], "1 to 3 prototypes, found k = 4"),
+        ([voice, "--weights", trained, "--clusters", "9"], "of 9 clusters in this memory; available: 2, 3"),
         ([voice, *memory, "-k", "2"], "memory and model of the same run"),
     ):
         assert call("nearest", *words) == 1

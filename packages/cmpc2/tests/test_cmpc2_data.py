@@ -170,7 +170,7 @@ def test_mismatched_pairs_are_stated_in_the_disclaimer(
 ) -> None:
     config = config_of(tiny_overrides, "data.mismatched_fraction=0.5")
     result = load_training_data(config, data=population, splits=["train"], progress=False)
-    assert "50% of the training videos had the pictures of another video, on purpose" in result.disclaimer
+    assert "50% of the training videos had the images of another video, on purpose" in result.disclaimer
     assert "a synthetic population" in result.disclaimer
 
 

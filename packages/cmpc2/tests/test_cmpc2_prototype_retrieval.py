@@ -141,10 +141,10 @@ def test_tables_may_be_compressed_and_corrupt_lines_are_named(tmp_path: Path) ->
 def test_incompatible_memories_are_refused(tmp_path: Path) -> None:
     for content, output in (
         ({"a": torch.zeros(1)}, "expected centroids and inst2cluster"),
-        ({"centroids": [torch.zeros(2, 3)], "inst2cluster": [torch.tensor([0, 2])]}, "do not fit together"),
-        ({"centroids": [torch.zeros(2, 3)], "inst2cluster": []}, "do not fit together"),
-        ({"centroids": [], "inst2cluster": []}, "do not fit together"),
-        ({"centroids": [torch.zeros(2)], "inst2cluster": [torch.tensor([0])]}, "do not fit together"),
+        ({"centroids": [torch.zeros(2, 3)], "inst2cluster": [torch.tensor([0, 2])]}, "do not match"),
+        ({"centroids": [torch.zeros(2, 3)], "inst2cluster": []}, "do not match"),
+        ({"centroids": [], "inst2cluster": []}, "do not match"),
+        ({"centroids": [torch.zeros(2)], "inst2cluster": [torch.tensor([0])]}, "do not match"),
     ):
         torch.save(content, tmp_path / "m.pth.tar")
         with pytest.raises(CheckpointError, match=output):

@@ -2,12 +2,12 @@
 
     import cmpc2
 
-    model = cmpc2.load()                                          # bundled weights, or a file of your own
+    model = cmpc2.load()                                          # bundled weights, or a checkpoint
     voices, faces = model.encode_voice(["a.wav"]), model.encode_face(["b.jpg", "c.jpg"])
     scores = model.score(voices, faces)                           # cosine, shape (1, 2)
 
-Code written for the published package runs as it is: `load`, `audio_preprocess`, `visual_preprocess`,
-`load_voice`, `getKNearestSamples`, `FV_Wrapper`, `load_model`, `MFCC`, `get_fbank`. `cmpc2 --help` names the
+Code written for the published package runs unchanged: `load`, `audio_preprocess`, `visual_preprocess`,
+`load_voice`, `getKNearestSamples`, `FV_Wrapper`, `load_model`, `MFCC`, `get_fbank`. `cmpc2 --help` lists the
 commands.
 """
 
@@ -58,8 +58,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs PyTorch only when it is asked for."""
+    """Import names that need PyTorch on first use."""
     if name in _LAZY_IMPORTS:
-        module, inner = _LAZY_IMPORTS[name]
-        return getattr(import_module(f"cmpc2.{module}"), inner)
+        module, attribute = _LAZY_IMPORTS[name]
+        return getattr(import_module(f"cmpc2.{module}"), attribute)
     raise AttributeError(f"module 'cmpc2' has no attribute {name!r}")

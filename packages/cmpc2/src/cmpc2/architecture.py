@@ -1,4 +1,4 @@
-"""Architecture of the two branches: its configuration, read from tensors, and ImageNet weights for both."""
+"""Architecture of both branches: its configuration, inferred from tensors, and ImageNet weights."""
 
 import re
 from collections.abc import Mapping
@@ -11,19 +11,21 @@ from voiceface.checkpoints.published import CheckpointError, extract_state_dict,
 from cmpc2.model_config import Arch, BranchConfig, FaceConfig, ModelConfig, Stages
 from cmpc2.resnet import RESNET_SPECS
 
+__all__ = ["BRANCHES", "infer_branch", "infer_model_config", "load_imagenet_weights"]
+
 BRANCHES = ("voice_subnet", "face_subnet")
 
 
 def infer_model_config(state: Mapping[str, Tensor], image_size: int = 224) -> ModelConfig:
-    """The architecture that the tensors of both branches fit.
+    """Infer the architecture of both branches from the shapes of a state dict.
 
     Args:
-        state: tensors by key; published models pool 512 channels to 512, and other lengths cannot be told
-            from the tensors.
-        side: picture side in pixels, which no tensor tells.
+        state: tensors by key. The embedding dimension cannot be inferred: it is 512, as published, or the
+            number of channels of the last stage if that is smaller.
+        image_size: image side in pixels; cannot be inferred either.
 
     Raises:
-        CheckpointError: a branch is absent or is none of the known networks.
+        CheckpointError: a branch is missing or is none of the known networks.
     """
     voice, face = (
         {"arch": arch, "widths": widths, "blocks": blocks}
@@ -38,51 +40,40 @@ def infer_model_config(state: Mapping[str, Tensor], image_size: int = 224) -> Mo
 
 
 def infer_branch(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, Stages, Stages]":
-    """Network, widths and blocks per stage of the tensors below a prefix.
+    """Infer network, widths and blocks per stage from the tensors below a prefix.
 
     Raises:
         CheckpointError: none of the known networks.
     """
-    places = [re.match(rf"{re.escape(prefix)}layer(\d)\.(\d+)\.", key) for key in state]
-    found = [(int(place[1]), int(place[2])) for place in places if place]
-    blocks = tuple(1 + max((b for stage, b in found if stage == n), default=-1) for n in range(1, 5))
+    matches = [re.match(rf"{re.escape(prefix)}layer(\d)\.(\d+)\.", key) for key in state]
+    indices = [(int(match[1]), int(match[2])) for match in matches if match]
+    blocks = tuple(1 + max((b for stage, b in indices if stage == n), default=-1) for n in range(1, 5))
     first = {n: state.get(f"{prefix}layer{n}.0.conv1.weight") for n in range(1, 5)}
     if not all(blocks) or any(value is None for value in first.values()):
-        raise CheckpointError(f"{prefix or 'the file'}: no residual network of four stages in these tensors")
-    bottleneck = f"{prefix}layer1.0.conv3.weight" in state
-    squeeze = f"{prefix}layer1.0.se.fc.0.weight" in state
+        raise CheckpointError(f"{prefix or 'the file'}: no residual network of four stages in the tensors")
+    block = f"{prefix}layer1.0.conv3.weight" in state, f"{prefix}layer1.0.se.fc.0.weight" in state
     widths = tuple(len(value) for value in first.values() if value is not None)
-    arch = next(
-        (
-            name
-            for name, plan in RESNET_SPECS.items()
-            if (plan.bottleneck, plan.squeeze_excitation) == (bottleneck, squeeze) and plan.blocks == blocks
-        ),
-        None,
-    )
-    kinds = (
-        name
-        for name, plan in RESNET_SPECS.items()
-        if (plan.bottleneck, plan.squeeze_excitation) == (bottleneck, squeeze)
-    )
-    name = arch or next(kinds, None)
-    if name is None:
+    archs = [
+        name for name, spec in RESNET_SPECS.items() if (spec.bottleneck, spec.squeeze_excitation) == block
+    ]
+    if not archs:
         raise CheckpointError(
             f"{prefix or 'the file'}: squeeze-excitation without bottlenecks is no known network"
         )
-    return name, widths, blocks  # type: ignore[return-value]
+    arch = next((name for name in archs if RESNET_SPECS[name].blocks == blocks), archs[0])
+    return arch, widths, blocks  # type: ignore[return-value]
 
 
 def _output_channels(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Channels that the last stage gives."""
+    """Look up the number of output channels of the last stage."""
     last = "conv3" if f"{prefix}layer4.0.conv3.weight" in state else "conv2"
     return len(state[f"{prefix}layer4.0.{last}.weight"])
 
 
 def load_imagenet_weights(model: nn.Module, path: str | Path) -> None:
-    """Copy ImageNet weights of the same network into both branches, but for the voice's first convolution.
+    """Copy ImageNet weights of the same network into both branches, except for their first convolutions.
 
-    As published, both first convolutions and the last layer are replaced afterwards: they start afresh.
+    As published, the first convolutions and the last layer are initialised randomly.
 
     Raises:
         CheckpointError: the file fits neither branch.

@@ -1,7 +1,7 @@
 """Typed configuration of CMPC.
 
-A configuration says *what* is trained; paths, devices and resuming are flags of the commands. Published slips
-that change numbers are options; the defaults are what the paper means (docs/cmpc2.md).
+The configuration states *what* is trained; paths, devices and resuming are command-line flags. Errors of the
+published code that affect results are options; the defaults follow the paper (docs/cmpc2.md).
 """
 
 from typing import Any, Literal, Self
@@ -24,9 +24,21 @@ from cmpc2.model_config import (
     WeightRule,
 )
 
+__all__ = [
+    "ClusteringConfig",
+    "Cmpc2Config",
+    "DataConfig",
+    "ListEvaluationConfig",
+    "LossConfig",
+    "MemoryConfig",
+    "OptimiserConfig",
+    "RecalibrationConfig",
+    "TrainingConfig",
+]
+
 
 class RecalibrationConfig(Config):
-    """Weights of pairs by how well voice and face fit."""
+    """Recalibration: weights of pairs by their credibility."""
 
     enabled: bool = True
     rule: WeightRule = Field(
@@ -39,16 +51,16 @@ class RecalibrationConfig(Config):
     agreement: Agreement = Field("subtracted", description="of the prototypes; subtracted: published")
 
     def options(self) -> dict[str, Any]:
-        """As `cmpc_terms` takes them."""
-        found = self.model_dump()
-        return {"recalibrate": found.pop("enabled"), **found}
+        """Build the keyword arguments of `cmpc2.losses.cmpc_terms`."""
+        options = self.model_dump()
+        return {"recalibrate": options.pop("enabled"), **options}
 
 
 class LossConfig(Config):
     """Instance contrast, prototype contrast, recalibration.
 
-    `prototype_negatives`: the prototypes of all clusters compete, each at its own temperature (`all`), or,
-    as published, those of the batch with the wrong axis divided (`published`).
+    `prototype_negatives`: the prototypes of all clusters, each at its own temperature (`all`), or, as
+    published, those of the batch, with temperatures along the wrong axis (`published`).
     """
 
     temperature: float = Field(0.03, gt=0)
@@ -59,10 +71,10 @@ class LossConfig(Config):
 
 
 class ClusteringConfig(Config):
-    """When and how the banks are clustered.
+    """Clustering of the memory banks.
 
-    `lifetime`: the latest clusterings serve until the next ones (`until_next`), or, as published, in that
-    iteration alone that made them (`one_step`).
+    `lifetime`: clusterings are used until the next ones (`until_next`), or, as published, only in the
+    iteration in which they are computed (`one_step`).
     """
 
     start_step: NonNegative = Field(2344, description="no clustering before this iteration")
@@ -78,9 +90,7 @@ class ClusteringConfig(Config):
     @model_validator(mode="after")
     def _require_distinct_counts(self) -> Self:
         if len(set(self.num_clusters)) != len(self.num_clusters) or not self.num_clusters:
-            raise ValueError(
-                f"clustering.num_clusters {list(self.num_clusters)}: expected different numbers, one at least"
-            )
+            raise ValueError(f"clustering.num_clusters {list(self.num_clusters)}: expected different numbers")
         return self
 
     def is_due(self, step: int) -> bool:
@@ -88,7 +98,7 @@ class ClusteringConfig(Config):
         return step >= max(1, self.start_step) and step % self.interval == 0
 
     def kmeans_options(self) -> dict[str, Any]:
-        """As `cmpc2.prototypes.cluster` takes them."""
+        """Build the keyword arguments of `cmpc2.prototypes.cluster`."""
         return {
             "num_iterations": self.num_iterations,
             "init": self.init,
@@ -99,16 +109,16 @@ class ClusteringConfig(Config):
 
 
 class MemoryConfig(Config):
-    """The banks; `momentum` is the share of the old row, one number or (face, voice)."""
+    """Memory banks; `momentum` is the share of the previous row, one number or (face, voice)."""
 
     momentum: Share | tuple[Share, Share] = 0.5
 
 
 class OptimiserConfig(Config):
-    """One optimiser over both branches and its learning rate.
+    """Optimiser of both branches and its learning rate.
 
-    The rate rises from `min_lr` to `max_lr` over `warm_up` iterations and falls along half a cosine until
-    `cycle` (null: the run's length); then the next cycle begins.
+    The learning rate rises from `min_lr` to `max_lr` over `warm_up` iterations and decays along half a cosine
+    until `cycle` (null: the length of the run); then the next cycle starts.
     """
 
     method: Literal["adam", "adamw", "sgd"] = "adam"
@@ -123,27 +133,32 @@ class OptimiserConfig(Config):
 
 
 class DataConfig(Config):
-    """How recordings and pictures reach the networks.
+    """Preprocessing of utterances and images.
 
-    `face_transform`: training images as they are (`none`, as published), or flipped, turned and cut at random
-    (`views`). `mismatched_fraction`: fraction of the training videos whose images are exchanged among each
-    other: an experiment on wrong pairs, never a way to train.
+    `face_transform`: training images unchanged (`none`, as published), or randomly flipped, rotated and
+    cropped (`views`). `mismatched_fraction`: fraction of the training videos whose images are exchanged among
+    each other, for experiments on mismatched pairs.
     """
 
     voice: VoiceFrontendConfig = VoiceFrontendConfig()
     face_transform: Literal["none", "views"] = "none"
     colour_jitter: float = Field(0.0, ge=0, le=1)
-    gain_jitter: float = Field(0.0, ge=0, description="random gain of a training clip, deviation in decibels")
-    augmentation: AugmentationConfig | None = Field(None, description="further random changes; null: none")
+    gain_jitter: float = Field(
+        0.0, ge=0, description="random gain of a training clip, standard deviation in dB"
+    )
+    augmentation: AugmentationConfig | None = Field(
+        None, description="further random augmentation; null: none"
+    )
     in_memory: bool = False
     mismatched_fraction: Share = 0.0
 
 
 class TrainingConfig(Config):
-    """Length, batches and what happens when.
+    """Length of a run, batches, and intervals in steps.
 
-    `sampling`: every video once an epoch (`epochs`), or, as published, with replacement (`replacement`).
-    `best`: `checkpoints/best` by a validation list, or, as published, by the lowest loss of a single batch.
+    `sampling`: every video once per epoch (`epochs`), or, as published, with replacement (`replacement`).
+    `best_checkpoint`: `checkpoints/best` is selected by a validation list, or, as published, by the lowest
+    loss of a single batch.
     """
 
     seed: NonNegative = 0
@@ -161,10 +176,10 @@ class TrainingConfig(Config):
 
 
 class ListEvaluationConfig(EvaluationConfig):
-    """What `test` measures; published matching, verification and retrieval lists are found by themselves.
+    """Evaluation; `test` finds published matching, verification and retrieval lists automatically.
 
-    `voice_clips`, `mirror_images`: random clips of a recording and mirrored pictures in verification, whose
-    embeddings are averaged. `error_rate`: interpolated, or the published corner of the ROC.
+    `voice_clips`, `mirror_images`: random clips of an utterance and mirrored images whose embeddings are
+    averaged for verification. `eer_method`: interpolated, or at the nearest corner of the ROC, as published.
     """
 
     seed: NonNegative = 0
@@ -174,7 +189,7 @@ class ListEvaluationConfig(EvaluationConfig):
 
 
 class Cmpc2Config(Config):
-    """One experiment."""
+    """Complete configuration of one experiment."""
 
     name: str
     model: ModelConfig = ModelConfig()
@@ -190,16 +205,16 @@ class Cmpc2Config(Config):
         self, *, resample: bool | None = None, on_corrupt: Literal["error", "salvage"] | None = None
     ) -> Self:
         """Copy the configuration with options for reading utterances; None keeps a value."""
-        chosen: dict[str, str] = {}
+        update: dict[str, str] = {}
         if resample is not None:
-            chosen["sample_rates"] = "resample" if resample else "error"
+            update["sample_rates"] = "resample" if resample else "error"
         if on_corrupt is not None:
-            chosen["corrupt_audio"] = on_corrupt
-        voice = self.data.voice.model_copy(update=chosen)
+            update["corrupt_audio"] = on_corrupt
+        voice = self.data.voice.model_copy(update=update)
         return self.model_copy(update={"data": self.data.model_copy(update={"voice": voice})})
 
     def frontend_signature(self) -> str:
-        """Describe what decides an embedding besides the weights."""
+        """Describe the preprocessing, on which embeddings depend besides the weights."""
         return f"{self.data.voice.model_dump_json()} {self.model.face.image_size}"
 
     @model_validator(mode="after")
@@ -216,7 +231,7 @@ class Cmpc2Config(Config):
     def _check_validation_enabled(self) -> Self:
         if self.training.best_checkpoint == "validation" and self.training.validation_interval is None:
             raise ValueError(
-                "training.best_checkpoint validation needs validations: set training.validation_interval, "
-                "or training.best_checkpoint=none"
+                "training.best_checkpoint=validation needs validations: set training.validation_interval, or "
+                "training.best_checkpoint=none"
             )
         return self

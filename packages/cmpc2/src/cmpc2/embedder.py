@@ -104,8 +104,8 @@ def load_embedder(
     known = PUBLISHED_MODELS.get(str(weights))
     if known and not Path(str(weights)).exists():
         raise CheckpointError(
-            f"no checkpoint at {weights}; {weights} is the file {known.filename}, which you must fetch "
-            "(third_party)"
+            f"no checkpoint at {weights}: the published model {weights} is the file {known.filename}; "
+            "download it (third_party/README.md) and give its path"
         )
     loaded = load_system_embedder(
         SPEC,
@@ -121,7 +121,7 @@ def load_embedder(
 
 
 def available_models() -> list[str]:
-    """List the names that `load` knows: the bundled model and published ones (files fetched by the user)."""
+    """List the models that `load` knows by name: the bundled one, and published ones (not included)."""
     return ["population", *PUBLISHED_MODELS]
 
 
@@ -137,13 +137,14 @@ def load(
 
     Args:
         path: see `load_embedder`.
-        mode: "eval"; the published function returns a model in "train" mode, whose batch norms then change.
+        mode: "eval" or "train"; the published function returns a model in "train" mode.
         device: see `load_embedder`.
         image_size: see `load_embedder`.
         frontend: see `load_embedder`.
 
     Raises:
         CheckpointError: missing, corrupt, or of another system.
+        ValueError: unknown mode.
     """
     if mode not in ("eval", "train"):
         raise ValueError(f"mode must be eval or train, found {mode!r}")

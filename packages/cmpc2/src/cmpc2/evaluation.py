@@ -1,7 +1,7 @@
-"""The three evaluations of CMPC on published lists: matching, verification, retrieval (docs/cmpc2.md).
+"""Evaluation on the published lists of CMPC: matching, verification, retrieval (docs/cmpc2.md).
 
-Clips of a recording are drawn at random, as published, yet from (seed, row of the list, view): the figures do
-not depend on processes or order of work. Letters: V views of a file, D length of an embedding.
+Clips of an utterance are sampled at random, as published, but as a function of (seed, row of the list, view):
+metrics do not depend on the number of processes. Notation: V views of a file, D embedding length.
 """
 
 import hashlib
@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 
     from cmpc2.embedder import Embedder
 
+__all__ = [
+    "STRATA_ORDER",
+    "TRIAL_LIST_PATTERNS",
+    "VOICE_SUFFIXES",
+    "MediaPaths",
+    "embed_trial_list",
+    "evaluate_trial_lists",
+    "find_trial_lists",
+    "item_rows",
+    "mean_over_views",
+    "sample_voice_clips",
+    "stored_feature_path",
+    "training_overlap_warning",
+]
+
 log = logging.getLogger(__name__)
 TRIAL_LIST_PATTERNS = (
     *("matching_*.csv", "veriflist_test_*.txt", "wav_20k.csv", "jpg_20k.csv"),
@@ -39,57 +54,57 @@ STRATA_ORDER = ("U", "G", "N", "GN", "A", "GNA")
 
 @dataclass(frozen=True)
 class MediaPaths:
-    """Where listed files are.
+    """Folders of the files that trial lists name.
 
     Attributes:
-        voices: folder of `<voice id>/<video>/<utterance>`; recordings or stored features, whatever ending.
-        faces: folder of `<name>/1.6/<video>/<frame>.jpg`.
+        voice_root: folder of `<voice id>/<video>/<utterance>`: utterances or stored features, of any suffix.
+        face_root: folder of `<name>/1.6/<video>/<frame>.jpg`.
     """
 
     voice_root: Path
     face_root: Path
 
     def voice_path(self, item: str) -> Path:
-        """File of a listed clip: as listed, or stored features of the same name."""
+        """Find the file of a listed utterance: as listed, or with another suffix."""
         path = self.voice_root / item
         if path.is_file():
             return path
-        others = (path.with_suffix(ending) for ending in VOICE_SUFFIXES)
-        return next((other for other in others if other.is_file()), path)
+        candidates = (path.with_suffix(suffix) for suffix in VOICE_SUFFIXES)
+        return next((candidate for candidate in candidates if candidate.is_file()), path)
 
     def face_path(self, item: str) -> Path:
-        """File of a listed picture."""
+        """Path of a listed image."""
         return self.face_root / item
 
 
 def stored_feature_path(item: str, suffix: str) -> str:
-    """A listed clip under another ending, such as `.pkl` for stored features."""
+    """Change the suffix of a listed utterance, such as to `.pkl` for stored features."""
     return str(Path(item).with_suffix(suffix).as_posix())
 
 
 def find_trial_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
-    """All evaluation lists below a folder, packed or not: matching, verification, retrieval.
+    """Find all trial lists below a folder, gzipped or not: matching, verification, retrieval.
 
     Args:
         folder: such as CMPC's data folder.
-        names: only these, without endings; order is theirs then.
+        names: only these, without suffix, in this order.
 
     Raises:
-        FileNotFoundError: there are none, or some of `names` are absent.
+        FileNotFoundError: there are none, or some of `names` are missing.
     """
     from voiceface.datasets.trials.trial_list import trial_list_name
 
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for pattern in TRIAL_LIST_PATTERNS:
         for path in sorted([*folder.rglob(pattern), *folder.rglob(f"{pattern}.gz")], key=_trial_list_order):
-            found.setdefault(trial_list_name(path), path)
-    absent = [name for name in names if name not in found]
-    if absent or not found:
-        what = ", ".join(absent) or ", ".join(TRIAL_LIST_PATTERNS)
+            paths.setdefault(trial_list_name(path), path)
+    missing = [name for name in names if name not in paths]
+    if missing or not paths:
+        expected = ", ".join(missing) or ", ".join(TRIAL_LIST_PATTERNS)
         raise FileNotFoundError(
-            f"no evaluation list {what} below {folder}; there are {', '.join(found) or 'none'}"
+            f"no trial list {expected} below {folder}; available: {', '.join(paths) or 'none'}"
         )
-    return [found[name] for name in names] if names else list(found.values())
+    return [paths[name] for name in names] if names else list(paths.values())
 
 
 def embed_trial_list(
@@ -101,17 +116,20 @@ def embed_trial_list(
     workers: int = 2,
     on_error: str = "error",
 ) -> "tuple[EmbeddingTable, EmbeddingTable]":
-    """Voice and face embeddings for one list, each file once.
+    """Embed the items of one list, each file once.
 
-    Verification takes the mean over several clips and over picture and mirror image; the others one view.
+    Verification uses the mean over several clips, and over image and mirrored image; the others use one view.
 
     Args:
-        model: encoder.
-        questions: the list.
-        places: where the files are.
-        cache: folder that keeps embeddings by model, list and seed; None keeps none.
+        model: trained model.
+        trial_list: the list.
+        media_paths: folders of the files.
+        cache: folder for embeddings, keyed by model, list and seed; None: no cache.
         workers: loading threads.
         on_error: unreadable files: "error" or "skip".
+
+    Returns:
+        (voices, faces).
     """
     from voiceface.embeddings.encoding import encode_files
 
@@ -157,48 +175,48 @@ def embed_trial_list(
 
 
 def item_rows(trial_list: "TrialList") -> dict[str, dict[str, int]]:
-    """For the voices ("v") and faces ("f") of a list the line in which each item first stands."""
-    found: dict[str, dict[str, int]] = {"v": {}, "f": {}}
-    for side, items, index in zip(
+    """Map the voices ("v") and faces ("f") of a list to the row in which each item first occurs."""
+    rows: dict[str, dict[str, int]] = {"v": {}, "f": {}}
+    for modality, items, index in zip(
         trial_list.direction.split("2"),
         (trial_list.probes, trial_list.gallery),
         (trial_list.probe_index, trial_list.gallery_index),
     ):
-        lines = np.arange(len(items)) if index is None else index
-        for line, places in enumerate(lines.reshape(len(lines), -1).tolist()):
-            for place in places:
-                found[side].setdefault(items[place], line)
-    return found
+        table = np.arange(len(items)) if index is None else index
+        for row, indices in enumerate(table.reshape(len(table), -1).tolist()):
+            for i in indices:
+                rows[modality].setdefault(items[i], row)
+    return rows
 
 
 def sample_voice_clips(
     path: Path, config: VoiceFrontendConfig, num_clips: int, seed: Sequence[int]
 ) -> NDArray[np.float32]:
-    """Random clips of a recording, (V, 1, 64, frames).
+    """Sample random clips of an utterance, (V, 1, 64, frames).
 
     Args:
-        path: recording or stored features.
-        config: front end; clips of `frames` (decibels) or `least` frames (sphinx).
-        views: V.
-        seed: clip v follows from these numbers and v.
+        path: utterance or stored features.
+        config: front end; clips have `num_frames` (decibels) or `min_frames` frames (sphinx).
+        num_clips: number of clips V.
+        seed: clip v is a function of these numbers and v.
     """
-    bands = load_log_mel(path, config)
-    frames = config.num_frames if config.frontend == "decibels" else config.min_frames
-    cut = config.model_copy(update={"num_frames": frames})
+    log_mel = load_log_mel(path, config)
+    num_frames = config.num_frames if config.frontend == "decibels" else config.min_frames
+    crop_config = config.model_copy(update={"num_frames": num_frames})
     clips = []
     for view in range(num_clips):
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*seed, view])))
-        clips.append(prepare_voice(bands, cut, partial(_random_offset, rng), crop=True))
+        clips.append(prepare_voice(log_mel, crop_config, partial(_random_offset, rng), crop=True))
     return np.stack(clips)
 
 
 def _random_offset(rng: np.random.Generator, count: int) -> int:
-    """One of so many starts."""
+    """Sample one of `count` starts."""
     return int(rng.integers(count))
 
 
 def mean_over_views(encode: Any, batch: "Tensor") -> "Tensor":
-    """Mean embedding over views, each at its own length: (B, V, ...) to (B, D)."""
+    """Compute the mean embedding over views, not normalised before: (B, V, ...) to (B, D)."""
     count, views = batch.shape[:2]
     return encode(batch.flatten(0, 1)).unflatten(0, (count, views)).mean(1)
 
@@ -216,35 +234,35 @@ def evaluate_trial_lists(
     training_identities: "Iterable[str]" = (),
     replicates: int = 1000,
 ) -> "tuple[Results, EmbeddingTable, EmbeddingTable]":
-    """All figures of a model on lists.
+    """Compute all metrics of a model on trial lists.
 
     Args:
-        model: encoder.
-        lists: what is asked.
-        people: who is who.
-        places: where the files are.
+        model: trained model.
+        trial_lists: the lists.
+        identity_source: identities of the listed files.
+        media_paths: folders of the files.
         name: of the protocol.
         cache, workers, on_error: see `embed_trial_list`.
-        trained_on: identities whose videos the model or its prototype memory was made of, besides those that
-            its file names: where they are in the lists, the figures are marked and a warning is given.
-        replicates: of the bootstrap over identities; 0 leaves intervals out.
+        training_identities: identities of the training videos of the model or its prototype memory, besides
+            those stored in the checkpoint: results on lists that contain them are marked.
+        replicates: bootstrap samples over identities; 0: no intervals.
 
     Returns:
         (results, voices and faces of the last list).
     """
-    from voiceface.evaluation.evaluator import evaluate as figures_of
+    from voiceface.evaluation.evaluator import evaluate as compute_metrics
     from voiceface.evaluation.protocol import Protocol
     from voiceface.evaluation.results import Metric, Results
 
     settings = model.config.evaluation
     known = {*(model.identity_names or ()), *training_identities}
-    found, leaked = [], dict[str, None]()
-    for questions in trial_lists:
+    all_results, leaked = [], dict[str, None]()
+    for trial_list in trial_lists:
         voices, faces = embed_trial_list(
-            model, questions, media_paths, cache=cache, workers=workers, on_error=on_error
+            model, trial_list, media_paths, cache=cache, workers=workers, on_error=on_error
         )
-        protocol = Protocol(name, (questions,), tie_breaking=settings.tie_breaking, replicates=replicates)
-        results = figures_of(
+        protocol = Protocol(name, (trial_list,), tie_breaking=settings.tie_breaking, replicates=replicates)
+        results = compute_metrics(
             protocol,
             voices,
             faces,
@@ -262,28 +280,28 @@ def evaluate_trial_lists(
             rate = float(corner_eer(*map(torch.from_numpy, (result.scores, result.labels))))
             nan = float("nan")
             result = replace(result, metrics={**result.metrics, "eer": Metric(rate, 0.5, nan, nan, nan)})
-        found.append(result)
+        all_results.append(result)
         leaked |= dict.fromkeys(results.leaked)
-    whole = Protocol(name, tuple(trial_lists), tie_breaking=settings.tie_breaking, replicates=replicates)
-    merged = Results(whole, tuple(found), voices.fingerprint, faces.fingerprint, tuple(leaked))
+    protocol = Protocol(name, tuple(trial_lists), tie_breaking=settings.tie_breaking, replicates=replicates)
+    merged = Results(protocol, tuple(all_results), voices.fingerprint, faces.fingerprint, tuple(leaked))
     return merged, voices, faces
 
 
 def training_overlap_warning(results: "Results") -> str:
-    """What readers of figures must be told where evaluated people took part in training; empty otherwise."""
+    """Build the disclaimer for results on identities that the model was trained on; empty for none."""
     if not results.leaked:
         return ""
-    asked: set[int] = set()
-    for found in results.lists:
-        asked |= set(found.trial_identities.tolist())
+    evaluated: set[int] = set()
+    for result in results.lists:
+        evaluated |= set(result.trial_identities.tolist())
     return (
-        f"{len(results.leaked)} of the {len(asked)} evaluated people have videos among the training videos "
-        "of this model or memory: these figures do not measure unseen people."
+        f"{len(results.leaked)} of the {len(evaluated)} evaluated identities have videos among the training "
+        "videos of this model or memory: these metrics are not those of unseen identities."
     )
 
 
 def _trial_list_order(path: Path) -> tuple[int, str]:
-    """U before G, N, GN ..., then by name."""
-    words = path.name.removesuffix(".gz").rsplit(".", 1)[0].replace("random", "U").split("_")
-    rank = next((place for place, stratum in enumerate(STRATA_ORDER) if stratum in words), len(STRATA_ORDER))
+    """Sort key: U before G, N, GN ..., then by name."""
+    parts = path.name.removesuffix(".gz").rsplit(".", 1)[0].replace("random", "U").split("_")
+    rank = next((i for i, stratum in enumerate(STRATA_ORDER) if stratum in parts), len(STRATA_ORDER))
     return rank, path.name

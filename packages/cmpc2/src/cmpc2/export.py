@@ -1,11 +1,11 @@
 """Export for distribution: model, prototype memory and its videos, in half precision.
 
-The bundled files were made by
+The bundled files were written by
 
     cmpc2 demo --preset quick --out runs/demo_cmpc2
     cmpc2 export runs/demo_cmpc2/main --out population.safetensors
 
-and lie in the package's folder `weights`.
+and are in the folder `weights` of the package.
 """
 
 import shutil
@@ -22,7 +22,7 @@ def export_bundled(run: Path, out: Path) -> list[Path]:
 
     Args:
         run: run folder.
-        out: a name that ends in .safetensors.
+        out: file name that ends in .safetensors.
 
     Raises:
         CheckpointError, FileNotFoundError: no finished run.

@@ -1,7 +1,8 @@
-"""Recordings to stored features, once, so that training reads small files: `cmpc2 features WAV --out DIR`.
+"""Store log-mel features of utterances, so that training reads small files: `cmpc2 features WAV --out DIR`.
 
-Writes `<id>/<video>/<utterance>.npy` beside the recordings' own tree: (64, T) in decibels, or (T, 64) by the
-sphinx front end. CMPC's pickles (`data_transform.py --wav_dir --logmel_dir`) can be read in their place.
+The tree of the output folder mirrors that of the utterances, with files `<utterance>.npy`: (64, T) in
+decibels, or (T, 64) by the sphinx front end. CMPC's pickles (`data_transform.py --wav_dir --logmel_dir`) can
+be used in their place.
 """
 
 import argparse
@@ -13,6 +14,8 @@ from typing import Literal
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_skipped
 
+__all__ = ["main", "save_features"]
+
 
 def save_features(
     source: Path,
@@ -22,17 +25,17 @@ def save_features(
     workers: int = 2,
     progress: bool = True,
 ) -> dict[str, str]:
-    """Write features of all recordings below a folder; what is there already is kept.
+    """Write features of all utterances below a folder; existing files are kept.
 
     Args:
-        source: folder of recordings, to any depth.
+        source: folder of utterances, searched recursively.
         out: folder of the features; its tree mirrors that of `source`.
-        frontend: see `cmpc2.audio_frontend`. Sphinx features keep their own length, without repetition.
+        frontend: see `cmpc2.audio_frontend`. Sphinx features keep their length, without repetition.
         workers: threads.
-        progress: show a bar.
+        progress: show a progress bar.
 
     Returns:
-        Recordings that could not be read -> why.
+        Unreadable utterance -> reason.
     """
     import numpy as np
     from tqdm import tqdm
@@ -51,12 +54,12 @@ def save_features(
         if target.is_file():
             return
         try:
-            bands = load_log_mel(path, config)
+            log_mel = load_log_mel(path, config)
         except (ValueError, OSError) as error:
             failed[str(path)] = str(error)
             return
         with atomic_path(target) as temporary, temporary.open("wb") as file:
-            np.save(file, bands.T if frontend == "sphinx" else bands)
+            np.save(file, log_mel.T if frontend == "sphinx" else log_mel)
 
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(voices), disable=not progress) as bar:
         for _ in pool.map(store, voices):
@@ -67,9 +70,9 @@ def save_features(
 def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 features`."""
     parser = argparse.ArgumentParser(
-        prog="cmpc2 features", description="Store log-mel features of all recordings below a folder as .npy."
+        prog="cmpc2 features", description="Store log-mel features of all utterances below a folder as .npy."
     )
-    parser.add_argument("source", type=Path, help="folder of recordings")
+    parser.add_argument("source", type=Path, help="folder of utterances")
     parser.add_argument("--out", type=Path, required=True, help="folder of the features")
     parser.add_argument(
         "--frontend",

@@ -1,4 +1,4 @@
-"""Face pictures to network input: both sides resized to the target, values in -1...1 (docs/cmpc2.md)."""
+"""Image front end: images resized to a square, values in -1...1 (docs/cmpc2.md)."""
 
 import os
 from collections.abc import Callable
@@ -11,14 +11,20 @@ from PIL import Image
 from torch import Tensor
 from voiceface.images.loading import ImageError, load_image
 
+__all__ = ["ImageArray", "prepare_face", "resize_image", "to_planes", "visual_preprocess"]
+
 ImageArray = NDArray[np.uint8]
 
 
 def resize_image(image: ImageArray, image_size: int) -> ImageArray:
-    """An RGB picture (H, W, 3) resized to a square, proportions ignored: Pillow's bicubic, antialiased."""
+    """Resize an RGB image (H, W, 3) to a square, ignoring proportions: Pillow's bicubic, antialiased.
+
+    Raises:
+        ImageError: no RGB image of bytes.
+    """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise ImageError(
-            f"expected an RGB picture of bytes (H, W, 3), found {image.dtype} of shape {image.shape}"
+            f"expected an RGB image of bytes (H, W, 3), found {image.dtype} of shape {image.shape}"
         )
     if image.shape[:2] == (image_size, image_size):
         return image
@@ -26,33 +32,33 @@ def resize_image(image: ImageArray, image_size: int) -> ImageArray:
 
 
 def to_planes(image: ImageArray) -> NDArray[np.float32]:
-    """Bytes (H, W, 3) to (3, H, W) in -1...1: (x - 127.5) / 127.5."""
+    """Convert bytes (H, W, 3) to float32 (3, H, W) in -1...1: (x - 127.5) / 127.5."""
     values = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
     return (values - np.float32(127.5)) / np.float32(127.5)
 
 
 def prepare_face(source: Any, image_size: int) -> NDArray[np.float32]:
-    """One picture as the network takes it, (3, side, side) float32 in -1...1.
+    """Convert an image to network input, (3, S, S) float32 in -1...1.
 
     Args:
-        source: path, Pillow image of any mode, or RGB bytes (H, W, 3). Grey pictures become three channels.
-        side: of the result in pixels.
+        source: path, Pillow image of any mode, or RGB bytes (H, W, 3). Grey images become RGB.
+        image_size: side S of the result in pixels.
 
     Raises:
         FileNotFoundError: no such file.
-        voiceface.images.loading.ImageError: no readable picture.
+        voiceface.images.loading.ImageError: no readable image.
     """
     if isinstance(source, str | os.PathLike):
-        picture = load_image(source)
+        image = load_image(source)
     elif isinstance(source, Image.Image):
-        picture = np.asarray(source.convert("RGB"))
+        image = np.asarray(source.convert("RGB"))
     else:
-        picture = np.asarray(source)
-    return to_planes(resize_image(picture, image_size))
+        image = np.asarray(source)
+    return to_planes(resize_image(image, image_size))
 
 
 def visual_preprocess(img_size: int = 224) -> Callable[[Any], Tensor]:
-    """A function from a path or Pillow image to network input, (3, img_size, img_size) in -1...1."""
+    """Build the function from a path or Pillow image to network input, (3, img_size, img_size) in -1...1."""
 
     def preprocess(source: Any) -> Tensor:
         return torch.from_numpy(prepare_face(source, img_size))

@@ -1,6 +1,6 @@
-"""The two banks of embeddings, one row a training video, and the clusterings made of them (docs/cmpc2.md).
+"""Memory banks of voice and face embeddings, one row per training video, and their clusterings.
 
-A bank row is the running mean of what its video's voice, or face, looked like lately.
+A row is the moving average of the embeddings of a video (docs/cmpc2.md).
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,18 @@ from voiceface.runtime import distributed
 from cmpc2.losses import Clusterings
 from cmpc2.prototypes import Clustering, cluster
 
+__all__ = ["MemoryBank"]
+
 
 class MemoryBank:
-    """Voice and face bank and their latest clusterings; restored with a run.
+    """Voice and face bank with their latest clusterings; part of the resume state.
 
     Args:
-        size: training videos N.
-        dimension: length D of an embedding.
-        momentum: share of the old row that an update keeps, one number or (face, voice).
-        generator: for the first rows, random unit vectors.
-        device: where the banks lie.
+        num_videos: training videos N.
+        embedding_dim: embedding length D.
+        momentum: share of the previous row in an update, 0...1, one number or (face, voice).
+        generator: for the initial rows, random unit vectors.
+        device: device of the banks.
 
     Raises:
         ValueError: no videos.
@@ -40,12 +42,12 @@ class MemoryBank:
         device: str | torch.device = "cpu",
     ) -> None:
         if num_videos < 1:
-            raise ValueError("a memory needs at least one training video; the training set is empty")
+            raise ValueError("expected at least one training video, found none: check the training set")
         face, voice = momentum if isinstance(momentum, tuple) else (momentum, momentum)
         self.momentum = {"voice": voice, "face": face}
         self.banks = {
-            side: normalize(torch.randn(num_videos, embedding_dim, generator=generator), dim=1).to(device)
-            for side in ("voice", "face")
+            modality: normalize(torch.randn(num_videos, embedding_dim, generator=generator), dim=1).to(device)
+            for modality in ("voice", "face")
         }
         self.clusterings: Clusterings | None = None
 
@@ -54,82 +56,81 @@ class MemoryBank:
 
     @torch.no_grad()
     def update(self, index: Tensor, voice: Tensor, face: Tensor) -> None:
-        """Move the rows of a batch towards its embeddings: normalise(m row + (1 - m) unit embedding).
+        """Update the rows of a batch: normalise(momentum * row + (1 - momentum) * unit embedding).
 
         Args:
-            index: rows, int64 (B,); of one that occurs several times the last embedding counts.
-            voice: embeddings (B, D) of any length.
+            index: rows, int64 (B,); of a row that occurs several times the last embedding counts.
+            voice: embeddings (B, D), of any norm.
             face: embeddings (B, D).
         """
         rows, inverse = torch.unique(index, return_inverse=True)
-        places = torch.arange(len(index), device=index.device)
-        last = torch.zeros_like(rows).scatter_reduce_(0, inverse, places, "amax", include_self=False)
-        for side, vectors in (("voice", voice), ("face", face)):
-            bank, share = self.banks[side], self.momentum[side]
-            fresh = normalize(vectors.detach().to(bank.dtype), dim=1)[last]
-            bank[rows] = normalize(share * bank[rows] + (1 - share) * fresh, dim=1)
+        order = torch.arange(len(index), device=index.device)
+        last = torch.zeros_like(rows).scatter_reduce_(0, inverse, order, "amax", include_self=False)
+        for modality, embeddings in (("voice", voice), ("face", face)):
+            bank, momentum = self.banks[modality], self.momentum[modality]
+            unit = normalize(embeddings.detach().to(bank.dtype), dim=1)[last]
+            bank[rows] = normalize(momentum * bank[rows] + (1 - momentum) * unit, dim=1)
 
     def recluster(
         self, num_clusters: Sequence[int], *, seed: Sequence[int] = (0,), **options: Any
     ) -> Clusterings:
-        """Cluster both banks anew.
+        """Cluster both banks.
 
         Args:
-            counts: numbers of clusters, one clustering each.
-            seed: numbers that decide the starting centres.
+            num_clusters: numbers of clusters, one clustering each.
+            seed: numbers that determine the initial centres.
             options: see `cmpc2.prototypes.cluster`.
         """
-        made: dict[str, list[Clustering]] = {}
-        for place, (side, bank) in enumerate(self.banks.items()):
-            made[side] = []
+        clusterings: dict[str, list[Clustering]] = {}
+        for i, (modality, bank) in enumerate(self.banks.items()):
+            clusterings[modality] = []
             for count in num_clusters:
-                generator = torch.Generator().manual_seed(_mix_seeds([*seed, place, count]))
-                found = cluster(bank, count, generator=generator, **options)
-                made[side].append(Clustering(**_broadcast_from_main(found.to_dict())))
-        self.clusterings = Clusterings(made["voice"], made["face"])
+                generator = torch.Generator().manual_seed(_mix_seeds([*seed, i, count]))
+                clustering = cluster(bank, count, generator=generator, **options)
+                clusterings[modality].append(Clustering(**_broadcast_from_main(clustering.to_dict())))
+        self.clusterings = Clusterings(clusterings["voice"], clusterings["face"])
         return self.clusterings
 
     def clear_clusterings(self) -> None:
-        """Drop the clusterings: what follows is instance contrast alone, until the next ones."""
+        """Drop the clusterings; until the next ones only instance contrast is computed."""
         self.clusterings = None
 
     def state_dict(self) -> dict[str, Any]:
         """Banks and clusterings as nested tensors."""
-        found = self.clusterings
-        packed = None
-        if found is not None:
-            packed = {side: [each.to_dict() for each in getattr(found, side)] for side in ("voice", "face")}
-        return {"banks": dict(self.banks), "clusterings": packed}
+        clusterings = None
+        if self.clusterings is not None:
+            pairs = zip(("voice", "face"), self.clusterings)
+            clusterings = {modality: [each.to_dict() for each in items] for modality, items in pairs}
+        return {"banks": dict(self.banks), "clusterings": clusterings}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Put back what `state_dict` gave.
+        """Restore the state of `state_dict`.
 
         Raises:
             ValueError: banks of another size.
         """
-        for side, bank in self.banks.items():
-            stored = state["banks"][side]
+        for modality, bank in self.banks.items():
+            stored = state["banks"][modality]
             if stored.shape != bank.shape:
                 raise ValueError(
-                    f"the saved {side} bank is {tuple(stored.shape)}, here are {tuple(bank.shape)} "
-                    "(videos, length of an embedding): give the same data and configuration"
+                    f"the saved {modality} bank has shape {tuple(stored.shape)} (videos, embedding length), "
+                    f"expected {tuple(bank.shape)}: give the same data and configuration"
                 )
             bank.copy_(stored)
-        packed, device = state["clusterings"], self.banks["voice"].device
-        if packed is None:
+        clusterings, device = state["clusterings"], self.banks["voice"].device
+        if clusterings is None:
             self.clusterings = None
             return
-        sides = {
-            side: [
-                Clustering(**{key: value.to(device) for key, value in each.items()}) for each in packed[side]
-            ]
-            for side in ("voice", "face")
-        }
-        self.clusterings = Clusterings(sides["voice"], sides["face"])
+        self.clusterings = Clusterings(
+            *(
+                [Clustering(**{key: value.to(device) for key, value in each.items()}) for each in items]
+                for items in (clusterings["voice"], clusterings["face"])
+            )
+        )
 
 
 def _broadcast_from_main(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The main process's values on every process: a GPU's sums may differ in their last digits."""
+    """Broadcast the values of the main process: sums on GPUs may differ in their last digits."""
     if distributed.world_size() > 1:
         for value in tensors.values():
             torch.distributed.broadcast(value, 0)
@@ -137,7 +138,7 @@ def _broadcast_from_main(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mix_seeds(numbers: Sequence[int]) -> int:
-    """One seed out of several numbers."""
+    """Combine several numbers to one seed."""
     import numpy as np
 
     return int(np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,6 +1,6 @@
-"""The two-branch network, with the names of the published package, and its settings.
+"""Two-branch network with the interface of the published package.
 
-Letters: B batch, T frames, S image side in pixels, D embedding length.
+Notation: B batch, T frames, S image side in pixels, D embedding length.
 """
 
 import os
@@ -24,17 +24,17 @@ __all__ = ["FV_Wrapper", "build_model_for_checkpoint"]
 
 
 class FV_Wrapper(Encoders):
-    """Voice and face network; `model(audio, frame)` gives both embeddings.
+    """Voice and face network; `model(audio, frame)` returns both embeddings.
 
     Args:
-        pretrain: path of torchvision's ResNet-34 ImageNet weights to start from. (The published code has one
-            fixed file for True.)
-        last_dim: length D of an embedding.
+        pretrain: path of torchvision's ResNet-34 ImageNet weights to start from. (True, as in the published
+            code, which has a fixed file, is an error.)
+        last_dim: embedding length D.
         proj_dim: of the published projection head, which is never evaluated.
-        proj: the same; without effect, as published.
+        proj: of the same head; without effect, as published.
         test_only: without effect; the mode is set by `train` and `eval`.
-        config: architecture, instead of `last_dim`.
-        voice_frontend: front end of `encode_voice` for utterances; as in the cmpc2 package by default.
+        config: architecture, in place of `last_dim`.
+        voice_frontend: front end of `encode_voice` for utterances; default: that of the published package.
 
     Raises:
         ValueError: `pretrain` is True, without a file.
@@ -65,7 +65,7 @@ class FV_Wrapper(Encoders):
             load_imagenet_weights(self, pretrain)
 
     def forward(self, audio: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Both embeddings, (B, D) each, at least 0 and not of unit length.
+        """Compute both embeddings, (B, D) each, at least 0 and not of unit length.
 
         Args:
             audio: voice features, (B, 1, 64, T).
@@ -74,11 +74,11 @@ class FV_Wrapper(Encoders):
         return self.voice_subnet(audio), self.face_subnet(frame)
 
     def encode_voices(self, voices: Tensor) -> Tensor:
-        """Voice features (B, 1, 64, T) to embeddings (B, D), not of unit length."""
+        """Encode voice features (B, 1, 64, T) as embeddings (B, D), not of unit length."""
         return self.voice_subnet(voices)
 
     def encode_faces(self, faces: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S) in -1...1 to embeddings (B, D), not of unit length."""
+        """Encode images (B, 3, S, S) in -1...1 as embeddings (B, D), not of unit length."""
         return self.face_subnet(faces)
 
     def encode_voice(self, voice: Any, batch_size: int = 32) -> Tensor:
@@ -155,10 +155,10 @@ class FV_Wrapper(Encoders):
         batch_size: int,
     ) -> Tensor:
         """Encode one item or several, in the order given."""
-        several = list(items) if isinstance(items, Sequence) and not isinstance(items, str) else [items]
-        first = next(self.parameters())
-        out = first.new_empty(len(several), self.config.embedding_dim)
-        return encode_grouped(several, load, lambda batch: encode(batch.to(first)), batch_size, out)
+        items = list(items) if isinstance(items, Sequence) and not isinstance(items, str) else [items]
+        parameter = next(self.parameters())
+        out = parameter.new_empty(len(items), self.config.embedding_dim)
+        return encode_grouped(items, load, lambda batch: encode(batch.to(parameter)), batch_size, out)
 
 
 def build_model_for_checkpoint(
@@ -169,10 +169,10 @@ def build_model_for_checkpoint(
 
 
 def _to_batch(tensor: Tensor, shape: tuple[int | None, ...], name: str) -> Tensor:
-    """A batch (B, *shape); a single item becomes a batch of one."""
+    """Check the shape (B, *shape) of a batch; a single item becomes a batch of one."""
     batch = tensor[None] if tensor.ndim == 3 else tensor
-    fits = batch.ndim == 4 and all(want in (None, size) for want, size in zip(shape, batch.shape[1:]))
-    if not fits:
-        wanted = ", ".join("*" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name}: expected shape (B, {wanted}), found {tuple(tensor.shape)}")
+    valid = batch.ndim == 4 and all(size in (None, found) for size, found in zip(shape, batch.shape[1:]))
+    if not valid:
+        expected = ", ".join("*" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name}: expected shape (B, {expected}), found {tuple(tensor.shape)}")
     return batch

@@ -1,4 +1,4 @@
-"""Configuration of both branches and of the voice front end, and options of the losses, without torch."""
+"""Configuration of both branches and the voice front end, and types of options, without PyTorch."""
 
 from typing import Literal
 
@@ -30,15 +30,15 @@ WIDTHS: Stages = (64, 128, 256, 512)
 class BranchConfig(Config):
     """One residual network; the defaults are the published ResNet-34."""
 
-    arch: Arch = Field(default="resnet34", description="blocks per stage, unless `blocks` says so")
+    arch: Arch = Field(default="resnet34", description="blocks per stage, unless `blocks` is given")
     widths: Stages = Field(default=WIDTHS, description="channels per stage")
     blocks: Stages | None = Field(default=None, description="blocks per stage; None: those of `arch`")
 
 
 class FaceConfig(BranchConfig):
-    """The face network and the size of its pictures."""
+    """Face network and the size of its images."""
 
-    image_size: int = Field(default=224, ge=8, description="picture side, pixels")
+    image_size: int = Field(default=224, ge=8, description="image side, pixels")
 
 
 class ModelConfig(Config):
@@ -49,37 +49,37 @@ class ModelConfig(Config):
     embedding_dim: int = Field(default=512, ge=1, description="length D of the common embedding")
 
 
-MIN_FRAMES = 800  # frames that the published networks are given at least
+MIN_FRAMES = 800  # minimum number of frames of the input of published networks
 
 
 class VoiceFrontendConfig(Config):
-    """From a recording to network input; `frontend` belongs to the weights."""
+    """Voice front end: utterance to network input; `frontend` must be that of the weights."""
 
     frontend: Literal["sphinx", "decibels"] = Field(
-        default="decibels", description="sphinx: VAD and standardised bands; decibels: CMPC's"
+        default="decibels", description="sphinx: VAD and standardised bands; decibels: that of CMPC"
     )
     num_frames: int = Field(
         default=500, ge=1, description="frames of a training clip and of a decibel clip (10 ms)"
     )
     min_frames: int = Field(
-        default=MIN_FRAMES, ge=1, description="sphinx: frames of a whole recording at least"
+        default=MIN_FRAMES, ge=1, description="sphinx: minimum number of frames of an utterance"
     )
     clip_position: Literal["centre", "whole"] = Field(
-        default="centre", description="decibels, outside training: the middle of a recording, or all of it"
+        default="centre", description="decibels, outside training: the middle of an utterance, or all of it"
     )
     vad_aggressiveness: int = Field(
-        default=2, ge=0, le=3, description="sphinx: of the detector; 3 drops most"
+        default=2, ge=0, le=3, description="sphinx: aggressiveness of the detector; 3 removes most"
     )
     on_no_speech: Literal["error", "keep"] = Field(
-        default="error", description="sphinx: recordings without speech; keep: use all of them unfiltered"
+        default="error", description="sphinx: utterances without speech; keep: use all samples"
     )
     sample_rates: Literal["resample", "published", "error"] = Field(
         default="resample",
-        description="resample: to 16 kHz; refuse: 16 kHz only; published: 8, 16, 32 kHz as they are, though "
-        "the bands are right at 16 kHz only",
+        description="resample: to 16 kHz; error: 16 kHz only; published: 8, 16, 32 kHz unchanged, although "
+        "the mel bands are correct at 16 kHz only",
     )
     corrupt_audio: Literal["error", "salvage"] = Field(
-        default="error", description="damaged recordings: an error, or used as far as they go"
+        default="error", description="corrupt utterances: an error, or the decodable part is used"
     )
 
 

@@ -1,6 +1,6 @@
-"""Which training videos belong to the face prototypes nearest to a voice.
+"""Retrieve the training videos of the face prototypes nearest to a voice.
 
-`cmpc2 nearest voice.wav`; with `--faces ROOT --report page.html` their pictures are shown.
+`cmpc2 nearest voice.wav`; `--faces ROOT --report page.html` shows their images.
 """
 
 import argparse
@@ -20,53 +20,55 @@ if TYPE_CHECKING:
     from cmpc2.prototype_retrieval import RetrievedVideo, TrainingVideo
     from cmpc2.published import PrototypeMemory
 
+__all__ = ["RETRIEVAL_NOTE", "build_retrieval_examples", "load_prototype_memory", "main"]
+
 RETRIEVAL_NOTE = (
-    "Training videos whose faces lie in the prototypes nearest to the voice, nearest first. They are not the "
-    "speaker, and say nothing about who the speaker is."
+    "Training videos of the face prototypes nearest to the voice, nearest first. They do not show the "
+    "speaker and contain no information about the speaker's identity."
 )
 
 
 def load_prototype_memory(
     weights: Path | None, memory: Path | None, table: Path | None
 ) -> "tuple[PrototypeMemory, list[TrainingVideo]]":
-    """Prototype memory and training table: as named, else beside the weights, else the bundled ones.
+    """Load prototype memory and training table: given ones, those of the run folder, or the bundled ones.
 
     Args:
-        weights: weights file or run folder; None for the bundled model.
-        memory: prototype memory.
-        table: `training.csv`.
+        weights: checkpoint or run folder; None: the bundled model.
+        memory: prototype memory; None: `memory.safetensors` in the folder of `weights`.
+        table: training table; None: `training.csv` in the folder of `weights`.
 
     Raises:
-        FileNotFoundError, CheckpointError: one of them is absent or cannot be read.
+        FileNotFoundError, CheckpointError: a file is missing or unreadable.
     """
     from cmpc2.embedder import BUNDLED_MEMORY, BUNDLED_TABLE
     from cmpc2.prototype_retrieval import read_training_table
     from cmpc2.published import read_prototype_memory
 
     if weights is None and memory is None and table is None:
-        inside = resources.files("cmpc2")
+        package = resources.files("cmpc2")
         with (
-            resources.as_file(inside / BUNDLED_MEMORY) as memory_file,
-            resources.as_file(inside / BUNDLED_TABLE) as table_file,
+            resources.as_file(package / BUNDLED_MEMORY) as memory_file,
+            resources.as_file(package / BUNDLED_TABLE) as table_file,
         ):
             return read_prototype_memory(memory_file), read_training_table(table_file)
-    beside = weights if weights is None or weights.is_dir() else weights.parent
+    folder = weights if weights is None or weights.is_dir() else weights.parent
     if memory is None or table is None:
-        if beside is None:
+        if folder is None:
             raise FileNotFoundError(
-                "give --memory and --table together, or --weights of a run with both beside"
+                "give --memory and --table together, or --weights of a run folder that contains both"
             )
-        memory, table = memory or beside / "memory.safetensors", table or beside / "training.csv"
+        memory, table = memory or folder / "memory.safetensors", table or folder / "training.csv"
     for path, flag in ((memory, "--memory"), (table, "--table")):
         if not path.is_file():
-            raise FileNotFoundError(f"no file at {path}: name it with {flag}")
+            raise FileNotFoundError(f"no file at {path}: give its path with {flag}")
     return read_prototype_memory(memory), read_training_table(table)
 
 
 def build_retrieval_examples(
     retrieved: "Sequence[tuple[Path, Sequence[RetrievedVideo]]]", faces: Path | None, top: int
 ) -> "RetrievalExamples":
-    """Voices and images of the videos that they retrieve, for a report."""
+    """Build the report entry: voices, and images of the videos retrieved for them."""
     from voiceface.report import AudioSource, ProbeRanking, RankedCandidate, RetrievalExamples
 
     from cmpc2.videos import FACE_SUFFIXES
@@ -74,12 +76,12 @@ def build_retrieval_examples(
     probes = []
     for voice, hits in retrieved:
         candidates = []
-        for place, hit in enumerate(hits[:top], 1):
+        for rank, hit in enumerate(hits[:top], 1):
             folder = faces / hit.video.image_folder if faces else None
             images = sorted(folder.iterdir()) if folder and folder.is_dir() else []
             first = next((str(path) for path in images if path.suffix.lower() in FACE_SUFFIXES), None)
             label = f"{hit.video.image_folder}, prototype {hit.cluster}"
-            candidates.append(RankedCandidate(label, place, False, 1 - hit.distance / 2, image=first))
+            candidates.append(RankedCandidate(label, rank, False, 1 - hit.distance / 2, image=first))
         audio = AudioSource(str(voice))
         probes.append(
             ProbeRanking(voice.name, candidates, gallery_size=len(hits), labels_known=False, audio=audio)
@@ -91,22 +93,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 nearest`."""
     parser = argparse.ArgumentParser(
         prog="cmpc2 nearest",
-        description="Training videos of the face prototypes nearest to a voice, nearest prototype first.",
+        description="Retrieve the training videos of the face prototypes nearest to a voice.",
     )
-    parser.add_argument("voices", type=Path, nargs="+", metavar="VOICE", help="recordings")
+    parser.add_argument("voices", type=Path, nargs="+", metavar="VOICE", help="utterances")
     arguments.add_weights_argument(parser)
-    parser.add_argument("--memory", type=Path, help="prototype memory (default: beside the weights)")
-    parser.add_argument("--table", type=Path, help="training.csv (default: beside the weights)")
-    parser.add_argument("--clusters", type=int, help="index of the clustering (default: the middle one)")
-    parser.add_argument("-k", type=int, default=3, help="prototypes (default 3)")
+    parser.add_argument("--memory", type=Path, help="prototype memory (default: in the run folder)")
+    parser.add_argument("--table", type=Path, help="training.csv (default: in the run folder)")
+    parser.add_argument(
+        "--clusters", type=int, help="number of clusters of the clustering (default: the middle one)"
+    )
+    parser.add_argument("-k", type=int, default=3, help="number of prototypes (default: 3)")
     parser.add_argument(
         "--order",
         choices=["nearest", "round_robin", "table"],
         default="nearest",
         help="nearest prototype first; round_robin: one video of each in turn; table: as published",
     )
-    parser.add_argument("--exclude", action="append", default=[], help="identity or voice id to exclude")
-    parser.add_argument("--top", type=int, default=8, help="videos shown (default 8, as published)")
+    parser.add_argument(
+        "--exclude", action="append", default=[], help="identity or voice id to exclude, repeatable"
+    )
+    parser.add_argument("--top", type=int, default=8, help="videos shown (default: 8, as published)")
     parser.add_argument(
         "--faces", type=Path, help="folder of <name>/1.6/<video>/ with the images of the report"
     )
@@ -119,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--top must be at least 1")
     for voice in args.voices:
         if not voice.is_file():
-            raise FileNotFoundError(f"no recording at {voice}")
+            raise FileNotFoundError(f"no utterance at {voice}")
 
     from cmpc2.prototype_retrieval import nearest_videos
 
@@ -140,9 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         retrieved.append((voice, hits))
         print(f"{voice}: {min(args.top, len(hits))} of {len(hits)} videos of the {args.k} nearest prototypes")
-        for place, hit in enumerate(hits[: args.top], 1):
+        for rank, hit in enumerate(hits[: args.top], 1):
             details = f"prototype {hit.cluster:5d}  distance {hit.distance:.4f}"
-            print(f"{place:4d}  {details}  {hit.video.image_folder}")
+            print(f"{rank:4d}  {details}  {hit.video.image_folder}")
     if args.json:
         from voiceface.io.atomic import write_json
 
@@ -165,9 +171,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.report:
         from voiceface.report import build_report
 
-        page = build_retrieval_examples(retrieved, args.faces, args.top)
+        examples = build_retrieval_examples(retrieved, args.faces, args.top)
         build_report(
-            args.report, title="cmpc2 nearest", disclaimers=model.disclaimer, retrieval_examples=[page]
+            args.report, title="cmpc2 nearest", disclaimers=model.disclaimer, retrieval_examples=[examples]
         )
         print(f"report: {args.report}")
     return 0

@@ -1,6 +1,6 @@
-"""From a voice to training videos: the nearest face prototypes and who belongs to them (docs/cmpc2.md).
+"""Retrieve the training videos of the face prototypes nearest to a voice (docs/cmpc2.md).
 
-Letters: K prototypes asked for, N training videos, D length of an embedding.
+Notation: K prototypes, N training videos, D embedding length.
 """
 
 import csv
@@ -18,19 +18,36 @@ from voiceface.datasets.trials.trial_list import read_list_bytes
 
 from cmpc2.published import PrototypeMemory, read_prototype_memory
 
+__all__ = [
+    "TABLE_HEADER",
+    "Prototype",
+    "PrototypeRetrievalError",
+    "RetrievedVideo",
+    "TrainingVideo",
+    "VideoOrder",
+    "cluster_members",
+    "find_clustering",
+    "getKNearestSamples",
+    "nearest_prototypes",
+    "nearest_videos",
+    "order_members",
+    "prototype_distances",
+    "read_training_table",
+    "write_training_table",
+]
+
 TABLE_HEADER = ("VGGFace1 ID", "split", "VoxCeleb1 ID", "Gender", "Nationality", "Set", "video_id")
-PUBLISHED_CLUSTER_STEP = (
-    500  # published memories hold 500, 1000 and 1500 clusters, found by number // 500 - 1
-)
+# Published memories hold 500, 1000 and 1500 clusters; the clustering has the index number // 500 - 1.
+PUBLISHED_CLUSTER_STEP = 500
 VideoOrder = Literal["nearest", "round_robin", "table"]
 
 
 class PrototypeRetrievalError(ValueError):
-    """Memory, table and question do not fit together; the message says how."""
+    """Memory, training table and query do not match; the message states the values."""
 
 
 class TrainingVideo(NamedTuple):
-    """One row of `training.csv`: a video of the bank, in the bank's order."""
+    """Row of `training.csv`: a video of the bank, in the order of the bank."""
 
     identity: str
     split: str
@@ -42,12 +59,12 @@ class TrainingVideo(NamedTuple):
 
     @property
     def image_folder(self) -> str:
-        """Folder of its pictures, `<VGGFace1 name>/1.6/<video>`."""
+        """Folder of its images, `<VGGFace1 name>/1.6/<video>`."""
         return f"{self.identity}/1.6/{self.video_id}"
 
 
 class Prototype(NamedTuple):
-    """A prototype near a query: its number, and its squared distance as unit vectors, 0...4."""
+    """Prototype near a query: its cluster, and the squared distance of the unit vectors, 0...4."""
 
     cluster: int
     distance: float
@@ -55,14 +72,14 @@ class Prototype(NamedTuple):
 
 @dataclass(frozen=True)
 class RetrievedVideo:
-    """A training video that belongs to one of the nearest prototypes.
+    """Training video of one of the nearest prototypes.
 
     Attributes:
-        row: in the table and the bank.
-        video: whose.
+        row: row in the table and the bank.
+        video: the video.
         cluster: its prototype.
-        rank: of the prototype, 0 for the nearest.
-        distance: squared distance of unit vectors, query to prototype, 0...4.
+        prototype_rank: rank of the prototype, 0 for the nearest.
+        distance: squared distance of the unit vectors of query and prototype, 0...4.
     """
 
     row: int
@@ -73,14 +90,14 @@ class RetrievedVideo:
 
 
 def read_training_table(path: str | os.PathLike[str]) -> list[TrainingVideo]:
-    """Read a `training.csv` (or `.csv.gz`) of cmpc2 and VoiceStyle: one row a video of the bank.
+    """Read a `training.csv` (or `.csv.gz`) of cmpc2 and VoiceStyle: one row per video of the bank.
 
     Raises:
         FileNotFoundError: no such file.
-        PrototypeError: another header, or a line of another form.
+        PrototypeRetrievalError: another header, or a line of another format.
     """
-    lines = io.StringIO(read_list_bytes(Path(path)).decode("utf-8-sig"), newline="")
-    reader = csv.reader(lines)
+    text = read_list_bytes(Path(path)).decode("utf-8-sig")
+    reader = csv.reader(io.StringIO(text, newline=""))
     header = next(reader, [])
     if tuple(header) != TABLE_HEADER:
         raise PrototypeRetrievalError(
@@ -94,7 +111,7 @@ def read_training_table(path: str | os.PathLike[str]) -> list[TrainingVideo]:
             )
         rows.append(TrainingVideo(*row))
     if not rows:
-        raise PrototypeRetrievalError(f"{path}: no row below the header")
+        raise PrototypeRetrievalError(f"{path}: no rows, expected one per training video")
     return rows
 
 
@@ -109,48 +126,48 @@ def write_training_table(path: str | os.PathLike[str], rows: Sequence[TrainingVi
 
 
 def find_clustering(memory: PrototypeMemory, num_clusters: int) -> int:
-    """Which clustering of a memory has so many clusters; 500, 1000, 1500 also mean the first, second, third.
+    """Find the index of the clustering with `num_clusters` clusters.
+
+    500, 1000 and 1500 also denote the first, second and third, as published.
 
     Raises:
-        PrototypeError: none has.
+        PrototypeRetrievalError: there is none.
     """
-    sizes = [len(centres) for centres in memory.centroids]
+    sizes = [len(centroids) for centroids in memory.centroids]
     if num_clusters in sizes:
         return sizes.index(num_clusters)
     index, rest = divmod(num_clusters, PUBLISHED_CLUSTER_STEP)
     if rest == 0 and 1 <= index <= len(sizes):
         return index - 1
     raise PrototypeRetrievalError(
-        f"this memory has clusterings of {', '.join(map(str, sizes))} clusters, not of {num_clusters}"
+        f"no clustering of {num_clusters} clusters in this memory; available: {', '.join(map(str, sizes))}"
     )
 
 
 def prototype_distances(query: Tensor, centroids: Tensor) -> Tensor:
-    """Squared distances of a unit-length query (D,) or (1, D) to unit-length centroids (K, D), shape (K,).
+    """Compute squared distances of a query (D,) or (1, D) to centroids (K, D), both normalised, shape (K,).
 
     Raises:
-        PrototypeError: another length, or not one query.
+        PrototypeRetrievalError: another embedding length, or not one query.
     """
     row = query.reshape(-1, query.shape[-1]) if query.ndim else query
     if query.ndim not in (1, 2) or len(row) != 1 or row.shape[1] != centroids.shape[1]:
         raise PrototypeRetrievalError(
-            f"expected one query of length {centroids.shape[1]}, found shape {tuple(query.shape)}: "
-            "do memory and model belong together?"
+            f"expected one query of length {centroids.shape[1]}, found shape {tuple(query.shape)}; give "
+            "memory and model of the same run"
         )
     unit = normalize(row.to(centroids), dim=1)[0]
     return 2 - 2 * (normalize(centroids, dim=1) @ unit)
 
 
 def nearest_prototypes(query: Tensor, centroids: Tensor, k: int) -> list[Prototype]:
-    """The K prototypes nearest to a query (D,) or (1, D), nearest first; empty ones (NaN) come last.
+    """Find the K nearest prototypes of a query (D,) or (1, D), nearest first; empty ones (NaN) come last.
 
     Raises:
-        PrototypeError: another length, not one query, or K is out of range.
+        PrototypeRetrievalError: another embedding length, not one query, or K is out of range.
     """
     if not 1 <= k <= len(centroids):
-        raise PrototypeRetrievalError(
-            f"K = {k} prototypes of {len(centroids)}: expected 1 to {len(centroids)}"
-        )
+        raise PrototypeRetrievalError(f"expected 1 to {len(centroids)} prototypes, found k = {k}")
     distance = prototype_distances(query, centroids.to(query.device)).cpu()
     nearest = distance.nan_to_num(nan=torch.inf).argsort(stable=True)[:k]  # NaN: an empty published cluster
     return [Prototype(int(each), float(distance[each])) for each in nearest]
@@ -159,14 +176,14 @@ def nearest_prototypes(query: Tensor, centroids: Tensor, k: int) -> list[Prototy
 def cluster_members(
     nearest: Sequence[Prototype], assignment: Tensor, table: Sequence[TrainingVideo], exclude: Collection[str]
 ) -> list[list[int]]:
-    """Rows of the videos of each prototype, in table order, without those of excluded names or voice ids."""
-    out = set(exclude)
-    kept = torch.tensor([video.identity not in out and video.voice_id not in out for video in table])
-    return [((assignment.cpu() == each.cluster) & kept).nonzero()[:, 0].tolist() for each in nearest]
+    """List the rows of each prototype's videos, in table order, without excluded names or voice ids."""
+    excluded = set(exclude)
+    used = torch.tensor([not excluded & {video.identity, video.voice_id} for video in table])
+    return [((assignment.cpu() == each.cluster) & used).nonzero()[:, 0].tolist() for each in nearest]
 
 
 def order_members(members: Sequence[Sequence[int]], order: VideoOrder) -> list[int]:
-    """One list of the rows of several prototypes, nearest first; see `nearest_videos`."""
+    """Merge the rows of several prototypes, nearest first; see `nearest_videos`."""
     if order == "table":
         return sorted(row for rows in members for row in rows)
     if order == "nearest":
@@ -185,33 +202,34 @@ def nearest_videos(
     order: VideoOrder = "nearest",
     exclude: Collection[str] = (),
 ) -> list[RetrievedVideo]:
-    """All training videos of the K nearest prototypes.
+    """Retrieve all training videos of the K nearest prototypes.
 
     Args:
-        query: voice (or face) embedding of one recording, (D,) or (1, D), of any length.
+        query: voice (or face) embedding, (D,) or (1, D), of any norm.
         memory: prototypes of the other modality.
         table: rows of the bank.
-        clusters: which clustering, by its number of clusters; see `clustering_index`.
-        k: prototypes K.
-        order: "nearest" prototype first, rows of one prototype in table order; "round_robin" takes one video
-            of each prototype in turn, nearest first; "table" is the published order, alphabetical.
-        exclude: identities (or voice ids) whose videos are left out, such as the query's own.
+        num_clusters: number of clusters of the clustering to use; see `find_clustering`.
+        k: number of prototypes K.
+        order: "nearest": nearest prototype first, videos of one prototype in table order; "round_robin": one
+            video of each prototype in turn, nearest first; "table": table order, as published.
+        exclude: identities (or voice ids) whose videos are skipped, such as the speaker of the query.
 
     Raises:
-        PrototypeError: sizes do not fit, or K is out of range.
+        PrototypeRetrievalError: sizes do not match, or K is out of range.
+        ValueError: unknown order.
     """
     index = find_clustering(memory, num_clusters)
     centroids, assignment = memory.centroids[index], memory.assignment[index]
     if len(assignment) != len(table):
         raise PrototypeRetrievalError(
-            f"the memory has {len(assignment)} training videos, the table {len(table)}: give those that "
-            "belong together"
+            f"the memory has {len(assignment)} training videos, the table {len(table)}: give memory and "
+            "table of the same run"
         )
     if order not in ("nearest", "round_robin", "table"):
         raise ValueError(f"order must be nearest, round_robin or table, found {order!r}")
     near = nearest_prototypes(query, centroids, k)
     members = cluster_members(near, assignment, table, exclude)
-    rank = {row: place for place, rows in enumerate(members) for row in rows}
+    rank = {row: i for i, rows in enumerate(members) for row in rows}
     return [
         RetrievedVideo(row, table[row], near[rank[row]].cluster, rank[row], near[rank[row]].distance)
         for row in order_members(members, order)
@@ -225,20 +243,20 @@ def getKNearestSamples(
     cluster: int = 1000,
     K: int = 3,
 ) -> list[str]:
-    """Picture folders `<name>/1.6/<video>` of the K nearest face prototypes, in table order, as published.
+    """Retrieve image folders `<name>/1.6/<video>` of the K nearest prototypes, in table order, as published.
 
     Args:
         audio_feature: voice embedding, (1, D).
         memory_path: prototype memory.
         df_path: `training.csv`.
-        cluster: which clustering, by its number of clusters.
-        K: prototypes.
+        cluster: number of clusters of the clustering to use.
+        K: number of prototypes.
 
     Raises:
-        PrototypeError, CheckpointError, FileNotFoundError: the files cannot be used.
+        PrototypeRetrievalError, CheckpointError, FileNotFoundError: the files cannot be used.
     """
     query = torch.as_tensor(audio_feature).detach().float()
-    found = nearest_videos(
+    videos = nearest_videos(
         query,
         read_prototype_memory(Path(memory_path)),
         read_training_table(df_path),
@@ -246,4 +264,4 @@ def getKNearestSamples(
         k=K,
         order="table",
     )
-    return [hit.video.image_folder for hit in found]
+    return [hit.video.image_folder for hit in videos]

@@ -1,6 +1,6 @@
-"""Prototypes: k-means over a bank of embeddings and the concentration of its clusters (docs/cmpc2.md).
+"""Prototypes: k-means on a memory bank and concentration of its clusters (docs/cmpc2.md).
 
-Letters: N points, D their length, K clusters. Distances of all points to all centres are never held at once.
+Notation: N points of D components, K clusters. Distances are computed in blocks.
 """
 
 import importlib.util
@@ -13,18 +13,28 @@ from torch.nn.functional import normalize
 
 from cmpc2.model_config import Backend, CentreInit, EmptyClusters, FinalAssignment
 
-MAX_DISTANCES = 2**21  # distances held at once
+__all__ = [
+    "MAX_DISTANCES",
+    "Clustering",
+    "KMeansResult",
+    "assign_to_centres",
+    "cluster",
+    "concentration",
+    "kmeans",
+]
+
+MAX_DISTANCES = 2**21  # distances in memory at a time
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """One clustering of a bank.
+    """Clustering of a bank.
 
     Attributes:
         assignment: cluster of every point, int64 (N,).
         centroids: means of the clusters, not of unit length, (K, D).
         distance: squared distance of every point to its centre, (N,).
-        density: concentration phi of every cluster, the temperature of its prototype, (K,).
+        density: concentration phi of every cluster: temperature of its prototype, (K,).
     """
 
     assignment: Tensor
@@ -33,12 +43,12 @@ class Clustering:
     density: Tensor
 
     def to_dict(self) -> dict[str, Tensor]:
-        """By name, as resume states keep them."""
+        """Return the tensors by name, for the resume state."""
         return dict(vars(self))
 
 
 class KMeansResult(NamedTuple):
-    """What k-means gives: assignment (N,), centroids (K, D), squared distances (N,)."""
+    """Result of k-means: assignment (N,), centroids (K, D), squared distances (N,)."""
 
     assignment: Tensor
     centroids: Tensor
@@ -57,8 +67,8 @@ def cluster(
     backend: Backend = "auto",
     generator: torch.Generator | None = None,
 ) -> Clustering:
-    """k-means and concentrations; arguments as of `kmeans` and `concentration`."""
-    found = kmeans(
+    """Compute k-means and concentrations; for arguments see `kmeans` and `concentration`."""
+    result = kmeans(
         points,
         num_clusters,
         num_iterations=num_iterations,
@@ -68,8 +78,8 @@ def cluster(
         backend=backend,
         generator=generator,
     )
-    density = concentration(found.assignment, found.distance, num_clusters, temperature)
-    return Clustering(found.assignment, found.centroids, found.distance, density)
+    density = concentration(result.assignment, result.distance, num_clusters, temperature)
+    return Clustering(result.assignment, result.centroids, result.distance, density)
 
 
 @torch.no_grad()
@@ -85,26 +95,26 @@ def kmeans(
     backend: Backend = "torch",
     generator: torch.Generator | None = None,
 ) -> KMeansResult:
-    """Lloyd's algorithm with exact distances, in blocks.
+    """Run k-means: Lloyd's algorithm with exact distances, in blocks.
 
     Args:
         points: shape (N, D), finite.
         num_clusters: K, at most N.
-        num_iterations: of assignment and update.
-        init: first centres: "random" different points, "k-means++" (far points preferred) or, as
+        num_iterations: iterations of assignment and update, at least 1.
+        init: initial centres: "random" different points, "k-means++" (distant points preferred) or, as
             published, the "first" K points.
-        empty_clusters: what becomes of a cluster without members: a point far from its own centre ("reseed"),
-            or, as published, NaN for good ("nan").
-        final_assignment: "consistent" assigns once more, so that assignment and distances belong to the
-            centres that are returned; "published" returns those of the centres before the last update.
-        cosine: compare by the largest dot product, centres at unit length after each update.
-        backend: "torch"; "faiss" (its own start, empty clusters split); "auto": faiss where it is installed
-            and its way is asked for (random start, reseeding, consistent).
-        generator: for the start; the same one gives the same clusters.
+        empty_clusters: new centre of a cluster without members: the point farthest from its centre
+            ("reseed"), or, as published, NaN permanently ("nan").
+        final_assignment: "consistent": assignment and distances belong to the returned centres;
+            "published": to the centres before the last update.
+        cosine: assign by the largest dot product; centres are normalised after each update.
+        backend: "torch"; "faiss" (its own initialisation; empty clusters are split); "auto": faiss if it is
+            installed and the options are "random", "reseed" and "consistent".
+        generator: for the initial centres.
 
     Raises:
         ValueError: more clusters than points, no iteration, or an unknown option.
-        ModuleNotFoundError: faiss is asked for and absent.
+        ModuleNotFoundError: the backend is "faiss", which is not installed.
     """
     for name, value, known in (
         ("init", init, ("random", "k-means++", "first")),
@@ -117,18 +127,18 @@ def kmeans(
     if points.ndim != 2 or not 1 <= num_clusters <= len(points) or num_iterations < 1:
         raise ValueError(
             f"k-means with {num_clusters} clusters and {num_iterations} iterations over points of shape "
-            f"{tuple(points.shape)}: expected 1 to N clusters of (N, D) points, 1 iteration or more; "
-            "ask for fewer clusters (clustering.num_clusters) or give more videos"
+            f"{tuple(points.shape)}: expected 1 to N clusters of (N, D) points and at least 1 iteration; "
+            "reduce clustering.num_clusters or use more videos"
         )
-    usual = (init, empty_clusters, final_assignment) == ("random", "reseed", "consistent")
-    if backend == "faiss" or (backend == "auto" and usual and importlib.util.find_spec("faiss")):
+    faiss_options = (init, empty_clusters, final_assignment) == ("random", "reseed", "consistent")
+    if backend == "faiss" or (backend == "auto" and faiss_options and importlib.util.find_spec("faiss")):
         return _kmeans_faiss(points, num_clusters, num_iterations, cosine, generator)
     centres = _initial_centres(points, num_clusters, init, generator)
     for _ in range(num_iterations):
         assignment, distance = assign_to_centres(points, centres, cosine=cosine)
-        before, centres = centres, _cluster_means(points, assignment, num_clusters)
+        previous, centres = centres, _cluster_means(points, assignment, num_clusters)
         if empty_clusters == "reseed":
-            centres = _reseed_empty(points, assignment, distance, centres, before)
+            centres = _reseed_empty(points, assignment, distance, centres, previous)
         if cosine:
             centres = normalize(centres, dim=1)
     if final_assignment == "consistent":
@@ -138,28 +148,27 @@ def kmeans(
 
 @torch.no_grad()
 def assign_to_centres(points: Tensor, centres: Tensor, *, cosine: bool = False) -> tuple[Tensor, Tensor]:
-    """The nearest centre of every point and the squared distance to it; centres that are NaN are nobody's.
+    """Assign every point to its nearest centre; centres that are NaN are ignored.
 
     Args:
         points: shape (N, D).
         centres: shape (K, D).
-        cosine: the centre with the largest dot product instead.
+        cosine: assign to the centre with the largest dot product instead.
 
     Returns:
-        (int64 (N,), (N,)).
+        (assignment, int64 (N,); squared distances, (N,)).
     """
     lengths = centres.square().sum(1)
     offset = torch.zeros_like(lengths) if cosine else lengths / 2
     offset = torch.where(lengths.isnan(), torch.inf, offset)
-    safe = centres.nan_to_num(0.0)
-    step = max(1, MAX_DISTANCES // len(centres))
-    chosen = torch.cat(
-        [torch.addmm(offset, block, safe.T, alpha=-1).argmin(1) for block in points.split(step)]
-    )
+    finite = centres.nan_to_num(0.0)
+    size = max(1, MAX_DISTANCES // len(centres))
+    blocks = points.split(size)
+    assignment = torch.cat([torch.addmm(offset, block, finite.T, alpha=-1).argmin(1) for block in blocks])
     distance = torch.cat(
-        [(block - safe[rows]).square().sum(1) for block, rows in zip(points.split(step), chosen.split(step))]
+        [(block - finite[rows]).square().sum(1) for block, rows in zip(blocks, assignment.split(size))]
     )
-    return chosen, distance
+    return assignment, distance
 
 
 @torch.no_grad()
@@ -168,16 +177,17 @@ def concentration(
 ) -> Tensor:
     """Concentration phi of every cluster: mean distance of its members / log(members + 10), scaled.
 
-    Clusters of one member or none get the greatest value; all are cut at the 10th and 90th percentile.
+    Clusters with less than two members get the largest value; values are clipped to the 10th and 90th
+    percentile.
 
     Args:
         assignment: int64 (N,).
         distance: squared distances (N,).
-        clusters: K.
+        num_clusters: number of clusters K.
         temperature: mean of the result.
 
     Returns:
-        Shape (K,), above 0 unless all distances are 0; then all are `temperature`.
+        Shape (K,), above 0; all are `temperature` if all distances are 0.
     """
     size = torch.bincount(assignment, minlength=num_clusters)
     spread = torch.zeros(num_clusters, dtype=torch.float64, device=distance.device)
@@ -196,7 +206,7 @@ def concentration(
 def _initial_centres(
     points: Tensor, num_clusters: int, init: CentreInit, generator: torch.Generator | None
 ) -> Tensor:
-    """Centres to begin with, (K, D), different rows of the points."""
+    """Select the initial centres, (K, D), different rows of the points."""
     if init == "first":
         return points[:num_clusters].clone()
     if init == "random":
@@ -206,17 +216,17 @@ def _initial_centres(
     chosen = [min(int(draws[0] * len(points)), len(points) - 1)]
     nearest = (points - points[chosen[0]]).square().sum(1).double()
     for draw in draws[1:].tolist():
-        rising = nearest.cumsum(0)
-        if not rising[-1] > 0:  # only copies of chosen points are left
-            rising = torch.ones_like(nearest).cumsum(0)
-        row = int(torch.searchsorted(rising, draw * rising[-1], right=True))
+        cumulative = nearest.cumsum(0)
+        if not cumulative[-1] > 0:  # all remaining points are copies of chosen ones
+            cumulative = torch.ones_like(nearest).cumsum(0)
+        row = int(torch.searchsorted(cumulative, draw * cumulative[-1], right=True))
         chosen.append(min(row, len(points) - 1))
         nearest = torch.minimum(nearest, (points - points[chosen[-1]]).square().sum(1).double())
     return points[torch.tensor(chosen, device=points.device)].clone()
 
 
 def _cluster_means(points: Tensor, assignment: Tensor, num_clusters: int) -> Tensor:
-    """Mean of the members of every cluster, NaN where there are none."""
+    """Compute the mean of the members of every cluster; NaN for empty clusters."""
     total = points.new_zeros(num_clusters, points.shape[1]).index_add_(0, assignment, points)
     return total / torch.bincount(assignment, minlength=num_clusters)[:, None]
 
@@ -224,24 +234,24 @@ def _cluster_means(points: Tensor, assignment: Tensor, num_clusters: int) -> Ten
 def _reseed_empty(
     points: Tensor, assignment: Tensor, distance: Tensor, centres: Tensor, previous_centres: Tensor
 ) -> Tensor:
-    """Centres with the farthest points in place of empty ones; old centres where all points are on theirs."""
+    """Replace empty clusters by the farthest points; by their previous centres if all distances are 0."""
     size = torch.bincount(assignment, minlength=len(centres))
-    vacant = (size == 0).nonzero().flatten()
-    if not len(vacant):
+    empty = (size == 0).nonzero().flatten()
+    if not len(empty):
         return centres
-    far = distance.argsort(descending=True, stable=True)[: len(vacant)]
-    moved = torch.where(distance[far, None] > 0, points[far], previous_centres[vacant])
-    return centres.index_copy(0, vacant, moved)
+    farthest = distance.argsort(descending=True, stable=True)[: len(empty)]
+    reseeded = torch.where(distance[farthest, None] > 0, points[farthest], previous_centres[empty])
+    return centres.index_copy(0, empty, reseeded)
 
 
 def _kmeans_faiss(
     points: Tensor, num_clusters: int, num_iterations: int, cosine: bool, generator: torch.Generator | None
 ) -> KMeansResult:
-    """The same through faiss, on the CPU; a consistent assignment by our own exact distances."""
+    """Run k-means with faiss on the CPU; the final assignment uses exact distances."""
     import faiss  # type: ignore[import-not-found,unused-ignore]
 
     seed = int(torch.randint(2**31 - 1, (), generator=generator))
-    worker = faiss.Kmeans(
+    algorithm = faiss.Kmeans(
         points.shape[1],
         num_clusters,
         niter=num_iterations,
@@ -250,11 +260,7 @@ def _kmeans_faiss(
         min_points_per_centroid=1,
         max_points_per_centroid=max(256, -(-len(points) // num_clusters)),
     )
-    worker.train(points.detach().float().cpu().numpy())
-    centres = torch.from_numpy(worker.centroids).to(points)
-    return KMeansResult(*_to_partition(assign_to_centres(points, centres, cosine=cosine), centres))
-
-
-def _to_partition(assigned: tuple[Tensor, Tensor], centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    assignment, distance = assigned
-    return assignment, centres, distance
+    algorithm.train(points.detach().float().cpu().numpy())
+    centres = torch.from_numpy(algorithm.centroids).to(points)
+    assignment, distance = assign_to_centres(points, centres, cosine=cosine)
+    return KMeansResult(assignment, centres, distance)

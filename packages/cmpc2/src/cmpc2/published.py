@@ -1,8 +1,8 @@
-"""Published checkpoints of CMPC and VoiceStyle, read without running any code inside them.
+"""Read published checkpoints of CMPC and VoiceStyle, without executing code in them.
 
 `checkpoint_CID.pth.tar`, `checkpoint_CMPC.pth.tar` (224-pixel faces, decibel front end),
 `model_best_256.pth.tar` (256 pixels, sphinx front end), `frame_memory_best_256.pth.tar`, and torchvision's
-ImageNet ResNet-34 that the option `pretrain` starts from.
+ImageNet ResNet-34, for the option `pretrain`.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ __all__ = [
 
 
 class PublishedModelInfo(NamedTuple):
-    """A published model file: what it is, its image side and voice front end, training identities."""
+    """Published model file: description, image side in pixels, voice front end, training identities."""
 
     filename: str
     description: str
@@ -71,7 +71,7 @@ PUBLISHED_MODELS = {
 
 
 def identify_published_model(path: str | Path) -> PublishedModelInfo | None:
-    """What a published file is, by its name; None for other names."""
+    """Identify a published model by its file name; None for other names."""
     name = Path(path).name
     return next((known for known in PUBLISHED_MODELS.values() if known.filename == name), None)
 
@@ -79,32 +79,32 @@ def identify_published_model(path: str | Path) -> PublishedModelInfo | None:
 def get_training_identities(
     model_info: PublishedModelInfo | None, identities: "Sequence[Identity]"
 ) -> list[str]:
-    """Which of the people had videos in the training of a published model; nobody where it is unknown.
+    """List the identities that a published model was trained on; none if it is unknown.
 
     Args:
-        known: see `identify_published_model`.
-        people: rows of the identity table, with the PINs split (`identity_splits.txt`) as their splits.
+        model_info: see `identify_published_model`.
+        identities: rows of the identity table, with splits of the PINs split (`identity_splits.txt`).
     """
     from voiceface.datasets.identities import split_from_name
 
     if model_info is None:
         return []
     if model_info.frontend == "sphinx":  # trained on names that begin with F...Z
-        return [person.face_id for person in identities if split_from_name(person.face_id) == "train"]
-    return [person.face_id for person in identities if person.split in ("train", "val")]
+        return [each.face_id for each in identities if split_from_name(each.face_id) == "train"]
+    return [each.face_id for each in identities if each.split in ("train", "val")]
 
 
 def read_published_model(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a published model file by key, on the CPU.
+    """Read the tensors of a published model by key, on the CPU.
 
     Raises:
-        CheckpointError: damaged, unsafe, or no such model.
+        CheckpointError: corrupt, unsafe, or no such model.
         FileNotFoundError: no such file.
     """
     state = extract_state_dict(read_published(path), "model", "state_dict", source=str(path))
     if not any(key.startswith("voice_subnet.") for key in state):
         raise CheckpointError(
-            f"{path} holds no voice_subnet.* and face_subnet.*: it is no model of CMPC; its keys begin with "
+            f"{path} is no model of CMPC: expected keys voice_subnet.* and face_subnet.*, found "
             f"{', '.join(sorted({key.split('.')[0] for key in state})[:5])}"
         )
     return state
@@ -135,12 +135,12 @@ def read_with_config(
 
 
 class PrototypeMemory(NamedTuple):
-    """Prototypes of one modality and who belongs to them; R clusterings of N training videos.
+    """Prototypes of one modality: R clusterings of N training videos.
 
     Attributes:
         centroids: means of the clusters, (K_r, D).
         assignment: cluster of every training video, int64 (N,).
-        density: concentrations of the clusters, (K_r,); empty where the file has none.
+        density: concentrations of the clusters, (K_r,); empty if the file has none.
     """
 
     centroids: "Sequence[Tensor]"
@@ -149,10 +149,10 @@ class PrototypeMemory(NamedTuple):
 
 
 def read_prototype_memory(path: str | Path) -> PrototypeMemory:
-    """Read a prototype memory: published (`.pth.tar`) or ours (`.safetensors`, the face side).
+    """Read a prototype memory: published (`.pth.tar`) or native (`.safetensors`, face prototypes).
 
     Raises:
-        CheckpointError: damaged, unsafe, of another content, or its parts do not fit together.
+        CheckpointError: corrupt, unsafe, of another content, or its parts do not match.
         FileNotFoundError: no such file.
     """
     if Path(path).suffix == ".safetensors":
@@ -179,13 +179,13 @@ def read_prototype_memory(path: str | Path) -> PrototypeMemory:
         [torch.as_tensor(x) for x in content[key]] for key in ("centroids", "inst2cluster")
     )
     density = [torch.as_tensor(x) for x in content.get("density") or []]
-    fits = len(centroids) == len(assignment) > 0 and len({len(a) for a in assignment}) == 1
-    for centres, places in zip(centroids, assignment):
-        shaped = centres.ndim == 2 and places.ndim == 1 and len(places) > 0
-        fits &= shaped and int(places.min()) >= 0 and int(places.max()) < len(centres)
-    if not fits:
+    valid = len(centroids) == len(assignment) > 0 and len({len(a) for a in assignment}) == 1
+    for centres, clusters in zip(centroids, assignment):
+        shaped = centres.ndim == 2 and clusters.ndim == 1 and len(clusters) > 0
+        valid &= shaped and int(clusters.min()) >= 0 and int(clusters.max()) < len(centres)
+    if not valid:
         raise CheckpointError(
-            f"{path}: centroids and inst2cluster do not fit together "
+            f"{path}: centroids and inst2cluster do not match "
             f"({[tuple(c.shape) for c in centroids]} and {[tuple(a.shape) for a in assignment]})"
         )
     return PrototypeMemory([c.float() for c in centroids], [a.long() for a in assignment], density)

@@ -1,4 +1,4 @@
-"""Evaluation: matching, verification and retrieval on lists, as metrics, a results file and a report.
+"""Evaluate a model on matching, verification and retrieval lists; write results and a report.
 
 `cmpc2 test --data ROOT --out DIR [--lists PUBLISHED_FOLDER] [--weights FILE] [--table training.csv]`
 """
@@ -35,17 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 test`."""
     parser = argparse.ArgumentParser(
         prog="cmpc2 test",
-        description="Evaluate a model on every matching, verification and retrieval list of CMPC that is "
-        "there (random clips follow from seed, row and view), or on a corpus's own lists. Table, "
-        "results.json, results.txt, report.html.",
+        description="Evaluate a model on the matching, verification and retrieval lists of CMPC, or on the "
+        "trial lists of a data folder; write tables and a report.",
     )
     add_evaluation_arguments(parser)
     parser.add_argument(
-        "--split", choices=dataset_arguments.SPLITS, help="split (default: CMPC's lists all, others test)"
+        "--split",
+        choices=dataset_arguments.SPLITS,
+        help="split (default: all for the lists of CMPC, else test)",
     )
-    parser.add_argument(
-        "--table", type=Path, help="training.csv of the model's memory: identities seen in training"
-    )
+    parser.add_argument("--table", type=Path, help="training.csv of the model, for its training identities")
     parser.add_argument(
         "--bootstrap-samples", type=int, default=1000, help="bootstrap samples; 0: no intervals"
     )
@@ -59,12 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.tie_breaking:
         settings = model.config.evaluation.model_copy(update={"tie_breaking": args.tie_breaking})
         model.config = model.config.model_copy(update={"evaluation": settings})
-    seen = {row.identity for row in read_training_table(args.table)} if args.table else set()
+    rows = read_training_table(args.table) if args.table else []
+    training_identities = {row.identity for row in rows}
     lists = _find_cmpc_lists(args)
     if lists:
-        corpus, evaluation = _evaluate_published_lists(model, lists, args, seen)
+        corpus, evaluation = _evaluate_published_lists(model, lists, args, training_identities)
     else:
-        model.identity_names = tuple(dict.fromkeys([*(model.identity_names or ()), *sorted(seen)]))
+        names = [*(model.identity_names or ()), *sorted(training_identities)]
+        model.identity_names = tuple(dict.fromkeys(names))
         corpus, evaluation = evaluate_corpus(model, args, args.split or "test")
     report = write_results(
         SPEC,
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _find_cmpc_lists(args: argparse.Namespace) -> list[Path]:
-    """Find the published lists; none if a corpus has others."""
+    """Find the published lists of CMPC; none if the folder has other lists."""
     from cmpc2.evaluation import find_trial_lists
 
     folder = args.lists or args.data
@@ -131,8 +132,8 @@ def _evaluate_published_lists(
     )
     if warning := training_overlap_warning(results):
         print_disclaimers(warning)
-    listed = tuple(IdentityRecord(identity, row, (), ()) for row, identity in enumerate(identities))
-    corpus = Corpus(listed, media.voice_root, media.face_root)
+    records = tuple(IdentityRecord(identity, row, (), ()) for row, identity in enumerate(identities))
+    corpus = Corpus(records, media.voice_root, media.face_root)
     return corpus, Evaluation(results, voices, faces)
 
 

@@ -1,4 +1,4 @@
-"""What a training run learns from: videos of a corpus folder, of a training table, or generated in memory."""
+"""Training data: videos of a corpus folder, of a training table, or generated in memory."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +15,8 @@ from cmpc2.data import PairDataset, synthetic_training_set
 from cmpc2.prototype_retrieval import read_training_table
 from cmpc2.videos import VideoSet, exchange_images, videos_from_corpus, videos_from_table
 
+__all__ = ["load_training_data", "pairs_from_corpus"]
+
 
 def load_training_data(
     config: Cmpc2Config,
@@ -29,59 +31,56 @@ def load_training_data(
     skip_missing: bool = False,
     progress: bool = True,
 ) -> TrainingData:
-    """The videos that the flags of `train` name.
+    """Load training and validation data of `train`.
 
     Args:
         config: the experiment.
         data: corpus folder.
-        population: preset to generate in memory instead.
-        table: training table that names the videos and their order.
-        splits: of the corpus folder; a split whose people judge the model takes no part.
-        voice_root: recordings or stored features, if not below `data`.
-        face_root: pictures by video, if not below `data`.
-        lists: folder of the validation list.
-        skip_missing: leave out people or videos without files.
-        progress: show bars.
+        population: preset to generate in memory, in place of `data`.
+        table: training table with the videos in order.
+        splits: of the corpus folder; the validation split is not trained on.
+        voice_root: utterances or stored features, if not below `data`.
+        face_root: images by video, if not below `data`.
+        list_folder: folder of the validation list.
+        skip_missing: skip identities or videos without files.
+        progress: show progress bars.
 
     Raises:
         ValueError, OSError: the data cannot be used; see the message.
     """
     from voiceface.association.data import load_trial_lists
 
-    judged = config.training.validation_interval is not None
-    seed, share = config.training.seed, config.data.mismatched_fraction
+    validates = config.training.validation_interval is not None
+    seed, fraction = config.training.seed, config.data.mismatched_fraction
     if population:
-        if judged:
+        if validates:
             raise ValueError(
                 "--population has no validation files: add training.validation_interval=null, or use --data"
             )
         pairs = synthetic_training_set(population, config, progress=progress)
-        pairs.videos = exchange_images(pairs.videos, share, seed)
-        return TrainingData(pairs, None, _build_disclaimer(SYNTHETIC_DATA_DISCLAIMER, share))
+        pairs.videos = exchange_images(pairs.videos, fraction, seed)
+        return TrainingData(pairs, None, _build_disclaimer(SYNTHETIC_DATA_DISCLAIMER, fraction))
     if data is None:
         raise ValueError("give a corpus folder (--data) or a preset to generate (--population)")
-    where: dict[str, Any] = {"voice_root": voice_root, "face_root": face_root or _find_video_faces(data)}
+    roots: dict[str, Any] = {"voice_root": voice_root, "face_root": face_root or _find_video_faces(data)}
     if table:
-        voices, faces = (
-            where[side] or data / usual
-            for side, usual in (("voice_root", "wav"), ("face_root", "unzippedFaces"))
-        )
+        voices, faces = voice_root or data / "wav", roots["face_root"] or data / "unzippedFaces"
         videos = videos_from_table(read_training_table(table), voices, faces, skip_missing=skip_missing)
     else:
-        used = [split for split in splits if not (judged and split == "val")]
         parts = [
-            videos_from_corpus(load_split(data, split, **where, skip_missing=skip_missing), data)
-            for split in used
+            videos_from_corpus(load_split(data, split, **roots, skip_missing=skip_missing), data)
+            for split in splits
+            if not (validates and split == "val")
         ]
         videos = VideoSet(
             tuple(video for part in parts for video in part.videos), parts[0].voice_root, parts[0].face_root
         )
     validation = None
-    if judged:
+    if validates:
         corpus = load_split(
             data, "val", skip_missing=skip_missing, voice_root=voice_root, face_root=face_root
         )
-        (questions,) = load_trial_lists(
+        (trial_list,) = load_trial_lists(
             data,
             [config.evaluation.validation_list],
             corpus,
@@ -89,27 +88,27 @@ def load_training_data(
             generation_seed=seed,
             on_missing="skip" if skip_missing else "error",
         )
-        validation = Validation(corpus, questions, "skip" if skip_missing else "error")
+        validation = Validation(corpus, trial_list, "skip" if skip_missing else "error")
     pairs = PairDataset(
-        exchange_images(videos, share, seed), config.data, config.model.face.image_size, progress=progress
+        exchange_images(videos, fraction, seed), config.data, config.model.face.image_size, progress=progress
     )
-    return TrainingData(pairs, validation, _build_disclaimer(get_disclaimer(data), share))
+    return TrainingData(pairs, validation, _build_disclaimer(get_disclaimer(data), fraction))
 
 
 def pairs_from_corpus(corpus: Corpus, data: Path, config: Cmpc2Config) -> PairDataset:
-    """Build the training pairs of a corpus; identities are used for nothing but the metadata."""
+    """Build the training pairs of a corpus; identities are used for metadata only."""
     return PairDataset(videos_from_corpus(corpus, data), config.data, config.model.face.image_size)
 
 
 def _find_video_faces(data: Path) -> Path | None:
-    """The folder of pictures by video, where there is one."""
-    place = data / "unzippedFaces"
-    return place if place.is_dir() else None
+    """Find the folder of images by video, if there is one."""
+    folder = data / "unzippedFaces"
+    return folder if folder.is_dir() else None
 
 
 def _build_disclaimer(disclaimer: str, fraction: float) -> str:
-    """Add that pairs were made wrong on purpose."""
+    """Extend a disclaimer by the fraction of mismatched pairs."""
     if not fraction:
         return disclaimer
-    exchanged = f"{fraction:.0%} of the training videos had the pictures of another video, on purpose."
-    return f"{disclaimer} {exchanged}".strip()
+    mismatched = f"{fraction:.0%} of the training videos had the images of another video, on purpose."
+    return f"{disclaimer} {mismatched}".strip()

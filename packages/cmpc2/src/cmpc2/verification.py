@@ -1,13 +1,17 @@
-"""Verification as CMPC published it: views averaged before the cosine, error rate at a corner."""
+"""Verification metrics as published: mean embeddings over views, equal error rate at a corner of the ROC."""
 
 import torch
 from torch import Tensor
 from voiceface.metrics.matching import l2_normalize
 from voiceface.metrics.verification import roc_curve, verification_auc
 
+__all__ = ["corner_eer", "mean_view_scores", "verification_metrics"]
+
 
 def mean_view_scores(voices: Tensor, faces: Tensor) -> Tensor:
-    """Cosine of every pair's mean voice and mean face embedding; views are averaged at their own lengths.
+    """Compute the cosine of the mean voice and mean face embedding of every pair.
+
+    Views are not normalised before the mean.
 
     Args:
         voices: V views of every voice, (P, V, D).
@@ -20,33 +24,32 @@ def mean_view_scores(voices: Tensor, faces: Tensor) -> Tensor:
 
 
 def corner_eer(scores: Tensor, labels: Tensor) -> Tensor:
-    """False-alarm rate at the corner of the ROC where misses and false alarms differ least, no interpolation.
+    """Equal error rate without interpolation: false-alarm rate at the ROC corner nearest to equal errors.
 
-    Corners on a straight line are left out first, as scikit-learn's `roc_curve` does, and of several equally
-    good corners the first counts.
+    Collinear corners are removed first, as in scikit-learn's `roc_curve`; of equally near corners the first
+    counts.
 
     Args:
         scores: shape (P,).
-        labels: 1 where both are of one identity, (P,).
+        labels: 1 for pairs of one identity, else 0, shape (P,).
 
     Returns:
         Scalar in 0...1.
     """
     curve = roc_curve(scores, labels)
     positives = int((labels == 1).sum())
-    hit = (curve.tpr * positives).round()
-    alarm = (curve.fpr * (len(labels) - positives)).round()
-    inner_hit, inner_alarm = hit[1:], alarm[1:]  # scikit-learn adds the start afterwards
-    bent = torch.ones(len(inner_hit), dtype=torch.bool, device=hit.device)
-    if len(inner_hit) > 2:
-        bent[1:-1] = (inner_alarm.diff(n=2) != 0) | (inner_hit.diff(n=2) != 0)
-    bent = torch.cat([bent.new_ones(1), bent])
-    hit_rate, alarm_rate = curve.tpr[bent], curve.fpr[bent]
-    return alarm_rate[((1 - hit_rate) - alarm_rate).abs().argmin()]
+    true_positives = (curve.tpr * positives).round()[1:]  # scikit-learn adds the first point afterwards
+    false_positives = (curve.fpr * (len(labels) - positives)).round()[1:]
+    corner = torch.ones(len(true_positives), dtype=torch.bool, device=true_positives.device)
+    if len(true_positives) > 2:
+        corner[1:-1] = (false_positives.diff(n=2) != 0) | (true_positives.diff(n=2) != 0)
+    corner = torch.cat([corner.new_ones(1), corner])
+    tpr, fpr = curve.tpr[corner], curve.fpr[corner]
+    return fpr[((1 - tpr) - fpr).abs().argmin()]
 
 
 def verification_metrics(scores: Tensor, labels: Tensor) -> dict[str, float]:
-    """Area under the ROC and equal error rate, both as published."""
+    """Compute the area under the ROC curve and the equal error rate, both as published."""
     return {
         "auc": float(verification_auc(scores, labels)),
         "eer": float(corner_eer(scores, labels)),

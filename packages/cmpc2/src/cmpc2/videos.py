@@ -1,7 +1,7 @@
-"""Training videos: which clips and pictures belong to one video, found on the disk or in a population.
+"""Training videos: clips and images of one video, from a corpus, a training table or a population.
 
-A video is what CMPC learns from: its voice and its face are a positive pair, and nobody's name is used.
-Names are kept beside them for one purpose, to tell whether people of a test took part in training.
+Voice and face of a video are a positive pair; training uses no identity labels. Identities are stored only to
+determine whether evaluated identities took part in training.
 """
 
 import json
@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
     from voiceface.synthetic.layout import PopulationSettings
 
+__all__ = [
+    "FACE_SCALE_FOLDER",
+    "FACE_SUFFIXES",
+    "VOICE_SUFFIXES",
+    "Video",
+    "VideoError",
+    "VideoSet",
+    "exchange_images",
+    "read_population_settings",
+    "videos_from_corpus",
+    "videos_from_table",
+]
+
 log = logging.getLogger(__name__)
 VOICE_SUFFIXES = frozenset({".wav", ".flac", ".m4a", ".mp3", ".ogg", ".pkl", ".npy"})
 FACE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -27,21 +40,21 @@ FACE_SCALE_FOLDER = "1.6"
 
 
 class VideoError(ValueError):
-    """Data that give no training videos; the message says what is absent and what helps."""
+    """Data without usable training videos; the message states what is missing and the remedy."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """One training video.
+    """Training video.
 
     Attributes:
-        identity: face name of whoever it shows.
-        voice_id: voice id of the same person.
-        video: id of the video.
+        identity: face name of its identity.
+        voice_id: voice id of the same identity.
+        video_id: id of the video.
         voices: clips, paths below the voice root (or any keys).
-        faces: pictures, paths below the face root (or any keys).
-        gender: m or f, or empty.
-        nationality: or empty.
+        faces: images, paths below the face root (or any keys).
+        gender: "m", "f" or empty.
+        nationality: name, or empty.
     """
 
     identity: str
@@ -54,7 +67,7 @@ class Video:
 
     @property
     def table_row(self) -> TrainingVideo:
-        """Its row of a training table."""
+        """Row of the video in a training table."""
         return TrainingVideo(
             self.identity, "1", self.voice_id, self.gender, self.nationality, "dev", self.video_id
         )
@@ -62,12 +75,12 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoSet:
-    """Training videos and where their files are; row number = row of the banks.
+    """Training videos and the folders of their files.
 
     Attributes:
-        videos: in the order of the banks.
-        voice_root: folder of the clips; None where they are in memory.
-        face_root: folder of the pictures.
+        videos: in the order of the rows of the memory banks.
+        voice_root: folder of the clips; None if they are in memory.
+        face_root: folder of the images; None if they are in memory.
     """
 
     videos: tuple[Video, ...]
@@ -79,7 +92,7 @@ class VideoSet:
 
     @property
     def identity_names(self) -> list[str]:
-        """Everybody's name once, in order."""
+        """Distinct identities in order."""
         return list(dict.fromkeys(video.identity for video in self.videos))
 
     @property
@@ -89,97 +102,96 @@ class VideoSet:
 
 
 def videos_from_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
-    """The videos of a corpus: voices `<id>/<video>/...`, faces `<name>/1.6/<video>/...`.
+    """Collect the videos of a corpus: voices `<id>/<video>/...`, faces `<name>/1.6/<video>/...`.
 
-    Videos that have clips or pictures only are left out, with a warning; order is that of people and ids.
+    Videos with clips or images only are skipped, with a warning; videos are sorted by identity and id.
 
     Args:
-        corpus: people and files.
-        root: data folder; a population's own, numbered pictures are told apart by its settings there.
+        corpus: identities and files.
+        root: data folder; in a synthetic population, its settings determine the videos of numbered images.
 
     Raises:
-        VideoError: nobody has a video with both.
+        VideoError: no video has clips and images.
     """
     settings = read_population_settings(root) if root else None
-    found: list[Video] = []
-    lonely: list[str] = []
-    for person in corpus.records:
-        who = person.identity
+    videos: list[Video] = []
+    unpaired: list[str] = []
+    for record in corpus.records:
+        identity = record.identity
         voices = _group_by_video(
-            person.voices, lambda path: path.split("/")[1] if path.count("/") >= 2 else ""
+            record.voices, lambda path: path.split("/")[1] if path.count("/") >= 2 else ""
         )
-        if settings is not None and person.faces and person.faces[0].count("/") == 1:
-            faces = _group_synthetic(person.faces, who.voice_id, settings)
+        if settings is not None and record.faces and record.faces[0].count("/") == 1:
+            faces = _group_synthetic(record.faces, identity.voice_id, settings)
         else:
             faces = _group_by_video(
-                person.faces, lambda path: path.split("/")[-2] if path.count("/") >= 2 else ""
+                record.faces, lambda path: path.split("/")[-2] if path.count("/") >= 2 else ""
             )
-        both = sorted(voices.keys() & faces.keys() - {""})
-        lonely += sorted((voices.keys() ^ faces.keys()) - {""})
-        found += [
+        unpaired += sorted((voices.keys() ^ faces.keys()) - {""})
+        videos += [
             Video(
-                who.face_id or who.name,
-                who.voice_id,
+                identity.face_id or identity.name,
+                identity.voice_id,
                 video,
                 tuple(voices[video]),
                 tuple(faces[video]),
-                who.gender,
-                who.nationality,
+                identity.gender,
+                identity.nationality,
             )
-            for video in both
+            for video in sorted(voices.keys() & faces.keys() - {""})
         ]
-    _warn_unpaired(lonely)
-    if not found:
+    _warn_unpaired(unpaired)
+    if not videos:
         raise VideoError(
-            f"no video has clips and pictures: expected {corpus.voice_root}/<id>/<video>/<clip> and "
-            f"{corpus.face_root}/<name>/{FACE_SCALE_FOLDER}/<video>/<frame> (a population: "
-            "`voiceface population --second-view`, or its own folder)"
+            f"no video has clips and images: expected {corpus.voice_root}/<id>/<video>/<clip> and "
+            f"{corpus.face_root}/<name>/{FACE_SCALE_FOLDER}/<video>/<frame> (for a synthetic population: "
+            "`voiceface population --second-view`, or its folder)"
         )
-    return VideoSet(tuple(found), corpus.voice_root, corpus.face_root)
+    return VideoSet(tuple(videos), corpus.voice_root, corpus.face_root)
 
 
 def videos_from_table(
     rows: Sequence[TrainingVideo], voice_root: Path, face_root: Path, *, skip_missing: bool = False
 ) -> VideoSet:
-    """The videos that a training table names, in its order.
+    """Collect the videos of a training table, in its order.
 
     Args:
-        rows: of the table.
-        voice_root: folder of `<voice id>/<video>/` with recordings or stored features.
-        face_root: folder of `<name>/1.6/<video>/` with pictures.
-        skip_missing: leave out rows without files; the banks then have other rows than the table.
+        rows: rows of the table.
+        voice_root: folder of `<voice id>/<video>/` with utterances or stored features.
+        face_root: folder of `<name>/1.6/<video>/` with images.
+        skip_missing: skip rows without files; the rows of the banks then differ from those of the table.
 
     Raises:
-        VideoError: rows without files, with how many and the first.
+        VideoError: files of rows are missing; the message states their number and the first one.
     """
-    found, absent = [], []
+    videos, missing = [], []
     for row in rows:
         voices = _list_files(voice_root, f"{row.voice_id}/{row.video_id}", VOICE_SUFFIXES)
         faces = _list_files(face_root, row.image_folder, FACE_SUFFIXES)
         if voices and faces:
-            found.append(
+            videos.append(
                 Video(row.identity, row.voice_id, row.video_id, voices, faces, row.gender, row.nationality)
             )
         else:
-            absent.append(f"{row.identity}/{row.video_id}")
-    if absent and (not skip_missing or not found):
+            missing.append(f"{row.identity}/{row.video_id}")
+    if missing and (not skip_missing or not videos):
         raise VideoError(
-            f"{len(absent)} of {len(rows)} videos of the table have no clips below {voice_root} or no "
-            f"pictures below {face_root}, the first is {absent[0]}; complete the data, or leave them out "
+            f"{len(missing)} of {len(rows)} videos of the table have no clips below {voice_root} or no "
+            f"images below {face_root}, the first is {missing[0]}; complete the data, or skip them "
             "(--missing skip)"
         )
-    if absent:
-        log.warning("skipped %d of %d videos without files", len(absent), len(rows))
-    return VideoSet(tuple(found), voice_root, face_root)
+    if missing:
+        log.warning("skipped %d of %d videos without files", len(missing), len(rows))
+    return VideoSet(tuple(videos), voice_root, face_root)
 
 
 def exchange_images(videos: VideoSet, fraction: float, seed: int) -> VideoSet:
-    """The same videos, a share of which has the pictures of another: wrong pairs, for experiments.
+    """Exchange the images of a fraction of the videos: mismatched pairs, for experiments.
 
     Args:
-        videos: all of them.
-        share: 0...1; of so many videos, drawn at random, the pictures move round by one.
-        seed: of the draw.
+        videos: training videos.
+        fraction: 0...1; among this fraction of the videos, sampled at random, images move to the next video.
+        seed: of the sampling.
     """
     count = round(fraction * len(videos))
     if count < 2:
@@ -193,13 +205,13 @@ def exchange_images(videos: VideoSet, fraction: float, seed: int) -> VideoSet:
 
 
 def read_population_settings(root: Path) -> "PopulationSettings | None":
-    """Settings of the population in a folder; None where it is none."""
+    """Read the settings of the synthetic population in a folder; None for other data."""
     from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings
 
-    marker = root / POPULATION_FILE
-    if not marker.is_file():
+    path = root / POPULATION_FILE
+    if not path.is_file():
         return None
-    stored = json.loads(marker.read_text("utf-8"))["settings"]
+    stored = json.loads(path.read_text("utf-8"))["settings"]
     return PopulationSettings(
         **{key: stored[key] for key in PopulationSettings.__dataclass_fields__ if key in stored}
     )
@@ -208,7 +220,7 @@ def read_population_settings(root: Path) -> "PopulationSettings | None":
 def _group_synthetic(
     faces: Iterable[str], voice_id: str, settings: "PopulationSettings"
 ) -> dict[str, list[str]]:
-    """A population's numbered pictures by video; the rule of `voiceface.synthetic.identities`."""
+    """Group numbered synthetic images by video, by the rule of `voiceface.synthetic.identities`."""
     from voiceface.synthetic.identities import get_image_video, video_id
 
     k = int(voice_id[3:]) - 1  # id1 and four digits, or id2 and seven
@@ -223,25 +235,23 @@ def _group_synthetic(
 
 
 def _group_by_video(paths: Iterable[str], get_video_id: Callable[[str], str]) -> dict[str, list[str]]:
-    """Paths by video, sorted inside."""
+    """Group paths by video, each group sorted."""
     groups: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         groups[get_video_id(path)].append(path)
-    return {video: sorted(found) for video, found in groups.items()}
+    return {video: sorted(group) for video, group in groups.items()}
 
 
 def _list_files(root: Path, folder: str, suffixes: Collection[str]) -> tuple[str, ...]:
-    """Files of a folder below a root, sorted, relative to the root."""
-    place = root / folder
-    if not place.is_dir():
+    """List the files of a folder below a root, sorted, relative to the root."""
+    if not (root / folder).is_dir():
         return ()
-    return tuple(
-        f"{folder}/{path.name}" for path in sorted(place.iterdir()) if path.suffix.lower() in suffixes
-    )
+    paths = sorted((root / folder).iterdir())
+    return tuple(f"{folder}/{path.name}" for path in paths if path.suffix.lower() in suffixes)
 
 
-def _warn_unpaired(one_sided: Sequence[str]) -> None:
-    """Tell of videos that have one side only."""
-    if one_sided:
-        shown = ", ".join(one_sided[:3]) + (" ..." if len(one_sided) > 3 else "")
-        log.warning("skipped %d videos that have clips or images only: %s", len(one_sided), shown)
+def _warn_unpaired(videos: Sequence[str]) -> None:
+    """Warn of videos with clips or images only."""
+    if videos:
+        shown = ", ".join(videos[:3]) + (" ..." if len(videos) > 3 else "")
+        log.warning("skipped %d videos that have clips or images only: %s", len(videos), shown)
