@@ -1,7 +1,7 @@
-"""Pages opened in a real browser without a window: what went wrong on them, how they are laid out, a picture.
+"""Headless browser for pages: errors, layout, screenshots.
 
-Chromium is spoken to over two pipes (its DevTools protocol, messages that end in a zero byte), so nothing
-besides the browser is needed.
+It drives Chromium by the DevTools protocol over two pipes (messages end in a zero byte), so nothing but the
+browser is needed.
 """
 
 import base64
@@ -28,7 +28,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-LOOK = """(async () => {
+INSPECT_SCRIPT = """(async () => {
   for (const image of document.images) image.loading = "eager";
   await Promise.all([...document.images].map((image) => image.decode().catch(() => {})));
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
@@ -39,7 +39,7 @@ LOOK = """(async () => {
       if (cut.includes(getComputedStyle(up).overflowX)) return true;
     return false;
   };
-  const drawn = (canvas) => {
+  const renderedShare = (canvas) => {
     const gl = canvas.getContext("webgl"), pixels = new Uint8Array(4 * canvas.width * canvas.height);
     gl.readPixels(0, 0, canvas.width, canvas.height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
     let count = 0;
@@ -56,7 +56,7 @@ LOOK = """(async () => {
       return at.width > 0 && (at.right > wide + 1 || at.left < -1) && !inner(box);
     }).map((box) => `${box.tagName}.${box.className.baseVal ?? box.className}`).slice(0, 8),
     meshes: document.querySelectorAll(".mesh canvas").length,
-    meshes_drawn: [...document.querySelectorAll(".stage.live canvas")].map(drawn),
+    meshes_drawn: [...document.querySelectorAll(".stage.live canvas")].map(renderedShare),
     voices: document.querySelectorAll("audio").length,
     sections: [...document.querySelectorAll("main section")].map((section) => section.id),
     height: document.documentElement.scrollHeight,
@@ -65,7 +65,7 @@ LOOK = """(async () => {
 
 
 def find_browser() -> str | None:
-    """The first browser there is."""
+    """Path of the first installed browser, or None."""
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
@@ -83,7 +83,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **values: Any) -> dict[str, Any]:
-        """Ask for something and wait for the answer; what the page says meanwhile is kept in `events`."""
+        """Call a method and wait for its result; events that arrive meanwhile are kept in `events`."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": values}
         if self._session:
@@ -97,15 +97,15 @@ class Browser:
             self.events.append(answer)
 
     def _next(self) -> dict[str, Any]:
-        """One message."""
-        found = bytearray()
+        """Read one message."""
+        result = bytearray()
         while (byte := self._read.read(1)) != b"\0":
             assert byte, "the browser ended"
-            found += byte
-        return json.loads(found)
+            result += byte
+        return json.loads(result)
 
-    def look(self, page: Path, width: int = 1280, height: int = 900, dark: bool = False) -> dict[str, Any]:
-        """Open a page and tell how it came out; `errors` holds everything that went wrong."""
+    def inspect(self, page: Path, width: int = 1280, height: int = 900, dark: bool = False) -> dict[str, Any]:
+        """Open a page and return its layout; `errors` holds script and console errors."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -119,18 +119,20 @@ class Browser:
         self.call("Page.navigate", url=page.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
-        found = self.call("Runtime.evaluate", expression=LOOK, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in found, found
+        result = self.call(
+            "Runtime.evaluate", expression=INSPECT_SCRIPT, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in result, result
         errors = [
             event["params"]
             for event in self.events
             if event["method"] == "Runtime.exceptionThrown"
             or (event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error")
         ]
-        return found["result"]["value"] | {"errors": errors}
+        return result["result"]["value"] | {"errors": errors}
 
-    def picture(self, path: Path, *, top: int = 0, height: int | None = None) -> None:
-        """Write the page that is open as PNG, all of it or a part of its height."""
+    def screenshot(self, path: Path, *, top: int = 0, height: int | None = None) -> None:
+        """Write the open page as PNG, completely or a part of its height."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {
             "x": 0,
@@ -145,7 +147,7 @@ class Browser:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser of its own, ended with everything it started."""
+    """Start a browser; it ends with all its processes."""
     program = find_browser()
     assert program is not None
     to_browser, from_browser = os.pipe(), os.pipe()

@@ -1,4 +1,4 @@
-"""Two gloo processes compute what one process with the whole batch computes."""
+"""Two Gloo processes give the results of one process with the global batch."""
 
 import json
 import multiprocessing
@@ -36,11 +36,11 @@ class Net(nn.Module):
         super().__init__()
         maps = [nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.2), nn.Flatten()]
         rows = [nn.Linear(144, 8), nn.BatchNorm1d(8, momentum=None), nn.Dropout(0.5)]
-        self.trunk = nn.Sequential(*maps, *rows)
+        self.backbone = nn.Sequential(*maps, *rows)
         self.classes = nn.Linear(8, 24, bias=False)
 
     def forward(self, x):
-        return self.trunk(x)
+        return self.backbone(x)
 
 
 def train(out, loss, resume=False, stop=None):
@@ -68,7 +68,7 @@ def train(out, loss, resume=False, stop=None):
 
 
 def stop_in_group(out, rank, port):
-    """One process is told to stop: all save the same step and leave."""
+    """One process is named to stop: all save the same step and leave."""
     with pytest.raises(SystemExit, match="143"):
         train_in_group(out, "own rows", rank, port, stop=(1, 2))
 

@@ -1,4 +1,4 @@
-"""The report page: whole, safe to open, and true to what it was given."""
+"""The report page is well formed, self-contained, escaped, and shows its records correctly."""
 
 import base64
 import itertools
@@ -41,7 +41,7 @@ VOID = {"meta", "img", "link", "br", "input", "hr"}
 
 
 class Reader(HTMLParser):
-    """Collects tags with their attributes, and the tags that were opened and not closed."""
+    """Collect tags with their attributes, and the tags that are still open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,15 +73,15 @@ def tone(pitch=200.0, seconds=1.0):
     return AudioSource((8000 * np.sin(2 * np.pi * pitch * time)).astype(np.int16))
 
 
-def drawn_face(shade=90):
+def synthetic_face(shade=90):
     return np.full((40, 40, 3), shade, np.uint8)
 
 
 def full_report(folder, **changes):
     rng = np.random.default_rng(0)
-    people = [ODD, *(f"Person_{i}" for i in range(11))]
+    names = [ODD, *(f"Identity_{i}" for i in range(11))]
     scores = rng.normal(size=(3, 12))
-    voices, faces = [tone(150 + 20 * i) for i in range(3)], [drawn_face(20 * i) for i in range(12)]
+    voices, faces = [tone(150 + 20 * i) for i in range(3)], [synthetic_face(20 * i) for i in range(12)]
     (folder / "log.jsonl").write_text(
         "".join(json.dumps({"step": i, "loss": 9 / (i + 1)}) + "\n" for i in range(90))
     )
@@ -106,13 +106,11 @@ def full_report(folder, **changes):
         "logs": folder,
         "roc": [Plot(ODD, [Curve(ODD, x, x**0.3, note=ODD), Curve("chance", x, x, kind="chance")], ODD, ODD)],
         "retrieval_examples": [
-            build_retrieval_examples(scores, people[:3], people, voices, faces, direction="v2f", title=ODD),
-            build_retrieval_examples(
-                scores.T[:2], people[:2], people[:3], faces[:2], voices, direction="f2v"
-            ),
+            build_retrieval_examples(scores, names[:3], names, voices, faces, direction="v2f", title=ODD),
+            build_retrieval_examples(scores.T[:2], names[:2], names[:3], faces[:2], voices, direction="f2v"),
         ],
         "identity_groups": select_hardest_and_easiest(
-            people, list(rng.random(12)), lambda name: (drawn_face(), tone())
+            names, list(rng.random(12)), lambda name: (synthetic_face(), tone())
         ),
         "config": {"model": {"name": ODD, "size": 3}},
         "environment": collect_environment(),
@@ -149,7 +147,7 @@ def test_script_is_allowed_by_its_hash_alone(tmp_path):
     assert f"script-src 'sha256-{digest}'" in text
 
 
-def test_headings_never_skip_a_level_and_pictures_have_words(tmp_path):
+def test_headings_never_skip_a_level_and_images_have_descriptions(tmp_path):
     _, tags = read(full_report(tmp_path))
     levels = [int(tag[1]) for tag, _ in tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
@@ -172,7 +170,7 @@ def test_same_arguments_give_the_same_bytes(tmp_path):
     assert full_report(tmp_path / "a").read_bytes() == full_report(tmp_path / "b").read_bytes()
 
 
-def test_missing_parts_leave_their_sections_out(tmp_path):
+def test_missing_parts_omit_their_sections(tmp_path):
     text, _ = read(build_report(tmp_path / "bare.html", title="bare"))
     assert "<section" not in text and "<h1>bare</h1>" in text
     row = ResultRow("1:2 matching", 0.7)
@@ -180,44 +178,44 @@ def test_missing_parts_leave_their_sections_out(tmp_path):
     assert text.count("<section") == 1 and "Oracle upper bound</button>" not in text and "70.0" in text
 
 
-def test_size_stays_below_the_limit_and_the_page_says_what_is_missing(tmp_path):
-    whole = full_report(tmp_path).stat().st_size
-    limit = whole - 40_000
+def test_the_size_stays_below_the_limit_and_skipped_media_are_counted(tmp_path):
+    full_size = full_report(tmp_path).stat().st_size
+    limit = full_size - 40_000
     path = full_report(tmp_path, max_bytes=limit)
     text, _ = read(path)
     assert path.stat().st_size <= limit
     assert "skipped to keep this file small" in text
 
 
-def test_media_are_really_what_they_say(tmp_path):
+def test_media_have_the_stated_format(tmp_path):
     import io
 
     import soundfile
     from PIL import Image
 
     text, _ = read(full_report(tmp_path))
-    pictures = re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
+    images = re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
     voices = re.findall(r"data:audio/\w+;base64,([^\"]+)", text)
-    assert len(pictures) == 3 * 8 + 2 + 12 + text.count(' apart"')
-    with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as image:
+    assert len(images) == 3 * 8 + 2 + 12 + text.count(' apart"')
+    with Image.open(io.BytesIO(base64.b64decode(images[0]))) as image:
         assert image.format == "JPEG" and max(image.size) <= 160
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(voices[0])))
     assert rate == 16000 and 0.9 < len(samples) / rate < 1.2 and 0.7 < np.abs(samples).max() < 0.95
 
 
-def test_unreadable_picture_and_voice_do_not_cost_the_report(tmp_path, caplog):
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    people = select_hardest_and_easiest(
+def test_unreadable_media_do_not_prevent_the_report(tmp_path, caplog):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    names = select_hardest_and_easiest(
         ["A", "B"], [0.2, 0.9], lambda name: (tmp_path / "bad.jpg", AudioSource(np.zeros(0, np.int16)))
     )
-    text, _ = read(build_report(tmp_path / "r.html", title="t", identity_groups=people))
+    text, _ = read(build_report(tmp_path / "r.html", title="t", identity_groups=names))
     assert "Face of A: no image" in text and "voice not included" in text
     assert "skipped in the report" in caplog.text
 
 
-def test_gallery_ranks_answers_and_adds_the_first_right_one():
+def test_gallery_ranks_candidates_and_adds_the_first_correct_one():
     scores = np.array([[0.1, 0.9, 0.5, 0.7]])
-    faces = [drawn_face() for _ in range(4)]
+    faces = [synthetic_face() for _ in range(4)]
     gallery = build_retrieval_examples(
         scores, ["A"], ["A", "B", "C", "B"], [tone()], faces, direction="v2f", num_shown=2
     )
@@ -252,7 +250,7 @@ def test_log_reading_survives_a_kill(tmp_path):
         read_log(tmp_path / "nothing")
 
 
-def test_learning_curves_draw_runs_together_losses_first(tmp_path):
+def test_learning_curves_show_runs_together_losses_first(tmp_path):
     for name in "ab":
         (tmp_path / name).write_text(
             "".join(json.dumps({"step": i, "acc": i, "loss": -i, "time": i}) + "\n" for i in range(9))
@@ -269,7 +267,7 @@ def test_running_mean_is_the_mean_of_known_neighbours():
     assert running_mean(values[2:], 99) == pytest.approx([5.0] * 3)
 
 
-def test_long_curves_are_thinned_and_keep_their_ends():
+def test_long_curves_are_downsampled_and_keep_their_ends():
     x = np.linspace(0, 1, 50_000)
     html = line_plot_html(Plot("roc", [Curve("s", x, x**0.01)], x_range=(0, 1), y_range=(0, 1)))
     path = re.search(r'class="line" d="(M[^"]+L[^"]+)"', html.split("</svg>")[0]).group(1)
@@ -286,7 +284,7 @@ def test_ticks_are_round_and_inside():
     assert log_ticks(1, 193) == [1, 2, 5, 10, 20, 50, 100]
 
 
-def test_words_and_numbers():
+def test_formatting_of_numbers_and_ranks():
     assert (
         format_metric(0.8634) == "86.3\u202f%"
         and format_metric(None) == "–"
@@ -309,23 +307,23 @@ def test_words_and_numbers():
     ]
 
 
-def test_share_of_gain_runs_from_sex_only_to_ceiling():
+def test_normalized_gain_runs_from_baseline_to_upper_bound():
     assert describe_normalized_gain(0.75, 0.5, 0.1, 1.0).endswith("50\u202f%")
     assert "over chance level" in describe_normalized_gain(0.75, None, 0.5, 1.0)
     assert describe_normalized_gain(0.75, 0.5, 0.5, None) == ""
 
 
-def test_axis_holds_its_values_and_stays_between_zero_and_one():
+def test_axis_contains_its_values_and_stays_between_zero_and_one():
     low, high = compute_axis_range([0.5, 0.98, None, float("nan")], "%")
     assert 0.4 <= low < 0.5 and 0.98 < high <= 1
     assert compute_axis_range([0.0, 1.0], "%") == (0, 1)
     assert compute_axis_range([], "%") == (0, 1)
 
 
-def test_a_gallery_without_truth_gives_no_verdict(tmp_path):
-    query = ProbeRanking("asked", [RankedCandidate("a", 1, False, 0.5)], gallery_size=40, labels_known=False)
+def test_a_gallery_without_labels_gives_no_verdict(tmp_path):
+    probe = ProbeRanking("probe", [RankedCandidate("a", 1, False, 0.5)], gallery_size=40, labels_known=False)
     out = build_report(
-        tmp_path / "r.html", title="t", retrieval_examples=[RetrievalExamples("Real", "v2f", [query])]
+        tmp_path / "r.html", title="t", retrieval_examples=[RetrievalExamples("Real", "v2f", [probe])]
     )
     page = out.read_text()
     assert "best of 40" in page and "not shown" not in page

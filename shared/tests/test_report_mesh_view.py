@@ -1,4 +1,4 @@
-"""Meshes in a page: the numbers come back, nothing comes from outside, a still picture stands in."""
+"""Meshes in a page: coordinates survive the encoding, nothing is loaded, a still image is the fallback."""
 
 import base64
 import re

@@ -134,7 +134,7 @@ def test_the_page_holds_in_a_browser(page: Path, systems: SystemSet) -> None:
         pytest.skip("no Chromium or Chrome is installed")
     with helper.browser() as opened:
         for width in (1280, 390):
-            found = opened.look(page, width)
+            found = opened.inspect(page, width)
             assert not found["errors"] and not found["broken"] and not found["sticking_out"]
             assert found["scroll"] <= width and found["voices"] == 8
             meshes = 8 * len(systems.mesh_systems)
