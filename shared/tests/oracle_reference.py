@@ -172,7 +172,7 @@ def _matching_accuracy(wins: NDArray[np.float64], negative_mask: NDArray[np.bool
 
 
 def _verification_auc(table: NDArray[np.float64], negative_mask: NDArray[np.bool_]) -> OracleMetric:
-    """Area under the ROC curve of the diagonal against the allowed pairs."""
+    """Compute the area under the ROC curve of the diagonal against the allowed pairs."""
     right = np.diag(table)
     by_row = np.stack([_count_beaten(right, row[mask]) for row, mask in zip(table, negative_mask)], 1)
     by_column = np.stack([_count_beaten(right, row[mask]) for row, mask in zip(table.T, negative_mask.T)], 1)
@@ -199,15 +199,14 @@ def _expected_rank_value(
     *,
     first_only: bool,
 ) -> float:
-    """Expected reciprocal rank (or chance to be first) of right answer i among itself and `num_sampled`
-    wrong ones.
+    """Compute the expected reciprocal rank (or rank-1 rate) of the match among itself and sampled impostors.
 
     Args:
-        row: scores of one probe, shape (N,).
-        match: the right answer.
-        negative_mask: possible wrong answers, shape (N,).
-        num_sampled: how many of them are drawn without replacement; all when there are fewer.
-        first_only: only rank 1 counts.
+        row: (N,) scores of one probe.
+        match: index of the match.
+        negative_mask: (N,) possible impostors.
+        num_sampled: impostors sampled without replacement; all if there are fewer.
+        first_only: rank-1 rate.
     """
     wrong = row[negative_mask]
     above, ties = int((wrong > row[match]).sum()), int((wrong == row[match]).sum())
@@ -217,7 +216,7 @@ def _expected_rank_value(
 
 @lru_cache(maxsize=16)
 def _value_by_num_better(num_negatives: int, num_sampled: int, first_only: bool) -> NDArray[np.float64]:
-    """Expected 1 / rank (or chance of rank 1) by the number of better wrong answers, 0 ... wrong."""
+    """Compute the expected 1 / rank (or rank-1 rate) by the number of better impostors, 0 ... num_negatives."""
     from scipy.stats import hypergeom
 
     better = np.arange(num_negatives + 1)
@@ -228,7 +227,7 @@ def _value_by_num_better(num_negatives: int, num_sampled: int, first_only: bool)
 
 
 def _mean_metric(values: NDArray[np.float64]) -> OracleMetric:
-    """Mean over probes with its ordinary standard error."""
+    """Average over probes, with standard error."""
     return OracleMetric(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))))
 
 

@@ -152,10 +152,10 @@ def test_anthropometric_means(model, crowd):
 def test_coefficients_have_unit_variance_within_a_sex(crowd):
     alpha = head.shape_coefficients(crowd)
     for sex in (0, 1):
-        mine = alpha[crowd.face_sex == sex]
-        assert np.abs(mine.std(axis=0) - 1).max() < 0.1
+        rows = alpha[crowd.face_sex == sex]
+        assert np.abs(rows.std(axis=0) - 1).max() < 0.1
         sign = 2 * sex - 1
-        assert np.abs(mine.mean(axis=0) - sign * head_bases.sex_shift()).max() < 0.12
+        assert np.abs(rows.mean(axis=0) - sign * head_bases.sex_shift()).max() < 0.12
 
 
 def test_the_sex_of_the_face_determines_the_head():

@@ -309,4 +309,4 @@ def test_the_command_writes_a_file_that_can_be_inspected(tmp_path, monkeypatch, 
 
 def test_another_suffix_raises_before_anything_is_rendered(tmp_path):
     with pytest.raises(ValueError, match="safetensors"):
-        training.train_and_save(ReaderTrainingConfig(), tmp_path / "judge.pt")
+        training.train_and_save(ReaderTrainingConfig(), tmp_path / "reader.pt")

@@ -1,12 +1,8 @@
-"""Disclaimers that models and results of synthetic data carry."""
+"""Disclaimers of models that were trained on synthetic data."""
 
 from pathlib import Path
 
-__all__ = [
-    "SYNTHETIC_DATA_DISCLAIMER",
-    "get_disclaimer",
-    "is_synthetic",
-]
+__all__ = ["SYNTHETIC_DATA_DISCLAIMER", "get_disclaimer", "is_synthetic"]
 
 SYNTHETIC_DATA_DISCLAIMER = (
     "Trained on a synthetic population, not on real people: metrics and rankings computed with these weights "
@@ -15,10 +11,10 @@ SYNTHETIC_DATA_DISCLAIMER = (
 
 
 def is_synthetic(root: Path) -> bool:
-    """Whether a corpus folder was written by the population generator."""
+    """Return whether a folder was written by `voiceface population`."""
     return (root / "truth" / "population.json").is_file()
 
 
 def get_disclaimer(root: Path) -> str:
-    """Return the disclaimer of models that were trained on this corpus; empty where none is needed."""
+    """Return the disclaimer of models trained on a corpus folder; empty for real data."""
     return SYNTHETIC_DATA_DISCLAIMER if is_synthetic(root) else ""
