@@ -216,7 +216,7 @@ def _expected_rank_value(
 
 @lru_cache(maxsize=16)
 def _value_by_num_better(num_negatives: int, num_sampled: int, first_only: bool) -> NDArray[np.float64]:
-    """Compute the expected 1 / rank (or rank-1 rate) by the number of better impostors, 0 ... num_negatives."""
+    """Compute the expected 1 / rank (or rank-1 rate) by the number of better impostors."""
     from scipy.stats import hypergeom
 
     better = np.arange(num_negatives + 1)

@@ -207,7 +207,7 @@ def test_synthetic_bank_renders_images():
     assert len({p.label for each in bank.frames for p in each}) == sum(map(len, bank.frames))
     with pytest.raises(FaceBankError, match=r"'anna' .* is not a synthetic identity"):
         build_synthetic_bank(memory_of([0]), rows("anna"))
-    with pytest.raises(ValueError, match=r"no population preset 'nothing'"):
+    with pytest.raises(ValueError, match=r"unknown preset 'nothing'"):
         build_synthetic_bank(memory, table, preset="nothing")
 
 
