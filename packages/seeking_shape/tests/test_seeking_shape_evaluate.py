@@ -44,8 +44,8 @@ def evaluated(
 
 
 def test_all_ten_lists_are_evaluated_and_written(evaluated: Path, population: Path) -> None:
-    found = json.loads((evaluated / "results.json").read_text())
-    lists = {entry["name"]: entry for entry in found["lists"]}
+    result = json.loads((evaluated / "results.json").read_text())
+    lists = {entry["name"]: entry for entry in result["lists"]}
     assert list(lists) == list(TEST_LISTS)
     text = (evaluated / "results.txt").read_text()
     assert all(name in text for name in TEST_LISTS)
@@ -65,8 +65,8 @@ def test_metric_of_a_list_is_the_fraction_of_correct_trials(evaluated: Path, pop
         voice, pair = voices.vectors[voices.row_indices([questions.probes[anchor]])[0]], faces.vectors[rows]
         first, second = (pair / np.linalg.norm(pair, axis=1, keepdims=True)) @ voice
         hits.append(float(first > second))
-    found = json.loads((evaluated / "results.json").read_text())
-    entry = next(entry for entry in found["lists"] if entry["name"] == "match_v2f_2_test")
+    result = json.loads((evaluated / "results.json").read_text())
+    entry = next(entry for entry in result["lists"] if entry["name"] == "match_v2f_2_test")
     assert entry["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(hits))
     assert entry["metrics"]["accuracy"]["chance"] == 0.5
 
@@ -76,10 +76,10 @@ def test_upper_bound_and_gender_baseline_have_their_theoretical_values(
 ) -> None:
     corpus, model = load_split(population, "test"), load(final_run)
     lists = load_trial_lists(population, TEST_LISTS, corpus, generation_seed=3)
-    found = evaluate(model, corpus, lists, workers=1, population=population)
+    result = evaluate(model, corpus, lists, workers=1, population=population)
 
     def figure(system: str, name: str) -> float:
-        results = found.references[system]
+        results = result.references[system]
         entry = next(entry for entry in results.lists if entry.trial_list.name == name)
         return next(iter(entry.metrics.values())).value
 
@@ -89,7 +89,7 @@ def test_upper_bound_and_gender_baseline_have_their_theoretical_values(
             figure("oracle upper bound", f"match_{way}_2_test") == 1
         )  # everything is shared in this population
         assert figure("oracle upper bound", f"match_g_{way}_2_test") == 1
-    single = found.all_pairs["single"]
+    single = result.all_pairs["single"]
     assert single["g_v2f"].upper_bound == 1 and single["g_v2f"].gender_baseline == 0.5
     assert single["u_v2f"].gender_baseline > 0.5
 
@@ -99,7 +99,7 @@ def test_embeddings_of_gender_alone_are_at_chance_level_within_a_gender(
 ) -> None:
     corpus, model = load_split(population, "test"), load(final_run)
     sex = {
-        name: person.identity.gender for person in corpus.records for name in (*person.voices, *person.faces)
+        name: record.identity.gender for record in corpus.records for name in (*record.voices, *record.faces)
     }
     lists = load_trial_lists(population, TEST_LISTS, corpus, generation_seed=3)
 
@@ -113,13 +113,13 @@ def test_embeddings_of_gender_alone_are_at_chance_level_within_a_gender(
 
             return read, lambda batch: batch.float(), 4, place
 
-    found = evaluate(BySex(model.model, model.config), corpus, lists, workers=1, population=population)
+    result = evaluate(BySex(model.model, model.config), corpus, lists, workers=1, population=population)
     values = {
-        entry.trial_list.name: next(iter(entry.metrics.values())).value for entry in found.results.lists
+        entry.trial_list.name: next(iter(entry.metrics.values())).value for entry in result.results.lists
     }
     assert [values[name] for name in TEST_LISTS if "_g_" in name] == [0.5] * 4
     assert values["match_v2f_2_test"] > 0.5
-    assert found.all_pairs["single"]["g_v2f"].value == 0.5 == found.all_pairs["single"]["auc_g"].value
+    assert result.all_pairs["single"]["g_v2f"].value == 0.5 == result.all_pairs["single"]["auc_g"].value
 
 
 def test_second_evaluation_encodes_nothing_again(
@@ -176,8 +176,8 @@ def test_other_splits_have_their_own_lists(
         tmp_path,
     ]
     assert call("test", *words, "--workers", "1") == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    names = [entry["name"] for entry in found["lists"]]
+    result = json.loads((tmp_path / "results.json").read_text())
+    names = [entry["name"] for entry in result["lists"]]
     assert "reterival_v2f_val" in names and all(name.endswith("_val") for name in names)
 
 
@@ -186,19 +186,19 @@ def test_lists_with_missing_files_are_refused_or_shortened(
 ) -> None:
     corpus = load_split(population, "test")
     (questions,) = load_trial_lists(population, ["match_v2f_2_test"], corpus, generation_seed=3)
-    data = tmp_path / "people"
+    data = tmp_path / "population"
     shutil.copytree(population, data)
-    gone = questions.gallery[0]
+    missing = questions.gallery[0]
     lines = int((questions.gallery_index == 0).any(axis=1).sum())
     (data / "list_wav").mkdir(exist_ok=True)
     from voiceface.datasets.trials.reading import write_trial_list
 
     write_trial_list(data / "list_wav" / "match_v2f_2_test.txt", questions)
-    (data / "faces" / gone).unlink()
+    (data / "faces" / missing).unlink()
     words = ["--data", data, "--weights", final_run, "--out", tmp_path / "out", "--list", "match_v2f_2_test"]
     assert call("test", *words) == 1
     message = capsys.readouterr().err
-    assert "match_v2f_2_test" in message and gone in message and "--missing skip" in message
+    assert "match_v2f_2_test" in message and missing in message and "--missing skip" in message
     assert call("test", *words, "--missing", "skip") == 0
     entry = json.loads((tmp_path / "out" / "results.json").read_text())["lists"][0]
     assert entry["counts"]["skipped"] == lines > 0

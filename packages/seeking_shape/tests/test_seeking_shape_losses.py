@@ -35,9 +35,9 @@ def slow_contrast(
 def test_explicit_loss_is_its_formula_for_any_labels(labels: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     face, voice = torch.randn(2, len(labels), 6, dtype=torch.float64, generator=generator)
-    ours = explicit_alignment_loss(face, voice, torch.tensor(labels))
-    theirs = zip(slow_contrast(voice, face, labels, 5.4), slow_contrast(face, voice, labels, 5.4))
-    assert torch.allclose(ours, torch.tensor([(a + b) / 2 for a, b in theirs], dtype=torch.float64))
+    computed = explicit_alignment_loss(face, voice, torch.tensor(labels))
+    reference = zip(slow_contrast(voice, face, labels, 5.4), slow_contrast(face, voice, labels, 5.4))
+    assert torch.allclose(computed, torch.tensor([(a + b) / 2 for a, b in reference], dtype=torch.float64))
 
 
 def test_distinct_labels_equal_no_labels() -> None:
@@ -114,8 +114,8 @@ def test_equal_weights_give_the_unweighted_mean_in_both_weightings() -> None:
     losses = random_losses()
     plain = apply_identity_weights(losses)
     for weighting in ("per_sample", "batch_mean"):
-        ours = apply_identity_weights(losses, torch.ones(5), weighting=weighting)  # type: ignore[arg-type]
-        assert all(torch.allclose(ours[name], plain[name]) for name in TERMS)
+        computed = apply_identity_weights(losses, torch.ones(5), weighting=weighting)  # type: ignore[arg-type]
+        assert all(torch.allclose(computed[name], plain[name]) for name in TERMS)
 
 
 def test_weightings_by_hand() -> None:
@@ -150,9 +150,9 @@ def test_hardness_is_detached_and_unweighted() -> None:
 
 def test_half_precision_inputs_are_computed_in_float32() -> None:
     face, voice = torch.randn(2, 4, 8)
-    ours = explicit_alignment_loss(face.bfloat16(), voice.bfloat16())
-    assert ours.dtype == torch.float32
-    assert torch.allclose(ours, explicit_alignment_loss(face, voice), atol=0.1)
+    computed = explicit_alignment_loss(face.bfloat16(), voice.bfloat16())
+    assert computed.dtype == torch.float32
+    assert torch.allclose(computed, explicit_alignment_loss(face, voice), atol=0.1)
 
 
 @pytest.mark.parametrize(

@@ -65,10 +65,10 @@ def test_checkpoint_round_trip_keeps_weights_and_momentum(tmp_path: Path) -> Non
     assert same(model.state_dict(), other.state_dict())
     fresh = torch.optim.SGD(other.parameter_groups(), lr=0.01, momentum=0.9)
     restore_momentum(other, fresh, checkpoint.momentum)
-    for mine, theirs in zip(model.parameters(), other.parameters()):
-        if mine.requires_grad:
+    for own, reference in zip(model.parameters(), other.parameters()):
+        if own.requires_grad:
             assert torch.equal(
-                optimiser.state[mine]["momentum_buffer"], fresh.state[theirs]["momentum_buffer"]
+                optimiser.state[own]["momentum_buffer"], fresh.state[reference]["momentum_buffer"]
             )
 
 

@@ -78,17 +78,17 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 
 def test_published_main_run_is_the_bundled_published_main() -> None:
-    found = translate(MAIN)
-    ours = load_config("published_main", SeekingShapeConfig, "seeking_shape").model_dump()
-    theirs = found.config.model_dump()
-    theirs["model"]["num_classes"] = ours["model"]["num_classes"]  # ours follows the data
+    result = translate(MAIN)
+    computed = load_config("published_main", SeekingShapeConfig, "seeking_shape").model_dump()
+    reference = result.config.model_dump()
+    reference["model"]["num_classes"] = computed["model"]["num_classes"]  # ours follows the data
     for section in ("model", "loss", "weights", "optimiser", "schedule", "data"):
-        assert theirs[section] == ours[section], section
+        assert reference[section] == computed[section], section
     for key in ("max_steps", "batch_size", "checkpoint_interval", "validation_interval", "validation_start"):
-        assert theirs["training"][key] == ours["training"][key]
-    assert found.paths["start weights"].endswith("id_weight.pth")
-    assert found.paths["images"] == "./data/VGG_ALL_FRONTAL"
-    assert found.fine_tune
+        assert reference["training"][key] == computed["training"][key]
+    assert result.paths["start weights"].endswith("id_weight.pth")
+    assert result.paths["images"] == "./data/VGG_ALL_FRONTAL"
+    assert result.fine_tune
 
 
 def test_switches_are_translated() -> None:
@@ -102,8 +102,8 @@ def test_switches_are_translated() -> None:
 
 
 def test_numbers_written_as_text_are_translated() -> None:
-    found = translate(changed("training.optimizer.match.weight_decay", "5e-4"))
-    assert found.config.optimiser.weight_decay == 5e-4
+    result = translate(changed("training.optimizer.match.weight_decay", "5e-4"))
+    assert result.config.optimiser.weight_decay == 5e-4
 
 
 @pytest.mark.parametrize(

@@ -162,10 +162,10 @@ def test_weights_of_other_identities_are_refused(
     names, weight = loaded.extra["names"], loaded.state["center.weight"]
     swapped = [names[1], names[0], *names[2:]]
     text = message(swapped, weight)
-    assert "other.safetensors" in text and "person 0" in text and names[0] in text and names[1] in text
+    assert "other.safetensors" in text and "identity 0" in text and names[0] in text and names[1] in text
     text = message(names[:9], weight[:9])
-    assert "9 people" in text and "10" in text
-    # A mistake costs nothing: the same folder serves the next attempt.
+    assert "9 identities" in text and "10" in text
+    # A failed start leaves the folder usable.
     assert train(tmp_path / "run", "--id-weights", id_weights, "training.max_steps=1", cfg="main") == 0
 
 
