@@ -66,7 +66,7 @@ def distillation_terms(
     expert_vertices: Tensor,
     config: DistillationConfig | None = None,
 ) -> dict[str, Tensor]:
-    """Weighted distillation terms of student and expert on the same images.
+    """Knowledge distillation of the cascade: weighted terms of student and expert on the same images.
 
     Args:
         student: the student's parameters, pooled and inner features.

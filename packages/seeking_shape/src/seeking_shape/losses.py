@@ -1,4 +1,4 @@
-"""Implicit alignment (shared classifier) and explicit alignment (contrast within the batch), section 3.2.
+"""Implicit alignment (shared classifier) and explicit alignment (contrast within the batch).
 
 Notation: N batch, C identities, D embedding length.
 """

@@ -1,4 +1,4 @@
-"""FaceNet as a perceptual network: its input and the perceptual loss (docs/sf2f.md)."""
+"""FaceNet perceptual loss: preprocessing of its input, and the loss (docs/sf2f.md)."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -36,7 +36,7 @@ def preprocess_for_facenet(
 
 
 class FaceNetLoss(nn.Module):
-    """Perceptual distance of two sets of images by a frozen face network.
+    """FaceNet perceptual loss: distance of two sets of images by a frozen face network.
 
     The loss at one image size is the sum over four hidden states (three groups of blocks, and the embedding)
     of weight x mean absolute difference, plus `cosine_weight` x mean (1 - cosine of the embeddings). The

@@ -1,6 +1,6 @@
-"""Embedding fusers: the window embeddings of a speaker to one vector, by attention among them.
+"""Attention fusers: the window embeddings of a speaker to one vector, by attention among them.
 
-Letters: B speakers, S windows of each, D embedding size, Q queries, C context. Parameter names are the
+Notation: B speakers, S windows of each, D embedding size, Q queries, C context. Parameter names are the
 published ones.
 """
 
@@ -75,7 +75,7 @@ class Attention(nn.Module):
 
 
 class AttentionFuserV1(nn.Module):
-    """One attention layer among the windows, then their mean."""
+    """Attention fuser: one attention layer among the windows, then their mean."""
 
     def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class AttentionFuserV1(nn.Module):
 
 
 class AttentionFuserV2(nn.Module):
-    """Two attention layers, the first with tanh, then the mean."""
+    """Attention fuser: two attention layers, the first with tanh, then the mean."""
 
     def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class AttentionFuserV2(nn.Module):
 
 
 class AttentionFuserV3(nn.Module):
-    """Two attention layers; the second sees the normalised output of the first beside its input."""
+    """Attention fuser: two attention layers; the second also gets the normalised output of the first."""
 
     def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
