@@ -7,11 +7,11 @@ import torch
 from voiceface.association import pretrained_backbones
 from voiceface.association.encoder_config import FaceBackboneConfig, VoiceBackboneConfig
 from voiceface.association.encoders import VoiceBackbone
-from voiceface.association.published_config import PublishedKeys, iter_leaves, read_yaml
 from voiceface.checkpoints import published
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.models import iresnet
 from voiceface.runtime.config import ConfigError
+from voiceface.runtime.published_config import PublishedKeys, iter_leaves, read_yaml
 
 FACE = FaceBackboneConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10))
 VOICE = VoiceBackboneConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), n_mels=16)

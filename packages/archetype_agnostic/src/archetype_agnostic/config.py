@@ -3,7 +3,7 @@
 The configuration states *what* is trained; paths, devices and resuming are command-line flags.
 """
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from voiceface.association.config import AssociationConfig, DataConfig, EvaluationConfig, TrainingConfig
@@ -93,6 +93,8 @@ class StoppingConfig(Config):
 
 class ArchetypeAgnosticConfig(AssociationConfig):
     """Complete configuration of one experiment."""
+
+    published_format: ClassVar[str | None] = "archetype_agnostic.published_config:recognise"
 
     model: ModelConfig
     loss: LossConfig = LossConfig()

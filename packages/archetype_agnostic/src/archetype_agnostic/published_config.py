@@ -8,15 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voiceface.association import published_config
-from voiceface.association.published_config import (
+from voiceface.association.published_config import shared_output_size, solver_sections
+from voiceface.runtime import published_config
+from voiceface.runtime.published_config import (
     PublishedKeys,
     Translation,
     command,
     positive_or_none,
     read_yaml,
-    shared_output_size,
-    solver_sections,
 )
 
 __all__ = [
@@ -134,8 +133,13 @@ def is_evaluation_only(tree: Mapping[str, Any]) -> bool:
     return "evaluation" in tree
 
 
+def recognise(tree: Mapping[str, Any], name: str) -> Translation | None:
+    """Translate a published configuration; None: the configuration has this package's format."""
+    return translate(tree, name) if is_published(tree) else None
+
+
 def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translation:
-    """Translate a published configuration; see `voiceface.association.published_config.translate`."""
+    """Translate a published configuration; see `voiceface.runtime.published_config.translate`."""
     from archetype_agnostic.config import ArchetypeAgnosticConfig
 
     folder = "vggface1_id" if is_evaluation_only(tree) else "voxceleb1_id"

@@ -4,7 +4,7 @@ The configuration states *what* is trained; paths, devices and resuming are comm
 published code that affect results are options; the defaults follow the paper (docs/cmpc2.md).
 """
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from voiceface.association.config import EvaluationConfig
@@ -190,6 +190,8 @@ class ListEvaluationConfig(EvaluationConfig):
 
 class Cmpc2Config(Config):
     """Complete configuration of one experiment."""
+
+    published_format: ClassVar[str | None] = "cmpc2.published_config:recognise"
 
     name: str
     model: ModelConfig = ModelConfig()

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from voiceface.association.commands import export_parser
+from voiceface.checkpoints.export_compact import build_parser
 
 __all__ = ["export_bundled", "main"]
 
@@ -53,7 +53,7 @@ def export_bundled(run: Path, out: Path) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 export`."""
-    args = export_parser("cmpc2").parse_args(argv)
+    args = build_parser("cmpc2 export").parse_args(argv)
     for path in export_bundled(args.run, args.out):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0

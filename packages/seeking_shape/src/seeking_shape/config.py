@@ -3,7 +3,7 @@
 The configuration states *what* is trained; paths, devices and resuming are command-line flags.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from voiceface.association.config import AssociationConfig
@@ -49,6 +49,8 @@ class IdentityWeightConfig(Config):
 
 class SeekingShapeConfig(AssociationConfig):
     """Complete configuration of one experiment."""
+
+    published_format: ClassVar[str | None] = "seeking_shape.published_config:recognise"
 
     model: ModelConfig
     loss: LossConfig = LossConfig()

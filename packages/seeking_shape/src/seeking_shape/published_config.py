@@ -8,19 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voiceface.association import published_config
-from voiceface.association.published_config import (
+from voiceface.association.published_config import shared_output_size, solver_sections
+from voiceface.runtime import published_config
+from voiceface.runtime.published_config import (
     PublishedKeys,
     Translation,
     command,
     iter_leaves,
     positive_or_none,
     read_yaml,
-    shared_output_size,
-    solver_sections,
 )
 
-__all__ = ["PUBLISHED_KEYS", "is_published", "main", "read_published_config", "translate"]
+__all__ = ["PUBLISHED_KEYS", "is_published", "main", "read_published_config", "recognise", "translate"]
 
 FACE_KEY, VOICE_KEY, CENTER_KEY = (f"models.conponents.{name}" for name in ["F", "V", "center"])
 SOLVER_KEY = "training.optimizer.match"
@@ -105,8 +104,13 @@ def is_published(tree: Mapping[str, Any]) -> bool:
     return "models" in tree or "model_warpper" in tree
 
 
+def recognise(tree: Mapping[str, Any], name: str) -> Translation | None:
+    """Translate a published configuration; None: the configuration has this package's format."""
+    return translate(tree, name) if is_published(tree) else None
+
+
 def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translation:
-    """Translate a published configuration; see `voiceface.association.published_config.translate`."""
+    """Translate a published configuration; see `voiceface.runtime.published_config.translate`."""
     from seeking_shape.config import SeekingShapeConfig
 
     fine_tune = bool(dict(iter_leaves(tree)).get("training.ft", True))

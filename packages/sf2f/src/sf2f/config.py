@@ -3,7 +3,7 @@
 A configuration states *what* is trained. Paths, devices and resuming are command-line flags.
 """
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from voiceface.datasets.augmentation_config import AugmentationConfig, require_spec_augment_only
@@ -155,6 +155,8 @@ class TrainingConfig(Config):
 
 class Sf2fConfig(Config):
     """One experiment; the bundled ones are in `configs/`."""
+
+    published_format: ClassVar[str | None] = "sf2f.published_config:recognise"
 
     name: str
     stage: Literal[1, 2] = Field(description="1: encoder and decoder; 2: fuser on top of a stage-1 model")

@@ -19,7 +19,7 @@ __all__ = [
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `python -m sf2f.export_bundled`."""
-    return command("sf2f", argv, computed_keys=[])
+    return command("python -m sf2f.export_bundled", "sf2f", argv)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
+from voiceface.checkpoints import export_compact
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, print_skipped
 from voiceface.datasets import dataset_arguments
@@ -28,7 +29,6 @@ __all__ = [
     "embed_command",
     "evaluate_corpus",
     "export_command",
-    "export_parser",
     "match_command",
     "print_results",
     "test_command",
@@ -329,19 +329,4 @@ def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 
 def export_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     """`PROGRAM export`."""
-    from voiceface.checkpoints.export_compact import export_compact
-
-    args = export_parser(spec.name).parse_args(argv)
-    out = export_compact(args.run, args.out, system=spec.name, computed_keys=spec.computed_keys)
-    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
-    return 0
-
-
-def export_parser(program: str) -> argparse.ArgumentParser:
-    """Build the parser of `PROGRAM export`."""
-    parser = argparse.ArgumentParser(
-        prog=f"{program} export", description="Write a checkpoint in half precision, for distribution."
-    )
-    parser.add_argument("run", type=Path, help=arguments.CHECKPOINT_HELP)
-    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
-    return parser
+    return export_compact.command(f"{spec.name} export", spec.name, argv, computed_keys=spec.computed_keys)

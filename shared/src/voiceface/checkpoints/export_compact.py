@@ -1,9 +1,10 @@
 """Small checkpoints for distribution: half precision, without keys that loading computes."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["export_compact"]
+__all__ = ["build_parser", "command", "export_compact"]
 
 
 def export_compact(
@@ -48,3 +49,30 @@ def export_compact(
         dtype=torch.float16,
     )
     return out
+
+
+def build_parser(program: str) -> argparse.ArgumentParser:
+    """Build the parser of a command that exports a checkpoint; `program` is its name for the help."""
+    parser = argparse.ArgumentParser(
+        prog=program, description="Write a checkpoint in half precision, for distribution."
+    )
+    parser.add_argument("run", type=Path, help="checkpoint or run folder")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
+    return parser
+
+
+def command(
+    program: str, system: str, argv: Sequence[str] | None, *, computed_keys: Sequence[str] = ()
+) -> int:
+    """Run a command that exports a checkpoint.
+
+    Args:
+        program: name of the command, for its help.
+        system: the system of the checkpoint.
+        argv: words of the command line.
+        computed_keys: see `export_compact`.
+    """
+    args = build_parser(program).parse_args(argv)
+    out = export_compact(args.run, args.out, system=system, computed_keys=computed_keys)
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    return 0

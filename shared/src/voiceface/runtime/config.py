@@ -2,13 +2,15 @@
 
 import difflib
 import json
+import logging
 import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from pkgutil import resolve_name
+from typing import Any, ClassVar, Self, TypeVar
 
 import pydantic
 import yaml
@@ -16,8 +18,11 @@ from easydict import EasyDict
 
 __all__ = ["Config", "ConfigError", "bundled_configs", "load_config", "to_dict", "to_yaml", "validate_config"]
 
+log = logging.getLogger(__name__)
 FLOAT_PATTERN = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 MAX_SUGGESTIONS = 3
+MAX_KEYS_SHOWN = 12
+MAX_PROBLEMS = 8  # invalid keys that one message names
 SYNONYMS = {
     "learning_rate": "lr",
     "max_iter": "max_steps",
@@ -38,6 +43,8 @@ class Config(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
         extra="forbid", frozen=True, validate_default=True, protected_namespaces=()
     )
+    published_format: ClassVar[str | None] = None
+    """Function "module:name" that recognises and translates published files; see `load_config`."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy with other values, which are not validated; unknown keys are errors.
@@ -56,6 +63,9 @@ C = TypeVar("C", bound=Config)
 
 def load_config(source: str | Path, model: type[C], package: str, overrides: Sequence[str] = ()) -> C:
     """Read a configuration file, merge overrides and validate the result.
+
+    A configuration file of the published implementation is recognised and translated; what was not taken is
+    logged.
 
     Args:
         source: a bare name (``quick``) means the package's own ``configs/quick.yaml``; a name with a folder
@@ -79,6 +89,12 @@ def load_config(source: str | Path, model: type[C], package: str, overrides: Seq
     if not isinstance(tree, dict):
         raise ConfigError(f"{name}: found {_type_name(tree)} at the top, expected `key: value` lines")
     _check_keys_are_text(name, tree)
+    if model.published_format and name not in bundled_configs(package):
+        translation = resolve_name(model.published_format)(tree, name)
+        if translation is not None:
+            for line in translation.describe(name):
+                log.info("%s", line)
+            tree = to_dict(translation.config)
     config = EasyDict(tree)
     for override in overrides:
         _apply_override(config, override)
@@ -103,8 +119,10 @@ def validate_config(values: dict[str, Any], model: type[C], name: str = "configu
         text = json.dumps(_coerce_floats(model, values), default=str)
         return model.model_validate_json(text, strict=True)
     except pydantic.ValidationError as error:
-        problems = [_format_problem(problem, model) for problem in error.errors()]
-        raise ConfigError("\n  ".join([f"{name} cannot be used:", *dict.fromkeys(problems)])) from None
+        problems = list(dict.fromkeys(_format_problem(problem, model) for problem in error.errors()))
+        if len(problems) > MAX_PROBLEMS:
+            problems[MAX_PROBLEMS:] = [f"and {len(problems) - MAX_PROBLEMS} more"]
+        raise ConfigError("\n  ".join([f"{name} cannot be used:", *problems])) from None
 
 
 def bundled_configs(package: str) -> list[str]:
@@ -272,7 +290,9 @@ def _suggest_keys(key: str, known: Sequence[str]) -> str:
             nearest = [other for other in nearest if other.rpartition(".")[2] in close]
     if not nearest:
         where = f"keys of {section}" if section and siblings else "known keys"
-        return f"{where}: {', '.join(siblings or [other for other in known if '.' not in other])}"
+        listed = siblings or [other for other in known if "." not in other]
+        rest = ["..."] if len(listed) > MAX_KEYS_SHOWN else []
+        return f"{where}: {', '.join([*listed[:MAX_KEYS_SHOWN], *rest])}"
     shown = list(dict.fromkeys(nearest))[:MAX_SUGGESTIONS]
     return f"did you mean {shown[0]}?" if len(shown) == 1 else f"did you mean one of {', '.join(shown)}?"
 
