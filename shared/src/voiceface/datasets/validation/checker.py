@@ -8,7 +8,6 @@ from pathlib import Path
 
 from voiceface.datasets.corpus import open_corpus
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES, read_identities
-from voiceface.datasets.validation.acoustics import add_acoustics, analyse_recordings
 from voiceface.datasets.validation.report import (
     DatasetReport,
     assess,
@@ -106,6 +105,8 @@ def check_corpus(
     count_files(report, records)
     find_duplicates(report, corpus, records)
     if acoustics:
+        from voiceface.datasets.validation.acoustics import add_acoustics, analyse_recordings
+
         sounds = {
             str(corpus.voice_path(item)): item
             for (modality, item), record in records.items()
