@@ -254,6 +254,10 @@ def test_queries_without_relevant_items_are_left_out():
     result = compute_retrieval(queries, gallery, torch.tensor([0, 7, 1]), ids)
     assert result.average_precision.isnan().tolist() == [False, True, False]
     assert result.mean_average_precision == pytest.approx(result.average_precision[[0, 2]].mean().item())
+    assert result.cutoffs == (1, 5, 10)
+    for wrong in ({"cutoffs": (0, 5)}, {"cmc_length": 0}):
+        with pytest.raises(ValueError, match="start at 1"):
+            compute_retrieval(queries, gallery, torch.tensor([0, 7, 1]), ids, **wrong)
     with pytest.raises(ValueError, match="no query shares an identity"):
         compute_retrieval(queries, gallery, torch.tensor([7, 7, 8]), ids)
 

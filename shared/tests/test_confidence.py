@@ -224,6 +224,9 @@ def test_model_between_sex_only_and_oracle():
     perfect = evaluate_all_pairs(truth, truth, sex, oracle_scores=oracle)
     assert perfect["map_v2f"].normalized_gain == pytest.approx(1)
     assert evaluate_all_pairs(truth, truth, sex)["u_v2f"].normalized_gain is None
+    small = evaluate_all_pairs(voices, truth, sex, gallery_size=8)
+    expected = all_pairs_metrics(score_matrix(voices, truth), sex, gallery_size=8)
+    assert {name: (metric.value, metric.standard_error) for name, metric in small.items()} == expected
 
 
 def test_averaging_helps_and_constant_embeddings_do_not():

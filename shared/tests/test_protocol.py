@@ -12,6 +12,7 @@ from voiceface.datasets.trials.reading import read_trial_list
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
+from voiceface.evaluation.results import abbreviate
 from voiceface.metrics.retrieval import chance_average_precision
 
 PEOPLE = [
@@ -248,3 +249,8 @@ def test_command_line(protocol, lists, tmp_path, capsys):
     assert again["lists"] == before["lists"]
     with pytest.raises(FileNotFoundError, match="split 'val'"):
         main([*same, "--split", "val"])
+
+
+def test_long_lists_of_names_are_abbreviated_after_five():
+    assert abbreviate("abcde") == "a, b, c, d, e"
+    assert abbreviate("abcdefg") == "a, b, c, d, e and 2 more"

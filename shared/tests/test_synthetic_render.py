@@ -7,6 +7,7 @@ import pytest
 import raster_reference
 from voiceface.synthetic.face import raster, render
 from voiceface.synthetic.face.appearance import build_appearance
+from voiceface.synthetic.face.masks import MAP_SIZE, build_shared_masks
 from voiceface.synthetic.identities import num_videos, sample_identities
 
 SIDE = 96
@@ -109,6 +110,49 @@ def test_golden_pixels(k):
     image = render.render_image(sample_identities([k]), 0, k, image_size=96).image
     golden = np.array(GOLDEN_GREY[k].split(), float).reshape(6, 7)
     assert np.abs(image[20:92:12, 14:90:12].mean(2) - golden).max() < 1.5
+
+
+GOLDEN_MASKS = """
+    blush 4922.21 115.1590
+    freckles 773.139 129.3864
+    hollow 2792.29 128.5579
+    under_chin 4589.29 14.2572
+    nasolabial 563.373 97.2727
+    forehead_lines 304.483 198.5988
+    eye_bags 450.723 147.0022
+    crow 313.849 159.8847
+    lips 843.731 82.3899
+    lip_edge 134.415 74.8828
+    mouth_line 152.448 84.0162
+    beard 10136.3 60.0099
+    wing_crease 164.184 114.0828
+    nose_side 750.4 145.9625
+    nose_ridge 380.4 137.7601
+    nostril 86.0293 106.3009
+    eye 441.36 157.4028
+    iris 219.066 157.4647
+    iris_rim 77.6566 157.5363
+    pupil 47.7763 157.4182
+    highlight 14.075 159.5090
+    caruncle 22.4485 156.3084
+    lid_shadow 138.488 159.8218
+    lashes 130.552 161.2539
+    lower_lashes 105.3 153.5916
+    crease 154.1 164.5235
+    gloss 9917.74 119.5196
+"""  # name, sum of all values, mean row
+
+
+def test_golden_masks():
+    masks = build_shared_masks()
+    golden = {
+        name: tuple(map(float, values)) for name, *values in map(str.split, GOLDEN_MASKS.split("\n")[1:-1])
+    }
+    assert set(masks) == set(golden)
+    for name, soft in masks.items():
+        rows = soft.mask.sum(axis=1, dtype=np.float64)
+        mean_row = np.average(np.arange(MAP_SIZE)[soft.window[0]], weights=rows)
+        assert (rows.sum(), mean_row) == pytest.approx(golden[name], rel=1e-4), name
 
 
 def test_normals_of_a_sphere_are_its_points():
