@@ -1,4 +1,4 @@
-"""Pickles of others: arrays come through whatever wrote them, nothing else does, nothing of theirs runs."""
+"""Safe unpickling: agreement with numpy and pickle, and refusal of files that request anything else."""
 
 import os
 import pickle

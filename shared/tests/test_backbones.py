@@ -52,13 +52,13 @@ def test_prelu_has_the_gradients_of_the_stock_layer(memory_format: torch.memory_
     torch.manual_seed(0)
     x = torch.randn(3, 5, 6, 7, dtype=torch.float64).contiguous(memory_format=memory_format)
     x[0, 0, 0, 0] = 0
-    ours, stock = PReLU(5).double(), nn.PReLU(5).double()
+    actual, stock = PReLU(5).double(), nn.PReLU(5).double()
     with torch.no_grad():
-        ours.weight.copy_(torch.randn(5))
-    stock.load_state_dict(ours.state_dict())
+        actual.weight.copy_(torch.randn(5))
+    stock.load_state_dict(actual.state_dict())
     gradient = torch.randn_like(x)
     found = []
-    for layer in (ours, stock):
+    for layer in (actual, stock):
         into = x.clone().requires_grad_()
         out = layer(into)
         found.append((out, *torch.autograd.grad(out, (into, layer.weight), gradient)))

@@ -93,8 +93,8 @@ def test_another_system_kind_content_or_file_is_refused(model_file, tmp_path):
         load_model(model_file, kind="generator")
     with pytest.raises(CheckpointError, match="holds a model, expected a state"):
         load_state(model_file)
-    with pytest.raises(FileNotFoundError, match=r"absent\.safetensors does not exist"):
-        load_model(tmp_path / "absent.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors does not exist"):
+        load_model(tmp_path / "missing.safetensors")
     torch.save({}, tmp_path / "torch.safetensors")
     with pytest.raises(CheckpointError, match="PyTorch file"):
         load_model(tmp_path / "torch.safetensors")
@@ -278,7 +278,7 @@ def test_whole_module_and_foreign_files_are_refused(tmp_path):
         with pytest.raises(CheckpointError, match=r"odd\.pth"):
             read_published(tmp_path / "odd.pth")
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        read_published(tmp_path / "absent.pth")
+        read_published(tmp_path / "missing.pth")
 
 
 def test_key_table_runs_from_top_to_bottom():

@@ -89,8 +89,8 @@ def test_bare_name_is_bundled_and_path_is_a_file(folder):
 def test_unknown_name_lists_the_bundled_ones(folder):
     with pytest.raises(ConfigError, match=r"'quik'.*Did you mean 'quick'.*main, quick.*\.yaml"):
         load_config("quik", Experiment, "made_up_package")
-    with pytest.raises(ConfigError, match=r"absent\.yaml: No such file.*main, quick"):
-        load_config("absent.yaml", Experiment, "made_up_package")
+    with pytest.raises(ConfigError, match=r"missing\.yaml: No such file.*main, quick"):
+        load_config("missing.yaml", Experiment, "made_up_package")
 
 
 def test_overrides_are_yaml_and_the_last_wins(folder):

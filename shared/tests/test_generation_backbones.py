@@ -1,4 +1,4 @@
-"""Networks that read faces and pictures: FaceNet, ResNet of VGGFace2, Inception; their files."""
+"""Networks that read faces and images: FaceNet, ResNet of VGGFace2, Inception; their files."""
 
 import pickle
 import subprocess
@@ -46,7 +46,7 @@ def scrambled(network, seed=0):
     return network.eval()
 
 
-def pictures(*shape, seed=0):
+def random_images(*shape, seed=0):
     return torch.rand(shape, generator=seeded(seed)) * 2 - 1
 
 
@@ -65,16 +65,16 @@ def test_facenet_has_the_published_size_and_states():
         network = InceptionResNet()
     assert sum(parameter.numel() for parameter in network.parameters()) == 27_910_327
     assert len(network.state_dict()) == 716
-    found = facenet(features=24).forward_features(pictures(2, 3, 31, 50))
+    found = facenet(features=24).forward_features(random_images(2, 3, 31, 50))
     assert [tuple(each.shape[1:]) for each in found.maps] == [(16, 15, 15), (56, 7, 7), (112, 3, 3)]
     assert found.embedding.shape == (2, 24)
     torch.testing.assert_close(found.embedding.norm(dim=1), torch.ones(2))
 
 
 @torch.no_grad()
-def test_facenet_resizes_pictures_of_any_size_with_aligned_corners():
+def test_facenet_resizes_images_of_any_size_with_aligned_corners():
     network = facenet()
-    given = pictures(2, 3, 47, 34)
+    given = random_images(2, 3, 47, 34)
     large = functional.interpolate(given, size=(140, 140), mode="bilinear", align_corners=True)
     torch.testing.assert_close(network(given), network(large))
     assert network.resize_images(large) is large
@@ -85,7 +85,7 @@ def test_facenet_resizes_pictures_of_any_size_with_aligned_corners():
 @torch.no_grad()
 def test_pooled_vectors_skip_the_last_layers():
     network = facenet()
-    given = pictures(2, 3, 140, 140)
+    given = random_images(2, 3, 140, 140)
     pooled = network(given, pooled=True)
     torch.testing.assert_close(pooled.norm(dim=1), torch.ones(2))
     network.last_linear.weight.zero_()
@@ -97,7 +97,7 @@ def test_pooled_vectors_skip_the_last_layers():
 
 @torch.no_grad()
 def test_facenet_depends_on_each_of_its_parts():
-    given = pictures(1, 3, 80, 80)
+    given = random_images(1, 3, 80, 80)
     network = facenet(image_size=None, repeats=(1, 1, 1))
     expected = network(given)
     for name, parameter in network.named_parameters():
@@ -118,7 +118,7 @@ def test_facenet_files_of_one_or_two_parts_give_the_same(tmp_path):
     torch.save(features, paths[1])
     torch.save({key: value for key, value in state.items() if key.startswith("logits")}, paths[2])
     one, two, headless = (load_inception_resnet(*chosen) for chosen in ([paths[0]], paths[1:], [paths[1]]))
-    given = pictures(1, 3, 40, 40)
+    given = random_images(1, 3, 40, 40)
     with torch.no_grad():
         for loaded in (one, two, headless):
             assert not loaded.training
@@ -165,7 +165,7 @@ def slow_caffe_resnet(state, x, blocks):
 @torch.no_grad()
 def test_caffe_resnet_agrees_with_the_network_written_out():
     network = classifier()
-    given = pictures(2, 3, 64, 96) * 60
+    given = random_images(2, 3, 64, 96) * 60
     torch.testing.assert_close(network(given), slow_caffe_resnet(network.state_dict(), given, (2, 1, 2, 1)))
     assert network.forward_features(given).pooled.shape == (2, 2048)
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\), found \(2, 1, 8, 8\)"):
@@ -190,7 +190,7 @@ def test_classifier_file_is_a_pickle_of_arrays_and_runs_nothing(tmp_path):
     for content, protocol in ((arrays, 2), ({k.encode("latin1"): v for k, v in arrays.items()}, 4)):
         path.write_bytes(pickle.dumps(content, protocol))
         loaded = load_caffe_resnet(path)
-        given = pictures(1, 3, 64, 64)
+        given = random_images(1, 3, 64, 64)
         with torch.no_grad():
             torch.testing.assert_close(loaded(given), network(given))
     path.write_bytes(pickle.dumps(print))
@@ -219,7 +219,7 @@ def test_folded_networks_give_the_same_without_batch_norms(network, shape):
     before = {key: value.clone() for key, value in whole.state_dict().items()}
     small = fuse_batchnorm(whole.train())
     whole.eval()
-    given = pictures(*shape)
+    given = random_images(*shape)
     torch.testing.assert_close(small(given), whole(given), rtol=1e-4, atol=1e-4)
     assert not [m for m in small.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert not small.training
@@ -231,16 +231,18 @@ def test_folded_networks_give_the_same_without_batch_norms(network, shape):
 @pytest.mark.parametrize(("stride", "bias"), [(1, True), (2, False)])
 def test_point_convolution_is_the_stock_one_with_its_gradient(dtype, stride, bias):
     stock = torch.nn.Conv2d(6, 5, 1, stride, bias=bias).to(dtype)
-    ours = PointwiseConv2d(6, 5, 1, stride, bias=bias).to(dtype)
-    ours.load_state_dict(stock.state_dict())
+    actual = PointwiseConv2d(6, 5, 1, stride, bias=bias).to(dtype)
+    actual.load_state_dict(stock.state_dict())
     results = []
-    for module in (stock, ours):
-        given = pictures(2, 6, 9, 7).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    for module in (stock, actual):
+        given = (
+            random_images(2, 6, 9, 7).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+        )
         out = module(given)
         (out * torch.arange(5)[:, None, None]).sum().backward()
         results.append((out, given.grad, module.weight.grad))
-    for mine, other in zip(*results):
-        torch.testing.assert_close(mine, other)
+    for actual, other in zip(*results):
+        torch.testing.assert_close(actual, other)
 
 
 @torch.no_grad()
@@ -248,7 +250,7 @@ def test_inception_with_the_poolings_of_torchvision_is_its_network(tmp_path, mon
     reference = torchvision.models.inception_v3(aux_logits=False, init_weights=False, num_classes=11)
     torch.save(scrambled(reference).state_dict(), tmp_path / "inception.pth")
     network = load_inception(tmp_path / "inception.pth")
-    images = pictures(1, 3, 96, 96)
+    images = random_images(1, 3, 96, 96)
     assert not torch.allclose(network(images), reference(images), rtol=0.05)
     padded_average = partial(functional.avg_pool2d, kernel_size=3, stride=1, padding=1)
     monkeypatch.setattr(inception, "_average_pool", padded_average)
@@ -259,7 +261,7 @@ def test_inception_with_the_poolings_of_torchvision_is_its_network(tmp_path, mon
 @torch.no_grad()
 def test_the_2015_graph_has_1008_classes_and_logits_without_bias():
     network = scrambled(Inception(width_divisor=16))
-    outputs = network.forward_features(pictures(1, 3, 96, 96))
+    outputs = network.forward_features(random_images(1, 3, 96, 96))
     assert outputs.logits.shape == (1, 1008)
     assert outputs.pooled.shape == (1, 128)
     torch.testing.assert_close(network.logits(outputs.pooled), outputs.logits)
@@ -284,7 +286,7 @@ def test_inception_of_2015_agrees_with_its_layers_written_out():
     network = scrambled(Inception(width_divisor=16)).double()
     for name, chains in CHAINS.items():
         block = network.get_submodule(name)
-        x = pictures(2, block.branch1x1.conv.in_channels, 6, 7).double()
+        x = random_images(2, block.branch1x1.conv.in_channels, 6, 7).double()
         outputs = []
         for chain in chains:
             y = x
@@ -331,9 +333,9 @@ def slow_pool(x, maximum):
     return out
 
 
-def slow_tensorflow_resize(picture, rows, columns):
+def slow_tensorflow_resize(image, rows, columns):
     """Pixel by pixel."""
-    height, width = picture.shape
+    height, width = image.shape
     out = np.zeros((rows, columns))
     for i in range(rows):
         for j in range(columns):
@@ -341,18 +343,18 @@ def slow_tensorflow_resize(picture, rows, columns):
             top, left = int(y), int(x)
             below, right = min(top + 1, height - 1), min(left + 1, width - 1)
             v, u = y - top, x - left
-            upper = picture[top, left] * (1 - u) + picture[top, right] * u
-            lower = picture[below, left] * (1 - u) + picture[below, right] * u
+            upper = image[top, left] * (1 - u) + image[top, right] * u
+            lower = image[below, left] * (1 - u) + image[below, right] * u
             out[i, j] = upper * (1 - v) + lower * v
     return out
 
 
 @pytest.mark.parametrize("size", [(9, 4), (3, 11), (7, 5)])
 def test_tensorflow_resize_agrees_with_going_pixel_by_pixel(size):
-    picture = torch.rand(7, 5, generator=seeded(), dtype=torch.float64)
-    expected = slow_tensorflow_resize(picture.numpy(), *size)
-    np.testing.assert_allclose(tensorflow_resize(picture, size), expected)
-    assert torch.equal(tensorflow_resize(picture, (7, 5)), picture)
+    image = torch.rand(7, 5, generator=seeded(), dtype=torch.float64)
+    expected = slow_tensorflow_resize(image.numpy(), *size)
+    np.testing.assert_allclose(tensorflow_resize(image, size), expected)
+    assert torch.equal(tensorflow_resize(image, (7, 5)), image)
 
 
 def test_inception_input_has_the_graphs_range_and_no_half_pixels():

@@ -1,4 +1,4 @@
-"""Decoding and transforms of face pictures: laws, hand-worked cases, and a message for each bad file."""
+"""Decoding and transforms of face images: laws, hand-worked cases, and a message for each bad file."""
 
 import io
 import logging
@@ -14,32 +14,32 @@ from voiceface.images.loading import ImageError, load_image
 
 
 def smooth(height, width):
-    """A picture of slow waves, another in each channel."""
+    """An image of slow waves, another in each channel."""
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 9 + y / 17), np.cos(x / 13 - y / 11), np.sin(x / 21) * np.cos(y / 8)]
     return np.round(127 + 100 * np.stack(waves, axis=2)).astype(np.uint8)
 
 
 def noise(height, width):
-    """A picture on which every step of a resize shows."""
+    """An image on which every step of a resize shows."""
     return np.random.default_rng(height * width).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
-def planes(picture):
+def planes(pixels):
     """(H, W, 3) to (3, H, W)."""
-    return picture.transpose(2, 0, 1)
+    return pixels.transpose(2, 0, 1)
 
 
 def encoded(image, kind="PNG", **options):
-    """Bytes of a picture file."""
+    """Bytes of an image file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def test_png_gives_its_pixels_from_path_and_bytes(tmp_path):
-    picture = smooth(20, 31)
-    data = encoded(Image.fromarray(picture))
+    pixels = smooth(20, 31)
+    data = encoded(Image.fromarray(pixels))
     (tmp_path / "a.png").write_bytes(data)
     for found in (
         load_image(data),
@@ -47,14 +47,14 @@ def test_png_gives_its_pixels_from_path_and_bytes(tmp_path):
         load_image(str(tmp_path / "a.png")),
     ):
         assert found.dtype == np.uint8
-        np.testing.assert_array_equal(found, picture)
+        np.testing.assert_array_equal(found, pixels)
         found[0] = 0  # the caller's own
 
 
 def test_jpeg_comes_close():
-    picture = smooth(64, 64)
-    found = load_image(encoded(Image.fromarray(picture), "JPEG", quality=95, subsampling=0))
-    assert np.abs(found.astype(int) - picture).max() < 8
+    pixels = smooth(64, 64)
+    found = load_image(encoded(Image.fromarray(pixels), "JPEG", quality=95, subsampling=0))
+    assert np.abs(found.astype(int) - pixels).max() < 8
 
 
 def test_grey_becomes_three_equal_channels():
@@ -71,33 +71,33 @@ def test_sixteen_bit_grey_is_scaled_not_cut():
     assert load_image(encoded(Image.fromarray(grey)))[0, :, 0].tolist() == [0, 1, 128, 255]
 
 
-def test_one_bit_pictures_are_black_and_white():
+def test_one_bit_images_are_black_and_white():
     bits = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
     assert load_image(encoded(bits))[..., 1].tolist() == [[0, 255], [255, 0]]
 
 
 def test_palette_gives_the_colours_of_its_table():
-    picture = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
-    table = Image.fromarray(picture).quantize(4)
-    np.testing.assert_array_equal(load_image(encoded(table)), picture)
-    np.testing.assert_array_equal(load_image(encoded(table, transparency=b"\x00\x80\xff\xff")), picture)
+    pixels = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+    table = Image.fromarray(pixels).quantize(4)
+    np.testing.assert_array_equal(load_image(encoded(table)), pixels)
+    np.testing.assert_array_equal(load_image(encoded(table, transparency=b"\x00\x80\xff\xff")), pixels)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_alpha_is_dropped_not_blended(mode):
-    picture = smooth(8, 8)
-    picture[...] = picture[..., :1]
-    image = Image.fromarray(picture)
+    pixels = smooth(8, 8)
+    pixels[...] = pixels[..., :1]
+    image = Image.fromarray(pixels)
     image.putalpha(Image.fromarray(np.zeros((8, 8), np.uint8)))
-    np.testing.assert_array_equal(load_image(encoded(image.convert(mode))), picture)
+    np.testing.assert_array_equal(load_image(encoded(image.convert(mode))), pixels)
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (10, 200, 40), (255, 255, 255)])
 def test_cmyk_jpeg_keeps_its_colour(colour):
-    picture = np.full((16, 16, 3), colour, np.uint8)
-    data = encoded(Image.fromarray(picture).convert("CMYK"), "JPEG", quality=100)
+    pixels = np.full((16, 16, 3), colour, np.uint8)
+    data = encoded(Image.fromarray(pixels).convert("CMYK"), "JPEG", quality=100)
     assert b"Adobe" in data  # inverted, as Adobe writes it
-    assert np.abs(load_image(data).astype(int) - picture).max() <= 3
+    assert np.abs(load_image(data).astype(int) - pixels).max() <= 3
 
 
 def test_exif_orientation_is_ignored_unless_asked_for():
@@ -110,21 +110,21 @@ def test_exif_orientation_is_ignored_unless_asked_for():
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_truncated_files_are_used_or_refused(tmp_path, kind, caplog):
-    picture = smooth(64, 64)
-    data = encoded(Image.fromarray(picture), kind)
+    pixels = smooth(64, 64)
+    data = encoded(Image.fromarray(pixels), kind)
     path = tmp_path / "cut.jpg"
     path.write_bytes(data[: len(data) * 2 // 3])
     with caplog.at_level(logging.WARNING):
         found = load_image(path)
     assert "cut.jpg: truncated image" in caplog.text
-    assert found.shape == picture.shape
-    assert np.abs(found[:16].astype(int) - picture[:16]).mean() < 8
+    assert found.shape == pixels.shape
+    assert np.abs(found[:16].astype(int) - pixels[:16]).mean() < 8
     with pytest.raises(ImageError, match=r"cut\.jpg: corrupt image .*strict=False"):
         load_image(path, strict=True)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_what_is_no_picture_is_named(tmp_path):
+def test_what_is_no_image_is_named(tmp_path):
     (tmp_path / "page.jpg").write_text("<html>404 not found</html>")
     (tmp_path / "zero.jpg").touch()
     with pytest.raises(ImageError, match=r"page\.jpg: not an image \(begins with b'<html>40'\)"):
@@ -141,7 +141,7 @@ def test_what_is_no_picture_is_named(tmp_path):
         load_image(encoded(Image.fromarray(smooth(9, 9)))[:20])
 
 
-def test_huge_pictures_are_refused_by_their_header():
+def test_huge_images_are_refused_by_their_header():
     with pytest.raises(ImageError, match=r"too large \(300 x 200 pixels\), expected at most 59999"):
         load_image(encoded(Image.new("1", (300, 200))), max_pixels=59_999)
     bomb = bytearray(encoded(Image.new("1", (8, 8))))
@@ -150,16 +150,16 @@ def test_huge_pictures_are_refused_by_their_header():
         load_image(bytes(bomb))
 
 
-def test_float_pictures_are_refused():
+def test_float_images_are_refused():
     data = encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")
     with pytest.raises(ImageError, match="float image of unknown range"):
         load_image(data)
 
 
 def test_to_bgr_is_its_own_inverse():
-    picture = smooth(5, 7)
-    np.testing.assert_array_equal(transforms.to_bgr(picture), picture[..., ::-1])
-    np.testing.assert_array_equal(transforms.to_bgr(transforms.to_bgr(picture)), picture)
+    pixels = smooth(5, 7)
+    np.testing.assert_array_equal(transforms.to_bgr(pixels), pixels[..., ::-1])
+    np.testing.assert_array_equal(transforms.to_bgr(transforms.to_bgr(pixels)), pixels)
 
 
 @settings(deadline=None)
@@ -173,8 +173,8 @@ def test_resize_brings_the_longer_side_to_the_size(height, width, side):
 def test_resize_by_hand():
     assert transforms.resize_longer_side(smooth(150, 130), 112).shape == (112, 97, 3)
     assert transforms.resize_longer_side(smooth(96, 120), 112).shape == (89, 112, 3)
-    picture = smooth(112, 80)
-    assert transforms.resize_longer_side(picture, 112) is picture
+    pixels = smooth(112, 80)
+    assert transforms.resize_longer_side(pixels, 112) is pixels
     pairs = np.array([[0, 100], [50, 150]], np.uint8)
     doubled = transforms.resize_longer_side(np.repeat(pairs[..., None], 3, axis=2), 4)[..., 0]
     assert np.abs(doubled[0].astype(int) - [0, 25, 75, 100]).max() <= 1  # half-pixel centres
@@ -191,9 +191,9 @@ def test_published_canvas_of_a_112_square(degrees, side):
 
 
 def test_published_rotation_keeps_the_middle_where_it_was_and_a_border_in_one_channel():
-    picture = np.full((112, 112, 3), 200, np.uint8)
-    picture[52:61, 52:61] = 255  # symmetric about (56, 56)
-    turned = transforms.rotate(picture, 14, expand_centred=False)
+    pixels = np.full((112, 112, 3), 200, np.uint8)
+    pixels[52:61, 52:61] = 255  # symmetric about (56, 56)
+    turned = transforms.rotate(pixels, 14, expand_centred=False)
     assert turned.shape == (133, 133, 3)
     y, x = (np.average(np.arange(133), weights=(turned[..., 0] > 220).sum(axis=1 - axis)) for axis in (0, 1))
     np.testing.assert_allclose([y, x], 56, atol=0.1)
@@ -202,17 +202,17 @@ def test_published_rotation_keeps_the_middle_where_it_was_and_a_border_in_one_ch
 
 
 def test_positive_degrees_turn_counter_clockwise():
-    picture = np.zeros((113, 113, 3), np.uint8)
-    picture[54:59, 100:105] = 255  # on the right
+    pixels = np.zeros((113, 113, 3), np.uint8)
+    pixels[54:59, 100:105] = 255  # on the right
     for centred in (True, False):
-        turned = transforms.rotate(picture, 15, expand_centred=centred)[..., 1]
+        turned = transforms.rotate(pixels, 15, expand_centred=centred)[..., 1]
         y, _ = np.nonzero(turned > 200)
         middle = (turned.shape[0] - 1) / 2 if centred else 56.5
         assert y.mean() == pytest.approx(middle - 46 * np.sin(np.radians(15)), abs=1)
 
 
 @pytest.mark.parametrize("degrees", range(-15, 15))
-def test_centred_rotation_keeps_the_whole_picture_in_the_middle_of_grey(degrees):
+def test_centred_rotation_keeps_the_whole_image_in_the_middle_of_grey(degrees):
     turned = transforms.rotate(np.full((112, 90, 3), 200, np.uint8), degrees)
     weight = turned[..., 0].astype(float) - 127
     assert (turned == turned[..., :1]).all()
@@ -225,22 +225,22 @@ def test_centred_rotation_keeps_the_whole_picture_in_the_middle_of_grey(degrees)
 
 
 def test_centred_rotation_by_nothing_changes_nothing_and_mirrors():
-    picture = smooth(112, 90)
-    np.testing.assert_array_equal(transforms.rotate(picture, 0), picture)
-    mirrored = transforms.flip(transforms.rotate(transforms.flip(picture), -11)).astype(int)
-    assert np.abs(mirrored - transforms.rotate(picture, 11)).max() <= 3
-    quarter = transforms.rotate(picture, 90).astype(int)
+    pixels = smooth(112, 90)
+    np.testing.assert_array_equal(transforms.rotate(pixels, 0), pixels)
+    mirrored = transforms.flip(transforms.rotate(transforms.flip(pixels), -11)).astype(int)
+    assert np.abs(mirrored - transforms.rotate(pixels, 11)).max() <= 3
+    quarter = transforms.rotate(pixels, 90).astype(int)
     assert quarter.shape == (90, 112, 3)
-    assert np.abs(quarter - np.rot90(picture)).max() <= 1
+    assert np.abs(quarter - np.rot90(pixels)).max() <= 1
 
 
 def test_crop_takes_one_fraction_for_both_axes():
     y, x = np.mgrid[:100, :70].astype(np.uint8)
-    picture = np.stack([y, x, y], axis=2)
-    cut = transforms.crop_or_pad(picture, 64, 0.5)
+    pixels = np.stack([y, x, y], axis=2)
+    cut = transforms.crop_or_pad(pixels, 64, 0.5)
     assert cut[0, 0].tolist() == [18, 3, 18]
     assert cut.shape == (64, 64, 3)
-    assert transforms.crop_or_pad(picture, 64, 0.999)[0, 0].tolist() == [35, 5, 35]
+    assert transforms.crop_or_pad(pixels, 64, 0.999)[0, 0].tolist() == [35, 5, 35]
 
 
 def test_pad_centres_in_127():
@@ -253,11 +253,11 @@ def test_pad_centres_in_127():
 @pytest.mark.parametrize("rotation", ["expand_centred", "published"])
 @pytest.mark.parametrize("shape", [(128, 128), (200, 60), (30, 31)])
 @pytest.mark.parametrize("side", [64, 112])
-def test_training_transform_is_a_function_of_picture_and_seed(rotation, shape, side):
-    picture = smooth(*shape)
-    before = picture.copy()
+def test_training_transform_is_a_function_of_image_and_seed(rotation, shape, side):
+    pixels = smooth(*shape)
+    before = pixels.copy()
     first, again, other = (
-        transforms.training_transform(picture, side, np.random.default_rng(seed), rotation=rotation)
+        transforms.training_transform(pixels, side, np.random.default_rng(seed), rotation=rotation)
         for seed in (5, 5, 6)
     )
     assert (first.shape, first.dtype) == ((3, side, side), np.float32)
@@ -265,7 +265,7 @@ def test_training_transform_is_a_function_of_picture_and_seed(rotation, shape, s
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     assert first.min() >= 0 and first.max() <= 255 and (first == np.round(first)).all()
-    np.testing.assert_array_equal(picture, before)
+    np.testing.assert_array_equal(pixels, before)
 
 
 def test_training_transform_makes_its_draws_in_any_case():
@@ -283,10 +283,10 @@ def test_training_transform_makes_its_draws_in_any_case():
 
 
 def test_half_of_the_training_views_are_mirrored_and_half_are_turned():
-    picture = np.zeros((32, 32, 3), np.uint8)
-    picture[:, :16] = 200
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:, :16] = 200
     rng = np.random.default_rng(0)
-    views = [transforms.training_transform(picture, 32, rng) for _ in range(400)]
+    views = [transforms.training_transform(pixels, 32, rng) for _ in range(400)]
     mirrored = np.mean([view[0, 16, 4] < view[0, 16, 27] for view in views])
     straight = np.mean([set(np.unique(view)) == {0, 200} for view in views])
     assert abs(mirrored - 0.5) < 0.1
@@ -303,18 +303,18 @@ def weights_of(length, target):
     "height, width, between", [(50, 81, (32, 51)), (67, 40, (53, 32)), (9, 17, (32, 60))]
 )
 def test_squeezing_goes_by_way_of_the_covering_size(height, width, between):
-    picture = noise(height, width)
-    clear = picture.astype(float)
+    pixels = noise(height, width)
+    clear = pixels.astype(float)
     for rows, columns in (between, (32, 32)):
         down, across = weights_of(clear.shape[0], rows), weights_of(clear.shape[1], columns)
         clear = np.floor(np.einsum("ih,hwc,jw->ijc", down, clear, across) + 0.5)
-    ours = transforms.resize_by_stretching(picture, 32)
-    assert (ours.shape, ours.dtype) == ((32, 32, 3), np.uint8)
-    assert np.abs(ours - clear).max() <= 2  # OpenCV works in fixed point, twice
-    straight = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_LINEAR)
+    actual = transforms.resize_by_stretching(pixels, 32)
+    assert (actual.shape, actual.dtype) == ((32, 32, 3), np.uint8)
+    assert np.abs(actual - clear).max() <= 2  # OpenCV works in fixed point, twice
+    straight = cv2.resize(pixels, (32, 32), interpolation=cv2.INTER_LINEAR)
     assert np.abs(straight - clear).max() > 10  # so the step in between counts
     np.testing.assert_array_equal(
-        transforms.evaluation_transform(picture, 32, resize_mode="stretch"), planes(ours)
+        transforms.evaluation_transform(pixels, 32, resize_mode="stretch"), planes(actual)
     )
 
 
@@ -332,18 +332,18 @@ def test_squeezing_leaves_the_final_size_alone_and_bears_any_shape():
 
 @pytest.mark.parametrize("fit", ["letterbox", "stretch"])
 @pytest.mark.parametrize("shape", [(61, 40), (40, 61), (32, 32), (20, 20)])
-def test_a_picture_kept_at_its_final_size_gives_the_same_faces(fit, shape):
-    picture = noise(*shape)
-    kept = transforms.resize(picture, 32, fit)
+def test_a_image_kept_at_its_final_size_gives_the_same_faces(fit, shape):
+    pixels = noise(*shape)
+    kept = transforms.resize(pixels, 32, fit)
     assert transforms.resize(kept, 32, fit) is kept
     for seed in range(8):
         first, second = (
             transforms.training_transform(image, 32, np.random.default_rng(seed), resize_mode=fit)
-            for image in (picture, kept)
+            for image in (pixels, kept)
         )
         np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(
-        transforms.evaluation_transform(picture, 32, resize_mode=fit),
+        transforms.evaluation_transform(pixels, 32, resize_mode=fit),
         transforms.evaluation_transform(kept, 32, resize_mode=fit),
     )
 
@@ -358,11 +358,11 @@ def test_a_squeezed_face_has_no_padding_and_a_padded_one_has(fit):
 
 @pytest.mark.parametrize("rotation", ["expand_centred", "published"])
 def test_a_view_is_drawn_and_applied_apart_as_it_is_together(rotation):
-    picture = noise(40, 30)
+    pixels = noise(40, 30)
     views = [transforms.sample_augmentation(np.random.default_rng(seed)) for seed in range(20)]
     for seed, view in enumerate(views):
-        apart = transforms.apply_augmentation(picture, 32, view, rotation=rotation)
-        together = transforms.training_transform(picture, 32, np.random.default_rng(seed), rotation=rotation)
+        apart = transforms.apply_augmentation(pixels, 32, view, rotation=rotation)
+        together = transforms.training_transform(pixels, 32, np.random.default_rng(seed), rotation=rotation)
         np.testing.assert_array_equal(apart, together)
     assert {view.flipped for view in views} == {True, False}
     assert any(view.rotation_degrees is None for view in views) and any(
@@ -371,13 +371,13 @@ def test_a_view_is_drawn_and_applied_apart_as_it_is_together(rotation):
 
 
 def test_hand_worked_view():
-    picture = noise(6, 6)
+    pixels = noise(6, 6)
     view = transforms.AugmentationParams(flipped=True, rotation_degrees=None, crop_position=0.5)
-    np.testing.assert_array_equal(transforms.apply_augmentation(picture, 6, view), planes(picture[:, ::-1]))
+    np.testing.assert_array_equal(transforms.apply_augmentation(pixels, 6, view), planes(pixels[:, ::-1]))
     turned = transforms.apply_augmentation(
-        picture, 6, transforms.AugmentationParams(False, 12, 0.99), rotation="published"
+        pixels, 6, transforms.AugmentationParams(False, 12, 0.99), rotation="published"
     )
-    canvas = transforms.rotate(picture, 12, expand_centred=False)
+    canvas = transforms.rotate(pixels, 12, expand_centred=False)
     np.testing.assert_array_equal(turned, planes(transforms.crop_or_pad(canvas, 6, 0.99)))
 
 
@@ -395,7 +395,7 @@ def test_evaluation_transform_pads_and_says_so_once(caplog):
     np.testing.assert_array_equal(transforms.evaluation_transform(square, 112), square.transpose(2, 0, 1))
 
 
-def test_arrays_that_are_no_picture_are_refused():
+def test_arrays_that_are_no_image_are_refused():
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ImageError, match=r"expected a uint8 image of shape \(H, W, 3\)"):
             transforms.evaluation_transform(wrong, 112)

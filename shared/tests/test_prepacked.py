@@ -14,7 +14,7 @@ def layer(stride=1, bias=True, inside=16, outside=24):
     return nn.Conv2d(inside, outside, 3, stride, 1, bias=bias).requires_grad_(False)
 
 
-def pictures(*shape, seed=1):
+def random_images(*shape, seed=1):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -22,7 +22,7 @@ def both(module, x):
     """Output and gradient of a weighted sum."""
     x = x.clone().requires_grad_()
     out = module(x)
-    (gradient,) = torch.autograd.grad((out * pictures(*out.shape, seed=2).to(out)).sum(), x)
+    (gradient,) = torch.autograd.grad((out * random_images(*out.shape, seed=2).to(out)).sum(), x)
     return out.detach(), gradient
 
 
@@ -33,15 +33,15 @@ def test_it_is_the_stock_layer_with_its_gradient_for_any_size(stride, bias, memo
     stock = layer(stride, bias)
     packed = PackedConv2d(stock)
     for shape in ((1, 16, 7, 9), (3, 16, 14, 14), (2, 16, 1, 2)):
-        x = pictures(*shape).contiguous(memory_format=memory_format)
+        x = random_images(*shape).contiguous(memory_format=memory_format)
         assert is_supported(x, packed.weight, packed.bias)
-        for ours, theirs in zip(both(packed, x), both(stock, x), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        for actual, reference in zip(both(packed, x), both(stock, x), strict=True):
+            torch.testing.assert_close(actual, reference, rtol=1e-4, atol=1e-4)
 
 
 def test_a_changed_weight_is_packed_anew():
     stock = layer()
-    packed, x = PackedConv2d(stock), pictures(1, 16, 7, 7)
+    packed, x = PackedConv2d(stock), random_images(1, 16, 7, 7)
     before = packed(x)
     with torch.no_grad():
         packed.weight.mul_(2)
@@ -52,7 +52,7 @@ def test_a_changed_weight_is_packed_anew():
 
 
 def test_copies_and_other_precisions_work():
-    packed, x = PackedConv2d(layer()), pictures(1, 16, 7, 7)
+    packed, x = PackedConv2d(layer()), random_images(1, 16, 7, 7)
     out = packed(x)
     copied = copy.deepcopy(packed)
     assert torch.equal(copied(x), out) and copied.weight is not packed.weight
@@ -66,8 +66,8 @@ def test_a_learning_weight_gets_its_gradient():
     packed, stock = PackedConv2d(layer()), layer()
     for module in (packed, stock):
         module.requires_grad_(True)
-        module(pictures(2, 16, 5, 5)).square().sum().backward()
-    assert not is_supported(pictures(1, 16, 5, 5), packed.weight)
+        module(random_images(2, 16, 5, 5)).square().sum().backward()
+    assert not is_supported(random_images(1, 16, 5, 5), packed.weight)
     torch.testing.assert_close(packed.weight.grad, stock.weight.grad, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(packed.bias.grad, stock.bias.grad, rtol=1e-4, atol=1e-3)
 
@@ -80,9 +80,9 @@ def test_layers_that_fit_are_exchanged_and_keys_stay():
         nn.Conv2d(24, 20, 1),
         nn.Conv2d(20, 20, 3, 1, 0),
     ).requires_grad_(False)
-    plain, x = copy.deepcopy(network), pictures(2, 3, 20, 20)
+    plain, x = copy.deepcopy(network), random_images(2, 3, 20, 20)
     assert replace_with_prepacked(network) is network
     changed = [name for name, module in network.named_modules() if isinstance(module, PackedConv2d)]
     assert changed == ["1.0", "1.2"] and list(network.state_dict()) == list(plain.state_dict())
-    for ours, theirs in zip(both(network, x), both(plain, x), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    for actual, reference in zip(both(network, x), both(plain, x), strict=True):
+        torch.testing.assert_close(actual, reference, rtol=1e-4, atol=1e-4)

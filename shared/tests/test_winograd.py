@@ -11,21 +11,21 @@ def layer(outputs: int, inputs: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(outputs, inputs, 3, 3, generator=draw) / (9 * inputs) ** 0.5
 
 
-def picture(*shape: int) -> torch.Tensor:
+def image(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 16, 16), (2, 5, 7, 10), (1, 3, 1, 2), (3, 4, 6, 33)])
 def test_any_size_gives_what_a_direct_convolution_gives(shape):
-    x, weight = picture(*shape), layer(7, shape[1])
-    ours = conv_winograd.winograd_conv2d(x, conv_winograd.transform_weight(weight))
+    x, weight = image(*shape), layer(7, shape[1])
+    actual = conv_winograd.winograd_conv2d(x, conv_winograd.transform_weight(weight))
     direct = F.conv2d(x.double(), weight.double(), padding=1)
-    assert ours.shape == direct.shape
-    torch.testing.assert_close(ours.double(), direct, atol=2e-5, rtol=0)
+    assert actual.shape == direct.shape
+    torch.testing.assert_close(actual.double(), direct, atol=2e-5, rtol=0)
 
 
 def test_memory_order_of_the_input_does_not_matter():
-    x, kernel = picture(2, 6, 9, 8), conv_winograd.transform_weight(layer(4, 6))
+    x, kernel = image(2, 6, 9, 8), conv_winograd.transform_weight(layer(4, 6))
     turned = x.to(memory_format=torch.channels_last)
     assert torch.equal(
         conv_winograd.winograd_conv2d(x, kernel), conv_winograd.winograd_conv2d(turned, kernel)
@@ -33,14 +33,14 @@ def test_memory_order_of_the_input_does_not_matter():
 
 
 def test_blocks_do_not_show(monkeypatch):
-    x, kernel = picture(1, 4, 32, 12), conv_winograd.transform_weight(layer(4, 4))
+    x, kernel = image(1, 4, 32, 12), conv_winograd.transform_weight(layer(4, 4))
     whole = conv_winograd.winograd_conv2d(x, kernel)
     monkeypatch.setattr(conv_winograd, "BLOCK_VALUES", 1)
     torch.testing.assert_close(conv_winograd.winograd_conv2d(x, kernel), whole, atol=1e-6, rtol=1e-6)
 
 
 def test_gradients_once_and_twice_are_those_of_a_direct_convolution():
-    x, weight, outer = picture(1, 4, 6, 7), layer(3, 4), picture(1, 3, 6, 7)
+    x, weight, outer = image(1, 4, 6, 7), layer(3, 4), image(1, 3, 6, 7)
     kernel = conv_winograd.transform_weight(weight)
 
     def gradients(convolve):
@@ -49,9 +49,9 @@ def test_gradients_once_and_twice_are_those_of_a_direct_convolution():
         (second,) = torch.autograd.grad(first.square().sum(), at)
         return first.detach(), second
 
-    ours = gradients(lambda at: conv_winograd.winograd_conv2d(at, kernel))
+    actual = gradients(lambda at: conv_winograd.winograd_conv2d(at, kernel))
     direct = gradients(lambda at: F.conv2d(at, weight, padding=1))
-    for a, b in zip(ours, direct):
+    for a, b in zip(actual, direct):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
@@ -66,7 +66,7 @@ def test_only_frozen_wide_large_single_precision_layers_are_transformed():
 
 
 def test_a_changed_weight_is_transformed_anew():
-    x, weight, convolution = picture(1, 96, 32, 32), layer(96, 96), conv_winograd.WinogradConv3x3()
+    x, weight, convolution = image(1, 96, 32, 32), layer(96, 96), conv_winograd.WinogradConv3x3()
     before = convolution(x, weight)
     assert torch.equal(convolution(x, weight), before)
     with torch.no_grad():
@@ -79,12 +79,12 @@ def test_a_changed_weight_is_transformed_anew():
 def test_layers_of_a_network_are_exchanged_without_a_trace_in_its_state():
     torch.manual_seed(0)
     layers = [(96, {"padding": 1}), (100, {"padding": 1, "bias": False}), (96, {"padding": 1, "stride": 2})]
-    made, before = [], 96
+    output, before = [], 96
     for width, options in layers:
-        made.append(torch.nn.Conv2d(before, width, 3, **options))
+        output.append(torch.nn.Conv2d(before, width, 3, **options))
         before = width
-    network = torch.nn.Sequential(torch.nn.Sequential(*made)).requires_grad_(False)
-    x, keys = picture(1, 96, 32, 32), list(network.state_dict())
+    network = torch.nn.Sequential(torch.nn.Sequential(*output)).requires_grad_(False)
+    x, keys = image(1, 96, 32, 32), list(network.state_dict())
     expected = network(x)
     assert conv_winograd.replace_with_winograd(network) is network
     kinds = [type(layer).__name__ for layer in network[0]]
