@@ -1,6 +1,6 @@
 """The voice front end of CMPC's training and evaluation code: log-mel in decibels (docs/cmpc2.md).
 
-Equal to librosa's `melspectrogram` (reflect padding, Slaney bands of equal area) and `power_to_db`. Letters:
+Equal to librosa's `melspectrogram` (reflect padding, Slaney bands of equal area) and `power_to_db`. Notation:
 M bands, T frames.
 """
 
@@ -96,12 +96,12 @@ def crop_or_pad(
     """
     if log_mel.ndim != 2 or not log_mel.shape[1] or num_frames < 1:
         raise ValueError(
-            f"expected bands (M, T) with T > 0, found shape {log_mel.shape}, {num_frames} wanted"
+            f"expected bands (M, T) with T > 0 for {num_frames} frames, found shape {log_mel.shape}"
         )
     missing = num_frames - log_mel.shape[1]
     if missing > 0:
         side = (missing + 1) // 2
         log_mel = np.pad(log_mel, ((0, 0), (side, side)))
-    places = log_mel.shape[1] - num_frames + 1
-    first = (places - 1) // 2 if choose_start is None else choose_start(places)
-    return np.ascontiguousarray(log_mel[:, first : first + num_frames])
+    num_starts = log_mel.shape[1] - num_frames + 1
+    start = (num_starts - 1) // 2 if choose_start is None else choose_start(num_starts)
+    return np.ascontiguousarray(log_mel[:, start : start + num_frames])

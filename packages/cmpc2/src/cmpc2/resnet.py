@@ -1,7 +1,7 @@
 """Residual networks of both branches (CMPC, docs/cmpc2.md), of torchvision's blocks, with channel pooling.
 
 Names of parameters are those of the published checkpoints: torchvision's, with `.se.fc.0` and `.se.fc.2` of
-squeeze-excitation. Letters: B batch, H x W size of a feature map, C channels.
+squeeze-excitation. Notation: B batch, H x W size of a feature map, C channels.
 """
 
 from collections.abc import Sequence
@@ -73,7 +73,7 @@ RESNET_SPECS: dict[str, ResNetSpec] = {
 
 
 class ResNet(nn.Module):
-    """A residual network whose output is the spatial mean of its last maps, pooled to `out_dim` channels.
+    """Residual network whose output is the spatial mean of its last maps, pooled to `out_dim` channels.
 
     torchvision's own class has fixed widths and three input channels. The last maps are outputs of a ReLU, so
     every component of an embedding is at least 0. Every layer pads: inputs of any size from 1 x 1 work.

@@ -155,7 +155,7 @@ def apply_identity_weights(
     """Apply identity re-weighting; the sum of the returned scalar terms is the total loss.
 
     Args:
-        losses: of the whole batch.
+        losses: of the complete batch.
         weights: identity weight of every sample, shape (N,), mean about one; None: all one.
         weighting: "per_sample" weights each sample of every term (the method); "batch_mean" reproduces
             the published code: the classification losses are averaged first, so only the mean weight acts.

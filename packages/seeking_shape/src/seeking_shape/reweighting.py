@@ -130,7 +130,7 @@ class IdentityWeights(nn.Module):
         """Compute the weights of a batch, scaled to a mean of one over all identities.
 
         Args:
-            labels: classes of the whole batch (of all processes), shape (N,).
+            labels: classes of the complete batch (of all processes), shape (N,).
 
         Returns:
             Shape (N,), no gradient; one is added to all if their sum is below 1e-3 (no identity is active).
