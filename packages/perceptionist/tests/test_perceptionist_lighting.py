@@ -144,3 +144,19 @@ def test_overlay_blends_with_a_copy():
 def test_invalid_lighting_raises_errors_that_name_the_value(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_published_names_draw_with_the_published_rule():
+    rng = np.random.default_rng(8)
+    vertices = np.round(rng.uniform(0, 40, (60, 3))).astype(np.float32)  # corners on pixels: the rules differ
+    triangles = rng.integers(0, 60, (90, 3)).astype(np.int32)
+    empty = np.zeros((41, 41, 3), np.uint8)
+    pipeline = sim3dr.RenderPipeline(intensity_ambient=0.2, specular_exp=2)
+    light = sim3dr.Lighting(intensity_ambient=0.2, specular_exp=2)
+    image = pipeline(vertices, triangles, empty.copy())
+    assert np.array_equal(image, light(vertices, triangles, empty.copy(), coverage="inclusive"))
+    assert not np.array_equal(image, light(vertices, triangles, empty.copy()))
+    pipeline.update_light_pos((3, 0, 2))
+    expected = light.moved((3, 0, 2))(vertices, triangles, empty.copy(), coverage="inclusive")
+    assert np.array_equal(pipeline(vertices, triangles, empty.copy()), expected)
+    assert np.array_equal(sim3dr.get_normal(vertices, triangles), sim3dr.get_normals(vertices, triangles))

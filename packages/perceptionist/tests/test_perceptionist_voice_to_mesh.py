@@ -7,6 +7,7 @@ import numpy as np
 import perceptionist
 import pytest
 import torch
+from perceptionist import visualisation
 from perceptionist.models import load_voice_to_mesh
 from perceptionist.voice_to_mesh import VoiceToMesh
 from tiny_checkpoints import write_supervised_checkpoint, write_unsupervised_checkpoint
@@ -50,6 +51,25 @@ def test_generating_equals_predicting_step_by_step(model: VoiceToMesh, feature_f
     assert np.array_equal(face.shape, model.predict_coefficients(features).shape[0].numpy())
     assert (face.image is None) == (face.overlay is None) == (model.kind == "supervised")
     assert face.source == str(feature_file)
+
+
+def test_published_overlay_is_drawn_with_the_published_coverage_rule(
+    model: VoiceToMesh, feature_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if model.kind == "supervised":
+        pytest.skip("has no image to draw over")
+    features = np.load(feature_file)
+    published = model.generate_from_features(features, published=True)
+    drawn = visualisation.overlay
+
+    def with_other_rule(*arguments: Any, **options: Any) -> Any:
+        assert options["coverage"] == "inclusive"
+        return drawn(*arguments, **{**options, "coverage": "top_left"})
+
+    monkeypatch.setattr(visualisation, "overlay", with_other_rule)
+    other = model.generate_from_features(features, published=True)
+    assert published.image is not None and np.array_equal(published.image, other.image)
+    assert not np.array_equal(published.overlay, other.overlay)
 
 
 def test_the_package_exports_its_api_lazily() -> None:

@@ -130,7 +130,8 @@ class VoiceToMesh:
         Args:
             features: (T, M), from `perceptionist.features.load_features`.
             source: name of the utterance, for the record and for messages.
-            published: image half a level brighter and overlay six pixels low, as in the published program.
+            published: image half a level brighter, overlay six pixels low and drawn with the coverage rule
+                "inclusive", as in the published program.
 
         Raises:
             ValueError: features of another width, or a mesh that is not finite.
@@ -220,7 +221,8 @@ class VoiceToMesh:
         posed, _ = pose_mesh(self.face_model, vertices, expert_parameters, y_flip)
         if not torch.isfinite(posed).all():
             return image, None
-        return image, overlay_mesh(image, posed[0], self.face_model)
+        coverage = "inclusive" if published else "top_left"
+        return image, overlay_mesh(image, posed[0], self.face_model, coverage=coverage)
 
 
 def coefficients_from_supervised(model: LinearFaceModel, parameters: Tensor) -> FaceCoefficients:

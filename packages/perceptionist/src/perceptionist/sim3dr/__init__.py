@@ -10,6 +10,7 @@ Vertices are in pixels: x right, y down, larger z nearer; pixel (column x, row y
 """
 
 from perceptionist.sim3dr.arrays import COVERAGE, FAR
+from perceptionist.sim3dr.drop_in import RenderPipeline, get_normal
 from perceptionist.sim3dr.lighting import (
     SYNERGYNET,
     Lighting,
@@ -26,6 +27,8 @@ __all__ = [
     "SYNERGYNET",
     "Fragments",
     "Lighting",
+    "RenderPipeline",
+    "get_normal",
     "get_normals",
     "get_triangle_normals",
     "overlay",
