@@ -79,7 +79,7 @@ def test_all_pairs_need_three_identities(population: Path, caplog: Any) -> None:
         for items in (corpus.voices, corpus.faces)
     )
     assert compute_all_pairs(corpus, voices, faces, population) == {}
-    assert "3 are needed" in caplog.text
+    assert "expected 3 identities" in caplog.text
 
 
 def test_validation_skips_corrupt_files_on_request(
