@@ -1,8 +1,8 @@
 """Translate the configuration file of CMPC's published code (CONFIG.yaml).
 
 `python -m cmpc2.published_config CONFIG.yaml > mine.yaml` writes a configuration of this package with the
-published behaviour enabled, and prints what was not taken on standard error. Lengths that the published file
-states in samples become training steps, by its batch size.
+published behaviour enabled, and prints keys without a counterpart on standard error. Lengths that the
+published file states in samples become training steps, by its batch size.
 """
 
 from collections.abc import Mapping, Sequence

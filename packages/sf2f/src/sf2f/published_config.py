@@ -1,9 +1,9 @@
 """Translate option files of the published code (`options/*.yaml`).
 
 `python -m sf2f.published_config sf2f_fuser.yaml > mine.yaml` writes a configuration of this package with the
-published behaviour enabled, and prints what was not taken on standard error. An option file states networks
-and losses; course of training, speech and windows are those of the bundled `published_*` configuration of the
-same kind, which has the defaults of the published command line.
+published behaviour enabled, and prints keys without a counterpart on standard error. An option file states
+networks and losses; course of training, speech and windows are those of the bundled `published_*`
+configuration of the same kind, which has the defaults of the published command line.
 """
 
 from collections.abc import Mapping, Sequence

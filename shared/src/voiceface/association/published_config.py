@@ -9,7 +9,7 @@ __all__ = ["shared_output_size", "solver_sections"]
 def solver_sections(
     get: Callable[..., Any], solver: str, milestones: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """Translate the section of the solver, which the association systems share, to two of ours.
+    """Translate the section of the solver to the sections "optimiser" and "schedule".
 
     Args:
         get: lookup by dotted key, with a default.

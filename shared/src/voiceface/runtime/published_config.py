@@ -1,4 +1,4 @@
-"""Translation of published configuration files: keys are checked, values become our configuration.
+"""Translate published configuration files: check the keys, convert the values.
 
 Each system has the tables of its published code and the mapping of its values.
 """
@@ -32,8 +32,8 @@ class PublishedKeys:
     Attributes:
         fixed_values: keys of which only these values can be reproduced.
         ignored_keys: keys without effect in the published code, or without meaning here.
-        path_keys: keys of paths and names that are arguments of our commands -> meaning.
-        translated_keys: keys that become values of our configuration.
+        path_keys: keys of paths and names that are command-line arguments -> meaning.
+        translated_keys: keys that become values of the configuration.
     """
 
     fixed_values: Mapping[str, Sequence[Any]]
@@ -79,8 +79,8 @@ class Translation:
     """A published configuration, translated.
 
     Attributes:
-        config: the experiment, with the published behaviour switched on.
-        paths: meaning -> path or name in the published file that is an argument of our commands; without
+        config: the experiment, with the published behaviour enabled.
+        paths: meaning -> path or name in the published file that is a command-line argument; without
             "none".
         ignored: dotted keys of the published file that decide nothing here.
         fine_tune: whether iteration and optimiser start anew if initial weights are given (published `ft`).
@@ -94,7 +94,7 @@ class Translation:
     voice_folder: str | None = None
 
     def describe(self, name: str) -> list[str]:
-        """Describe in lines what was translated and what was not, of a file of this name."""
+        """List messages on arguments, ignored keys and folder names; `name` is the name of the file."""
         lines = [f"{name}: published configuration, translated"]
         if self.paths:
             named = "; ".join(f"{meaning}: {path}" for meaning, path in self.paths.items())
@@ -175,7 +175,7 @@ def positive_or_none(interval: Any) -> Any:
 
 
 def command(program: str, translate_file: Callable[[Path], Translation], argv: Sequence[str] | None) -> int:
-    """`python -m PROGRAM.published_config`: print our configuration for a published one.
+    """`python -m PROGRAM.published_config`: print the translation of a published configuration.
 
     Args:
         program: name of the system's package.
