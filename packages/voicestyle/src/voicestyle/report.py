@@ -42,7 +42,7 @@ def write_generation_report(
             result.name,
             image=upscale_image(result.image),
             audio=AudioSource(str(result.voice_path)),
-            note=f"voice similarity {result.initial_similarity:.3f} -> {result.similarity:.3f}",
+            note=f"voice similarity {result.initial_similarity:.3f} initially, {result.similarity:.3f} finally",
         )
         for result in results
     ]
@@ -106,7 +106,11 @@ def _step_groups(
     source = f"{len(retrieval.video_rows)} videos of the {len(retrieval.prototypes)} nearest prototypes of"
     return [
         IdentityGroup(f"{result.name}: retrieved bank images", targets, f"{source} {bank.name}."),
-        IdentityGroup(f"{result.name}: inversions", inversions, "Images generated from their latents."),
+        IdentityGroup(
+            f"{result.name}: inversions",
+            inversions,
+            "Images generated from their latents, with the terms of the loss.",
+        ),
         IdentityGroup(f"{result.name}: guidance", frames, "Images of the initial latent and of snapshots."),
     ]
 
