@@ -10,7 +10,7 @@ from voiceface.commands.evaluate import main, protocol_from_files
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.trials.reading import read_trial_list
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
-from voiceface.evaluation.evaluator import compare, evaluate
+from voiceface.evaluation.evaluator import _training_overlap, compare, evaluate
 from voiceface.evaluation.protocol import Protocol
 from voiceface.evaluation.results import abbreviate
 from voiceface.metrics.retrieval import chance_average_precision
@@ -107,10 +107,26 @@ def test_figures_equal_plain_loops(protocol, lists):
         chance_average_precision(torch.tensor([3]), 36).item()
     )
     assert set(found.metrics) == {"map", "r1", "r5", "r10"}
+    counts = {"trials": 48, "skipped": 0, "without_relevant": 0, "identities": 12, "gallery": 36}
+    assert found.counts == counts
     assert len(found.curve["cmc"]) == 36 and found.curve["cmc"][-1] == 1
     assert found.metrics["r1"].value == pytest.approx(found.curve["cmc"][0])
     roc = np.array(verify.curve["roc"])
     assert roc[:, 0].tolist() == [0, 0] and roc[:, -1].tolist() == [1, 1] and (np.diff(roc) >= 0).all()
+
+
+def test_default_rules(protocol):
+    rules = {"tie_breaking": "expected", "seed": 0, "replicates": 1000, "confidence": 0.95}
+    rules |= {"cutoffs": [1, 5, 10], "cmc_length": 100, "p_target": 0.05, "strata": ["U"]}
+    assert Protocol("defaults", protocol.lists).rules == rules
+
+
+def test_missing_ids_are_no_overlap_with_the_training_identities():
+    evaluated = [replace(PEOPLE[0], face_id=""), PEOPLE[1], replace(PEOPLE[2], voice_id="")]
+    foreign = [Identity("Elsewhere", "id80000", ""), Identity("Nowhere", "", "Nowhere")]
+    assert _training_overlap(evaluated, [*foreign, ""]) == ()
+    assert _training_overlap(evaluated, [*foreign, PEOPLE[2]]) == ("Person_02",)
+    assert _training_overlap(evaluated, ["id90000", "Person_01"]) == ("Person_00", "Person_01")
 
 
 def test_results_on_disk(protocol, tmp_path):
