@@ -42,7 +42,7 @@ def write_generation_report(
             result.name,
             image=upscale_image(result.image),
             audio=AudioSource(str(result.voice_path)),
-            note=f"voice similarity {result.initial_similarity:.3f} initially, {result.similarity:.3f} finally",
+            note=f"voice similarity {result.initial_similarity:.3f}, finally {result.similarity:.3f}",
         )
         for result in results
     ]
