@@ -331,3 +331,11 @@ def test_compact_export_halves_the_values_and_omits_computed_keys(tmp_path):
     assert found.extra == {"classes": ["x", "y"]}
     with pytest.raises(CheckpointError, match="another system"):
         export_compact(run, out, system="other")
+
+
+def test_a_truncated_safetensors_file_is_no_published_file(tmp_path):
+    path = tmp_path / "half.safetensors"
+    save_model(path, {"w": torch.ones(4, 4)}, **DEMO)
+    path.write_bytes(path.read_bytes()[:-32])
+    with pytest.raises(CheckpointError, match=r"half\.safetensors is corrupt, truncated or no PyTorch file"):
+        read_published(path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from voiceface.io.atomic import atomic_path
@@ -38,6 +39,7 @@ UNREADABLE_ERRORS = (
     OSError,
     MemoryError,
     struct.error,
+    SafetensorError,  # PyTorch reads files with the suffix .safetensors by safetensors
 )
 
 
