@@ -229,7 +229,9 @@ def test_command_prints_a_configuration_that_loads(
     printed = capsys.readouterr()
     (tmp_path / "mine.yaml").write_text(printed.out)
     config = load_config(tmp_path / "mine.yaml", ArchetypeAgnosticConfig, "archetype_agnostic")
-    assert load_config(tmp_path / "cfg.yaml", ArchetypeAgnosticConfig, "archetype_agnostic") == config  # recognised as it is
+    assert (
+        load_config(tmp_path / "cfg.yaml", ArchetypeAgnosticConfig, "archetype_agnostic") == config
+    )  # recognised as it is
     assert config == read_published_config(tmp_path / "cfg.yaml").config
     assert "embeddings of the evaluation: ./save/features.pth" in printed.err
     assert "vggface1_id" in printed.err

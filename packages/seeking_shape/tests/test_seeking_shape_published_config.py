@@ -129,7 +129,9 @@ def test_command_prints_a_configuration_that_loads(
     printed = capsys.readouterr()
     (tmp_path / "mine.yaml").write_text(printed.out)
     config = load_config(tmp_path / "mine.yaml", SeekingShapeConfig, "seeking_shape")
-    assert load_config(tmp_path / "train_main.yaml", SeekingShapeConfig, "seeking_shape") == config  # recognised as it is
+    assert (
+        load_config(tmp_path / "train_main.yaml", SeekingShapeConfig, "seeking_shape") == config
+    )  # recognised as it is
     assert config == read_published_config(tmp_path / "train_main.yaml").config
     assert "start weights: ./save" in printed.err
     assert main([str(tmp_path / "absent.yaml")]) == 1
