@@ -273,6 +273,11 @@ def test_errors_say_what_was_found():
         matching_correct(torch.ones(4, 1))
     with pytest.raises(ValueError, match="got 'best'"):
         matching_correct(torch.ones(4, 2), "best")
+    holes = torch.tensor([0.5, float("nan"), 0.25, float("nan")])
+    with pytest.raises(ValueError, match="2 of 4 scores are NaN"):
+        matching_correct(holes.reshape(2, 2))
+    with pytest.raises(ValueError, match="2 of 4 scores are NaN"):
+        verification_auc(holes, torch.tensor([1, 0, 1, 0]))
     with pytest.raises(ValueError, match="got 3 and 0"):
         verification_auc(torch.rand(3), torch.ones(3))
 

@@ -269,4 +269,5 @@ def test_command_line(protocol, lists, tmp_path, capsys):
 
 def test_long_lists_of_names_are_abbreviated_after_five():
     assert abbreviate("abcde") == "a, b, c, d, e"
+    assert abbreviate("abcdef") == "a, b, c, d, e and 1 more"
     assert abbreviate("abcdefg") == "a, b, c, d, e and 2 more"
