@@ -95,7 +95,8 @@ def test_bare_state_dicts_are_told_by_their_keys(tmp_path, capsys):
     torch.save({"odd.weight": torch.ones(1)}, unknown)
     assert main([str(face), str(unknown)]) == 0
     shown = capsys.readouterr().out
-    assert "face.evoLVe" in shown and "an unknown system" in shown
+    assert "face.evoLVe" in shown and "read by    seeking_shape train" in shown
+    assert "unknown: no system here reads it" in shown
 
 
 def test_resume_state_and_foreign_safetensors(tmp_path, capsys):

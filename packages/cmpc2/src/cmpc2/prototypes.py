@@ -64,7 +64,7 @@ def cluster(
     init: CentreInit = "random",
     empty_clusters: EmptyClusters = "reseed",
     final_assignment: FinalAssignment = "consistent",
-    backend: Backend = "auto",
+    backend: Backend = "torch",
     generator: torch.Generator | None = None,
 ) -> Clustering:
     """Compute k-means and concentrations; for arguments see `kmeans` and `concentration`."""

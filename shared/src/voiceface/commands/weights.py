@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_CONFIG_WIDTH",
     "MAX_PREFIXES",
-    "PUBLISHED_SIGNATURES",
     "CheckpointSummary",
     "format_summary",
     "inspect_checkpoint",
@@ -28,18 +27,6 @@ __all__ = [
 
 MAX_CONFIG_WIDTH = 96
 MAX_PREFIXES = 8
-# Key prefixes that identify published files; the first matching row counts.
-PUBLISHED_SIGNATURES = (
-    (("F.model.input_layer.", "V.model.conv1."), "seeking_shape, full model"),
-    (("F.model.input_layer.",), "seeking_shape, face branch"),
-    (("V.model.conv1.",), "seeking_shape, voice branch"),
-    (("center.weight",), "seeking_shape, identity weights"),
-    (("vNet.model.input_layer.", "aNet.model.conv1."), "archetype_agnostic, full model"),
-    (("voice_subnet.conv1.", "face_subnet.conv1."), "cmpc2 (CMPC), full model"),
-    (("input_layer.0.weight", "body.0.res_layer."), "face backbone IR of face.evoLVe"),
-    (("__S__.conv1.", "__S__.sap_linear."), "voice backbone thin ResNet of voxceleb_trainer"),
-    (("conv1.", "sap_linear.", "layer4.0.se."), "voice backbone thin ResNet of voxceleb_trainer"),
-)
 
 
 @dataclass(frozen=True)
@@ -53,11 +40,12 @@ class CheckpointSummary:
         tensors: (type, shape) by key.
         sha256: native: verified digest stated in the file; else digest of the bytes.
         nonfinite_keys: keys of tensors with infinite values or NaN.
-        system: of the model; for published files inferred from the keys; "" if unknown.
+        system: of the model; for published files their kind, inferred from the tensors; "" if unknown.
         kind: kind of model within the system.
         config: configuration of its training run.
         extra: other stored JSON values; for a resume state and a published file other top-level values.
         top_level_keys: top-level keys of a published file.
+        readers: commands and functions that read a published file; "" if unknown.
     """
 
     path: Path
@@ -70,6 +58,7 @@ class CheckpointSummary:
     config: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     top_level_keys: list[str] = field(default_factory=list)
+    readers: str = ""
 
     @property
     def is_native(self) -> bool:
@@ -88,12 +77,8 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
         FileNotFoundError: no such file.
     """
     from voiceface.checkpoints.native import load_model
-    from voiceface.checkpoints.published import (
-        CheckpointError,
-        extract_state_dict,
-        read_published,
-        require_file,
-    )
+    from voiceface.checkpoints.published import CheckpointError, require_file
+    from voiceface.checkpoints.published_kinds import flatten_tensors, stated_digest_prefix
     from voiceface.checkpoints.resume_state import load_state
 
     path = Path(path)
@@ -117,29 +102,76 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
             path,
             "safetensors",
             *_summarise_tensors(tensors, compute_sha256(path)),
-            system=_guess_system(tensors),
+            **_published_kind(tensors),
         )
     if content == "model" or path.suffix == ".safetensors":
         model = load_model(path)
         seen = _summarise_tensors(model.state, model.sha256, _stored_types(path))
         return CheckpointSummary(path, "model", *seen, model.system, model.kind, model.config, model.extra)
-    found = read_published(path)
-    tensors = extract_state_dict(found, "state_dict", "model", source=str(path))
-    rest = {key: value for key, value in found.items() if isinstance(value, bool | int | float | str)}
+    digest, stated = compute_sha256(path), stated_digest_prefix(path)
+    if not digest.startswith(stated):
+        raise CheckpointError(
+            f"{path} is corrupt: its name states the digest {stated}, found {digest[: len(stated)]}; "
+            "fetch it again"
+        )
+    found = _read_published_content(path)
+    tensors = _to_tensors(flatten_tensors(found))
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors; its keys: {', '.join(map(str, list(found)[:8]))}")
+    rest = {str(key): value for key, value in found.items() if isinstance(value, bool | int | float | str)}
+    nested = any(isinstance(value, Mapping | list | tuple) for value in found.values())
     return CheckpointSummary(
         path,
         "published",
-        *_summarise_tensors(tensors, compute_sha256(path)),
-        system=_guess_system(tensors),
+        *_summarise_tensors(tensors, digest),
+        **_published_kind(tensors),
         extra=rest,
-        top_level_keys=[str(key) for key in found]
-        if found is not tensors and len(found) < len(tensors)
-        else [],
+        top_level_keys=[str(key) for key in found] if nested else [],
     )
+
+
+def _read_published_content(path: Path) -> Mapping[Any, Any]:
+    """Read a file of `torch.save`, or a pickle of numpy arrays, without executing code in it.
+
+    Raises:
+        CheckpointError: neither of them.
+    """
+    from voiceface.checkpoints.published import CheckpointError, read_published
+    from voiceface.io.safe_pickle import ArrayFileError, read_pickle
+
+    try:
+        return read_published(path)
+    except CheckpointError:
+        if path.suffix != ".pkl":
+            raise
+    try:
+        content = read_pickle(path)
+    except ArrayFileError as error:
+        raise CheckpointError(str(error)) from None
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of arrays")
+    return content
+
+
+def _to_tensors(values: Mapping[str, Any]) -> dict[str, "Tensor"]:
+    """Convert arrays to tensors."""
+    import torch
+
+    return {key: torch.as_tensor(value) for key, value in values.items()}
+
+
+def _published_kind(tensors: "Mapping[str, Tensor]") -> dict[str, Any]:
+    """Kind of a published file and its readers, as fields of `CheckpointSummary`."""
+    from voiceface.checkpoints.published_kinds import identify
+
+    kind = identify({key: tuple(value.shape) for key, value in tensors.items()})
+    return {} if kind is None else {"system": kind.title, "readers": kind.readers}
 
 
 def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
     """Format a summary; `list_keys` adds name, type and shape of every tensor."""
+    from voiceface.checkpoints.published_kinds import stated_digest_prefix
+
     titles = {
         "model": f"{summary.system} {summary.kind}, native format",
         "state": "resume state of a run, native format",
@@ -150,11 +182,15 @@ def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
     counts = sorted(Counter(kind for kind, _ in summary.tensors.values()).items())
     types = ", ".join(f"{count} {kind}" for kind, count in counts)
     size = summary.path.stat().st_size
-    origin = "verified" if summary.is_native else "of the file, which states none"
+    stated = stated_digest_prefix(summary.path)
+    origin = "of the file, which states none: cannot be verified"
+    if summary.is_native or stated:
+        origin = "verified" if summary.is_native else f"verified: the file name states {stated}"
     rows = [("sha256", f"{summary.sha256} ({origin})")]
     rows += [("size", f"{size:,} bytes, {len(summary.tensors)} tensors ({types}), {values:,} values")]
     if not summary.is_native:
-        rows += [("keys of", summary.system or "an unknown system")]
+        rows += [("kind", summary.system or "unknown: no system here reads it")]
+        rows += [("read by", summary.readers)] * bool(summary.readers)
     if summary.top_level_keys:
         rows += [("top level", ", ".join(summary.top_level_keys))]
     if not summary.is_native:
@@ -271,14 +307,6 @@ def _flatten_tensors(value: Any, path: str = "") -> dict[str, "Tensor"]:
     for key, item in pairs:
         found |= _flatten_tensors(item, f"{path}/{key}" if path else str(key))
     return found
-
-
-def _guess_system(tensors: Mapping[str, Any]) -> str:
-    """Infer the system from the keys; "" if unknown."""
-    for wanted, name in PUBLISHED_SIGNATURES:
-        if all(any(key.startswith(prefix) for key in tensors) for prefix in wanted):
-            return name
-    return ""
 
 
 def _format_prefixes(tensors: Mapping[str, Any]) -> str:
