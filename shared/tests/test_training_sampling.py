@@ -45,6 +45,8 @@ def test_the_last_batch_may_be_kept():
     sizes = [len(index) for index, _ in sampled_batches(drop_last=False)]
     assert sizes == [4, 4, 3] * 3
     assert (batches_per_epoch(924, 64), batches_per_epoch(11, 4, drop_last=False)) == (14, 3)
+    one = batches(IndexDataset(1), 4, seed=3, max_steps=2, drop_last=False)
+    assert [batch["index"].tolist() for batch in one] == [[0], [0]]
 
 
 def test_sampling_leaves_global_random_states_alone():
