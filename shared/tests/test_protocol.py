@@ -1,6 +1,7 @@
 """Protocols: lists and embeddings in, figures, intervals and files out."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -154,6 +155,9 @@ def test_results_on_disk(protocol, tmp_path):
         == f"match_v2f_2_test: {results.lists[0].main_metric.value:.6f}"
     )
     assert evaluate(protocol, *tables(), PEOPLE).to_dict() == results.to_dict()
+    rows = results.table().splitlines()[1:]
+    assert len(rows) == 1 + 3 + 4
+    assert len({re.search(r"\d\.\d{4}", row).end() for row in rows}) == 1  # values stand in one column
     hardest = data["lists"][0]["identities"]
     assert len(hardest) == 12 and hardest[0]["value"] <= hardest[-1]["value"]
     assert sum(row["trials"] for row in hardest) == 48
