@@ -309,6 +309,8 @@ def test_load_into_summarises():
     report = load_into(module, bad, strict=False, ignore=["noises.*"])
     assert report.missing == ["1.num_batches_tracked"] and report.unexpected == ["extra"]
     assert report.mismatched == ["0.weight: file (3, 5), module (3, 2)"]
+    assert report.loaded == [key for key in other if key not in ("0.weight", "1.num_batches_tracked")]
+    assert str(report).startswith("5 keys loaded; 1 missing")
     assert torch.equal(module[0].bias, other["0.bias"])
     assert not load_into(module, other).missing
     with pytest.raises(CheckpointError, match="no key of"):
