@@ -120,7 +120,7 @@ def test_invalid_numbers_of_prototypes_raise(faces, embedder):
     assert len(find_nearest_prototypes(voice, bank, retrieval_config(num_prototypes=4))) == 4
     with pytest.raises(FaceBankError, match=r"retrieval.num_prototypes: K = 5 of 4 prototypes"):
         find_nearest_prototypes(voice, bank, retrieval_config(num_prototypes=5))
-    with pytest.raises(ValueError, match=r"clusterings of 4 clusters, not of 7"):
+    with pytest.raises(ValueError, match=r"no clustering of 7 clusters in this memory; available: 4"):
         find_nearest_prototypes(voice, bank, retrieval_config(num_clusters=7))
 
 
