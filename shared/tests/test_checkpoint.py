@@ -182,6 +182,11 @@ def test_resume_state_returns_exactly(tmp_path):
     )
 
 
+def test_a_resume_state_without_tensors(tmp_path):
+    save_state(tmp_path / "state.safetensors", {"step": 3, "names": ("a", "b")})
+    assert load_state(tmp_path / "state.safetensors") == {"step": 3, "names": ("a", "b")}
+
+
 def test_flipped_bytes_in_a_resume_state_are_noticed(tmp_path):
     path = tmp_path / "state.safetensors"
     save_state(path, {"w": torch.arange(5.0), "step": 3, "lr": 0.25})
