@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ from voiceface.association.encoders import (
 from voiceface.association.initialisation import load_initial_weights
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
+from voiceface.association.trainer import Trainer
 from voiceface.checkpoints.native import save_model
 from voiceface.checkpoints.published import CheckpointError
+from voiceface.datasets.augmentation_config import AugmentationConfig
 from voiceface.datasets.corpus import Corpus, IdentityRecord
 from voiceface.datasets.identities import Identity
 from voiceface.runtime.config import to_dict
@@ -267,3 +270,24 @@ def test_files_are_found_once_in_the_order_of_the_paths(tmp_path: Path) -> None:
     voices, faces = find_files([tmp_path / "v1.wav", tmp_path])
     assert [path.name for path in voices] == ["v1.wav", "v0.wav", "z.wav"]
     assert [path.name for path in faces] == ["f0.jpg", "f1.jpg"]
+
+
+def test_masks_of_spectrograms_need_a_system_that_applies_them() -> None:
+    class Plain(Trainer[Any, Any]):
+        spec = SimpleNamespace(name="plain")  # type: ignore[assignment]
+
+        def list_identities(self) -> list[str]:
+            return []
+
+    class Masking(Plain):
+        masks_spectrograms = True
+
+    augmentation = AugmentationConfig.model_validate({"voice": {"spec_augment": {}}})
+    masked = SimpleNamespace(data=SimpleNamespace(augmentation=augmentation))
+    with pytest.raises(ValueError, match=r"spec_augment: the training step of .* does not mask"):
+        Plain(masked, None)
+    Masking(masked, None)
+    for other in ({"voice": {"noise": {}}}, {"face": {"blur": {}}}):
+        augmentation = AugmentationConfig.model_validate(other)
+        Plain(SimpleNamespace(data=SimpleNamespace(augmentation=augmentation)), None)
+    Plain(SimpleNamespace(data=SimpleNamespace(augmentation=None)), None)

@@ -8,6 +8,7 @@ from voiceface.evaluation.all_pairs import (
     all_pairs_to_dict,
     evaluate_all_pairs,
     evaluate_all_pairs_averaged,
+    jackknife_metrics,
     score_matrix,
 )
 from voiceface.metrics.bootstrap import (
@@ -180,6 +181,16 @@ def test_jackknife_errors_equal_leaving_people_out():
     for name, (_, error) in found.items():
         values = np.array([metrics[name][0] for metrics in left_out])
         assert error == pytest.approx(np.sqrt(13 / 14 * ((values - values.mean()) ** 2).sum())), name
+
+
+def test_metrics_that_nobody_is_left_for_are_nan_without_an_identity():
+    """With genders 0, 0, 1 nobody has a same-gender impostor once one of the first two is left out."""
+    scores = np.random.default_rng(0).normal(size=(3, 3))
+    left_out = jackknife_metrics(scores, np.array([0, 0, 1]), 100)
+    for name in ("g_v2f", "g_f2v", "auc_g"):
+        _, without = left_out[name]
+        assert np.isnan(without[:2]).all() and np.isfinite(without[2])
+    assert all(np.isfinite(left_out[name][1]).all() for name in ("u_v2f", "u_f2v", "auc", "map_v2f"))
 
 
 def test_small_galleries_are_the_mean_over_random_ones():

@@ -32,6 +32,7 @@ class ArchetypeAgnosticTrainer(Trainer["ArchetypeAgnosticConfig", "Aasm"]):
     """Trainer of this system; the order of an iteration is the published one."""
 
     spec = SPEC
+    masks_spectrograms = True
     description = (
         "Train a model: contrast within the batch, from `regauging.start_step` on with loose pairs re-gauged "
         "and identities weighted. --resume continues a run."

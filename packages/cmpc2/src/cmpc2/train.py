@@ -62,6 +62,7 @@ class Cmpc2Trainer(Trainer["Cmpc2Config", "FV_Wrapper"]):
     """
 
     spec = SPEC
+    masks_spectrograms = True
     description = (
         "Train voice and face networks on videos without identity labels: instance contrast, from "
         "`clustering.start_step` on prototype contrast and recalibrated pairs. --resume continues a run."

@@ -48,6 +48,7 @@ class SeekingShapeTrainer(Trainer["SeekingShapeConfig", "Voice2Face"]):
     """Trainer of both runs (`reweight` and `main`); the order of an iteration is the published one."""
 
     spec = SPEC
+    masks_spectrograms = True
     description = (
         "Train a model. Step 1 learns identity weights (--cfg reweight); `extract_id_weight` extracts them; "
         "step 3 trains the model with them (--cfg main --id-weights FILE). --resume continues a run."

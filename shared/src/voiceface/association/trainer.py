@@ -52,6 +52,8 @@ class Trainer(Generic[ConfigT, ModelT]):
     configurations: ClassVar[str] = "main, quick"
     face_network: ClassVar[str] = "IR-50"
     initial_weights_type: ClassVar[type] = InitialWeights
+    masks_spectrograms: ClassVar[bool] = False
+    """Whether `train_step` gives `voice_masks` of a batch to the network (`data.augmentation`)."""
 
     run: "Run"
     network: "torch.nn.Module"
@@ -71,6 +73,7 @@ class Trainer(Generic[ConfigT, ModelT]):
         self.dataset = dataset
         self.validation = validation
         self.initial_weights = initial_weights or self.initial_weights_type()
+        self._require_supported_augmentation()
         self.identity_names = self.list_identities()
 
     # What a system defines.
@@ -149,6 +152,16 @@ class Trainer(Generic[ConfigT, ModelT]):
 
     def finish(self) -> None:
         """Called after the last step, before the model is saved."""
+
+    def _require_supported_augmentation(self) -> None:
+        """Refuse masks of spectrograms if the system's training step does not apply them."""
+        augmentation = getattr(self.config.data, "augmentation", None)
+        voice = None if augmentation is None else augmentation.voice
+        if voice is not None and voice.spec_augment is not None and not self.masks_spectrograms:
+            raise ValueError(
+                f"data.augmentation.voice.spec_augment: the training step of {self.spec.name} does not mask "
+                "spectrograms; set it to null"
+            )
 
     # The loop.
 

@@ -262,7 +262,8 @@ def _matching_accuracy(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[flo
         without = (won[:, None] - wins * allowed) / (count[:, None] - allowed)
     np.fill_diagonal(without, np.nan)
     known = ~np.isnan(without)
-    leave_one_out = np.where(known, without, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    with np.errstate(invalid="ignore"):  # no probe is left: NaN
+        leave_one_out = np.where(known, without, 0).sum(axis=0) / known.sum(axis=0)
     return _mean_or_nan(rate[count > 0]), leave_one_out
 
 
