@@ -84,7 +84,10 @@ def test_embed(
     killed_again_and_again: Any, start: Any, people: Path, weights: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     words = [people / "wav", people / "faces", "--weights", weights, "--workers", "1", "--out"]
-    whole, out = start("seeking_shape.__main__", "embed", *words, tmp_path / "whole.npz"), tmp_path / "killed.npz"
+    whole, out = (
+        start("seeking_shape.__main__", "embed", *words, tmp_path / "whole.npz"),
+        tmp_path / "killed.npz",
+    )
     whole.join(120)
     assert whole.exitcode == 0, whole.said()
     cache = tmp_path / "killed.npz.cache"

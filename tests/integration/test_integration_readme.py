@@ -324,7 +324,9 @@ def small_demo(name: str, out: str, changes: list[str], said: str) -> None:
     )
     write.build_settings = lambda preset, **more: settings("tiny", **sizes, **more)
     with Path(said).open("w") as file, redirect_stdout(file), redirect_stderr(file):
-        raise SystemExit(importlib.import_module(f"{name}.__main__").main(["demo", "--out", out, "--workers", "1"]))
+        raise SystemExit(
+            importlib.import_module(f"{name}.__main__").main(["demo", "--out", out, "--workers", "1"])
+        )
 
 
 @pytest.mark.parametrize("name", ["seeking_shape", "archetype_agnostic", "cmpc2"])

@@ -15,7 +15,7 @@ from voiceface.association.embedder import Embedder
 from voiceface.checkpoints.native import load_model, save_model
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.runtime.config import load_config
-from voiceface.testing.contracts.system_under_test import SystemUnderTest
+from voiceface.testing.contracts.subject import SystemUnderTest
 
 
 def test_images_are_stretched_and_not_padded(embedder: Embedder) -> None:

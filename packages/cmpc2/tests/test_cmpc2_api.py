@@ -13,7 +13,7 @@ from PIL import Image
 from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.images.loading import ImageError
-from voiceface.testing.contracts.system_under_test import SystemUnderTest
+from voiceface.testing.contracts.subject import SystemUnderTest
 
 PUBLISHED = (
     "load",

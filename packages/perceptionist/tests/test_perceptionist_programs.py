@@ -276,7 +276,7 @@ def test_stored_meshes_are_evaluated_like_new_predictions(population, weights, t
     assert "gender_accuracy" in b and "fisher_gender_accuracy" not in b, (
         "stored meshes have no shape coefficients"
     )
-    assert "not on real people" in (tmp_path / "a" / "report.html").read_text("utf-8")
+    assert "nothing about real people" in (tmp_path / "a" / "report.html").read_text("utf-8")
 
 
 def test_ground_truth_has_no_error_and_the_mean_face_no_difference(population):

@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor
 from voiceface.testing.commands import CommandRunner
 from voiceface.testing.contracts.fixtures import *  # noqa: F403
-from voiceface.testing.contracts.system_under_test import SystemUnderTest
+from voiceface.testing.contracts.subject import SystemUnderTest
 
 OVERRIDES = (
     "model.face.image_size=32",

@@ -4,7 +4,7 @@ This package imports pytest, and only tests import it: pytest is no dependency o
 describes itself in `conftest.py`
 
     from voiceface.testing.contracts.fixtures import *
-    from voiceface.testing.contracts.system_under_test import SystemUnderTest
+    from voiceface.testing.contracts.subject import SystemUnderTest
 
     @pytest.fixture(scope="session")
     def system() -> SystemUnderTest:

@@ -7,7 +7,7 @@ import pytest
 from voiceface.testing import fault_injection, runs
 from voiceface.testing.commands import CommandRunner
 from voiceface.testing.contracts.resume import ProcessStarter
-from voiceface.testing.contracts.system_under_test import SystemUnderTest
+from voiceface.testing.contracts.subject import SystemUnderTest
 from voiceface.testing.fault_injection import InterruptibleRun
 from voiceface.testing.runs import read_log_without_clock
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from voiceface.testing.commands import CommandRunner, assert_light_help
-from voiceface.testing.contracts.system_under_test import SystemUnderTest
+from voiceface.testing.contracts.subject import SystemUnderTest
 from voiceface.testing.corrupt_files import assert_mentions
 
 __all__ = ["ConfigurationContract"]

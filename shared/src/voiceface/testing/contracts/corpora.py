@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from voiceface.testing.commands import CommandRunner
-from voiceface.testing.contracts.system_under_test import SystemUnderTest
+from voiceface.testing.contracts.subject import SystemUnderTest
 from voiceface.testing.corrupt_files import assert_mentions
 
 __all__ = ["CorpusContract"]

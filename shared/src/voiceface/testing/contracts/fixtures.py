@@ -14,7 +14,7 @@ import pytest
 
 from voiceface.testing import corrupt_files, fault_injection, runs
 from voiceface.testing.commands import CommandRunner, command_runner
-from voiceface.testing.contracts.system_under_test import SystemUnderTest
+from voiceface.testing.contracts.subject import SystemUnderTest
 from voiceface.testing.fault_injection import InterruptibleRun
 
 if TYPE_CHECKING:
