@@ -113,7 +113,7 @@ def layout(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Spelling, style and types."""
     session.install("ruff>=0.14", "mypy>=1.18", "numpy", "pydantic>=2.6", "types-PyYAML", "types-tqdm", "nox")
-    session.install("codespell>=2.4")
+    session.install("codespell>=2.4", "pytest>=8")  # the contracts of voiceface.testing import pytest
     session.run("codespell", *SOURCES, "docs", *map(str, Path().glob("*.md")))
     session.run("ruff", "check", *SOURCES)
     session.run("ruff", "format", "--check", *SOURCES)
