@@ -146,6 +146,10 @@ def slaney_mel_filterbank(
 
     Raises:
         ValueError: the range is empty or leaves the spectrum.
+
+    Example:
+        >>> tuple(slaney_mel_filterbank(n_fft=512, n_mels=40).shape)
+        (257, 40)
     """
     if not 0 <= f_min < f_max <= sample_rate / 2:
         raise ValueError(
@@ -201,6 +205,10 @@ def standardise_over_time(bands: Tensor, epsilon: float = 1e-5) -> Tensor:
 
     Returns:
         Same shape; exactly zero where a band is constant (digital silence).
+
+    Example:
+        >>> standardise_over_time(torch.tensor([[[1.0, 3.0], [5.0, 5.0]]])).round(decimals=3).tolist()
+        [[[-1.0, 1.0], [0.0, 0.0]]]
     """
     bands = bands - bands[..., :1]  # without this a constant band would show the rounding of its mean
     variance, mean = torch.var_mean(bands, dim=-1, correction=0, keepdim=True)

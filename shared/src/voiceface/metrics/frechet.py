@@ -88,6 +88,11 @@ def frechet_distance(real: Tensor, generated: Tensor, eps: float = 0.0) -> float
 
     Raises:
         ValueError: shapes do not match, too few rows, NaN or infinity.
+
+    Example:
+        >>> square = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+        >>> round(frechet_distance(square, square + torch.tensor([1.0, 0.0])), 6)  # the means differ by one
+        1.0
     """
     a, b = _check_features(real, "real features"), _check_features(generated, "generated features")
     if a.shape[1] != b.shape[1]:

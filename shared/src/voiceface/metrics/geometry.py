@@ -72,6 +72,10 @@ def pair_distances(vertices: npt.ArrayLike, pairs: npt.ArrayLike) -> Array:
 
     Raises:
         ValueError: another shape, or an index without a vertex.
+
+    Example:
+        >>> pair_distances([[0, 0, 0], [3, 4, 0]], [[0, 1]]).tolist()
+        [5.0]
     """
     points, numbers = np.asarray(vertices, float), np.asarray(pairs)
     if points.ndim < 2 or points.shape[-1] != 3 or numbers.ndim != 2 or numbers.shape[1] != 2:

@@ -117,7 +117,12 @@ def matching_correct(scores: Tensor, tie_breaking: str = "expected") -> Tensor:
 
 
 def matching_accuracy(scores: Tensor, tie_breaking: str = "expected") -> Tensor:
-    """Share of lines whose right candidate (first column) scores highest; chance is 1/N."""
+    """Share of lines whose right candidate (first column) scores highest; chance is 1/N.
+
+    Example:
+        >>> matching_accuracy(torch.tensor([[0.9, 0.2], [0.1, 0.5], [0.3, 0.3]])).item()  # right, wrong, tied
+        0.5
+    """
     return matching_correct(scores, tie_breaking).mean()
 
 

@@ -63,6 +63,10 @@ def chance_average_precision(num_relevant: Tensor, gallery_size: int) -> Tensor:
 
     Returns:
         Double (Q,).
+
+    Example:
+        >>> chance_average_precision(torch.tensor([1]), 4).item() == (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4
+        True
     """
     harmonic = float((1 / torch.arange(1, gallery_size + 1, dtype=torch.float64)).sum())
     if gallery_size == 1:

@@ -47,6 +47,10 @@ def verification_auc(scores: Tensor, labels: Tensor) -> Tensor:
 
     Returns:
         Double scalar in [0, 1]; 0.5 is chance.
+
+    Example:
+        >>> verification_auc(torch.tensor([0.9, 0.8, 0.4, 0.3]), torch.tensor([1, 0, 1, 0])).item()
+        0.75
     """
     match, mismatch = _split_by_label(scores, labels)
     ordered = mismatch.sort().values
@@ -57,7 +61,13 @@ def verification_auc(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def roc_curve(scores: Tensor, labels: Tensor) -> RocCurve:
-    """ROC curve with one corner per distinct score, and the corner at which nothing is accepted."""
+    """ROC curve with one corner per distinct score, and the corner at which nothing is accepted.
+
+    Example:
+        >>> curve = roc_curve(torch.tensor([0.9, 0.8, 0.4, 0.3]), torch.tensor([1, 0, 1, 0]))
+        >>> curve.fpr.tolist(), curve.tpr.tolist()
+        ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
+    """
     _split_by_label(scores, labels)
     ordered, order = scores.sort(descending=True)
     label = labels.to(scores.device)[order] == 1
@@ -81,6 +91,10 @@ def equal_error_rate(scores: Tensor, labels: Tensor) -> EqualErrorRate:
 
     Returns:
         Rate in [0, 1] (0.5 is chance) and its threshold, interpolated the same way.
+
+    Example:
+        >>> equal_error_rate(torch.tensor([0.9, 0.8, 0.4, 0.3]), torch.tensor([1, 0, 1, 0])).rate.item()
+        0.5
     """
     return eer_from_roc(roc_curve(scores, labels))
 
@@ -111,6 +125,10 @@ def min_dcf(
 
     Returns:
         Double scalar in [0, 1]; 1 is no better than a constant decision.
+
+    Example:
+        >>> min_dcf(torch.tensor([0.9, 0.8, 0.4, 0.3]), torch.tensor([1, 0, 1, 0])).item()
+        0.5
     """
     return min_dcf_from_roc(roc_curve(scores, labels), p_target, c_miss, c_fa)
 

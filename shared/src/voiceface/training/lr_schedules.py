@@ -24,6 +24,11 @@ def step_decay(lr: float, milestones: Sequence[int], factor: float) -> Callable[
 
     Raises:
         ValueError: the milestones do not ascend.
+
+    Example:
+        >>> rate = step_decay(0.1, [2], 0.5)
+        >>> [rate(iteration) for iteration in range(5)]
+        [0.1, 0.1, 0.1, 0.05, 0.05]
     """
     if any(later <= earlier for earlier, later in pairwise(milestones)):
         raise ValueError(f"learning-rate milestones {list(milestones)} do not ascend")
@@ -46,6 +51,11 @@ def cosine_warmup(
 
     Raises:
         ValueError: the warm-up does not end before the run.
+
+    Example:
+        >>> rate = cosine_warmup(1.0, 4, 2)
+        >>> [round(rate(iteration), 3) for iteration in range(5)]
+        [0.333, 0.667, 1.0, 0.5, 0.0]
     """
     if not 0 <= warmup_steps < max_steps:
         raise ValueError(
