@@ -288,7 +288,7 @@ def ask(start: Callable[..., Any]) -> Callable[..., str]:
     """Run a command in a process in which everything is imported already; gives what it says."""
 
     def run_there(name: str, command: str, *words: str | Path) -> str:
-        child = start(f"{name}.{command}", *words)
+        child = start(f"{name}.__main__", command, *words)
         child.join(240)
         assert child.exitcode == 0, child.said()
         return child.said()
