@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from voiceface.checkpoints.published import CheckpointError
 from voiceface.checkpoints.published_kinds import PUBLISHED_KINDS, flatten_tensors, identify
 from voiceface.commands.weights import main
 
@@ -167,6 +168,17 @@ def test_malicious_pickles_run_no_code(tmp_path: Path, capsys: pytest.CaptureFix
     (tmp_path / "resnet50_ft_weight.pkl").write_bytes(pickle.dumps({"fc.weight": Attack()}, protocol=2))
     assert main([str(tmp_path / "resnet50_ft_weight.pkl")]) == 1
     assert "resnet50_ft_weight.pkl" in capsys.readouterr().err and not (tmp_path / "trace").exists()
+
+
+def test_endless_nesting_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    doubled: list[Any] = []
+    for _ in range(40):  # 2^40 paths in 40 lists
+        doubled = [doubled, doubled]
+    for value in (endless, doubled):
+        with pytest.raises(CheckpointError, match="nests its values without end"):
+            flatten_tensors({"model": value})
 
 
 def test_empty_values_are_no_tensors() -> None:

@@ -12,6 +12,7 @@ from voiceface.association.commands import (
     add_evaluation_arguments,
     evaluate_corpus,
     print_results,
+    require_evaluation_paths,
     write_results,
 )
 from voiceface.commandline.messages import print_disclaimers
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
 
+    require_evaluation_paths(args)
     from cmpc2.evaluation import training_overlap_warning
     from cmpc2.prototype_retrieval import read_training_table
 

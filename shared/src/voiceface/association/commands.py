@@ -31,6 +31,7 @@ __all__ = [
     "export_command",
     "match_command",
     "print_results",
+    "require_evaluation_paths",
     "test_command",
     "write_results",
 ]
@@ -164,6 +165,7 @@ def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     dataset_arguments.add_voice_folder_argument(parser)
     args = parser.parse_args(argv)
 
+    require_evaluation_paths(args)
     resample = None if args.resample is None else args.resample == "auto"
     model = load_embedder(
         spec, args.weights, device=args.device, resample=resample, on_corrupt=args.on_corrupt
@@ -196,6 +198,16 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     dataset_arguments.add_root_arguments(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
+
+
+def require_evaluation_paths(args: argparse.Namespace) -> None:
+    """Refuse, before networks are loaded, missing folders that the arguments of `test` name.
+
+    Raises:
+        FileNotFoundError: names the argument.
+    """
+    names = ("data", "lists", "voice_root", "face_root")
+    arguments.require_existing_paths({name: getattr(args, name) for name in names})
 
 
 def evaluate_corpus(model: "Embedder", args: argparse.Namespace, split: str) -> "tuple[Corpus, Evaluation]":

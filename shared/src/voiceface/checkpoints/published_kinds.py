@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from voiceface.checkpoints.published import CheckpointError
+
 __all__ = ["PUBLISHED_KINDS", "PublishedKind", "flatten_tensors", "identify", "stated_digest_prefix"]
 
 Shape = tuple[int | None, ...]
+MAX_DEPTH, MAX_CONTAINERS = 50, 100_000
 STATE_NAMES = ("state_dict", "model", "model_state")  # their keys stand for themselves
 
 
@@ -208,17 +211,27 @@ def flatten_tensors(content: Any) -> dict[str, Any]:
 
     Args:
         content: nested mappings, lists and tuples.
+
+    Raises:
+        CheckpointError: containers that contain themselves, or more of them than any checkpoint has.
     """
     found: dict[str, Any] = {}
-    pairs = content.items() if isinstance(content, Mapping) else enumerate(content)
-    for key, value in pairs:
-        name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
-        if hasattr(value, "shape") and hasattr(value, "dtype"):
-            found[name] = value
-        elif isinstance(value, Mapping | list | tuple) and "optim" not in name:
-            inner = flatten_tensors(value)
-            prefix = "" if name in STATE_NAMES else f"{name}."
-            found |= {prefix + each: tensor for each, tensor in inner.items()}
+    visited = 0
+
+    def collect(value: Any, prefix: str, depth: int) -> None:
+        nonlocal visited
+        visited += 1
+        if depth > MAX_DEPTH or visited > MAX_CONTAINERS:
+            raise CheckpointError("the file nests its values without end: it is no checkpoint")
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in pairs:
+            name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+            if hasattr(item, "shape") and hasattr(item, "dtype"):
+                found[prefix + name] = item
+            elif isinstance(item, Mapping | list | tuple) and "optim" not in name:
+                collect(item, prefix if name in STATE_NAMES else f"{prefix}{name}.", depth + 1)
+
+    collect(content, "", 0)
     return found
 
 
