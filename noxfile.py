@@ -129,6 +129,14 @@ def integration(session: nox.Session) -> None:
     session.run("pytest", "tests/integration", *PARALLEL, *session.posargs)
 
 
+@nox.session
+def published(session: nox.Session) -> None:
+    """Every configuration, published file and list through the whole way; `-- --full-size` takes hours."""
+    one_thread_each(session)
+    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()], "pytest-xdist>=3.6")
+    session.run("pytest", "tests/published", *PARALLEL, *session.posargs)
+
+
 @nox.session(tags=["docs"])
 def docs(session: nox.Session) -> None:
     """Build the documentation site in build/site, notebooks executed; a warning is an error."""

@@ -1,0 +1,58 @@
+"""The synthetic population in the original layouts, and processes for runs that are killed."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_cycle import TrainingCycle
+from voiceface.testing.fault_injection import preloaded_processes, process_starter
+from voiceface.testing.runs import use_one_thread
+
+SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "perceptionist", "voicestyle")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-size", action="store_true", help="published widths and batch sizes; hours, and 24 GiB"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Runs are compared byte by byte."""
+    use_one_thread()
+
+
+@pytest.fixture(scope="session")
+def full_size(request: pytest.FixtureRequest) -> bool:
+    """Whether networks and batches keep their published sizes."""
+    return request.config.getoption("--full-size")
+
+
+@pytest.fixture(scope="session")
+def population(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """10 training, 4 validation and 6 test identities with trial lists, images by video, and heads."""
+    from voiceface.synthetic.writer import write_population
+
+    out = tmp_path_factory.mktemp("population") / "population"
+    numbers = {"train": 10, "val": 4, "test": 6, "clip_seconds": 2.0}
+    return write_population(out, "tiny", workers=1, progress=False, mesh=True, second_view=True, **numbers)
+
+
+@pytest.fixture(scope="session")
+def starter() -> Iterator[Callable[..., Any]]:
+    """Starts functions in processes that have the training commands of all systems imported."""
+    modules = [f"{system}.train" for system in SYSTEMS]
+    with process_starter(preloaded_processes(*modules)) as start:
+        yield start
+
+
+@pytest.fixture
+def cycle(starter: Callable[..., Any], full_size: bool, tmp_path: Path) -> Callable[..., Path]:
+    """Train, kill, resume and lengthen a run: see `TrainingCycle.run`."""
+
+    def run(cycle: TrainingCycle) -> Path:
+        return cycle.run(starter, tmp_path, full_size=full_size)
+
+    return run
