@@ -24,7 +24,8 @@ FLOORS = {
     folder: floor
     for floor, folders in enumerate(
         [
-            ["commandline", "io", "runtime", "images", "metrics"],
+            ["io"],
+            ["commandline", "runtime", "images", "metrics"],
             ["audio", "checkpoints", "embeddings"],
             ["datasets", "training", "models"],
             ["synthetic"],

@@ -1,0 +1,127 @@
+"""What a file is by its first bytes, and how its name is printed."""
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+__all__ = ["HEAD_SIZE", "FileKind", "printable", "recognise"]
+
+HEAD_SIZE = 1024
+"""Bytes from the beginning of a file that `recognise` needs."""
+_JOINERS = "\u200c\u200d"  # parts of names in some scripts and of emoji
+
+
+class FileKind(NamedTuple):
+    """Kind of a file.
+
+    Attributes:
+        key: short name, such as "zip".
+        title: for messages, with an article.
+        remedy: what to do with such a file, or "".
+    """
+
+    key: str
+    title: str
+    remedy: str = ""
+
+
+_UNPACK = "unpack it and give the file inside"
+_SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
+    (
+        0,
+        b"version https://git-lfs.github.com/spec",
+        FileKind(
+            "lfs",
+            "a Git LFS pointer instead of the file that it stands for",
+            "run `git lfs pull` in its folder",
+        ),
+    ),
+    (0, b"PK\x03\x04", FileKind("zip", "a zip archive", _UNPACK)),
+    (0, b"PK\x05\x06", FileKind("zip", "an empty zip archive")),
+    (257, b"ustar", FileKind("tar", "a tar archive", _UNPACK)),
+    (0, b"\x1f\x8b", FileKind("gzip", "a gzip file", _UNPACK)),
+    (0, b"BZh", FileKind("bzip2", "a bzip2 file", _UNPACK)),
+    (0, b"\xfd7zXZ\x00", FileKind("xz", "an xz file", _UNPACK)),
+    (0, b"\x28\xb5\x2f\xfd", FileKind("zstd", "a Zstandard file", _UNPACK)),
+    (0, b"7z\xbc\xaf\x27\x1c", FileKind("7z", "a 7-Zip archive", _UNPACK)),
+    (0, b"Rar!\x1a\x07", FileKind("rar", "a RAR archive", _UNPACK)),
+    (0, b"%PDF-", FileKind("pdf", "a PDF document")),
+    (0, b"\x89HDF\r\n\x1a\n", FileKind("hdf5", "an HDF5 file")),
+    (0, b"\x93NUMPY", FileKind("npy", "a NumPy array (.npy)")),
+    (0, b"PAR1", FileKind("parquet", "a Parquet table")),
+    (0, b"ARROW1", FileKind("arrow", "an Arrow table")),
+    (0, b"MATLAB 5.0", FileKind("mat", "a MATLAB file")),
+    (0, b"SQLite format 3\x00", FileKind("sqlite", "an SQLite database")),
+    (0, b"\x7fELF", FileKind("program", "a program (ELF)")),
+    (0, b"MZ", FileKind("program", "a program (Windows)")),
+    (0, b"\x89PNG\r\n\x1a\n", FileKind("image", "a PNG image")),
+    (0, b"\xff\xd8\xff", FileKind("image", "a JPEG image")),
+    (0, b"GIF8", FileKind("image", "a GIF image")),
+    (8, b"WEBP", FileKind("image", "a WebP image")),
+    (0, b"II*\x00", FileKind("image", "a TIFF image")),
+    (0, b"MM\x00*", FileKind("image", "a TIFF image")),
+    (8, b"WAVE", FileKind("audio", "a WAV recording")),
+    (0, b"fLaC", FileKind("audio", "a FLAC recording")),
+    (0, b"OggS", FileKind("audio", "an Ogg recording")),
+    (0, b"ID3", FileKind("audio", "an MP3 recording")),
+    (4, b"ftyp", FileKind("video", "an MP4 or QuickTime file")),
+    (0, b"\x1aE\xdf\xa3", FileKind("video", "a Matroska or WebM file")),
+    (0, b"ply\n", FileKind("ply", "a PLY mesh")),
+    (0, b"ply\r\n", FileKind("ply", "a PLY mesh")),
+    (0, b"glTF", FileKind("glb", "a glTF mesh")),
+)
+_HTML = re.compile(rb"<!doctype html|<html|<head|<body", re.IGNORECASE)
+_DAMAGED_PAGE = FileKind(
+    "html", "a web page (HTML) instead of the file", "open its address in a browser and save the file itself"
+)
+
+
+def recognise(head: bytes) -> FileKind | None:
+    """Recognise a file by its first bytes; None if they are of no known kind.
+
+    Args:
+        head: the first `HEAD_SIZE` bytes, or all of a shorter file.
+    """
+    if not head:
+        return FileKind("empty", "an empty file", "copy or create it again")
+    for offset, signature, kind in _SIGNATURES:
+        if head.startswith(signature, offset):
+            return kind
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return FileKind("utf-16", "text in UTF-16", "save it as UTF-8")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if _HTML.match(text):
+        return _DAMAGED_PAGE
+    if text.startswith(b"<?xml"):
+        return _DAMAGED_PAGE if _HTML.search(text) else FileKind("xml", "an XML file")
+    if re.match(rb'\{\s*["}]|\[\s*[\[{"\d\]]', text):
+        return FileKind("json", "a JSON file")
+    if head.count(0) == len(head):
+        return FileKind("zeros", "filled with zeros, as interrupted downloads leave it", "fetch it again")
+    return None
+
+
+def printable(name: object) -> str:
+    r"""Name of a file for messages: line ends, escape codes and bytes that are no text appear as ``\x1b``.
+
+    Args:
+        name: a path or text.
+
+    Example:
+        >>> printable("a\x1b[2Jb.wav")
+        'a\\x1b[2Jb.wav'
+    """
+    text = str(name)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_escape, text))
+
+
+def _escape(letter: str) -> str:
+    """Escape a character that changes how a terminal shows the text around it, or that UTF-8 cannot hold."""
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp") and letter not in _JOINERS:
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return letter

@@ -1,0 +1,261 @@
+"""One guarded door for files of others: recordings, checkpoints, lists, tables, meshes, configurations.
+
+Libraries that decode such files raise many types of errors when a file is corrupt. Every outside read
+passes through `reading`, which turns all of them into the reader's own documented error: it names the file,
+what was found, what was expected and the remedy.
+"""
+
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from voiceface.io.file_kinds import HEAD_SIZE, FileKind, printable, recognise
+
+__all__ = [
+    "EXPANSION_FLOOR",
+    "MAX_EXPANSION",
+    "check_regular_file",
+    "decode_text",
+    "decompress_gzip",
+    "expansion_limit",
+    "find_file_kind",
+    "first_line",
+    "open_regular_file",
+    "read_file_bytes",
+    "read_file_text",
+    "reading",
+]
+
+MAX_EXPANSION = 100
+"""Largest accepted ratio of decoded to stored bytes, for content above `EXPANSION_FLOOR`."""
+EXPANSION_FLOOR = 64 * 2**20
+"""Decoded bytes that every file may have, however small it is."""
+_MAX_REASON = 200
+_FILE_TYPES = (
+    (stat.S_ISDIR, "is a folder"),
+    (stat.S_ISFIFO, "is a named pipe"),
+    (stat.S_ISCHR, "is a device"),
+    (stat.S_ISBLK, "is a device"),
+    (stat.S_ISSOCK, "is a socket"),
+)
+
+
+@contextmanager
+def reading(
+    path: str | os.PathLike[str],
+    error_type: type[Exception],
+    what: str,
+    *,
+    own_kinds: tuple[str, ...] = (),
+    passing: tuple[type[Exception], ...] = (),
+    max_bytes: int | None = None,
+    remedy: str = "fetch or create it again",
+) -> Iterator[BinaryIO]:
+    """Open a foreign file for a decoder; whatever the decoder raises becomes `error_type`.
+
+    The file is opened only if it is a regular file, so that a pipe or a device cannot hang the reader.
+    Errors of `error_type` (unless it is one of Python's own classes) are the reader's and stay as they are,
+    as do `KeyboardInterrupt`, `SystemExit` and the `FileNotFoundError` of this file.
+
+    Args:
+        path: the file.
+        error_type: documented error of the reader, built from one message.
+        what: what the reader expects, with an article: "an embedding table".
+        own_kinds: keys of `voiceface.io.file_kinds.FileKind` that the reader's own files have, such as
+            "zip" for ``.npz``; a corrupt file of them is not called a zip archive.
+        passing: further errors that stay as they are.
+        max_bytes: largest accepted size of the file.
+        remedy: end of the message for a corrupt file.
+
+    Yields:
+        The file, open for reading, at its beginning.
+
+    Raises:
+        FileNotFoundError: no such file, or a folder.
+        Exception: `error_type` for everything else; the message names the file.
+    """
+    name = printable(path)
+    kept = (*passing, *(() if error_type.__module__ == "builtins" else (error_type,)))
+    with open_regular_file(path, error_type, what) as file:
+        size = os.fstat(file.fileno()).st_size
+        if max_bytes is not None and size > max_bytes:
+            raise error_type(f"{name} has {size:,} bytes; {what} here has at most {max_bytes:,}")
+        try:
+            yield file
+        except kept:
+            raise
+        except BaseException as error:
+            # Errors inside compiled Rust code are no subclass of Exception.
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            kind = find_file_kind(path)
+            if kind is not None and kind.key not in own_kinds:
+                raise error_type(_wrong_kind_message(name, kind, what)) from error
+            raise error_type(
+                f"{name} is corrupt, truncated or not {what} ({size:,} bytes: {first_line(error)}); {remedy}"
+            ) from error
+
+
+def open_regular_file(path: str | os.PathLike[str], error_type: type[Exception], what: str) -> BinaryIO:
+    """Open a file for reading bytes, unless it is a pipe, a device, a socket or a folder.
+
+    Raises:
+        FileNotFoundError: no such file, or a folder.
+        Exception: `error_type`: not a regular file, or it cannot be opened.
+    """
+    name = printable(path)
+    try:
+        # A pipe without a writer would block an ordinary open.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{name} does not exist, expected {what}; check the path") from None
+    except IsADirectoryError:
+        raise FileNotFoundError(f"{name} is a folder, expected {what}; check the path") from None
+    except (OSError, ValueError) as error:
+        raise error_type(f"{name} cannot be read ({first_line(error)}), expected {what}") from None
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            found = next((title for matches, title in _FILE_TYPES if matches(mode)), "is no regular file")
+            if stat.S_ISDIR(mode):
+                raise FileNotFoundError(f"{name} is a folder, expected {what}; check the path")
+            raise error_type(f"{name} {found}, expected {what} in a regular file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def check_regular_file(path: str | os.PathLike[str], error_type: type[Exception], what: str) -> None:
+    """Check a file as `reading` does, without reading it.
+
+    Raises:
+        FileNotFoundError: no such file, or a folder.
+        Exception: `error_type`: not a regular file, or it cannot be opened.
+    """
+    open_regular_file(path, error_type, what).close()
+
+
+def read_file_bytes(
+    path: str | os.PathLike[str], error_type: type[Exception], what: str, *, max_bytes: int | None = None
+) -> bytes:
+    """Read a foreign file whole; arguments and errors as `reading`."""
+    with reading(path, error_type, what, max_bytes=max_bytes) as file:
+        return file.read()
+
+
+def read_file_text(
+    path: str | os.PathLike[str], error_type: type[Exception], what: str, *, max_bytes: int | None = None
+) -> str:
+    """Read a foreign text file whole, line ends as they are; see `decode_text`. Errors as `reading`."""
+    return decode_text(read_file_bytes(path, error_type, what, max_bytes=max_bytes), path, error_type, what)
+
+
+def decode_text(data: bytes, path: object, error_type: type[Exception], what: str) -> str:
+    """Decode the bytes of a text file: UTF-8, or UTF-16 and UTF-32 with a byte order mark.
+
+    Args:
+        data: all bytes of the file.
+        path: its name, for messages.
+        error_type: documented error of the reader.
+        what: what the reader expects, with an article.
+
+    Returns:
+        The text without its byte order mark.
+
+    Raises:
+        Exception: `error_type`: another encoding, or no text; states the first byte that is none.
+    """
+    name = printable(path)
+    encoding = "utf-8-sig"
+    if data[:4] in (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"):
+        encoding = "utf-32"
+    elif data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        kind = recognise(data[:HEAD_SIZE])
+        if kind is not None and kind.key != "utf-16":
+            raise error_type(_wrong_kind_message(name, kind, what)) from None
+        shown = "UTF-8" if encoding == "utf-8-sig" else encoding.upper()
+        raise error_type(
+            f"{name} is not {shown} text (byte {error.start}: {error.reason}), expected {what}; "
+            "save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        kind = recognise(data[:HEAD_SIZE])
+        if kind is not None:
+            raise error_type(_wrong_kind_message(name, kind, what))
+        hint = "; it looks like UTF-16 without a byte order mark" if data.count(0) * 3 > len(data) else ""
+        raise error_type(
+            f"{name} is not text (byte {data.index(0)} is zero{hint}), expected {what}; save it as UTF-8"
+        )
+    return text
+
+
+def decompress_gzip(data: bytes, path: object, error_type: type[Exception], what: str) -> bytes:
+    """Decompress a gzip file of one or more members, within `expansion_limit`; checksums are verified.
+
+    Args:
+        data: all bytes of the file.
+        path: its name, for messages.
+        error_type: documented error of the reader.
+        what: what the reader expects, with an article.
+
+    Raises:
+        Exception: `error_type`: corrupt, truncated, or it expands beyond the limit.
+    """
+    name, limit = printable(path), expansion_limit(len(data))
+    parts: list[bytes] = []
+    total = 0
+    try:
+        while data:
+            member = zlib.decompressobj(wbits=31)
+            parts.append(member.decompress(data, limit - total + 1))
+            total += len(parts[-1])
+            if total > limit:
+                raise error_type(
+                    f"{name} expands beyond {limit:,} bytes, more than {what} of this size can hold"
+                )
+            if not member.eof:
+                raise error_type(f"{name} is truncated: its gzip data have no end; fetch or create it again")
+            data = member.unused_data.lstrip(b"\0")
+    except zlib.error as error:
+        raise error_type(
+            f"{name} is a corrupt gzip file ({first_line(error)}); fetch or create it again"
+        ) from None
+    return b"".join(parts)
+
+
+def expansion_limit(stored: int) -> int:
+    """Largest number of decoded bytes that a file of `stored` bytes may have."""
+    return max(EXPANSION_FLOOR, MAX_EXPANSION * stored)
+
+
+def find_file_kind(path: str | os.PathLike[str]) -> FileKind | None:
+    """Recognise a regular file by its content; None if it is unknown or cannot be read."""
+    try:
+        with open_regular_file(path, ValueError, "a file") as file:
+            return recognise(file.read(HEAD_SIZE))
+    except (OSError, ValueError):
+        return None
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's message, shortened and printable; its type if it has none."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    lines = text.strip().splitlines()
+    return printable(lines[0][:_MAX_REASON]) if lines else type(error).__name__
+
+
+def _wrong_kind_message(name: str, kind: FileKind, what: str) -> str:
+    """Message for a file of another kind."""
+    return f"{name} is {kind.title}, expected {what}" + (f"; {kind.remedy}" if kind.remedy else "")
