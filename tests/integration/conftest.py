@@ -4,9 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import random
-import runpy
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_processes import run_command
 
 PRELOADED = [
     *("pytest", "torch", "torch._dynamo", "cv2", "soundfile", "pandas", "matplotlib"),
@@ -29,23 +28,6 @@ PRELOADED = [
         "seeking_shape.__main__",
     ),
 ]
-
-
-def run_command(module: str, argv: list[str], log_path: str, folder: str | None = None) -> None:
-    """`main` of a module or script as the main program of this process; its output goes to a file."""
-    from voiceface.commandline.dispatch import run_main
-
-    if folder:
-        os.chdir(folder)
-    place = os.open(log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(place, stream)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    if module.endswith(".py"):
-        sys.argv = [module, *argv]
-        runpy.run_path(module, run_name="__main__")
-        raise SystemExit(0)
-    raise SystemExit(run_main(module, argv))
 
 
 @pytest.fixture(scope="session")

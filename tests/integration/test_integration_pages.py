@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from command_lines import REPO, CommandLine, find_command_lines, resolve_command
+from command_processes import run_command
 from command_runs import NOT_RUN, prepare_run, reason_not_to_run
 
 PAGES = [
@@ -63,8 +64,6 @@ def evaluated(population: Path, tmp_path_factory: pytest.TempPathFactory, launch
 @pytest.fixture(scope="module")
 def launch(processes: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Run a module's `main` in a process that has everything imported; gives its output."""
-    from conftest import run_command
-
     logs = tmp_path_factory.mktemp("logs")
 
     def run(module: str, argv: list[str], folder: Path) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from voiceface.runtime.config import load_config
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[1]
 PROGRAMS = (
     "voiceface",
     "seeking_shape",
