@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from voiceface.datasets.dataset_arguments import add_voice_folder_argument
-from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES
+from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES, is_voxceleb3d
 from voiceface.datasets.validation.checker import check_corpus
-from voiceface.datasets.validation.report import DatasetReport
+from voiceface.datasets.validation.report import DatasetReport, PartSummary
+from voiceface.datasets.validation.voxceleb3d import check_voxceleb3d
 from voiceface.io.atomic import write_json
 
 __all__ = [
@@ -25,6 +26,8 @@ def format_report(report: DatasetReport) -> str:
         f"({'all files decoded' if report.decoded else 'headers only; --decode decodes all files'})",
         "",
     ]
+    if report.parts:
+        lines += [f"layout     {report.layout}", "", *_format_parts(report.parts), ""]
     lines.append(
         f"{'split':<10}{'identities':>10}{'classes':>9}{'m':>7}{'f':>7}{'?':>5}{'clips':>10}{'hours':>9}{'images':>10}"
     )
@@ -35,12 +38,15 @@ def format_report(report: DatasetReport) -> str:
             f"{split:<10}{count.identities:>10}{count.classes:>9}{count.male:>7}{count.female:>7}{count.unknown_gender:>5}"
             f"{count.voices:>10}{count.hours:>9.2f}{count.faces:>10}"
         )
-    lines += [
-        "",
-        f"clips      {_format_counts(report.sample_rates, ' Hz')}; "
-        f"{_format_counts(report.channels, ' channel(s)')}",
-    ]
-    lines.append(f"           {_format_counts(report.voice_formats)}")
+    lines.append("")
+    if report.sample_rates or not report.voice_formats:
+        lines.append(
+            f"clips      {_format_counts(report.sample_rates, ' Hz')}; "
+            f"{_format_counts(report.channels, ' channel(s)')}"
+        )
+    lines.append(
+        f"{'           ' if report.sample_rates else 'clips      '}{_format_counts(report.voice_formats)}"
+    )
     lines.append(f"images     {_format_counts(report.face_formats)}")
     lines.append(f"           {_format_counts(report.image_sizes)}")
     for title, counts in {"durations": report.durations, **report.acoustics}.items():
@@ -100,22 +106,35 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"no data folder at {options.data}")
         if options.workers is not None and options.workers < 1:
             parser.error("--workers must be at least 1")
+        own_roots = options.voice_root or options.face_root
+        published_arrays = not own_roots and is_voxceleb3d(options.data)
+        if published_arrays and options.acoustics:
+            parser.error("--acoustics analyses recordings; the layout Voxceleb-3D has stored features")
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        found = check_corpus(
-            options.data,
-            decode=options.decode,
-            acoustics=options.acoustics,
-            cache_dir=options.cache,
-            workers=options.workers,
-            voice_root=options.voice_root,
-            face_root=options.face_root,
-            voice_folder=options.voice_folder,
-            audio_suffixes=(*PUBLISHED_AUDIO_SUFFIXES, *options.audio_suffix),
-            image_suffixes=(*PUBLISHED_IMAGE_SUFFIXES, *options.image_suffix),
-            progress=not options.quiet,
-        )
+        if published_arrays:
+            found = check_voxceleb3d(
+                options.data,
+                decode=options.decode,
+                cache_dir=options.cache,
+                workers=options.workers,
+                progress=not options.quiet,
+            )
+        else:
+            found = check_corpus(
+                options.data,
+                decode=options.decode,
+                acoustics=options.acoustics,
+                cache_dir=options.cache,
+                workers=options.workers,
+                voice_root=options.voice_root,
+                face_root=options.face_root,
+                voice_folder=options.voice_folder,
+                audio_suffixes=(*PUBLISHED_AUDIO_SUFFIXES, *options.audio_suffix),
+                image_suffixes=(*PUBLISHED_IMAGE_SUFFIXES, *options.image_suffix),
+                progress=not options.quiet,
+            )
         if options.json:
             write_json(options.json, {"trainable": found.trainable, **asdict(found)})
     except ModuleNotFoundError as error:
@@ -126,6 +145,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(format_report(found))
     return 0 if found.trainable else 1
+
+
+def _format_parts(parts: Sequence[PartSummary]) -> list[str]:
+    """Format the parts of a published layout as a table."""
+    lines = [f"{'part':<38}{'needed for':<16}{'identities':>10}{'files':>9}{'invalid':>9}"]
+    for part in parts:
+        counts = (
+            f"{part.identities or '-':>10}{part.files:>9}{part.invalid:>9}"
+            if part.present
+            else f"{'missing':>10}"
+        )
+        lines.append(f"{part.name:<38}{part.needed_for:<16}{counts}")
+    return lines
 
 
 def _format_counts(counts: dict[str, int], unit: str = "", max_shown: int = 6) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "PUBLISHED_IMAGE_SUFFIXES",
     "VOICE_FOLDERS",
     "VOICE_ROOTS",
+    "VOXCELEB3D_FOLDERS",
     "find_face_root",
     "find_faces",
     "find_files",
@@ -31,6 +32,7 @@ __all__ = [
     "is_inside_root",
     "is_manifest",
     "is_voice_file",
+    "is_voxceleb3d",
     "read_identities",
 ]
 
@@ -205,6 +207,17 @@ def read_identities(
 def is_manifest(path: Path) -> bool:
     """Return whether a file is a manifest, by the first word of its header."""
     return path.is_file() and _first_line(path).startswith("identity,")
+
+
+VOXCELEB3D_FOLDERS = ("fbank", "val_sub", "AtoE_sub", "A2E_val", "preprocessed_MFCC")
+
+
+def is_voxceleb3d(root: str | Path) -> bool:
+    """Return whether a data folder has the layout of Voxceleb-3D: stored features and fitted meshes."""
+    base = Path(root)
+    if (base / "manifest.csv").is_file() or any((base / name).is_dir() for name in VOICE_ROOTS):
+        return False
+    return any((base / name).is_dir() for name in VOXCELEB3D_FOLDERS)
 
 
 def _is_vox1_meta(path: Path) -> bool:

@@ -3,8 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ __all__ = [
     "JOURNAL_FILE",
     "JOURNAL_VERSION",
     "MIN_FILES_FOR_PROCESSES",
+    "PROBES",
     "FileRecord",
     "probe_face_file",
     "probe_file",
     "probe_files",
     "probe_voice_file",
+    "size_and_digest",
 ]
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,7 @@ class FileRecord:
         peak: largest absolute sample, 0...1; -1 without decoding.
         pixel_std: standard deviation of the pixels, 0...128; -1 without decoding.
         is_grey: whether an image has no colour.
+        num_rows: frames of stored features, points of a cloud or mesh; 0 for others.
     """
 
     error: str = ""
@@ -63,6 +67,7 @@ class FileRecord:
     peak: float = -1.0
     pixel_std: float = -1.0
     is_grey: bool = False
+    num_rows: int = 0
 
 
 def probe_voice_file(path: Path, decode: bool) -> FileRecord:
@@ -76,7 +81,7 @@ def probe_voice_file(path: Path, decode: bool) -> FileRecord:
     from voiceface.audio.decoders import probe_audio_file
     from voiceface.audio.loading import decode_audio, read_audio_info
 
-    size, digest = _size_and_digest(path, decode)
+    size, digest = size_and_digest(path, decode)
     if path.suffix.lower() == ".npy":
         features = np.load(path, mmap_mode="r", allow_pickle=False)
         return FileRecord("", size, digest, f"NPY {features.dtype} features")
@@ -107,7 +112,7 @@ def probe_face_file(path: Path, decode: bool) -> FileRecord:
 
     from voiceface.images.loading import load_image
 
-    size, digest = _size_and_digest(path, decode)
+    size, digest = size_and_digest(path, decode)
     with Image.open(path) as header:
         width, height = header.size
         form, channels = f"{header.format} {header.mode}", len(header.getbands())
@@ -124,12 +129,20 @@ def probe_face_file(path: Path, decode: bool) -> FileRecord:
     )
 
 
-def probe_file(job: tuple[str, str, bool]) -> FileRecord:
-    """Probe one file (modality, path, decode); errors are stored in the record."""
+PROBES: Mapping[str, Callable[[Path, bool], FileRecord]] = {
+    "voice": probe_voice_file,
+    "face": probe_face_file,
+}
+
+
+def probe_file(
+    job: tuple[str, str, bool], probes: Mapping[str, Callable[[Path, bool], FileRecord]] = PROBES
+) -> FileRecord:
+    """Probe one file (modality, path, decode) by its modality's probe; errors are stored in the record."""
     modality, name, decode = job
     path = Path(name)
     try:
-        return probe_voice_file(path, decode) if modality == "voice" else probe_face_file(path, decode)
+        return probes[modality](path, decode)
     except FileNotFoundError:
         return FileRecord(error="no such file")
     except Exception as error:  # decoders raise any kind of exception
@@ -144,15 +157,17 @@ def probe_files(
     cache_dir: Path,
     workers: int | None = None,
     progress: bool = True,
+    probes: Mapping[str, Callable[[Path, bool], FileRecord]] = PROBES,
 ) -> list[FileRecord]:
     """Probe many files; records of unchanged files come from the journal in `cache_dir`.
 
     Args:
-        jobs: (modality "voice" or "face", path) of each file.
+        jobs: (modality, path) of each file; the modality is a key of `probes`.
         decode: decode everything instead of reading headers.
         cache_dir: folder of the journal; created if missing.
         workers: processes; None for all cores, or one for few files.
         progress: show a bar on standard error.
+        probes: modality -> function of a module, from (path, decode) to a record.
 
     Returns:
         One record per job, in the order of the jobs.
@@ -175,7 +190,9 @@ def probe_files(
     ):
         if file.tell() and not _ends_with_newline(journal):
             file.write(b"\n")  # ends a line that a kill cut short; it is skipped on reading
-        for chunk, records in map_unordered(_probe_chunk, work, workers, progress=False):
+        for chunk, records in map_unordered(
+            partial(_probe_chunk, probes=probes), work, workers, progress=False
+        ):
             lines = []
             for i, record in zip(places[chunk], records):
                 known[stamps[i]] = record
@@ -186,13 +203,15 @@ def probe_files(
     return [known[stamp] for stamp in stamps]
 
 
-def _probe_chunk(chunk: Iterable[tuple[str, str, bool]]) -> list[FileRecord]:
+def _probe_chunk(
+    chunk: Iterable[tuple[str, str, bool]], probes: Mapping[str, Callable[[Path, bool], FileRecord]] = PROBES
+) -> list[FileRecord]:
     """Probe a chunk of files."""
     library = logging.getLogger("voiceface")
     peak = library.level
     library.setLevel(logging.ERROR)  # warnings are in the records
     try:
-        return [probe_file(job) for job in chunk]
+        return [probe_file(job, probes) for job in chunk]
     finally:
         library.setLevel(peak)
 
@@ -239,7 +258,7 @@ def _ends_with_newline(journal: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _size_and_digest(path: Path, all_bytes: bool) -> tuple[int, str]:
+def size_and_digest(path: Path, all_bytes: bool) -> tuple[int, str]:
     """Size and digest of a file: of all bytes, or of the first, middle and last 4 KiB.
 
     Raises:

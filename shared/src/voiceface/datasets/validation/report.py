@@ -21,6 +21,7 @@ __all__ = [
     "SAMPLE_RATE",
     "SILENCE_PEAK",
     "DatasetReport",
+    "PartSummary",
     "SplitCount",
     "TrialListCoverage",
     "assess",
@@ -29,6 +30,7 @@ __all__ = [
     "count_files",
     "count_identities",
     "find_duplicates",
+    "warn_of_contents",
 ]
 
 SAMPLE_RATE = 16000
@@ -66,11 +68,33 @@ class TrialListCoverage:
 
 
 @dataclass
+class PartSummary:
+    """One folder or file of a published layout: what needs it, and what it holds.
+
+    Attributes:
+        name: with the pattern of its files, such as `fbank/<id>/<video>/*.npy`.
+        needed_for: commands or steps.
+        present: whether the folder or file exists.
+        identities: number of folders below it.
+        files: number of files.
+        invalid: files that cannot be read, or have another shape.
+    """
+
+    name: str
+    needed_for: str
+    present: bool = False
+    identities: int = 0
+    files: int = 0
+    invalid: int = 0
+
+
+@dataclass
 class DatasetReport:
     """Report of `voiceface check`; plain values that can be written as JSON.
 
     `suspicious` maps a kind of defect to its files; `duplicates` holds groups of files with the same content;
-    `errors` are reasons why training cannot start.
+    `layout` and `parts` describe a published layout, and are empty for others; `errors` are reasons why
+    training cannot start.
     """
 
     decoded: bool = False
@@ -94,6 +118,8 @@ class DatasetReport:
     duplicates: list[list[str]] = field(default_factory=list)
     duplicates_across_identities: int = 0
     duplicates_across_splits: int = 0
+    layout: str = ""
+    parts: list[PartSummary] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -290,17 +316,24 @@ def assess(report: DatasetReport, corpus: Corpus, records: dict[tuple[str, str],
     if report.ignored_suffixes:
         endings = ", ".join(f"{count} {ending}" for ending, count in report.ignored_suffixes.items())
         add_warning(f"files with other endings are not used: {endings} (see --audio-suffix, --image-suffix)")
-    for what, items in report.suspicious.items():
-        add_warning(f"{len(items)} {what}: {abbreviate(items, 3)}")
     if several := sum(count for channels, count in report.channels.items() if channels != "1"):
         add_warning(f"{several} clips have more than one channel; the first is used")
+    warn_of_contents(report)
+
+
+def warn_of_contents(report: DatasetReport) -> None:
+    """Add the warnings about suspicious and identical files."""
+    for what, items in report.suspicious.items():
+        report.warnings.append(f"{len(items)} {what}: {abbreviate(items, 3)}")
     if report.duplicates:
         across = (
             f"{report.duplicates_across_identities} across identities, "
             f"{report.duplicates_across_splits} across splits"
         )
         first = " = ".join(report.duplicates[0][:3])
-        add_warning(f"{len(report.duplicates)} groups of identical files, {across}; first: {first}")
+        report.warnings.append(
+            f"{len(report.duplicates)} groups of identical files, {across}; first: {first}"
+        )
 
 
 def _all_items(identity_records: Sequence[IdentityRecord]) -> set[str]:
