@@ -1,5 +1,6 @@
 """The synthetic population in the original layouts, and processes for runs that are killed."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from voiceface.testing.fault_injection import preloaded_processes, process_start
 from voiceface.testing.runs import use_one_thread
 
 SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "perceptionist", "voicestyle")
+# Writers of published files that the tests of the packages use as well.
+sys.path += [str(Path(__file__).parents[2] / "packages" / system / "tests") for system in SYSTEMS]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from published_trainer_files import write_checkpoint
 from sf2f.discriminator_config import LARGE_ARCH, SMALL_ARCH, BackboneConfig, DiscriminatorsConfig
 from sf2f.discriminators import Discriminators
 from sf2f.encoders import VoiceEncoder
@@ -99,26 +100,6 @@ def changed_options(**places: Any) -> dict[str, Any]:
 def equal_states(one: nn.Module, other: nn.Module) -> bool:
     a, b = one.state_dict(), other.state_dict()
     return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def write_checkpoint(
-    path: Path, generator: EncoderDecoder, discriminators: Discriminators, **more: Any
-) -> Path:
-    """Write a checkpoint like the published trainer, with data-parallel names."""
-    content = {
-        "model_state": {f"module.{k}": v for k, v in generator.state_dict().items()},
-        "lr": 5e-4,
-        **more,
-    }
-    for word, networks in (
-        ("d_img_state", discriminators.image),
-        ("d_ac_state", discriminators.identity),
-        ("cond_d_state", discriminators.condition),
-    ):
-        content |= {f"{word}_{at}": network.state_dict() for at, network in enumerate(networks)}
-    content["counters"] = {"t": 3, "epoch": 1, "best_vfs": (1.0, 0.1)}
-    torch.save(content, path)
-    return path
 
 
 NO_DISCRIMINATORS = Discriminators(DiscriminatorsConfig(image=(), identity=()))

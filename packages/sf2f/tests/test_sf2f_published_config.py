@@ -6,57 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from published_trainer_files import KINDS, option_file
 from sf2f.config import Sf2fConfig
 from sf2f.published_config import main
 from voiceface.runtime.config import ConfigError, load_config, to_dict
-
-SMALL, LARGE = "C4-64-2,C4-128-2,C4-256-2", "C4-64-2,C4-128-2,C4-256-2,C4-512-2"
-FUSER = {"dimensions": 512, "dim_out": 512, "attention_type": "general", "ignore_tanh": True}
-FUSION = {"segments_fusion": True, "normalize_fusion": True, "fuser_arch": "AttentionFuserV1"}
-GAN = {"noise_dim": 512, "mlp_normalization": "none", "normalization": "batch", "activation": "leakyrelu-0.1"}
-KINDS = ("v2f", "sf2f_1st_stage", "sf2f_fuser", "sf2f_mid_1st_stage", "sf2f_mid_fuser")
-
-
-def option_file(kind: str) -> dict[str, Any]:
-    """Options as the published file of this kind states them (docs/sf2f.md)."""
-    large, plain, fused = "mid" in kind, kind == "v2f", kind.endswith("fuser")
-    encoder: dict[str, Any] = {"input_channel": 40, "channels": [256, 384, 576, 864], "output_channel": 512}
-    encoder |= {"normalize_embedding": True, **({"add_noise": True} if plain else {"inception_mode": True})}
-    encoder |= {**FUSION, "fuser_kwargs": FUSER} if fused else {}
-    decoder: dict[str, Any] = GAN
-    if plain:
-        decoder = {"input_channel": 512, "channels": [1024, 512, 256, 128, 64], "output_channel": 3}
-    archs = {"_low": SMALL, "_mid": LARGE} if large else {"": SMALL}
-    discriminator: dict[str, Any] = {
-        "generic": {"normalization": "batch", "padding": "valid", "activation": "leakyrelu-0.1"}
-    }
-    for suffix, arch in archs.items():
-        discriminator |= {f"image{suffix}": {"arch": arch}, f"identity{suffix}": {"arch": arch, "num_id": 0}}
-    if plain:
-        deep = "C1-32-1-0,C4-64-2-1,C4-128-2-1,C4-256-2-1,C4-512-1-0"
-        generic = {"normalization": "none", "padding": "unused", "activation": "leakyrelu-0.2"}
-        discriminator = {"generic": generic, "identity": {"arch": deep, "num_id": 0}}
-    optim = {"d_loss_weight": 1.0, "d_img_weight": -1 if plain else 1.0, "gan_loss_type": "gan"}
-    optim |= {"ac_loss_weight": 1.0 if plain else 0.05, "l1_pixel_loss_weight": 100 if plain or large else 10}
-    optim |= {} if plain else {"perceptual_loss_weight": 100}
-    size = [128, 128] if large else [64, 64]
-    kinds = {"v2f": "V2FDecoder", "sf2f": "FaceGanDecoder_v2" if large else "FaceGanDecoder"}
-    return {
-        "logs": {"name": kind, "output_dir": "output/"},
-        "data": {"dataset": "vox", "data_opts_path": "options/data_opts/vox.yaml", "image_size": size},
-        "generator": {
-            "arch": "EncoderDecoder",
-            "options": {
-                "encoder_arch": "V2F1DCNN",
-                "encoder_kwargs": encoder,
-                "decoder_arch": kinds[kind.split("_")[0]],
-                "decoder_kwargs": decoder,
-            },
-        },
-        "discriminator": discriminator,
-        "optim": optim,
-        "eval": {"facenet": {"deprocess_and_preprocess": True, "crop_faces": True}},
-    }
 
 
 def load(path: Path, options: dict[str, Any], *overrides: str) -> Sf2fConfig:
