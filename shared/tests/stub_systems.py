@@ -37,6 +37,9 @@ class FolderNameEmbedder:
         load_audio(path, scale="unit", resample=True)
         return self._vector(path)
 
+    def load_photograph(self, path: str | Path) -> np.ndarray:
+        return self.load_face(path)
+
     def load_face(self, path: str | Path) -> np.ndarray:
         load_image(path)
         return self._vector(path)

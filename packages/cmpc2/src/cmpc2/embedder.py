@@ -65,11 +65,19 @@ class Embedder(embedder.Embedder):
         """
         return self.model.load_face(path)
 
+    def load_photograph(self, path: str | Path) -> NDArray[np.float32]:
+        """Load a picture of a person's own as network input, read as a viewer shows it.
+
+        Raises:
+            ImageError: no readable image, or one that shows no face for certain.
+        """
+        return self.model.load_photograph(path)
+
     def _prepare_voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
         return self.model.load_voice(voice)
 
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
-        return self.model.load_face(face)
+        return self.model.load_photograph(face)
 
 
 def load_embedder(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from voiceface.images.loading import ImageError, load_image
+from voiceface.images.photographs import load_photograph
 
 __all__ = ["ImageArray", "prepare_face", "resize_image", "to_planes", "visual_preprocess"]
 
@@ -37,19 +38,21 @@ def to_planes(image: ImageArray) -> NDArray[np.float32]:
     return (values - np.float32(127.5)) / np.float32(127.5)
 
 
-def prepare_face(source: Any, image_size: int) -> NDArray[np.float32]:
+def prepare_face(source: Any, image_size: int, *, photograph: bool = False) -> NDArray[np.float32]:
     """Convert an image to network input, (3, S, S) float32 in -1...1.
 
     Args:
         source: path, Pillow image of any mode, or RGB bytes (H, W, 3). Grey images become RGB.
         image_size: side S of the result in pixels.
+        photograph: read a file as a viewer shows it (`voiceface.images.photographs.load_photograph`);
+            otherwise as the published program reads data folders.
 
     Raises:
         FileNotFoundError: no such file.
         voiceface.images.loading.ImageError: no readable image.
     """
     if isinstance(source, str | os.PathLike):
-        image = load_image(source)
+        image = (load_photograph if photograph else load_image)(source)
     elif isinstance(source, Image.Image):
         image = np.asarray(source.convert("RGB"))
     else:
@@ -61,6 +64,6 @@ def visual_preprocess(img_size: int = 224) -> Callable[[Any], Tensor]:
     """Build the function from a path or Pillow image to network input, (3, img_size, img_size) in -1...1."""
 
     def preprocess(source: Any) -> Tensor:
-        return torch.from_numpy(prepare_face(source, img_size))
+        return torch.from_numpy(prepare_face(source, img_size, photograph=True))
 
     return preprocess

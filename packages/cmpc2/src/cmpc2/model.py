@@ -105,7 +105,7 @@ class FV_Wrapper(Encoders):
 
         Args:
             face: images (B, 3, H, W) or (3, H, W) in -1...1 as a tensor; or a path, Pillow image or RGB bytes
-                (H, W, 3), or several of these.
+                (H, W, 3), or several of these. Files are read by `load_photograph`.
             batch_size: most files per batch.
 
         Returns:
@@ -117,7 +117,7 @@ class FV_Wrapper(Encoders):
         """
         if isinstance(face, Tensor):
             return self.encode_faces(_to_batch(face, (3, None, None), "images"))
-        return self._encode_items(face, self.load_face, self.encode_faces, batch_size)
+        return self._encode_items(face, self.load_photograph, self.encode_faces, batch_size)
 
     def embed_voices(self, voices: Any) -> Tensor:
         """Embed utterances as the other systems do: see `encode_voice`; (N, D) on the CPU, no gradients."""
@@ -140,6 +140,10 @@ class FV_Wrapper(Encoders):
     def load_face(self, source: Any) -> np.ndarray:
         """Load network input (3, S, S), -1...1, from a path, a Pillow image or RGB bytes (H, W, 3)."""
         return prepare_face(source, self.config.face.image_size)
+
+    def load_photograph(self, source: Any) -> np.ndarray:
+        """Do the same for a picture of a person's own: upright, in sRGB, transparent parts on white."""
+        return prepare_face(source, self.config.face.image_size, photograph=True)
 
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:

@@ -39,10 +39,17 @@ class BankImage(Protocol):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file; `label` is its path relative to the bank."""
+    """An image file.
+
+    Attributes:
+        path: the file.
+        label: its path relative to the bank, or its name.
+        photograph: a person's own picture, read as a viewer shows it; otherwise as data folders are read.
+    """
 
     path: Path
     label: str
+    photograph: bool = False
 
     def read(self) -> NDArray[np.uint8]:
         """Decode the file.
@@ -51,8 +58,9 @@ class ImageFile:
             ImageError: the file cannot be read.
         """
         from voiceface.images.loading import load_image
+        from voiceface.images.photographs import load_photograph
 
-        return load_image(self.path)
+        return (load_photograph if self.photograph else load_image)(self.path)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = make_writable_directory(args.out)
     readable: list[ImageFile] = []
     for path, label in files:
-        image = ImageFile(path, label)
+        image = ImageFile(path, label, photograph=True)
         try:
             image.read()
             readable.append(image)

@@ -14,6 +14,7 @@ from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
+from voiceface.images.photographs import load_photograph
 
 __all__ = ["BUNDLED_MODEL_DISCLAIMER", "Embedder", "encode_grouped"]
 
@@ -82,12 +83,22 @@ class Embedder:
         return repeat_to_length(waveform, data.clip_samples)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
-        """Load an image as network input, (3, S, S), 0...255, in the configured channel order.
+        """Load an image of a data folder as network input, (3, S, S), 0...255, in the configured order.
 
         Raises:
             ImageError: no readable image.
         """
         return self._preprocess_image(load_image(path))
+
+    def load_photograph(self, path: str | Path) -> NDArray[np.float32]:
+        """Load a picture of a person's own as network input, as `load_face` does with data folders.
+
+        It is read as a viewer shows it: see `voiceface.images.photographs.load_photograph`.
+
+        Raises:
+            ImageError: no readable image, or one that shows no face for certain.
+        """
+        return self._preprocess_image(load_photograph(path))
 
     @torch.inference_mode()
     def encode_voices(self, voices: Tensor) -> Tensor:
@@ -118,13 +129,14 @@ class Embedder:
         """Embed images.
 
         Args:
-            faces: paths, or RGB images (H, W, 3) of bytes; a sequence or a single one.
+            faces: paths, or RGB images (H, W, 3) of bytes; a sequence or a single one. Files are read by
+                `load_photograph`.
 
         Returns:
             Embeddings (N, D), on the CPU, not of unit length.
 
         Raises:
-            ImageError: see `load_face`.
+            ImageError: see `load_photograph`.
         """
         return self._embed(faces, 3, self._prepare_face, self.encode_faces, self.face_batch_size)
 
@@ -135,7 +147,7 @@ class Embedder:
 
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(face, str | Path):
-            return self.load_face(face)
+            return self.load_photograph(face)
         return self._preprocess_image(np.asarray(face))
 
     def _preprocess_image(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:

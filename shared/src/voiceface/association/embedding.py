@@ -85,7 +85,7 @@ def embed(
     last_error = EmbeddingError("no files to embed")
     for paths, load, encode, batch, label in (
         (voices, model.load_voice, model.encode_voices, model.voice_batch_size, "voices"),
-        (faces, model.load_face, model.encode_faces, model.face_batch_size, "faces"),
+        (faces, model.load_photograph, model.encode_faces, model.face_batch_size, "faces"),
     ):
         if not paths:
             continue
@@ -97,7 +97,8 @@ def embed(
                 load,
                 encode,
                 fingerprint=model.fingerprint,
-                cache_dir=cache,
+                # `test` caches images read by another rule: their embeddings must not meet.
+                cache_dir=cache and cache / "own_files",
                 batch_size=batch,
                 workers=workers,
                 on_error="skip",

@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-__all__ = ["MAX_PIXELS", "ImageArray", "ImageError", "load_image"]
+from voiceface.io.file_kinds import HEAD_SIZE, printable, recognise
+from voiceface.io.foreign_files import first_line, read_file_bytes
+
+__all__ = ["MAX_PIXELS", "ImageArray", "ImageError", "decode_image", "load_image", "to_rgb"]
 
 ImageArray = NDArray[Any]  # uint8, shape (H, W, 3), every function checks it
 
 MAX_PIXELS = 50_000_000  # larger images are refused before they are decoded
+MAX_BYTES = 1 << 30  # larger files are refused before they are read
 
 _log = logging.getLogger(__name__)
 
@@ -52,9 +56,20 @@ def load_image(
         FileNotFoundError: no such file.
         ImageError: a folder, an empty file, not an image, too large, or corrupt.
     """
-    name, data = (
-        ("image in memory", source) if isinstance(source, bytes) else (str(source), _read_bytes(source))
-    )
+    image = decode_image(source, strict=strict, max_pixels=max_pixels)
+    if exif_orientation:
+        image = ImageOps.exif_transpose(image)
+    return to_rgb(source, image)
+
+
+def decode_image(
+    source: str | os.PathLike[str] | bytes, *, strict: bool = False, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
+    """Decode an image as it is stored, in any mode of Pillow; of an animation the first frame.
+
+    Args and errors as `load_image`.
+    """
+    name, data = _describe(source), source if isinstance(source, bytes) else _read_bytes(source)
     if not data:
         raise ImageError(f"{name}: empty file (0 bytes), expected an image; remove it or fetch it again")
     try:
@@ -66,27 +81,34 @@ def load_image(
             image = _open_header(name, data, max_pixels)
             try:
                 image.load()
-            except (OSError, SyntaxError, ValueError, EOFError) as error:
-                _log.warning("%s: truncated image, its missing part stays empty (%s)", name, error)
+            except Exception as error:
+                _log.warning(
+                    "%s: truncated image, its missing part stays empty (%s)", name, first_line(error)
+                )
                 image = _load_truncated(name, data, max_pixels)
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except Exception as error:  # decoders of forty formats raise what they like
         advice = "copy it again or remove it" + (", or read it with strict=False" if strict else "")
-        raise ImageError(f"{name}: corrupt image ({error}), expected a complete one; {advice}") from None
-    if exif_orientation:
-        image = ImageOps.exif_transpose(image)
-    return _to_rgb(name, image)
+        raise ImageError(
+            f"{name}: corrupt image ({first_line(error)}), expected a complete one; {advice}"
+        ) from None
+    return image
+
+
+def _describe(source: str | os.PathLike[str] | bytes) -> str:
+    """Name of a source for messages."""
+    return "image in memory" if isinstance(source, bytes) else printable(source)
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read the bytes of a file."""
+    """Read the bytes of a regular file."""
     try:
-        return Path(path).read_bytes()
+        return read_file_bytes(path, ImageError, "an image", max_bytes=MAX_BYTES)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such image; check the data folder") from None
-    except IsADirectoryError:
-        raise ImageError(f"{path}: is a folder, expected an image") from None
+        if Path(path).is_dir():
+            raise ImageError(f"{printable(path)}: is a folder, expected an image") from None
+        raise FileNotFoundError(f"{printable(path)}: no such image; check the data folder") from None
 
 
 def _open_header(name: str, data: bytes, max_pixels: int) -> Image.Image:
@@ -97,10 +119,11 @@ def _open_header(name: str, data: bytes, max_pixels: int) -> Image.Image:
         raise ImageError(
             f"{name}: too large ({error}), expected at most {max_pixels} pixels; reduce the image"
         ) from None
-    except (OSError, SyntaxError, ValueError, IndexError, EOFError):
+    except Exception:
+        kind = recognise(data[:HEAD_SIZE])
+        found = f"it is {kind.title}" if kind and kind.key != "image" else f"begins with {data[:8]!r}"
         raise ImageError(
-            f"{name}: not an image (begins with {data[:8]!r}), expected jpg, png or another common format; "
-            "remove it"
+            f"{name}: not an image ({found}), expected jpg, png or another common format; remove it"
         ) from None
     width, height = image.size
     if width * height > max_pixels:
@@ -124,9 +147,18 @@ def _load_truncated(name: str, data: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def _to_rgb(name: str, image: Image.Image) -> ImageArray:
-    """Convert any Pillow mode to (H, W, 3), uint8."""
+def to_rgb(source: str | os.PathLike[str] | bytes, image: Image.Image) -> ImageArray:
+    """Convert an image of any mode to RGB, shape (H, W, 3), uint8; alpha is dropped and not blended.
+
+    Args:
+        source: origin of the image, for messages.
+        image: from `decode_image`.
+
+    Raises:
+        ImageError: a float image, whose range is unknown.
+    """
     if image.mode == "F":
+        name = _describe(source)
         raise ImageError(f"{name}: float image of unknown range, expected 8-bit or 16-bit; convert it")
     if image.mode.startswith("I"):  # 16-bit grey; Pillow itself would clip at 255
         grey = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)

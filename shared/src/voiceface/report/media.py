@@ -9,7 +9,7 @@ from os import PathLike
 
 import numpy as np
 
-from voiceface.report.records import AudioSource, ImageSource
+from voiceface.report.records import AudioSource, ImageSource, Photograph
 
 __all__ = ["SAMPLE_RATE", "EncodedClip", "MediaEncoder", "encode_clip", "encode_image", "upscale_image"]
 
@@ -60,7 +60,8 @@ class MediaEncoder:
         """
         if source is None:
             return None
-        key = str(source) if max_size is None and isinstance(source, str | PathLike) else None
+        is_file = isinstance(source, str | PathLike | Photograph)
+        key = str(source) if max_size is None and is_file else None
         data_url = self._image_urls.get(key) if key else None
         if data_url is None:
             try:
@@ -103,7 +104,8 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
     """Encode an image as JPEG whose longer side is at most `max_size` pixels.
 
     Args:
-        source: file, encoded bytes, or uint8 array (H, W, 3) RGB or (H, W) grey.
+        source: file of a data folder, encoded bytes, uint8 array (H, W, 3) RGB or (H, W) grey, or photograph.
+            Files are read as the networks read them.
         max_size: longer side in pixels.
         quality: JPEG quality.
 
@@ -111,7 +113,10 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
         ValueError: an array of another type or shape.
         OSError: the file is missing or not an image.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+    from voiceface.images.loading import load_image
+    from voiceface.images.photographs import load_photograph
 
     if isinstance(source, np.ndarray):
         if (
@@ -124,10 +129,8 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
             )
         image = Image.fromarray(source)
     else:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
-            opened.draft("RGB", (max_size, max_size))
-            image = ImageOps.exif_transpose(opened)
-            image.load()
+        own = isinstance(source, Photograph)
+        image = Image.fromarray(load_photograph(source.path) if own else load_image(source))
     image = image.convert("RGB")
     image.thumbnail((max_size, max_size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

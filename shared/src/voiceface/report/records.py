@@ -22,6 +22,7 @@ __all__ = [
     "IdentityGroup",
     "ImageSource",
     "PairedDifferenceRow",
+    "Photograph",
     "Plot",
     "ProbeRanking",
     "ProtocolSummary",
@@ -35,8 +36,21 @@ __all__ = [
 
 Direction = Literal["v2f", "f2v", "both", ""]
 CurveKind = Literal["system", "chance", "baseline", "upper_bound"]
-ImageSource = str | PathLike[str] | bytes | np.ndarray
-"""An image: file, encoded bytes, or uint8 RGB array of shape (H, W, 3) or grey (H, W)."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A person's own picture, shown as the networks saw it: `voiceface.images.photographs.load_photograph`.
+
+    Attributes:
+        path: the file.
+    """
+
+    path: str | PathLike[str]
+
+
+ImageSource = str | PathLike[str] | bytes | np.ndarray | Photograph
+"""An image: file of a data folder, encoded bytes, uint8 RGB array (H, W, 3) or grey (H, W), or photograph."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from voiceface.report import (
     AudioSource,
     ImageTile,
     MeshView,
+    Photograph,
     ProbeRanking,
     RankedCandidate,
     SystemCard,
@@ -116,7 +117,7 @@ def build_probe_ranking(
             position + 1,
             correct[position],
             float(scores[order[position]]),
-            image=str(gallery[order[position]].files[0]),
+            image=Photograph(gallery[order[position]].files[0]),
         )
         for position in positions
     ]

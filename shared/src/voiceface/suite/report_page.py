@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from voiceface.report.records import Photograph
     from voiceface.suite.inference import SystemOutputs
     from voiceface.suite.plugins import SystemSet
     from voiceface.suite.user_media import MediaSet
@@ -119,12 +120,14 @@ def write_report_page(
     )
 
 
-def find_true_faces(media: "MediaSet") -> list[Path | None]:
+def find_true_faces(media: "MediaSet") -> "list[Photograph | None]":
     """An image of each speaker, if the folder names give the identity."""
-    first: dict[str, Path] = {}
+    from voiceface.report.records import Photograph
+
+    first: dict[str, Photograph] = {}
     for face in media.gallery:
         if face.identity:
-            first.setdefault(face.identity, face.files[0])
+            first.setdefault(face.identity, Photograph(face.files[0]))
     return [first.get(voice.identity) if voice.identity else None for voice in media.utterances]
 
 

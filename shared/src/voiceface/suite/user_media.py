@@ -101,10 +101,10 @@ def check_recording(file: Path) -> None:
 
 
 def check_image(file: Path) -> None:
-    """Check that an image can be decoded; errors as of `voiceface.images.loading.load_image`."""
-    from voiceface.images.loading import load_image
+    """Check that an image can be used; errors as of `voiceface.images.photographs.load_photograph`."""
+    from voiceface.images.photographs import load_photograph
 
-    load_image(file)
+    load_photograph(file)
 
 
 def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:

@@ -131,12 +131,37 @@ class EmbedderContract:
         for name, mode in modes.items():
             source.convert(mode).save(tmp_path / name)
         source.resize((90, 40)).save(tmp_path / "wide.png")
-        source.resize((1, 1)).save(tmp_path / "one_pixel.png")
         embeddings = embedder.embed_faces(sorted(tmp_path.iterdir()))
-        assert embeddings.shape == (6, embedder.embedding_dim) and torch.isfinite(embeddings).all()
+        assert embeddings.shape == (5, embedder.embedding_dim) and torch.isfinite(embeddings).all()
         source.convert("RGB").save(tmp_path / "opaque.png")
         opaque, alpha = embedder.embed_faces([tmp_path / "opaque.png", tmp_path / "alpha.png"])
         assert torch.allclose(opaque, alpha, atol=1e-4)
+
+    def test_own_pictures_are_embedded_as_a_viewer_shows_them(
+        self, embedder: "Embedder", images: list[Path], tmp_path: Path
+    ) -> None:
+        import numpy as np
+        import torch
+        from PIL import Image
+
+        upright = Image.open(images[0]).convert("RGB")
+        upright.save(tmp_path / "upright.png")
+        exif = Image.Exif()
+        exif[0x0112] = 6  # turn clockwise to see it
+        upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+        upright, turned = embedder.embed_faces([tmp_path / "upright.png", tmp_path / "turned.png"])
+        assert torch.equal(upright, turned)
+        as_stored = embedder.load_face(tmp_path / "turned.png")  # data folders are read as published
+        assert not np.array_equal(as_stored, embedder.load_photograph(tmp_path / "turned.png"))
+
+    def test_pictures_of_one_pixel_are_refused(self, embedder: "Embedder", tmp_path: Path) -> None:
+        from PIL import Image
+
+        from voiceface.images.loading import ImageError
+
+        Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+        with pytest.raises(ImageError, match=r"dot\.png: 1 x 1 pixels, expected at least 16 x 16"):
+            embedder.embed_faces(tmp_path / "dot.png")
 
     def test_utterances_at_another_sampling_rate_are_resampled_or_refused(
         self, system: SystemUnderTest, embedder: "Embedder", trained: Path, tmp_path: Path

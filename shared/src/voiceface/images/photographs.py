@@ -1,0 +1,137 @@
+"""People's own pictures, shown as a viewer shows them: upright, in sRGB, transparent parts on white."""
+
+import importlib
+import io
+import logging
+import os
+from pathlib import Path
+
+from PIL import Image, ImageCms, ImageOps
+
+from voiceface.images.loading import MAX_PIXELS, ImageArray, ImageError, decode_image, to_rgb
+from voiceface.io.file_kinds import printable
+from voiceface.io.foreign_files import first_line
+
+__all__ = ["MIN_SIDE", "load_photograph"]
+
+MIN_SIDE = 16
+"""Shorter side, pixels, below which no face can be recognised in a picture."""
+
+_log = logging.getLogger(__name__)
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_AVIF_BRANDS = (b"avif", b"avis")
+
+
+def load_photograph(
+    source: str | os.PathLike[str] | bytes, *, min_side: int = MIN_SIDE, max_pixels: int = MAX_PIXELS
+) -> ImageArray:
+    """Decode a picture of a person's own, as a viewer shows it.
+
+    The orientation stored by the camera is applied, colours of another ICC profile are converted to sRGB,
+    transparent parts are blended on white. Of an animation or a document of several pages the first picture
+    is read. Published data folders are read by `voiceface.images.loading.load_image`, which does none of
+    this, as the published programs.
+
+    Args:
+        source: path of a file, or its bytes. HEIC needs the extra `heif` (pi-heif).
+        min_side: shorter side in pixels that a picture must have.
+        max_pixels: larger images are refused by their header (decompression bombs).
+
+    Returns:
+        Shape (H, W, 3), uint8 RGB, a new array.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImageError: no readable image, too small or too large, or all of one colour.
+    """
+    name = "image in memory" if isinstance(source, bytes) else printable(source)
+    _register_heif(name, source)
+    image = decode_image(source, max_pixels=max_pixels)
+    profile = image.info.get("icc_profile")
+    try:
+        image = ImageOps.exif_transpose(image)
+    except Exception as error:  # corrupt EXIF data: viewers show such pictures as stored
+        _log.warning("%s: its EXIF data cannot be read (%s); shown as stored", name, first_line(error))
+    image, alpha = _split_alpha(image)
+    if profile:
+        image = _convert_to_srgb(name, image, profile)
+    pixels = to_rgb(source, image)
+    if alpha is not None:
+        white = Image.new("RGB", image.size, "white")
+        pixels = to_rgb(source, Image.composite(Image.fromarray(pixels), white, alpha))
+    height, width = pixels.shape[:2]
+    if min(height, width) < min_side:
+        raise ImageError(
+            f"{name}: {width} x {height} pixels, expected at least {min_side} x {min_side}; "
+            "no face can be recognised in it"
+        )
+    if (pixels == pixels[0, 0]).all():
+        raise ImageError(f"{name}: all pixels have one colour, expected a picture of a face; remove it")
+    return pixels
+
+
+def _register_heif(name: str, source: str | os.PathLike[str] | bytes) -> None:
+    """Teach Pillow HEIC (and AVIF where its build lacks it) when a file of it comes.
+
+    Raises:
+        ImageError: such a file, and the library is not installed.
+    """
+    try:
+        head = source[:12] if isinstance(source, bytes) else _read_head(source)
+    except OSError:
+        return  # reported by the decoder
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    Image.init()
+    needed = brand in _HEIF_BRANDS or (brand in _AVIF_BRANDS and "AVIF" not in Image.OPEN)
+    if not needed or "HEIF" in Image.OPEN:
+        return
+    for library in ("pi_heif", "pillow_heif"):  # the same reader; wheels of pi-heif hold no GPL encoder
+        try:
+            importlib.import_module(library).register_heif_opener()
+        except ImportError:
+            continue
+        return
+    raise ImageError(
+        f"{name}: an HEIC or AVIF picture, for which pi-heif is needed; install it "
+        '(pip install pi-heif, or "voiceface-shared[heif]"), or save the picture as JPEG'
+    )
+
+
+def _read_head(path: str | os.PathLike[str]) -> bytes:
+    """First bytes of a regular file; nothing of other kinds of file."""
+    if not Path(path).is_file():
+        return b""
+    with Path(path).open("rb") as file:
+        return file.read(12)
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Separate colours and opacity; None: the image is opaque."""
+    if image.mode == "RGBa":  # premultiplied
+        image = image.convert("RGBA")
+    if image.mode in ("P", "RGB", "L", "1", "I", "I;16") and "transparency" in image.info:
+        if image.mode.startswith("I"):  # a transparent grey level: no viewer of faces needs it
+            return image, None
+        image = image.convert("RGBA")
+    if image.mode in ("PA", "La"):
+        image = image.convert("RGBA" if image.mode == "PA" else "LA")
+    if image.mode not in ("RGBA", "LA"):
+        return image, None
+    alpha = image.getchannel("A")
+    return image.convert("RGB" if image.mode == "RGBA" else "L"), alpha
+
+
+def _convert_to_srgb(name: str, image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert colours by the ICC profile of a file; a profile that does not fit is ignored, as by viewers."""
+    if image.mode == "P":
+        image = image.convert("RGB")
+    if image.mode not in ("RGB", "L", "CMYK", "LAB"):
+        return image
+    try:
+        stored = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, stored, target, outputMode="RGB")
+    except Exception as error:
+        _log.warning("%s: its colour profile cannot be used (%s); colours as stored", name, first_line(error))
+        return image
+    return image if converted is None else converted
