@@ -172,3 +172,13 @@ def test_other_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=rf"{name}: (not an image \(it is|empty file)"):
             load_photograph(tmp_path / name)
     assert np.array_equal(load_photograph(buffer.getvalue()), blocks())
+
+
+def test_pages_show_what_the_networks_saw(tmp_path: Path) -> None:
+    from voiceface.report import Photograph
+    from voiceface.report.media import encode_image
+
+    path = save(tmp_path / "a.png", STORED[6](blocks()), exif=with_orientation(6))
+    for source, seen in ((Photograph(path), load_photograph(path)), (path, load_image(path))):
+        shown = load_image(encode_image(source, 200, quality=95))
+        assert shown.shape == seen.shape and np.abs(shown.astype(int) - seen).mean() < 4

@@ -128,9 +128,10 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
                 f"expected an image uint8 (H, W, 3) or (H, W); found {source.dtype} {source.shape}"
             )
         image = Image.fromarray(source)
+    elif isinstance(source, Photograph):
+        image = Image.fromarray(load_photograph(source.path))
     else:
-        own = isinstance(source, Photograph)
-        image = Image.fromarray(load_photograph(source.path) if own else load_image(source))
+        image = Image.fromarray(load_image(source))
     image = image.convert("RGB")
     image.thumbnail((max_size, max_size), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
