@@ -344,5 +344,7 @@ def test_a_truncated_safetensors_file_is_no_published_file(tmp_path):
     path = tmp_path / "half.safetensors"
     save_model(path, {"w": torch.ones(4, 4)}, **DEMO)
     path.write_bytes(path.read_bytes()[:-32])
-    with pytest.raises(CheckpointError, match=r"half\.safetensors is corrupt, truncated or no PyTorch file"):
+    with pytest.raises(
+        CheckpointError, match=r"half\.safetensors is corrupt, truncated or not a PyTorch file"
+    ):
         read_published(path)

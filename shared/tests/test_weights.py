@@ -65,7 +65,7 @@ def test_verify_says_in_a_line_each_which_files_are_whole(ours, tmp_path, capsys
     assert (
         len(shown.out.splitlines()) == 2
         and "digest verified" in shown.out
-        and "states no digest" in shown.out
+        and "checksums of the archive verified" in shown.out
     )
     assert "broken.safetensors is corrupt" in shown.err
     assert main(["--verify", str(ours), str(other)]) == 0
@@ -157,3 +157,26 @@ def test_absent_file_folder_and_text(tmp_path, capsys):
     shown = capsys.readouterr().err.splitlines()
     assert len(shown) == 3 and "does not exist" in shown[0] and "holds no model.safetensors" in shown[1]
     assert main([]) == 2
+
+
+def test_files_without_checksums_cannot_be_verified_and_flipped_ones_are_refused(tmp_path, capsys):
+    legacy, whole, flipped = (tmp_path / name for name in ("legacy.pth", "whole.pth", "flipped.pth"))
+    torch.save({"w": torch.ones(50)}, legacy, _use_new_zipfile_serialization=False)
+    assert main(["--verify", str(legacy)]) == 0
+    assert "legacy.pth: readable" in (shown := capsys.readouterr().out) and "cannot be verified" in shown
+    torch.save({"w": torch.full((50,), 3.5)}, whole)
+    data = bytearray(whole.read_bytes())
+    data[data.index(torch.full((50,), 3.5).numpy().tobytes()) + 99] ^= 1
+    flipped.write_bytes(data)
+    assert main(["--verify", str(whole), str(flipped)]) == 1
+    shown = capsys.readouterr()
+    assert "checksums of the archive verified" in shown.out and "flipped.pth" not in shown.out
+    assert "flipped.pth is corrupt" in shown.err and "checksum" in shown.err
+
+
+def test_a_native_header_that_cannot_be_read_is_an_error(tmp_path, capsys):
+    text = '{"__metadata__":{"voiceface":"' + "[" * 100_000 + '"}}'
+    path = tmp_path / "nest.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text.encode())
+    assert main(["--verify", str(path)]) == 1
+    assert "nest.safetensors is corrupt, or not a checkpoint of this project" in capsys.readouterr().err

@@ -13,8 +13,10 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from voiceface.checkpoints.published import CheckpointError, require_file
+from voiceface.checkpoints.published import CheckpointError
 from voiceface.io.atomic import write_bytes
+from voiceface.io.file_kinds import HEAD_SIZE, recognise
+from voiceface.io.foreign_files import reading
 
 __all__ = ["FORMAT_VERSION", "read_container", "write_container"]
 
@@ -58,8 +60,14 @@ def read_container(path: Path, content: str) -> tuple[dict[str, Tensor], dict[st
     Raises:
         CheckpointError: no such container, truncated, changed, of another format or another content.
     """
-    require_file(path)
-    data = bytearray(path.read_bytes())
+    with reading(path, CheckpointError, "a checkpoint of this project", remedy="write it again") as file:
+        return _parse_container(bytearray(file.read()), path, content)
+
+
+def _parse_container(
+    data: bytearray, path: Path, content: str
+) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """`read_container` for the bytes of a file."""
     size = int.from_bytes(data[:8], "little")
     try:
         if data[:2] in (b"PK", b"\x80\x02") and size > len(data):
@@ -73,7 +81,13 @@ def read_container(path: Path, content: str) -> tuple[dict[str, Tensor], dict[st
         stored, version, found = header["sha256"], header["format"], header["content"]
     except CheckpointError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        kind = recognise(bytes(data[:HEAD_SIZE]))
+        if kind is not None:
+            raise CheckpointError(
+                f"{path} is {kind.title}, expected a checkpoint of this project; "
+                f"{kind.remedy or 'check the path'}"
+            ) from None
         short = len(data) < 8 + size
         reason = (
             "truncated or corrupt"

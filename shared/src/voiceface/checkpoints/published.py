@@ -1,92 +1,110 @@
 """Published checkpoints: read them without running code, rename keys, write PyTorch's format."""
 
-import _codecs
-import collections
-import pickle
 import re
-import struct
-import warnings
-from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from voiceface.checkpoints.torch_files import read_torch_file
 from voiceface.io.atomic import atomic_path
+from voiceface.io.file_kinds import printable
+from voiceface.io.foreign_files import check_regular_file, reading
+from voiceface.io.pickle_plain import PickleRefusedError
 
 __all__ = [
     "CheckpointError",
+    "PublishedContent",
     "apply_key_table",
     "cpu_state_dict",
     "extract_state_dict",
     "read_published",
+    "read_published_content",
+    "read_safetensors",
     "require_file",
     "save_torch",
+    "strip_wrapper_prefixes",
 ]
 
-UNREADABLE_ERRORS = (
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    OSError,
-    MemoryError,
-    struct.error,
-    SafetensorError,  # PyTorch reads files with the suffix .safetensors by safetensors
-)
+WRAPPER_NAMES = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
+"""Names that only wrappers give: compiled models, sharded training, recomputed layers, Lightning Fabric."""
 
 
 class CheckpointError(ValueError):
     """A checkpoint cannot be used; the message names the file, the reason and the remedy."""
 
 
-def read_published(path: str | Path) -> dict[str, Any]:
-    """Read a file of `torch.save`, in the zip format or in that from before PyTorch 1.6.
+class PublishedContent(NamedTuple):
+    """Content of a published file.
 
-    Only plain data is rebuilt: tensors, numbers, text, containers, numpy scalars and arrays, argparse
-    namespaces. A file that requests anything else is refused before any code of it runs.
+    Attributes:
+        values: the saved dict.
+        has_checksums: whether the file states checksums of its content, which have been verified.
+    """
+
+    values: dict[str, Any]
+    has_checksums: bool
+
+
+def read_published(path: str | Path) -> dict[str, Any]:
+    """Read a file of `torch.save`, in the zip format or in that from before PyTorch 1.6, or of safetensors.
+
+    Only plain data is rebuilt: tensors, numbers, text, numpy scalars and arrays, containers. Instances of
+    dict and list classes (EasyDict, defaultdict, deque) and namespaces become dicts and lists, paths and
+    dates become text. A file that requests anything else is refused; no code of it runs. Pickle protocols 0
+    to 5 are read, and the checksums of the archive are verified.
 
     Args:
         path: the published file, whatever its suffix.
 
     Returns:
-        The saved dict, tensors on the CPU. The prefix ``module.`` (data-parallel training) is removed from
-        every dict of tensors in which all keys have it.
+        The saved dict, tensors on the CPU. What wrappers put into their names (``module.`` of data-parallel
+        training, ``_orig_mod.`` of compiled models) is removed, see `strip_wrapper_prefixes`.
 
     Raises:
         CheckpointError: truncated or corrupt, not a PyTorch file, refused content, or no dict inside.
         FileNotFoundError: no such file.
     """
-    path = Path(path)
-    require_file(path)
-    corrupt = (
-        f"{path} is corrupt, truncated or no PyTorch file ({path.stat().st_size:,} bytes); fetch it again"
-    )
-    try:
-        with torch.serialization.safe_globals(_allowed_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PyTorch's warning about other pickle protocols
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip() or "unreadable"
-        if requested := re.search(r"(?:GLOBAL|class|function) (<.*?>|[\w.]+)", reason):
+    return read_published_content(path).values
+
+
+def read_published_content(path: str | Path) -> PublishedContent:
+    """Read a file as `read_published` does, and tell whether its checksums were verified."""
+    what = "a PyTorch file"
+    with reading(path, CheckpointError, what, own_kinds=("zip",), remedy="fetch it again") as file:
+        try:
+            if _is_safetensors(file.read(9)):
+                file.seek(0)
+                content, has_checksums = read_safetensors(file.read()), False
+            else:
+                file.seek(0)
+                content, has_checksums = read_torch_file(file)
+        except PickleRefusedError as error:
+            if "could run code" not in str(error):
+                raise
             raise CheckpointError(
-                f"{path} is refused: it requests {requested[1]}, which could run code. "
-                "Ask its source for a plain state dict"
+                f"{printable(path)} is refused: {error}. Ask its source for a plain state dict"
             ) from None
-        raise CheckpointError(f"{corrupt}. ({reason.splitlines()[0]})") from None
-    except UNREADABLE_ERRORS as error:
-        reason = str(error).strip() or type(error).__name__
-        raise CheckpointError(f"{corrupt}. ({reason.splitlines()[0]})") from None
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
-    return _strip_module_prefix(content)
+        raise CheckpointError(
+            f"{printable(path)} holds a {type(content).__name__}, expected a dict of tensors"
+        )
+    return PublishedContent(strip_wrapper_prefixes(content), has_checksums)
+
+
+def read_safetensors(data: bytes) -> dict[str, Tensor]:
+    """Tensors of a safetensors file; to be called inside `voiceface.io.foreign_files.reading`."""
+    import safetensors.torch
+
+    return safetensors.torch.load(data)
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Whether a file begins with the length of a JSON header and the header."""
+    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < 2**32
 
 
 def extract_state_dict(content: Mapping[str, Any], *names: str, source: str = "") -> dict[str, Tensor]:
@@ -141,38 +159,59 @@ def apply_key_table(
 
 
 def require_file(path: Path) -> None:
-    """Raise FileNotFoundError unless `path` is a file."""
-    if not path.is_file():
-        problem = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"checkpoint {path} {problem}; check the path")
+    """Raise FileNotFoundError unless `path` is a file, CheckpointError if it is a pipe or a device."""
+    check_regular_file(path, CheckpointError, "a checkpoint")
 
 
-def _allowed_globals() -> list[Callable | tuple[Callable, str]]:
-    """Names that published files may request beyond PyTorch's own list: constructors of plain data."""
-    multiarray = np.core.multiarray if np.__version__ < "2" else np._core.multiarray  # type: ignore[attr-defined]
-    names: list[Callable | tuple[Callable, str]] = [np.ndarray, np.dtype, list, dict, set, Namespace]
-    names += [collections.OrderedDict, collections.Counter, (_plain_dict, "collections.defaultdict")]
-    names += [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"] + [type(np.dtype("S")), type(np.dtype("U"))]
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        names.append((multiarray.scalar, f"{module}.scalar"))
-        names.append((multiarray._reconstruct, f"{module}._reconstruct"))
-    return [*names, (_codecs.encode, "_codecs.encode")]
+def strip_wrapper_prefixes(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove what wrappers put into the names of a model's tensors, in every dict of a nested content.
+
+    Names that only wrappers give (``_orig_mod`` of compiled models and those of sharded training) are removed
+    at every place. ``module`` (data-parallel training, averaged models) is removed where all tensors of the
+    dict below the same parent have it. Other values, such as the number of the epoch, keep their names; the
+    count ``n_averaged`` of an averaged model is left out. A dict in which two names would become one stays.
+
+    Args:
+        content: nested dicts, lists and tuples with tensors.
+
+    Example:
+        >>> strip_wrapper_prefixes({"module._orig_mod.a": torch.ones(1), "epoch": 3})
+        {'a': tensor([1.]), 'epoch': 3}
+    """
+    plain = {key: _strip_nested(value) for key, value in content.items()}
+    tensors = {key for key, value in plain.items() if isinstance(key, str) and _is_weight(key, value)}
+    names = {key: [part for part in key.split(".") if part not in WRAPPER_NAMES] for key in tensors}
+    place = 0
+    while any(place < len(parts) for parts in names.values()):
+        below: dict[tuple[str, ...], list[str]] = {}
+        for key, parts in names.items():
+            if place < len(parts):
+                below.setdefault(tuple(parts[:place]), []).append(key)
+        removed = False
+        for keys in below.values():
+            if all(names[key][place] == "module" and len(names[key]) > place + 1 for key in keys):
+                removed = True
+                for key in keys:
+                    del names[key][place]
+        place += not removed
+    renamed = {".".join(names[key]) if key in tensors else key: value for key, value in plain.items()}
+    if len(renamed) != len(plain) or not all(names.values()):
+        return plain
+    if list(renamed) != list(plain):
+        renamed.pop("n_averaged", None)
+    return renamed
 
 
-def _strip_module_prefix(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy with the data-parallel prefix removed from dicts of tensors, at every depth."""
-    holds_tensors = any(isinstance(value, Tensor) for value in content.values())
-    prefixed = all(isinstance(key, str) and key.startswith("module.") for key in content)
-    cut = len("module.") if holds_tensors and prefixed else 0
-    return {
-        key[cut:] if cut else key: _strip_module_prefix(value) if isinstance(value, Mapping) else value
-        for key, value in content.items()
-    }
+def _strip_nested(value: Any) -> Any:
+    """`strip_wrapper_prefixes` for the dicts in a value."""
+    if isinstance(value, Mapping):
+        return strip_wrapper_prefixes(value)
+    return type(value)(map(_strip_nested, value)) if type(value) in (list, tuple) else value
 
 
-def _plain_dict(*factory: Any) -> dict[Any, Any]:
-    """Replace a defaultdict, which PyTorch's restricted reader cannot fill."""
-    return {}
+def _is_weight(key: str, value: Any) -> bool:
+    """Whether an entry is a tensor of a model, rather than a counter beside it."""
+    return isinstance(value, Tensor | np.ndarray) and (value.ndim > 0 or "." in key)
 
 
 def cpu_state_dict(module: nn.Module) -> dict[str, Tensor]:

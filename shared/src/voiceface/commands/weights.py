@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from voiceface.checkpoints.paths import find_model_file
 from voiceface.io.atomic import compute_sha256
+from voiceface.io.file_kinds import printable
+from voiceface.io.foreign_files import reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +48,7 @@ class CheckpointSummary:
         extra: other stored JSON values; for a resume state and a published file other top-level values.
         top_level_keys: top-level keys of a published file.
         readers: commands and functions that read a published file; "" if unknown.
+        has_checksums: whether the file contains checksums of its content, which have been verified.
     """
 
     path: Path
@@ -59,6 +62,7 @@ class CheckpointSummary:
     extra: dict[str, Any] = field(default_factory=dict)
     top_level_keys: list[str] = field(default_factory=list)
     readers: str = ""
+    has_checksums: bool = False
 
     @property
     def is_native(self) -> bool:
@@ -76,8 +80,10 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
         CheckpointError: truncated, modified, unsafe, or not a checkpoint.
         FileNotFoundError: no such file.
     """
+    import torch
+
     from voiceface.checkpoints.native import load_model
-    from voiceface.checkpoints.published import CheckpointError, require_file
+    from voiceface.checkpoints.published import CheckpointError, read_safetensors, require_file
     from voiceface.checkpoints.published_kinds import flatten_tensors, stated_digest_prefix
     from voiceface.checkpoints.resume_state import load_state
 
@@ -92,12 +98,10 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
             path, "state", *_summarise_tensors(tensors, _stated_digest(path)), extra=values
         )
     if content == "foreign":
-        import safetensors.torch
-
-        try:
-            tensors = safetensors.torch.load_file(path)
-        except (safetensors.SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path} is corrupt or truncated ({error}); fetch it again") from None
+        with reading(path, CheckpointError, "a safetensors file", remedy="fetch it again") as file:
+            tensors = read_safetensors(file.read())
+        if not tensors:
+            raise CheckpointError(f"{printable(path)} holds no tensors")
         return CheckpointSummary(
             path,
             "safetensors",
@@ -114,8 +118,8 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
             f"{path} is corrupt: its name states the digest {stated}, found {digest[: len(stated)]}; "
             "fetch it again"
         )
-    found = _read_published_content(path)
-    tensors = _to_tensors(flatten_tensors(found))
+    found, has_checksums = _read_published_content(path)
+    tensors = {key: torch.as_tensor(value) for key, value in flatten_tensors(found).items()}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors; its keys: {', '.join(map(str, list(found)[:8]))}")
     rest = {str(key): value for key, value in found.items() if isinstance(value, bool | int | float | str)}
@@ -127,20 +131,21 @@ def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
         **_published_kind(tensors),
         extra=rest,
         top_level_keys=[str(key) for key in found] if nested else [],
+        has_checksums=has_checksums,
     )
 
 
-def _read_published_content(path: Path) -> Mapping[Any, Any]:
-    """Read a file of `torch.save`, or a pickle of numpy arrays, without executing code in it.
+def _read_published_content(path: Path) -> tuple[Mapping[Any, Any], bool]:
+    """Read a file of `torch.save`, or a pickle of numpy arrays, and whether its checksums were verified.
 
     Raises:
         CheckpointError: neither of them.
     """
-    from voiceface.checkpoints.published import CheckpointError, read_published
+    from voiceface.checkpoints.published import CheckpointError, read_published_content
     from voiceface.io.safe_pickle import ArrayFileError, read_pickle
 
     try:
-        return read_published(path)
+        return read_published_content(path)
     except CheckpointError:
         if path.suffix != ".pkl":
             raise
@@ -150,14 +155,7 @@ def _read_published_content(path: Path) -> Mapping[Any, Any]:
         raise CheckpointError(str(error)) from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of arrays")
-    return content
-
-
-def _to_tensors(values: Mapping[str, Any]) -> dict[str, "Tensor"]:
-    """Convert arrays to tensors."""
-    import torch
-
-    return {key: torch.as_tensor(value) for key, value in values.items()}
+    return content, False
 
 
 def _published_kind(tensors: "Mapping[str, Tensor]") -> dict[str, Any]:
@@ -183,9 +181,12 @@ def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
     types = ", ".join(f"{count} {kind}" for kind, count in counts)
     size = summary.path.stat().st_size
     stated = stated_digest_prefix(summary.path)
-    origin = "of the file, which states none: cannot be verified"
-    if summary.is_native or stated:
-        origin = "verified" if summary.is_native else f"verified: the file name states {stated}"
+    origin = "of the file, which states no checksum: cannot be verified"
+    if summary.is_native:
+        origin = "verified"
+    elif stated or summary.has_checksums:
+        how = f"the file name states {stated}" if stated else "the checksums of its archive are right"
+        origin = f"verified: {how}"
     rows = [("sha256", f"{summary.sha256} ({origin})")]
     rows += [("size", f"{size:,} bytes, {len(summary.tensors)} tensors ({types}), {values:,} values")]
     if not summary.is_native:
@@ -203,7 +204,10 @@ def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
         rows += [
             ("not finite", f"{len(summary.nonfinite_keys)} tensors: {', '.join(summary.nonfinite_keys[:3])}")
         ]
-    lines = [f"{summary.path}: {titles[summary.format]}", *(f"  {name:<11}{text}" for name, text in rows)]
+    lines = [
+        f"{printable(summary.path)}: {titles[summary.format]}",
+        *(f"  {name:<11}{text}" for name, text in rows),
+    ]
     if list_keys:
         width = max(map(len, summary.tensors), default=0)
         lines += [f"  {key:<{width}}  {kind:<8} {list(at)}" for key, (kind, at) in summary.tensors.items()]
@@ -224,6 +228,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser.parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
+    from voiceface.checkpoints.published_kinds import stated_digest_prefix
+
     failed = False
     for name in options.files:
         try:
@@ -234,9 +240,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         failed |= bool(weights.nonfinite_keys)
         if options.verify:
-            state = "contains non-finite values" if weights.nonfinite_keys else "valid"
-            how = "digest verified" if weights.is_native else "read completely, states no digest"
-            print(f"{name}: {state}, sha256 {weights.sha256} ({how})")
+            state, how = "valid", "digest verified"
+            if weights.has_checksums:
+                how = "checksums of the archive verified"
+            elif not weights.is_native and not stated_digest_prefix(weights.path):
+                state, how = "readable", "cannot be verified: it states no checksum"
+            state = "contains non-finite values" if weights.nonfinite_keys else state
+            print(f"{printable(name)}: {state}, sha256 {weights.sha256} ({how})")
         else:
             print(format_summary(weights, options.keys))
     return int(failed)
@@ -248,9 +258,13 @@ def _content_kind(path: Path) -> str:
     if header is None:
         return ""
     try:
-        return str(json.loads(header["__metadata__"]["voiceface"])["content"])
-    except (KeyError, TypeError, ValueError):
+        text = header["__metadata__"]["voiceface"]
+    except (KeyError, TypeError):
         return "foreign"
+    try:
+        return str(json.loads(text)["content"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return "model"  # whose reader says what is wrong
 
 
 def _read_header(path: Path) -> dict[str, Any] | None:
@@ -261,7 +275,7 @@ def _read_header(path: Path) -> dict[str, Any] | None:
             return None
         try:
             header = json.loads(file.read(size))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     return header if isinstance(header, dict) else None
 
@@ -296,13 +310,8 @@ def _flatten_tensors(value: Any, path: str = "") -> dict[str, "Tensor"]:
     """Tensors of a nested value by their path."""
     if hasattr(value, "is_floating_point"):
         return {path: value}
-    pairs = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list | tuple)
-        else ()
-    )
+    sequence = value if isinstance(value, list | tuple) else ()
+    pairs = value.items() if isinstance(value, dict) else enumerate(sequence)
     found: dict[str, Tensor] = {}
     for key, item in pairs:
         found |= _flatten_tensors(item, f"{path}/{key}" if path else str(key))
