@@ -26,9 +26,11 @@ from cmpc2.verification import corner_eer, mean_view_scores, verification_metric
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
+from voiceface.commandline.exit_status import INCOMPLETE
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.trials.reading import read_trial_list
+from voiceface.evaluation.results import Results
 
 Call = Callable[..., int]
 
@@ -300,10 +302,88 @@ def test_missing_files_are_an_error_or_skipped(
     words = ["test", "--weights", trained, "--data", population, "--lists", lists, "--list", "matching_v2f_U"]
     words += ["--voice-root", tmp_path / "wav", "--bootstrap-samples", "0"]
     assert call(*words, "--out", tmp_path / "a") == 1
-    assert "could not be encoded" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert (
+        "matching_v2f_U: 2 of 18 listed files are missing: id10117/" in message
+        and "--missing skip" in message
+    )
     assert call(*words, "--out", tmp_path / "b", "--missing", "skip") == 0
     result = json.loads((tmp_path / "b" / "results.json").read_text())["lists"][0]
     assert result["counts"]["skipped"] == 2
+
+
+@pytest.fixture
+def flawed_lists(lists: Path, tmp_path: Path) -> Path:
+    """CMPC's lists; files of one are all absent, one has matching pairs only, one is no list."""
+    folder = Path(shutil.copytree(lists, tmp_path / "lists"))
+    path = folder / "matching" / "matching_v2f_U.csv"
+    path.write_text(path.read_text().replace(".jpg", "_absent.jpg"))
+    path = folder / "veriflist" / "veriflist_test_random_unseenunheard.txt"
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(line for line in lines if line.split(",")[3] == "1")]) + "\n")
+    (folder / "matching" / "matching_v2f_G.csv").write_text("only_one_item\n")
+    return folder
+
+
+FLAWED = {
+    "matching_v2f_U": "no trial remains",
+    "matching_v2f_G": "line 1: 1 items",
+    "veriflist_test_random_unseenunheard": "matching and mismatching pairs",
+}
+
+
+def test_flawed_lists_do_not_cost_the_results_of_the_others(
+    call: Call, trained: Path, population: Path, lists: Path, flawed_lists: Path, tmp_path: Path, capsys: Any
+) -> None:
+    words = ["test", "--weights", trained, "--data", population, "--bootstrap-samples", "20"]
+    assert call(*words, "--lists", lists, "--out", tmp_path / "whole") == 0
+    capsys.readouterr()
+    flawed = [*words, "--lists", flawed_lists, "--missing", "skip", "--out", tmp_path / "out"]
+    assert call(*flawed) == INCOMPLETE
+    printed = capsys.readouterr()
+    whole, result = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "out"))
+    reasons = {each["name"]: each["reason"] for each in result["unavailable"]}
+    assert result["lists"] == [each for each in whole["lists"] if each["name"] not in reasons]
+    assert set(reasons) == set(FLAWED) and len(result["lists"]) == 3
+    page = (tmp_path / "out" / "report.html").read_text()
+    for name, reason in reasons.items():
+        assert FLAWED[name] in reason and f"not computed: {name}: {reason}" in printed.out and name in page
+        assert printed.err.index(f"not computed: {name}") < printed.err.index("voices: ")  # before encoding
+
+
+def test_absent_files_of_all_lists_are_named_before_anything_is_encoded(
+    call: Call, trained: Path, population: Path, flawed_lists: Path, tmp_path: Path, capsys: Any
+) -> None:
+    words = ["test", "--weights", trained, "--data", population, "--lists", flawed_lists]
+    for options in ([], ["--missing", "skip", *(word for name in FLAWED for word in ("--list", name))]):
+        assert call(*words, *options, "--out", tmp_path / "out") == 1
+        message = capsys.readouterr().err
+        assert all(f"{name}: " in message for name in FLAWED)
+        assert "voices:" not in message and not (tmp_path / "out").exists()
+    (tmp_path / "nobody").mkdir()
+    assert call(*words, "--face-root", tmp_path / "nobody", "--out", tmp_path / "out") == 1
+    assert "matching_f2v_U: 6 of" in capsys.readouterr().err
+
+
+def test_results_of_published_lists_are_written_one_after_the_other(
+    trained: Path, lists: Path, corpus: Corpus, places: MediaPaths, monkeypatch: Any
+) -> None:
+    model = cmpc2.load_embedder(trained)
+    found = [read_trial_list(path, corpus) for path in find_trial_lists(lists)]
+    seen: list[Results] = []
+    encode = type(model).encode_faces
+
+    def stop_at_the_third(self: Any, batch: torch.Tensor) -> torch.Tensor:
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return encode(self, batch)
+
+    monkeypatch.setattr(type(model), "encode_faces", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_trial_lists(model, found, corpus, places, replicates=0, on_result=seen.append)
+    assert [each.name for each in seen[-1].lists] == [each.name for each in found[:2]]
+    assert [each.name for each in seen[-1].unavailable] == [each.name for each in found[2:]]
+    assert all("not computed yet" in each.reason for each in seen[-1].unavailable)
 
 
 def test_corpus_with_its_own_lists_is_evaluated_like_by_other_systems(

@@ -72,14 +72,14 @@ def test_same_gender_lists_need_the_gender(population: Path, caplog: Any) -> Non
         load_trial_lists(population, TEST_LISTS[:1], corpus, generation_seed=3, skip_ungeneratable=True)
 
 
-def test_all_pairs_need_three_identities(population: Path, caplog: Any) -> None:
+def test_all_pairs_need_three_identities(population: Path) -> None:
     corpus = load_split(population, "test").subset(range(2))
     voices, faces = (
         EmbeddingTable(items, np.eye(len(items), 8, dtype=np.float32))
         for items in (corpus.voices, corpus.faces)
     )
-    assert compute_all_pairs(corpus, voices, faces, population) == {}
-    assert "expected 3 identities" in caplog.text
+    with pytest.raises(ValueError, match="expected 3 identities with clips and images, found 2"):
+        compute_all_pairs(corpus, voices, faces, population)
 
 
 def test_validation_skips_corrupt_files_on_request(

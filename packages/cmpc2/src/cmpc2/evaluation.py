@@ -6,7 +6,7 @@ metrics do not depend on the number of processes. Notation: V views of a file, D
 
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from voiceface.datasets.identities import Identity
     from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.embeddings.table import EmbeddingTable
-    from voiceface.evaluation.results import Results
+    from voiceface.evaluation.results import ListResult, Results
+    from voiceface.metrics.unavailable import UnavailableResult
 
     from cmpc2.embedder import Embedder
 
@@ -233,6 +234,8 @@ def evaluate_trial_lists(
     on_error: str = "error",
     training_identities: "Iterable[str]" = (),
     replicates: int = 1000,
+    unavailable: "Sequence[UnavailableResult]" = (),
+    on_result: "Callable[[Results], None] | None" = None,
 ) -> "tuple[Results, EmbeddingTable, EmbeddingTable]":
     """Compute all metrics of a model on trial lists.
 
@@ -246,45 +249,77 @@ def evaluate_trial_lists(
         training_identities: identities of the training videos of the model or its prototype memory, besides
             those stored in the checkpoint: results on lists that contain them are marked.
         replicates: bootstrap samples over identities; 0: no intervals.
+        unavailable: lists that are known to be unavailable, to be stated in the results.
+        on_result: called after every list with the results so far; lists still to come are among the
+            unavailable ones.
 
     Returns:
-        (results, voices and faces of the last list).
+        (results, voices and faces of the last list that could be computed).
+
+    Raises:
+        EmbeddingError: files cannot be read, with on_error="error".
+        TrialListError: no list can be computed.
     """
+    from voiceface.datasets.trials.trial_list import TrialListError
     from voiceface.evaluation.evaluator import evaluate as compute_metrics
     from voiceface.evaluation.protocol import Protocol
-    from voiceface.evaluation.results import Metric, Results
+    from voiceface.evaluation.results import Results
+    from voiceface.metrics.unavailable import NOT_COMPUTED_YET, UnavailableResult
 
     settings = model.config.evaluation
     known = {*(model.identity_names or ()), *training_identities}
-    all_results, leaked = [], dict[str, None]()
-    for trial_list in trial_lists:
-        voices, faces = embed_trial_list(
-            model, trial_list, media_paths, cache=cache, workers=workers, on_error=on_error
-        )
-        protocol = Protocol(name, (trial_list,), tie_breaking=settings.tie_breaking, replicates=replicates)
-        results = compute_metrics(
-            protocol,
-            voices,
-            faces,
-            identity_source,
-            on_missing=on_error,
-            training_identities=known,
-            device=model.device,
-        )
-        (result,) = results.lists
-        if settings.eer_method == "corner" and result.scores is not None and result.labels is not None:
-            import torch
-
-            from cmpc2.verification import corner_eer
-
-            rate = float(corner_eer(*map(torch.from_numpy, (result.scores, result.labels))))
-            nan = float("nan")
-            result = replace(result, metrics={**result.metrics, "eer": Metric(rate, 0.5, nan, nan, nan)})
-        all_results.append(result)
-        leaked |= dict.fromkeys(results.leaked)
     protocol = Protocol(name, tuple(trial_lists), tie_breaking=settings.tie_breaking, replicates=replicates)
-    merged = Results(protocol, tuple(all_results), voices.fingerprint, faces.fingerprint, tuple(leaked))
-    return merged, voices, faces
+    computed: list[ListResult] = []
+    failed: list[UnavailableResult] = []
+    leaked = dict[str, None]()
+    tables: tuple[EmbeddingTable, EmbeddingTable] | None = None
+    for number, trial_list in enumerate(trial_lists, 1):
+        try:
+            embedded = embed_trial_list(
+                model, trial_list, media_paths, cache=cache, workers=workers, on_error=on_error
+            )
+            results = compute_metrics(
+                replace(protocol, lists=(trial_list,)),
+                *embedded,
+                identity_source,
+                on_missing=on_error,
+                training_identities=known,
+                device=model.device,
+            )
+            (result,) = results.lists
+            computed.append(_with_published_eer(result) if settings.eer_method == "corner" else result)
+        except ValueError as error:
+            if on_error == "error":
+                raise
+            failed.append(UnavailableResult.from_error(trial_list.name, error))
+            log.warning("not computed: %s", failed[-1])
+        else:
+            tables = embedded
+            leaked |= dict.fromkeys(results.leaked)
+        if on_result and tables:
+            due = (UnavailableResult(each.name, NOT_COMPUTED_YET) for each in trial_lists[number:])
+            fingerprints = tables[0].fingerprint, tables[1].fingerprint
+            missing = (*unavailable, *failed, *due)
+            on_result(Results(protocol, tuple(computed), *fingerprints, tuple(leaked), missing))
+    if tables is None:
+        raise TrialListError(f"none of the lists can be computed: {'; '.join(map(str, failed))}")
+    fingerprints = tables[0].fingerprint, tables[1].fingerprint
+    missing = (*unavailable, *failed)
+    return Results(protocol, tuple(computed), *fingerprints, tuple(leaked), missing), *tables
+
+
+def _with_published_eer(result: "ListResult") -> "ListResult":
+    """Replace the equal error rate of a verification list by that of the published corner rule."""
+    if result.scores is None or result.labels is None:
+        return result
+    import torch
+    from voiceface.evaluation.results import Metric
+
+    from cmpc2.verification import corner_eer
+
+    rate = float(corner_eer(*map(torch.from_numpy, (result.scores, result.labels))))
+    nan = float("nan")
+    return replace(result, metrics={**result.metrics, "eer": Metric(rate, 0.5, nan, nan, nan)})
 
 
 def training_overlap_warning(results: "Results") -> str:

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.commands import (
-    add_evaluation_arguments,
+from voiceface.association.commands import add_evaluation_arguments
+from voiceface.association.list_evaluation import (
     evaluate_corpus,
+    print_coverage,
     print_results,
     require_evaluation_paths,
     write_results,
 )
+from voiceface.commandline.exit_status import completeness_status
 from voiceface.commandline.messages import print_disclaimers
 from voiceface.datasets import dataset_arguments
 
@@ -24,6 +26,7 @@ from cmpc2.system import SPEC
 if TYPE_CHECKING:
     from voiceface.association.evaluation import Evaluation
     from voiceface.datasets.corpus import Corpus
+    from voiceface.metrics.unavailable import UnavailableResult
 
     from cmpc2.embedder import Embedder
 
@@ -62,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         model.config = model.config.model_copy(update={"evaluation": settings})
     rows = read_training_table(args.table) if args.table else []
     training_identities = {row.identity for row in rows}
-    lists = _find_cmpc_lists(args)
+    lists, unavailable = _find_cmpc_lists(args)
     if lists:
-        corpus, evaluation = _evaluate_published_lists(model, lists, args, training_identities)
+        corpus, evaluation = _evaluate_published_lists(model, lists, unavailable, args, training_identities)
     else:
         names = [*(model.identity_names or ()), *sorted(training_identities)]
         model.identity_names = tuple(dict.fromkeys(names))
@@ -79,33 +82,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         disclaimers=[training_overlap_warning(evaluation.results)],
     )
     print_results(evaluation, report)
-    return 0
+    return completeness_status(evaluation.results.unavailable)
 
 
-def _find_cmpc_lists(args: argparse.Namespace) -> list[Path]:
-    """Find the published lists of CMPC; none if the folder has other lists."""
+def _find_cmpc_lists(args: argparse.Namespace) -> "tuple[list[Path], list[UnavailableResult]]":
+    """Find the published lists of CMPC; none if the folder has other lists. Also state absent ones."""
+    from voiceface.datasets.trials.trial_list import trial_list_name
+    from voiceface.metrics.unavailable import UnavailableResult
+
     from cmpc2.evaluation import find_trial_lists
 
     folder = args.lists or args.data
     try:
-        paths = find_trial_lists(folder, args.names or ())
+        if args.missing == "error" or not args.names:
+            paths = find_trial_lists(folder, args.names or ())
+        else:
+            by_name = {trial_list_name(path): path for path in find_trial_lists(folder)}
+            paths = [by_name[name] for name in args.names if name in by_name]
     except FileNotFoundError:
         if args.lists and args.names:
             raise
-        return []
-    return [path for path in paths if path.name.startswith(CMPC_LIST_PREFIXES)]
+        return [], []
+    found = [path for path in paths if path.name.startswith(CMPC_LIST_PREFIXES)]
+    names = {trial_list_name(path) for path in found}
+    absent = [name for name in args.names or () if name not in names] if found else []
+    return found, [UnavailableResult(name, f"no list of CMPC of this name below {folder}") for name in absent]
 
 
 def _evaluate_published_lists(
-    model: "Embedder", paths: Sequence[Path], args: argparse.Namespace, training_identities: set[str]
+    model: "Embedder",
+    paths: Sequence[Path],
+    unavailable: "Sequence[UnavailableResult]",
+    args: argparse.Namespace,
+    training_identities: set[str],
 ) -> "tuple[Corpus, Evaluation]":
-    """Evaluate CMPC's lists, whose identities may belong to any split."""
-    from voiceface.association.evaluation import Evaluation
+    """Evaluate CMPC's lists, whose identities may belong to any split; write results after every list."""
+    from voiceface.association.evaluation import RESULTS_FILE, Evaluation
     from voiceface.datasets.corpus import Corpus, IdentityRecord
     from voiceface.datasets.layouts import find_voice_root, read_identities
-    from voiceface.datasets.trials.reading import read_trial_list
 
     from cmpc2.evaluation import MediaPaths, evaluate_trial_lists, training_overlap_warning
+    from cmpc2.list_coverage import open_published_lists
     from cmpc2.published import get_training_identities, identify_published_model
 
     try:
@@ -119,7 +136,9 @@ def _evaluate_published_lists(
         training_identities = training_identities | set(
             get_training_identities(identify_published_model(args.weights), identities)
         )
-    lists = [read_trial_list(path, identities) for path in paths]
+    lists, unusable = open_published_lists(paths, identities, media, on_missing=args.missing)
+    unavailable = (*unavailable, *unusable)
+    print_coverage([], unavailable)
     results, voices, faces = evaluate_trial_lists(
         model,
         lists,
@@ -131,6 +150,8 @@ def _evaluate_published_lists(
         on_error=args.missing,
         training_identities=training_identities,
         replicates=args.bootstrap_samples,
+        unavailable=unavailable,
+        on_result=lambda so_far: so_far.save(args.out / RESULTS_FILE),
     )
     if warning := training_overlap_warning(results):
         print_disclaimers(warning)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
@@ -17,23 +16,14 @@ from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, print_skipped
 from voiceface.datasets import dataset_arguments
 
-if TYPE_CHECKING:
-    from voiceface.association.embedder import Embedder
-    from voiceface.association.evaluation import Evaluation
-    from voiceface.datasets.corpus import Corpus
-
 __all__ = [
     "add_evaluation_arguments",
     "association_commands",
     "demo_command",
     "embed_command",
-    "evaluate_corpus",
     "export_command",
     "match_command",
-    "print_results",
-    "require_evaluation_paths",
     "test_command",
-    "write_results",
 ]
 TABLE_SUFFIXES = (".npz", ".parquet", ".arrow", ".feather")
 DEMO_PRESETS = ("quick", "standard")
@@ -165,6 +155,14 @@ def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     dataset_arguments.add_voice_folder_argument(parser)
     args = parser.parse_args(argv)
 
+    from voiceface.association.list_evaluation import (
+        evaluate_corpus,
+        print_results,
+        require_evaluation_paths,
+        write_results,
+    )
+    from voiceface.commandline.exit_status import completeness_status
+
     require_evaluation_paths(args)
     resample = None if args.resample is None else args.resample == "auto"
     model = load_embedder(
@@ -174,7 +172,7 @@ def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     corpus, evaluation = evaluate_corpus(model, args, args.split)
     report = write_results(spec, model, corpus, evaluation, args)
     print_results(evaluation, report)
-    return 0
+    return completeness_status(evaluation.results.unavailable)
 
 
 def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
@@ -198,107 +196,6 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     dataset_arguments.add_root_arguments(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
-
-
-def require_evaluation_paths(args: argparse.Namespace) -> None:
-    """Refuse, before networks are loaded, missing folders that the arguments of `test` name.
-
-    Raises:
-        FileNotFoundError: names the argument.
-    """
-    names = ("data", "lists", "voice_root", "face_root")
-    arguments.require_existing_paths({name: getattr(args, name) for name in names})
-
-
-def evaluate_corpus(model: "Embedder", args: argparse.Namespace, split: str) -> "tuple[Corpus, Evaluation]":
-    """Evaluate a model on the trial lists of a corpus, with upper bounds if it is synthetic.
-
-    Args:
-        model: the model.
-        args: parsed arguments of `add_evaluation_arguments`, and `voice_folder` if the command has it.
-        split: split of the corpus.
-    """
-    from voiceface.association.data import load_split, load_trial_lists, rename_for_split
-    from voiceface.association.evaluation import evaluate
-    from voiceface.datasets.disclaimers import is_synthetic
-
-    corpus = load_split(
-        args.data,
-        split,
-        voice_root=args.voice_root,
-        face_root=args.face_root,
-        skip_missing=args.missing == "skip",
-        voice_folder=getattr(args, "voice_folder", "voxceleb1_id"),
-    )
-    settings = model.config.evaluation
-    lists = load_trial_lists(
-        args.data,
-        args.names or rename_for_split(settings.lists, split),
-        corpus,
-        list_folder=args.lists,
-        generation_seed=args.generate_lists,
-        on_missing=args.missing,
-        skip_ungeneratable=not args.names,
-    )
-    return corpus, evaluate(
-        model,
-        corpus,
-        lists,
-        name=f"{args.data.name} {split}",
-        tie_breaking=args.tie_breaking or settings.tie_breaking,
-        cache=args.cache or args.out / "cache",
-        workers=args.workers,
-        on_error=args.missing,
-        population=args.data if is_synthetic(args.data) else None,
-    )
-
-
-def write_results(
-    spec: SystemSpec,
-    model: "Embedder",
-    corpus: "Corpus",
-    evaluation: "Evaluation",
-    args: argparse.Namespace,
-    **options: Any,
-) -> Path:
-    """Write results, tables and report of `test`; return the report's path.
-
-    Args:
-        spec: the system.
-        model: the evaluated model.
-        corpus: the evaluated identities.
-        evaluation: the results.
-        args: parsed arguments of `add_evaluation_arguments`.
-        options: further arguments of `voiceface.association.evaluation.write_evaluation`.
-    """
-    from voiceface.association.evaluation import read_identity_weights, write_evaluation
-
-    folder = args.weights if args.weights is None or args.weights.is_dir() else args.weights.parent
-    words = [f"{spec.name} test", f"--data {args.data}", f"--out {args.out}"]
-    words += [f"--weights {args.weights}"] if args.weights else []
-    options = {"title": f"{spec.name} on {args.data.name}", **options}
-    return write_evaluation(
-        args.out,
-        model,
-        corpus,
-        evaluation,
-        system=spec.name,
-        subtitle=spec.subtitle,
-        identity_weights=read_identity_weights(spec, model),
-        runs={"main": folder} if folder and (folder / "log.jsonl").is_file() else {},
-        commands=[" ".join(words)],
-        **options,
-    )
-
-
-def print_results(evaluation: "Evaluation", report: Path) -> None:
-    """Print the tables of an evaluation and the path of its report."""
-    print(evaluation.results.table())
-    if evaluation.all_pairs:
-        from voiceface.evaluation.all_pairs import all_pairs_table
-
-        print(f"\nall pairs of unseen identities\n{all_pairs_table(evaluation.all_pairs)}")
-    print(f"report: {report}")
 
 
 def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:

@@ -1,6 +1,5 @@
 """Training sets, evaluation splits and trial lists of a corpus or a synthetic population."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,10 @@ import numpy as np
 
 from voiceface.association.config import AssociationConfig, DataConfig
 from voiceface.association.encoders import sample_crop_interval
+from voiceface.association.trial_lists import load_trial_lists
 from voiceface.datasets.augmentation import build_augmentation
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.pair_dataset import PairDataset
-from voiceface.datasets.trials.coverage import check_trial_items
-from voiceface.datasets.trials.reading import read_trial_list, with_identities
-from voiceface.datasets.trials.sampling import generate_trial_list
-from voiceface.datasets.trials.trial_list import TrialList, TrialListError
 
 if TYPE_CHECKING:
     from voiceface.association.validation import Validation
@@ -25,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CROP_RNG_STREAM",
     "identity_names",
+    "keep_complete_identities",
     "load_split",
     "load_trial_lists",
     "load_validation",
@@ -33,8 +30,6 @@ __all__ = [
     "synthetic_training_set",
     "training_dataset",
 ]
-
-log = logging.getLogger(__name__)
 
 CROP_RNG_STREAM = 2
 
@@ -71,6 +66,11 @@ def load_split(
     )
     if not skip_missing:
         return corpus
+    return keep_complete_identities(corpus)
+
+
+def keep_complete_identities(corpus: Corpus) -> Corpus:
+    """Keep the identities with clips and images; their classes are numbered without gaps."""
     corpus = corpus.with_both_modalities()
     index = {label: i for i, label in enumerate(dict.fromkeys(corpus.labels))}
     return replace(
@@ -166,63 +166,6 @@ def sample_crop(data: DataConfig, seed: int, step: int, clip_index: int = 0) -> 
     return start, start + length
 
 
-def load_trial_lists(
-    root: Path,
-    names: Sequence[str],
-    corpus: Corpus,
-    *,
-    list_folder: Path | None = None,
-    generation_seed: int | None = None,
-    on_missing: str = "error",
-    skip_ungeneratable: bool = False,
-) -> tuple[TrialList, ...]:
-    """Read trial lists by name; generate missing ones if a seed is given.
-
-    Args:
-        root: corpus folder; lists are in its `list_wav` (or `lists`) unless `list_folder` is given.
-        names: list names without suffix.
-        corpus: identities of the trials.
-        list_folder: list folder.
-        generation_seed: seed to generate missing lists with, by the published rule; they are marked as
-            generated.
-        on_missing: trials whose files or identities are missing: "error", or "skip" them.
-        skip_ungeneratable: skip, with a warning, lists that cannot be generated from these identities, such
-            as same-gender lists if no gender is known.
-
-    Raises:
-        TrialListError, FileNotFoundError: lists are missing (all are named), or files that they name; or no
-            list is left.
-    """
-    folders = [list_folder] if list_folder else [root / "list_wav", root / "lists"]
-    trial_lists, missing = [], []
-    for name in names:
-        paths = [folder / f"{name}{suffix}" for folder in folders for suffix in (".txt", ".txt.gz")]
-        path = next((path for path in paths if path.is_file()), None)
-        if path:
-            trial_lists.append(_read_trial_list(path, corpus, on_missing))
-        elif generation_seed is None:
-            missing.append(name)
-        else:
-            try:
-                trial_lists.append(_generate_trial_list(name, corpus, generation_seed))
-            except TrialListError as error:
-                if not skip_ungeneratable:
-                    raise
-                log.warning("skipped %s: %s", name, error)
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} trial lists are not in {', '.join(map(str, folders))}: "
-            f"{', '.join(missing)}. Put them there, or generate them by the published rule with "
-            "--generate-lists SEED"
-        )
-    if not trial_lists:
-        raise TrialListError(
-            f"none of {len(names)} trial lists can be generated from these {len(corpus)} identities: "
-            "put the lists into the list folder"
-        )
-    return tuple(trial_lists)
-
-
 def rename_for_split(names: Sequence[str], split: str) -> list[str]:
     """Rename test lists for another split: `match_v2f_2_test` to `match_v2f_2_val`; other names are kept."""
     return [f"{name.removesuffix('test')}{split}" if name.endswith("_test") else name for name in names]
@@ -259,35 +202,3 @@ def load_validation(
         on_missing=on_missing,
     )
     return Validation(corpus, trial_list, on_missing)
-
-
-def _read_trial_list(path: Path, corpus: Corpus, on_missing: str) -> TrialList:
-    """Read a list; trials with missing files are an error or skipped, as are identities not in the corpus."""
-    if on_missing == "error" or path.name.startswith("veriflist"):  # their voices are given by name
-        return check_trial_items(read_trial_list(path, corpus), corpus, on_missing)
-    return with_identities(check_trial_items(read_trial_list(path), corpus, on_missing), corpus)
-
-
-def _generate_trial_list(name: str, corpus: Corpus, seed: int) -> TrialList:
-    """Generate the list that a published name denotes, such as `match_g_v2f_2_test`."""
-    parts = name.split("_")
-    kinds = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}
-    kind = kinds.get(parts[0])
-    direction = next((part for part in parts if part in ("v2f", "f2v")), None)
-    if kind is None or direction is None:
-        raise TrialListError(
-            f"no list {name}, and none can be generated: expected a name such as match_v2f_2_test or "
-            "match_g_v2f_2_test"
-        )
-    strata = parts[1 : parts.index(direction)]
-    numbers = [int(part) for part in parts if part.isdigit()]
-    return generate_trial_list(
-        corpus,
-        kind,
-        direction,
-        stratum=strata[0].upper() if strata else "U",
-        num_candidates=numbers[0] if numbers else 2,
-        seed=seed,
-        split=parts[-1],
-        name=name,
-    )

@@ -1,8 +1,7 @@
 """Evaluate a system on trial lists: matching, verification and retrieval; write results and a report."""
 
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,13 @@ if TYPE_CHECKING:
     from voiceface.embeddings.table import EmbeddingTable
     from voiceface.evaluation.all_pairs import AllPairsMetric
     from voiceface.evaluation.results import Results
+    from voiceface.metrics.unavailable import UnavailableResult
 
 __all__ = [
+    "FACES_FILE",
     "MAX_AVERAGED",
+    "RESULTS_FILE",
+    "VOICES_FILE",
     "Evaluation",
     "compute_all_pairs",
     "embed_corpus",
@@ -28,8 +31,8 @@ __all__ = [
     "write_evaluation",
 ]
 
-log = logging.getLogger(__name__)
 MAX_AVERAGED = 4
+RESULTS_FILE, VOICES_FILE, FACES_FILE = "results.json", "voices.npz", "faces.npz"
 
 
 @dataclass(frozen=True)
@@ -109,8 +112,12 @@ def evaluate(
     workers: int = 2,
     on_error: str = "error",
     population: Path | None = None,
+    unavailable: "Sequence[UnavailableResult]" = (),
+    out: Path | None = None,
 ) -> Evaluation:
     """Embed every file once and compute all metrics.
+
+    With on_error="skip", what cannot be computed is listed in `Results.unavailable`.
 
     Args:
         model: trained model.
@@ -123,11 +130,21 @@ def evaluate(
         on_error: see `embed_corpus`.
         population: folder of the synthetic population that the corpus belongs to, for upper bounds; None:
             other data.
+        unavailable: lists that are known to be unavailable, to be stated in the results.
+        out: folder that receives the embeddings, and results.json after every list, as they come.
+
+    Raises:
+        EmbeddingError: files cannot be read, with on_error="error".
+        TrialListError: no list can be computed.
     """
     from voiceface.evaluation.evaluator import evaluate as compute_metrics
     from voiceface.evaluation.protocol import Protocol
+    from voiceface.metrics.unavailable import UnavailableResult
 
     voices, faces = embed_corpus(model, corpus, lists, cache=cache, workers=workers, on_error=on_error)
+    if out is not None:
+        voices.save(out / VOICES_FILE)
+        faces.save(out / FACES_FILE)
     protocol = Protocol(name, tuple(lists), tie_breaking=tie_breaking)
     results = compute_metrics(
         protocol,
@@ -137,21 +154,29 @@ def evaluate(
         on_missing=on_error,
         training_identities=model.identity_names or (),
         device=model.device,
+        unavailable=unavailable,
+        on_result=None if out is None else lambda so_far: so_far.save(out / RESULTS_FILE),
     )
     if population is None:
         return Evaluation(results, voices, faces)
+    from voiceface.evaluation.all_pairs import ALL_PAIRS
     from voiceface.synthetic.ground_truth import read_ground_truth, reference_embeddings
 
     truth = read_ground_truth(population)
+    computed = replace(protocol, lists=tuple(each.trial_list for each in results.lists))
     references = {
         label: compute_metrics(
-            protocol, true_voices.take(voices.items), true_faces.take(faces.items), corpus, on_missing="skip"
+            computed, true_voices.take(voices.items), true_faces.take(faces.items), corpus, on_missing="skip"
         )
         for label, (true_voices, true_faces) in reference_embeddings(truth, corpus).items()
     }
-    return Evaluation(
-        results, voices, faces, references, compute_all_pairs(corpus, voices, faces, population)
-    )
+    try:
+        all_pairs = compute_all_pairs(corpus, voices, faces, population)
+    except ValueError as error:
+        missing = UnavailableResult.from_error(ALL_PAIRS, error)
+        results = replace(results, unavailable=(*results.unavailable, missing))
+        all_pairs = {}
+    return Evaluation(results, voices, faces, references, all_pairs)
 
 
 def compute_all_pairs(
@@ -166,7 +191,10 @@ def compute_all_pairs(
         population: folder of the synthetic population, for ground truth.
 
     Returns:
-        Setting ("single", "avg4") -> metrics by name; empty for fewer than three identities.
+        Setting ("single", "avg4") -> metrics by name.
+
+    Raises:
+        ValueError: fewer than three identities.
     """
     import numpy as np
 
@@ -178,10 +206,7 @@ def compute_all_pairs(
     images = [[path for path in record.faces if path in faces] for record in corpus.records]
     used = [row for row, files in enumerate(zip(clips, images)) if all(files)]
     if len(used) < 3:
-        log.warning(
-            "no metrics over all pairs: expected 3 identities with clips and images, found %d", len(used)
-        )
-        return {}
+        raise ValueError(f"expected 3 identities with clips and images, found {len(used)}")
     truth = read_ground_truth(population).select([corpus.records[row].identity.face_id for row in used])
 
     def stack(table: "EmbeddingTable", files: list[list[str]], count: int) -> "np.ndarray":
@@ -240,10 +265,10 @@ def write_evaluation(
     from voiceface.report.association_report import write_association_report
     from voiceface.runtime.config import to_yaml
 
-    evaluation.results.save(out / "results.json")
+    evaluation.results.save(out / RESULTS_FILE)
     evaluation.results.save_text(out / "results.txt")
-    evaluation.voices.save(out / "voices.npz")
-    evaluation.faces.save(out / "faces.npz")
+    evaluation.voices.save(out / VOICES_FILE)
+    evaluation.faces.save(out / FACES_FILE)
     if evaluation.all_pairs:
         from voiceface.evaluation.all_pairs import all_pairs_to_dict
 

@@ -144,8 +144,12 @@ def require_existing_paths(paths: Mapping[str, Path | None]) -> None:
         paths: flag without dashes -> path, or None where the flag was not given.
 
     Raises:
-        FileNotFoundError: a path does not exist; the message names its flag.
+        FileNotFoundError: paths do not exist; the message names all of them with their flags.
     """
-    for flag, path in paths.items():
-        if path and not path.exists():
-            raise FileNotFoundError(f"--{flag.replace('_', '-')}: nothing at {path}")
+    absent = [
+        f"--{flag.replace('_', '-')}: nothing at {path}"
+        for flag, path in paths.items()
+        if path and not path.exists()
+    ]
+    if absent:
+        raise FileNotFoundError("; ".join(absent))

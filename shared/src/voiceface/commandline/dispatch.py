@@ -22,7 +22,8 @@ def dispatch(
         argv: arguments without the program's name (default: those of the process).
 
     Returns:
-        Exit code: 0 success, 1 error or problems found, 2 invalid command line, 130 stopped by Ctrl-C.
+        Exit status: 0 success, 1 error or problems found, 2 invalid command line, 3 some results could not
+        be computed and the others were written, 130 stopped by Ctrl-C (`voiceface.commandline.exit_status`).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):

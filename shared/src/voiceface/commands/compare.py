@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.commandline import arguments
+from voiceface.commandline.exit_status import completeness_status
 from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "parse_systems",
     "read_results",
     "training_overlap_warning",
+    "unavailable_warning",
 ]
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,10 @@ TABLE_FILES = ("voices.npz", "faces.npz")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compare systems from the output folders of their `test` commands; exit code 0."""
+    """Compare systems from the output folders of their `test` commands.
+
+    The exit status is 0, or 3 if a list or a metric could not be computed for all systems.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     args = parser.parse_args(words)
@@ -44,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     folders = parse_systems(args.systems)
     from voiceface.association.config import TEST_LISTS
-    from voiceface.association.data import load_split, load_trial_lists, rename_for_split
+    from voiceface.association.data import rename_for_split
+    from voiceface.association.list_evaluation import open_evaluation_data, print_coverage
     from voiceface.datasets.disclaimers import is_synthetic
     from voiceface.evaluation.comparison import compare_systems, count_tests
     from voiceface.evaluation.protocol import Protocol
@@ -58,26 +64,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     systems = {name: [load_tables(folder) for folder in each] for name, each in folders.items()}
     results_by_system = {name: [read_results(folder) for folder in each] for name, each in folders.items()}
-    corpus = load_split(
+    data = open_evaluation_data(
         args.data,
         args.split,
+        args.names or rename_for_split(TEST_LISTS, args.split),
         voice_root=args.voice_root,
         face_root=args.face_root,
-        skip_missing=args.missing == "skip",
         voice_folder=args.voice_folder,
-    )
-    lists = load_trial_lists(
-        args.data,
-        args.names or rename_for_split(TEST_LISTS, args.split),
-        corpus,
         list_folder=args.lists,
         generation_seed=args.generate_lists,
         on_missing=args.missing,
         skip_ungeneratable=not args.names,
     )
+    print_coverage(data.lists, data.unavailable)
     protocol = Protocol(
         f"{args.data.name} {args.split}",
-        lists,
+        data.lists,
         tie_breaking=args.tie_breaking,
         seed=args.seed,
         replicates=args.bootstrap_samples,
@@ -86,15 +88,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = compare_systems(
         systems,
         protocol,
-        corpus,
+        data.corpus,
         population=args.data if synthetic else None,
         skip_missing=args.missing == "skip",
+        unavailable=data.unavailable,
     )
     if text := bootstrap_size_warning(args.bootstrap_samples, count_tests(found)):
         log.warning("%s", text)
     warnings = [SYNTHETIC_PAGE_DISCLAIMER] if synthetic else []
     overlaps = [training_overlap_warning(name, runs) for name, runs in results_by_system.items()]
     warnings += [text for text in overlaps if text]
+    warnings += [
+        text for name, runs in results_by_system.items() if (text := unavailable_warning(name, runs))
+    ]
     if text := dataset_mismatch_warning(results_by_system):
         log.warning("%s", text)
         warnings.append(text)
@@ -108,15 +114,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         title=args.title,
         disclaimers=warnings,
         facts={
-            "identities": len(corpus),
-            "lists": len(lists),
-            "utterances": len(corpus.voices),
-            "images": len(corpus.faces),
+            "identities": len(data.corpus),
+            "lists": len(data.lists),
+            "utterances": len(data.corpus.voices),
+            "images": len(data.corpus.faces),
         },
         commands=[shlex.join(["voiceface", "compare", *words])],
     )
     print(f"{format_comparison_table(found)}\n\n{describe_table(found)}\nreport: {page}\nmetrics: {numbers}")
-    return 0
+    return completeness_status(found.unavailable)
 
 
 def parse_systems(arguments: Sequence[str]) -> dict[str, list[Path]]:
@@ -175,7 +181,11 @@ def read_results(folder: Path) -> dict[str, Any]:
         found = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read ({error}); evaluate the system again") from error
-    if not isinstance(found, dict) or not isinstance(found.get("leaked_identities", []), list):
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get("leaked_identities", []), list)
+        or not all(isinstance(each, dict) and "name" in each for each in found.get("unavailable", []))
+    ):
         raise ValueError(f"{path} contains no results of a system's test; evaluate the system again")
     return found
 
@@ -186,6 +196,20 @@ def training_overlap_warning(name: str, results_per_run: Sequence[Mapping[str, A
     if not leaked:
         return ""
     return f"{name} was trained on {len(leaked)} of its evaluation identities: its metrics are too high."
+
+
+def unavailable_warning(name: str, results_per_run: Sequence[Mapping[str, Any]]) -> str:
+    """Warning about results that a system's own `test` could not compute; empty without any."""
+    missing = {
+        each["name"]: f"{each['name']} ({each.get('reason', 'no reason given')})"
+        for results in results_per_run
+        for each in results.get("unavailable", [])
+    }
+    if not missing:
+        return ""
+    return (
+        f"The test of {name} could not compute {len(missing)} of its results: {'; '.join(missing.values())}."
+    )
 
 
 def dataset_mismatch_warning(results_per_system: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

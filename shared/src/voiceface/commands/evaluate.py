@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
+from voiceface.commandline.exit_status import completeness_status
 from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.identities import Identity
+    from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.evaluation.protocol import Protocol
     from voiceface.evaluation.results import Results
+    from voiceface.metrics.unavailable import UnavailableResult
 
 __all__ = [
     "KIND_ORDER",
     "main",
+    "open_list_files",
     "protocol_from_files",
     "read_identity_tables",
 ]
@@ -26,36 +30,54 @@ KIND_ORDER = ("match", "verify", "retrieval")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate one system, or compare two on the same lists; exit code 0."""
+    """Evaluate one system, or compare two on the same lists; exit status 0, or 3 with unavailable results."""
     parser = _parser()
     args = parser.parse_args(argv)
     if bool(args.baseline_voices) != bool(args.baseline_faces):
         parser.error("--baseline-voices and --baseline-faces belong together")
     if not args.lists and not args.data:
         parser.error("--lists or --data is required")
+    tables = ("voices", "faces", "baseline_voices", "baseline_faces")
+    arguments.require_existing_paths({name: getattr(args, name) for name in (*tables, "data")})
+    from voiceface.datasets.trials.trial_list import TrialListError
     from voiceface.evaluation.evaluator import compare, evaluate
+    from voiceface.evaluation.protocol import Protocol
+    from voiceface.metrics.unavailable import describe_unavailable
 
     if args.identities:
         identities = read_identity_tables(args.identities)
     else:
         identities = _open_identities(args)
-    protocol = protocol_from_files(
-        args.lists or _find_lists(args.data, args.split),
-        identities,
-        name=args.name,
+    lists, unavailable = open_list_files(args.lists or _find_lists(args.data, args.split), identities)
+    if unavailable and (args.missing == "error" or not lists):
+        raise TrialListError("; ".join(map(str, unavailable)))
+    protocol = Protocol(
+        args.name,
+        lists,
         tie_breaking=args.tie_breaking,
         seed=args.seed,
         replicates=args.bootstrap_samples,
     )
+    if unavailable:
+        print(describe_unavailable(unavailable), file=sys.stderr)
     training = [row for path in args.training or () for row in _as_identities(read_identity_tables([path]))]
 
-    def evaluate_tables(voices: Path, faces: Path) -> "Results":
+    def evaluate_tables(voices: Path, faces: Path, out: Path | None = None) -> "Results":
         from voiceface.embeddings.table import EmbeddingTable
 
         tables = EmbeddingTable.load(voices), EmbeddingTable.load(faces)
-        return evaluate(protocol, *tables, identities, on_missing=args.missing, training_identities=training)
+        return evaluate(
+            protocol,
+            *tables,
+            identities,
+            on_missing=args.missing,
+            training_identities=training,
+            unavailable=unavailable,
+            on_result=None if out is None else lambda so_far: so_far.save(out),
+        )
 
-    results = evaluate_tables(args.voices, args.faces)
+    results = evaluate_tables(args.voices, args.faces, args.out)
+    unavailable = results.unavailable
     print(results.summary_lines())
     print(f"\n{results.table()}", file=sys.stderr)
     if args.out:
@@ -70,7 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{name}: {gap.value:+.6f} ({gap.low:+.6f} ... {gap.high:+.6f}), "
                 f"p {gap.p_value:.4f}, Holm {gap.adjusted_p_value:.4f}"
             )
-    return 0
+        known = {each.name for each in unavailable}
+        unavailable += tuple(each for each in baseline.unavailable if each.name not in known)
+        if unavailable:
+            print(describe_unavailable(unavailable))
+    return completeness_status(unavailable)
 
 
 def protocol_from_files(
@@ -94,10 +120,31 @@ def protocol_from_files(
 
     Raises:
         FileNotFoundError: a missing path, or a folder without lists.
-        TrialListError: an invalid list.
+        TrialListError: invalid lists; the message names all of them.
+    """
+    from voiceface.datasets.trials.trial_list import TrialListError
+    from voiceface.evaluation.protocol import Protocol
+
+    read, unavailable = open_list_files(lists, identity_source)
+    if unavailable:
+        raise TrialListError("; ".join(map(str, unavailable)))
+    return Protocol(name, read, tie_breaking=tie_breaking, seed=seed, replicates=replicates)
+
+
+def open_list_files(
+    lists: Sequence[str | Path], identity_source: "Corpus | Sequence[Identity]"
+) -> "tuple[tuple[TrialList, ...], tuple[UnavailableResult, ...]]":
+    """Read lists in the order of a protocol; see `protocol_from_files`.
+
+    Returns:
+        (lists, those that are invalid with the reason).
+
+    Raises:
+        FileNotFoundError: a missing path, or a folder without lists.
     """
     from voiceface.datasets.trials.reading import read_trial_list
-    from voiceface.evaluation.protocol import Protocol
+    from voiceface.datasets.trials.trial_list import TrialListError, trial_list_name
+    from voiceface.metrics.unavailable import UnavailableResult
 
     files: list[Path] = []
     for entry in map(Path, lists):
@@ -109,9 +156,15 @@ def protocol_from_files(
         if not found:
             raise FileNotFoundError(f"{entry}: no trial list (.txt or .txt.gz) in this folder")
         files += found
-    read = [read_trial_list(path, identity_source) for path in files]
+    read: list[TrialList] = []
+    unavailable: list[UnavailableResult] = []
+    for path in files:
+        try:
+            read.append(read_trial_list(path, identity_source))
+        except TrialListError as error:
+            unavailable.append(UnavailableResult.from_error(trial_list_name(path), error))
     read.sort(key=lambda q: (KIND_ORDER.index(q.kind), q.stratum == "U", q.stratum, q.direction == "f2v"))
-    return Protocol(name, tuple(read), tie_breaking=tie_breaking, seed=seed, replicates=replicates)
+    return tuple(read), tuple(unavailable)
 
 
 def read_identity_tables(paths: Sequence[str | Path]) -> "Corpus | list[Identity]":

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from voiceface.metrics.bootstrap import jackknife_standard_error
 
 __all__ = [
+    "ALL_PAIRS",
     "METRIC_LABELS",
     "AllPairsMetric",
     "Array",
@@ -31,6 +32,8 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 
+ALL_PAIRS = "all pairs of identities"
+"""Name of these metrics among the results that could not be computed."""
 METRIC_LABELS = {
     "u_v2f": "unrestricted 1:2 matching, voice to face (U)",
     "u_f2v": "unrestricted 1:2 matching, face to voice (U)",

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from voiceface.datasets.corpus import Corpus, abbreviate
+from voiceface.datasets.trials.trial_list import TrialListError
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
-from voiceface.evaluation.all_pairs import Array, score_matrix
+from voiceface.evaluation.all_pairs import ALL_PAIRS, Array, score_matrix
 from voiceface.evaluation.all_pairs_comparison import (
     DISPLAYED_METRICS,
     AllPairsComparison,
@@ -25,6 +26,7 @@ from voiceface.metrics.bootstrap import (
     PairedDifference,
 )
 from voiceface.metrics.multiple_testing import adjust_differences
+from voiceface.metrics.unavailable import UnavailableResult
 
 __all__ = [
     "MAX_AVERAGED",
@@ -59,6 +61,7 @@ class Comparison:
         all_pairs: metrics over all pairs of identities, for each number of clips an identity (population
             only).
         num_skipped: items that not every system has (none unless that was asked for).
+        unavailable: lists that could not be computed for all systems; their rows are in no system.
     """
 
     protocol: Protocol
@@ -68,6 +71,7 @@ class Comparison:
     references: dict[str, Results] = field(default_factory=dict)
     all_pairs: tuple[AllPairsComparison, ...] = ()
     num_skipped: int = 0
+    unavailable: tuple[UnavailableResult, ...] = ()
 
     @property
     def first(self) -> str:
@@ -92,6 +96,7 @@ class Comparison:
                 for (first, second), found in self.differences.items()
             ],
             "all_pairs": [found.to_dict() for found in self.all_pairs],
+            "unavailable": [each.to_dict() for each in self.unavailable],
         }
 
 
@@ -103,6 +108,7 @@ def compare_systems(
     population: Path | None = None,
     skip_missing: bool = False,
     min_systems: int = 2,
+    unavailable: Sequence[UnavailableResult] = (),
 ) -> Comparison:
     """Evaluate all systems on the same items, and test the difference of every two of them.
 
@@ -113,6 +119,7 @@ def compare_systems(
         population: folder of the synthetic population they belong to, for references and all pairs.
         skip_missing: leave items that not every system has out of all systems, instead of raising.
         min_systems: number of systems without which there is nothing to compare; 1 evaluates one alone.
+        unavailable: lists that are known to be unavailable, such as those that could not be read.
 
     Raises:
         EmbeddingError: a system has no embedding of an item that the lists or the corpus name.
@@ -131,10 +138,13 @@ def compare_systems(
         name: tuple(evaluate(protocol, *tables, corpus, on_missing=on_missing_items) for tables in each)
         for name, each in systems.items()
     }
+    runs, unavailable = _restrict_to_common_lists(runs, unavailable)
     means = {name: mean_results(each) for name, each in runs.items()}
     differences = {pair: compare(means[pair[0]], means[pair[1]]) for pair in combinations(means, 2)}
     if population is None:
-        return _adjust(Comparison(protocol, means, runs, differences, num_skipped=left_out))
+        return _adjust(
+            Comparison(protocol, means, runs, differences, num_skipped=left_out, unavailable=unavailable)
+        )
     from voiceface.synthetic.ground_truth import read_ground_truth, reference_embeddings
 
     voices, faces = next(iter(systems.values()))[0]
@@ -148,8 +158,32 @@ def compare_systems(
         )
         for name, values in reference_embeddings(read_ground_truth(population), corpus).items()
     }
-    pairs = _compare_all_pairs(systems, protocol, corpus, population)
-    return _adjust(Comparison(protocol, means, runs, differences, references, pairs, left_out))
+    pairs, reason = _compare_all_pairs(systems, protocol, corpus, population)
+    if reason:
+        unavailable = (*unavailable, UnavailableResult(ALL_PAIRS, reason))
+    return _adjust(Comparison(protocol, means, runs, differences, references, pairs, left_out, unavailable))
+
+
+def _restrict_to_common_lists(
+    runs: Mapping[str, tuple[Results, ...]], unavailable: Sequence[UnavailableResult]
+) -> tuple[dict[str, tuple[Results, ...]], tuple[UnavailableResult, ...]]:
+    """Keep the lists that all runs of all systems could compute; also return what is not available."""
+    every = [run for each in runs.values() for run in each]
+    missing = {each.name: each for each in unavailable}
+    for run in every:
+        missing |= {each.name: each for each in run.unavailable if each.name not in missing}
+    lacking = {name for name in missing if any(name not in run.by_name for run in every)}
+    if all(result.name in lacking for result in every[0].lists):
+        reasons = "; ".join(map(str, missing.values()))
+        raise TrialListError(f"no list can be computed for all systems: {reasons}")
+    kept = {
+        name: tuple(
+            replace(run, lists=tuple(result for result in run.lists if result.name not in lacking))
+            for run in each
+        )
+        for name, each in runs.items()
+    }
+    return kept, tuple(missing.values())
 
 
 def count_tests(found: Comparison) -> int:
@@ -252,8 +286,8 @@ def _required_items(modality_index: int, corpus: Corpus, protocol: Protocol) -> 
 
 def _compare_all_pairs(
     systems: Mapping[str, Sequence[EmbeddingTables]], protocol: Protocol, corpus: Corpus, population: Path
-) -> tuple[AllPairsComparison, ...]:
-    """One clip and one image of everybody, and means over up to four of each."""
+) -> tuple[tuple[AllPairsComparison, ...], str]:
+    """One clip and one image of everybody, and means over up to four of each; or the reason for none."""
     from voiceface.synthetic.ground_truth import read_ground_truth
 
     some = next(iter(systems.values()))[0]
@@ -266,8 +300,7 @@ def _compare_all_pairs(
     ]
     used = [row for row, sides in enumerate(files) if all(sides)]
     if len(used) < 3:
-        log.warning("no metrics over all pairs: %d identities with clips and images, 3 are needed", len(used))
-        return ()
+        return (), f"expected 3 identities with clips and images, found {len(used)}"
     truth = read_ground_truth(population).select([corpus.records[row].identity.face_id for row in used])
     most = min(MAX_AVERAGED, *(len(side) for row in used for side in files[row]))
 
@@ -278,15 +311,19 @@ def _compare_all_pairs(
         )
         return score_matrix(*sides)
 
-    return tuple(
-        compare_all_pairs(
-            {name: [scores(tables, count) for tables in runs] for name, runs in systems.items()},
-            truth.sex,
-            oracle_scores=truth.oracle_scores,
-            setting="single" if count == 1 else f"avg{count}",
-            replicates=protocol.replicates,
-            confidence=protocol.confidence,
-            seed=protocol.seed,
+    try:
+        found = tuple(
+            compare_all_pairs(
+                {name: [scores(tables, count) for tables in runs] for name, runs in systems.items()},
+                truth.sex,
+                oracle_scores=truth.oracle_scores,
+                setting="single" if count == 1 else f"avg{count}",
+                replicates=protocol.replicates,
+                confidence=protocol.confidence,
+                seed=protocol.seed,
+            )
+            for count in dict.fromkeys((1, most))
         )
-        for count in dict.fromkeys((1, most))
-    )
+    except ValueError as error:
+        return (), str(error)
+    return found, ""

@@ -1,7 +1,7 @@
 """Metrics of a system under a protocol, and paired differences between two systems."""
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,10 @@ import torch
 
 from voiceface.datasets.corpus import Corpus, abbreviate
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.trials.trial_list import TrialList, identity_indices
+from voiceface.datasets.trials.trial_list import TrialList, TrialListError, identity_indices
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.evaluation.all_pairs import count_lower
+from voiceface.evaluation.list_checks import require_computable_lists
 from voiceface.evaluation.protocol import Protocol
 from voiceface.evaluation.results import ListResult, Metric, Results
 from voiceface.metrics.bootstrap import (
@@ -30,6 +31,7 @@ from voiceface.metrics.bootstrap import (
 from voiceface.metrics.matching import matching_correct, pair_scores
 from voiceface.metrics.multiple_testing import adjust_differences
 from voiceface.metrics.retrieval import compute_retrieval
+from voiceface.metrics.unavailable import NOT_COMPUTED_YET, UnavailableResult
 from voiceface.metrics.verification import eer_from_roc, min_dcf_from_roc, roc_curve, verification_auc
 
 __all__ = [
@@ -52,6 +54,8 @@ def evaluate(
     on_missing: str = "error",
     training_identities: Collection[str] | Iterable[Identity] = (),
     device: str | torch.device = "cpu",
+    unavailable: Sequence[UnavailableResult] = (),
+    on_result: Callable[[Results], None] | None = None,
 ) -> Results:
     """Compute all metrics of a protocol.
 
@@ -60,15 +64,20 @@ def evaluate(
         voices: embeddings of clips, items as in the lists.
         faces: embeddings of images.
         identity_source: a corpus, or the rows of an identity table.
-        on_missing: "error", or "skip" to skip and count trials whose items have no embedding.
+        on_missing: "error", or "skip" to skip and count trials whose items have no embedding. A list whose
+            metrics are then not defined is listed in `Results.unavailable`.
         training_identities: identities of the training, as rows of a table, names or ids; a warning names
             those in the lists, and the results contain them.
         device: device of scores and rankings.
+        unavailable: results that are known to be unavailable, such as lists that could not be read.
+        on_result: called after every list with the results so far; lists still to come are among the
+            unavailable ones.
 
     Raises:
-        EmbeddingError: items without an embedding, with on_missing="error".
-        TrialListError: items without an identity.
-        ValueError: tables of different width, or a list without a usable trial.
+        EmbeddingError: items without an embedding, with on_missing="error"; names them for all lists, before
+            anything is computed.
+        TrialListError: no list can be computed, or, with on_missing="error", one of them.
+        ValueError: tables of different width.
     """
     if on_missing not in ("error", "skip"):
         raise ValueError(f"on_missing must be error or skip, found {on_missing!r}")
@@ -76,22 +85,42 @@ def evaluate(
         raise ValueError(
             f"voice embeddings are {voices.vectors.shape[1]} wide, face embeddings {faces.vectors.shape[1]}"
         )
+    if on_missing == "error":
+        require_computable_lists(protocol.lists, voices, faces, identity_source)
     identities = identity_source.identities if isinstance(identity_source, Corpus) else list(identity_source)
     names = tuple(identity.name for identity in identities)
-    results, seen = [], set()
-    for trial_list in protocol.lists:
-        probe_table, candidate_table = (voices, faces) if trial_list.direction == "v2f" else (faces, voices)
-        probes = identity_indices(trial_list.probes, identity_source, trial_list.name)
-        candidates = identity_indices(trial_list.gallery, identity_source, trial_list.name)
-        seen |= {*probes.tolist(), *candidates.tolist()}
-        if_missing = "error" if on_missing == "error" else "mark"
-        tables = (
-            (probe_table, probe_table.row_indices(trial_list.probes, if_missing)),
-            (candidate_table, candidate_table.row_indices(trial_list.gallery, if_missing)),
-        )
-        evaluate_list = _evaluate_retrieval if trial_list.kind == "retrieval" else _evaluate_pairs
-        results.append(evaluate_list(protocol, trial_list, tables, probes, candidates, names, device))
-    leaked = _training_overlap([identities[index] for index in sorted(seen)], training_identities)
+    training: list[Any] = list(training_identities)
+    results: list[ListResult] = []
+    failed: list[UnavailableResult] = []
+    seen: set[int] = set()
+    leaked: tuple[str, ...] = ()
+    for number, trial_list in enumerate(protocol.lists, 1):
+        try:
+            probes = identity_indices(trial_list.probes, identity_source, trial_list.name)
+            candidates = identity_indices(trial_list.gallery, identity_source, trial_list.name)
+            probe_table, gallery_table = (voices, faces) if trial_list.direction == "v2f" else (faces, voices)
+            tables = (
+                (probe_table, probe_table.row_indices(trial_list.probes, "mark")),
+                (gallery_table, gallery_table.row_indices(trial_list.gallery, "mark")),
+            )
+            evaluate_list = _evaluate_retrieval if trial_list.kind == "retrieval" else _evaluate_pairs
+            results.append(evaluate_list(protocol, trial_list, tables, probes, candidates, names, device))
+        except ValueError as error:
+            if on_missing == "error" or len(protocol.lists) == 1:
+                raise
+            failed.append(UnavailableResult.from_error(trial_list.name, error))
+            log.warning("not computed: %s", failed[-1])
+        else:
+            seen |= {*probes.tolist(), *candidates.tolist()}
+            leaked = _training_overlap([identities[index] for index in sorted(seen)], training)
+        if on_result and results:
+            due = (UnavailableResult(each.name, NOT_COMPUTED_YET) for each in protocol.lists[number:])
+            missing = (*unavailable, *failed, *due)
+            on_result(
+                Results(protocol, tuple(results), voices.fingerprint, faces.fingerprint, leaked, missing)
+            )
+    if not results:
+        raise TrialListError(f"none of the lists can be computed: {'; '.join(map(str, failed))}")
     if leaked:
         log.warning(
             "%d of %d evaluated identities are in the training data: %s",
@@ -99,7 +128,8 @@ def evaluate(
             len(seen),
             abbreviate(leaked),
         )
-    return Results(protocol, tuple(results), voices.fingerprint, faces.fingerprint, leaked)
+    missing = (*unavailable, *failed)
+    return Results(protocol, tuple(results), voices.fingerprint, faces.fingerprint, leaked, missing)
 
 
 def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
@@ -108,6 +138,8 @@ def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
     The p-values are adjusted by Holm's method over the lists. Either system may be the mean of several runs
     (`voiceface.evaluation.run_averaging.mean_results`): the interval is then that of the mean, over
     identities alone.
+
+    Lists that one of the systems could not compute are left out.
 
     Raises:
         ValueError: the protocols or the skipped trials differ.
@@ -121,7 +153,10 @@ def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
         "confidence": rules.confidence,
     }
     found = {}
-    for one, other in zip(first.lists, second.lists):
+    for one in first.lists:
+        other = second.by_name.get(one.name)
+        if other is None:
+            continue
         if not np.array_equal(one.used_trials, other.used_trials):
             raise ValueError(f"{one.name}: the systems skipped different trials")
         if one.scores is not None and other.scores is not None and one.labels is not None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from voiceface.datasets.corpus import abbreviate
 from voiceface.io.atomic import write_json, write_text
 from voiceface.metrics.bootstrap import Array, Index
+from voiceface.metrics.unavailable import UnavailableResult, describe_unavailable
 
 if TYPE_CHECKING:
     from voiceface.datasets.trials.trial_list import TrialList
@@ -116,10 +117,11 @@ class Results:
 
     Attributes:
         protocol: lists and rules.
-        lists: one result per list, in order.
+        lists: one result per list that could be computed, in order.
         voice_fingerprint: fingerprint of the model behind the voice embeddings.
         face_fingerprint: of the one behind the face embeddings.
         leaked: identities of the lists that are among the training identities.
+        unavailable: lists, and further metrics, that were asked for and could not be computed.
     """
 
     protocol: "Protocol"
@@ -127,6 +129,7 @@ class Results:
     voice_fingerprint: str
     face_fingerprint: str
     leaked: tuple[str, ...]
+    unavailable: tuple[UnavailableResult, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, ListResult]:
@@ -134,7 +137,7 @@ class Results:
         return {result.name: result for result in self.lists}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: protocol, hashes, rules, counts, metrics."""
+        """Plain values for JSON: protocol, hashes, rules, counts, metrics, unavailable results."""
         return {
             "format": "voiceface-results-2",
             "protocol": self.protocol.name,
@@ -143,6 +146,7 @@ class Results:
             "models": {"voices": self.voice_fingerprint, "faces": self.face_fingerprint},
             "leaked_identities": list(self.leaked),
             "lists": [result.to_dict() for result in self.lists],
+            "unavailable": [each.to_dict() for each in self.unavailable],
         }
 
     def save(self, path: str | Path) -> None:
@@ -150,20 +154,26 @@ class Results:
         write_json(path, self.to_dict())
 
     def published_text(self) -> str:
-        """`name value` per list in full precision, as in published result files."""
-        return "".join(f"{result.name} {result.main_metric.value!r}\n" for result in self.lists)
+        """`name value` per list in full precision, as in published result files; "nan" if not computed."""
+        lines = [f"{result.name} {result.main_metric.value!r}\n" for result in self.lists]
+        return "".join([*lines, *(f"{each.name} nan\n" for each in self._unavailable_lists())])
 
     def save_text(self, path: str | Path) -> None:
         """Write `published_text`, atomically."""
         write_text(path, self.published_text())
 
     def summary_lines(self) -> str:
-        """`name: value` per list with 6 decimals, as published evaluations print it."""
-        return "\n".join(f"{result.name}: {result.main_metric.value:.6f}" for result in self.lists)
+        """`name: value` per list with 6 decimals, as published; "nan" if not computed."""
+        lines = [f"{result.name}: {result.main_metric.value:.6f}" for result in self.lists]
+        return "\n".join([*lines, *(f"{each.name}: nan" for each in self._unavailable_lists())])
+
+    def _unavailable_lists(self) -> list[UnavailableResult]:
+        """Trial lists among the unavailable results: names that fit on a line `name value`."""
+        return [each for each in self.unavailable if " " not in each.name]
 
     def table(self) -> str:
-        """Text table with one line per metric: value, chance level, interval."""
-        width = max(len(result.label) for result in self.lists) + 10
+        """Text table with one line per metric: value, chance level, interval; then what is not available."""
+        width = max((len(result.label) for result in self.lists), default=0) + 10
         share = f"{self.protocol.confidence:.0%} interval"
         rows = [f"{'':{width}}{'value':>9}{'chance level':>14}   {share}"]
         for result in self.lists:
@@ -171,6 +181,8 @@ class Results:
                 label = f"{result.label} {name}"
                 span = "" if np.isnan(metric.low) else f"   {metric.low:.4f} ... {metric.high:.4f}"
                 rows.append(f"{label:{width}}{metric.value:9.4f}{metric.chance:14.4f}{span}")
+        if self.unavailable:
+            rows.append(describe_unavailable(self.unavailable))
         if self.leaked:
             rows.append(f"{len(self.leaked)} identities are in the training data: {abbreviate(self.leaked)}")
         return "\n".join(rows)

@@ -23,7 +23,8 @@ def mean_results(runs: Sequence[Results]) -> Results:
     """Average several runs of one system on the same trials.
 
     Metrics, per-trial values and curves are means over the runs. An interval is that of the mean and covers
-    identities, not training seeds. R@k of several runs has no interval.
+    identities, not training seeds. R@k of several runs has no interval. A list that one of the runs could not
+    compute is left out and listed as unavailable.
 
     Args:
         runs: results under one protocol.
@@ -36,12 +37,14 @@ def mean_results(runs: Sequence[Results]) -> Results:
         return first
     if len({run.protocol.sha256 for run in runs}) > 1:
         raise ValueError("the runs were evaluated under different protocols")
+    names = [each.name for each in first.lists if all(each.name in run.by_name for run in runs)]
     return Results(
         first.protocol,
-        tuple(_mean_list_result(each, first.protocol) for each in zip(*(run.lists for run in runs))),
+        tuple(_mean_list_result([run.by_name[name] for run in runs], first.protocol) for name in names),
         ", ".join(run.voice_fingerprint for run in runs),
         ", ".join(run.face_fingerprint for run in runs),
         tuple(dict.fromkeys(chain.from_iterable(run.leaked for run in runs))),
+        tuple({each.name: each for run in runs for each in run.unavailable}.values()),
     )
 
 

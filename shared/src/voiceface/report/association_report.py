@@ -107,6 +107,7 @@ def write_association_report(
         tables=_all_pairs_tables(all_pairs),
         plots=_identity_weight_histograms(identity_weights),
         protocol=summarise_protocol({name: results}),
+        unavailable=results.unavailable,
         logs=logs,
         roc=build_roc_plots(systems, references),
         cmc=build_cmc_plots(systems, references),

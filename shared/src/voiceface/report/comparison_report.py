@@ -11,6 +11,7 @@ from voiceface.evaluation.all_pairs import describe_sampling
 from voiceface.evaluation.all_pairs_comparison import DISPLAYED_METRICS
 from voiceface.evaluation.comparison import Comparison, count_tests
 from voiceface.metrics.bootstrap import PairedDifference
+from voiceface.metrics.unavailable import describe_unavailable
 from voiceface.report.formatting import DIRECTION_PHRASES, format_difference
 from voiceface.report.list_results import (
     build_cmc_plots,
@@ -77,6 +78,7 @@ def write_comparison_report(
         roc=build_roc_plots(comparison.systems, comparison.references),
         cmc=build_cmc_plots(comparison.systems, comparison.references),
         protocol=summarise_protocol(comparison.systems),
+        unavailable=comparison.unavailable,
         environment=collect_environment(),
         commands=commands,
     )
@@ -86,7 +88,8 @@ def format_comparison_table(comparison: Comparison) -> str:
     """Format a text table with a line per list and per metric over all pairs.
 
     Columns: the references where they are known, then value and interval of each system, then the
-    difference of every two systems with interval, p-value and Holm-adjusted p-value.
+    difference of every two systems with interval, p-value and Holm-adjusted p-value. Lists that could not
+    be computed follow with their reasons.
     """
     with_references = bool(comparison.references)
     first = comparison.first
@@ -96,7 +99,10 @@ def format_comparison_table(comparison: Comparison) -> str:
     lines[0] += [*comparison.systems, *(f"{one} - {other}" for one, other in comparison.differences)]
     for result in comparison.systems[first].lists:
         name = result.name
-        references = [each.by_name[name].main_metric.value for each in comparison.references.values()]
+        references = [
+            each.by_name[name].main_metric.value if name in each.by_name else float("nan")
+            for each in comparison.references.values()
+        ]
         row = [result.label, *map(_format_fraction, (result.main_metric.chance, *references))]
         for each in comparison.systems.values():
             main = each.by_name[name].main_metric
@@ -116,10 +122,11 @@ def format_comparison_table(comparison: Comparison) -> str:
                 row.append(f"{interval.value:.3f}  {interval.low:.3f} ... {interval.high:.3f}")
             lines.append([*row, *(_format_difference_cell(gaps[key]) for gaps in pairs.differences.values())])
     widths = [max(map(len, column)) for column in zip(*lines)]
-    return "\n".join(
+    rows = [
         "   ".join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(line)).rstrip()
         for line in lines
-    )
+    ]
+    return "\n".join(rows + [describe_unavailable(comparison.unavailable)] * bool(comparison.unavailable))
 
 
 def describe_table(comparison: Comparison) -> str:

@@ -156,7 +156,8 @@ def describe_task(result: ListResult) -> str:
 
 def get_reference_value(result: ListResult, references: Mapping[str, Results], name: str) -> float | None:
     """Main metric of a reference system on the same list, or None without that reference."""
-    return references[name].by_name[result.name].main_metric.value if name in references else None
+    reference = references[name].by_name.get(result.name) if name in references else None
+    return None if reference is None else reference.main_metric.value
 
 
 def get_direction(result: ListResult) -> Direction:
@@ -179,7 +180,7 @@ def _reference_curves(
 ) -> list[Curve]:
     curves = []
     for name, kind in (("gender-only baseline", "baseline"), ("oracle upper bound", "upper_bound")):
-        if name in references:
+        if name in references and result.name in references[name].by_name:
             system_result = references[name].by_name[result.name]
             x, y = (
                 system_result.curve["roc"]

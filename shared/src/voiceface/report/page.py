@@ -14,6 +14,7 @@ from typing import Any
 from markupsafe import Markup
 
 from voiceface.io.atomic import write_text
+from voiceface.metrics.unavailable import UnavailableResult
 from voiceface.report.forest_plot import forest_plot_html
 from voiceface.report.formatting import STRATUM_DESCRIPTIONS, is_finite_number
 from voiceface.report.gallery import identity_group_html, retrieval_examples_html
@@ -41,6 +42,7 @@ from voiceface.report.tables import (
     protocol_html,
     results_html,
     table_html,
+    unavailable_html,
 )
 from voiceface.report.templating import render, render_macro
 
@@ -88,6 +90,7 @@ def build_report(
     tables: Sequence[Table] = (),
     plots: Sequence[Plot | Histogram] = (),
     protocol: ProtocolSummary | None = None,
+    unavailable: Sequence[UnavailableResult] = (),
     logs: str | PathLike[str] | Mapping[str, str | PathLike[str]] | None = None,
     log_names: Sequence[str] | None = None,
     roc: Sequence[Plot] = (),
@@ -124,6 +127,7 @@ def build_report(
         tables: further tables.
         plots: further plots and histograms (identity weights, accuracy against rho).
         protocol: trial lists and rules behind the metrics.
+        unavailable: lists and metrics that could not be computed, shown with the results.
         logs: log.jsonl or run folder, or name -> such a path for several runs.
         log_names: scalars of the logs to plot; None plots all that vary.
         roc: plots of receiver operating characteristics.
@@ -158,7 +162,9 @@ def build_report(
 
     sections: dict[str, Markup] = {
         "Headlines": _headlines_html(summary, headlines),
-        "Results": _results_html(systems, classes, combined_title) + differences_html(differences),
+        "Results": _results_html(systems, classes, combined_title)
+        + unavailable_html(unavailable)
+        + differences_html(differences),
         "ROC and CMC": _plots_html([*roc, *cmc], classes),
         "Learning curves": (_macro("hint", _CURVES_HINT) if learning else Markup(""))
         + _plots_html(learning, classes),

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from voiceface.metrics.unavailable import UnavailableResult
 from voiceface.report.formatting import (
     DIRECTION_TITLES,
     STRATUM_DESCRIPTIONS,
@@ -38,6 +39,7 @@ __all__ = [
     "results_html",
     "row_label_html",
     "table_html",
+    "unavailable_html",
 ]
 
 REFERENCE_FIELDS = (
@@ -243,6 +245,14 @@ def table_html(table: Table) -> Markup:
         for row in table.rows
     ]
     return render_macro(TEMPLATE, "plain_table", table.title, columns, rows, table.note)
+
+
+def unavailable_html(unavailable: Sequence[UnavailableResult]) -> Markup:
+    """Table of the results that could not be computed, each with its reason; empty without any."""
+    if not unavailable:
+        return Markup("")
+    rows = [[each.name, each.reason] for each in unavailable]
+    return table_html(Table("Results that could not be computed", ["result", "reason"], rows))
 
 
 def facts_html(facts: Mapping[str, object]) -> Markup:

@@ -11,11 +11,15 @@ from voiceface.datasets.identities import Identity
 from voiceface.datasets.trials.trial_list import TrialList, TrialListError, identity_indices
 
 __all__ = [
+    "MISSING_ITEMS_REMEDY",
     "attribute_groups",
     "check_trial_items",
     "find_missing_items",
+    "find_obstacle",
     "shared_attribute_rates",
 ]
+
+MISSING_ITEMS_REMEDY = "Complete the data, or skip their trials (--missing skip, on_missing='skip')"
 
 
 def find_missing_items(
@@ -55,7 +59,7 @@ def check_trial_items(
         raise TrialListError(
             f"{trial_list.name}: {len(missing)} of {len(trial_list.probes) + len(trial_list.gallery)} listed "
             f"files are missing: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}. "
-            "Complete the data, or skip their trials (--missing skip, on_missing='skip')"
+            f"{MISSING_ITEMS_REMEDY}"
         )
     kept = _drop_missing(trial_list, set(missing)) if missing else trial_list
     if not len(kept) or not kept.gallery:
@@ -63,6 +67,39 @@ def check_trial_items(
     if isinstance(corpus, Corpus):
         _check_targets(kept, corpus)
     return kept
+
+
+def find_obstacle(trial_list: TrialList, identity_source: Corpus | Sequence[Identity] | None = None) -> str:
+    """Find out whether the metrics of a list are defined, before anything is encoded.
+
+    Verification needs matching and mismatching pairs, retrieval a query with an item of its identity in the
+    gallery; every list needs a trial.
+
+    Args:
+        trial_list: the list, without the trials to be skipped.
+        identity_source: identities; without them, the targets of retrieval are not checked.
+
+    Returns:
+        What was found and what is needed; empty if nothing stands in the way.
+
+    Raises:
+        TrialListError: items without an identity.
+    """
+    skipped = f"; {trial_list.skipped} were skipped" if trial_list.skipped else ""
+    if not len(trial_list) or not trial_list.gallery:
+        return f"no trial remains{skipped}"
+    if trial_list.kind == "verify" and trial_list.labels is not None:
+        matching = int((trial_list.labels == 1).sum())
+        counts = matching, len(trial_list.labels) - matching
+        if not all(counts):
+            pairs = f"{counts[0]} and {counts[1]}{skipped}"
+            return f"verification needs matching and mismatching pairs, found {pairs}"
+    if trial_list.kind == "retrieval" and identity_source is not None:
+        name = trial_list.name
+        queries = identity_indices(trial_list.probes, identity_source, name)
+        if not np.isin(queries, identity_indices(trial_list.gallery, identity_source, name)).any():
+            return f"no query shares an identity with any gallery item{skipped}"
+    return ""
 
 
 def shared_attribute_rates(

@@ -20,6 +20,7 @@ from voiceface.datasets.trials.coverage import (
     attribute_groups,
     check_trial_items,
     find_missing_items,
+    find_obstacle,
     shared_attribute_rates,
 )
 from voiceface.datasets.trials.trial_list import (
@@ -45,6 +46,7 @@ __all__ = [
     "check_trial_items",
     "factorize",
     "find_missing_items",
+    "find_obstacle",
     "identity_indices",
     "read_trial_list",
     "shared_attribute_rates",

@@ -6,6 +6,7 @@ from voiceface.testing.contracts.commands import CommandContract
 from voiceface.testing.contracts.configuration import ConfigurationContract
 from voiceface.testing.contracts.corpora import CorpusContract
 from voiceface.testing.contracts.embedders import EmbedderContract
+from voiceface.testing.contracts.evaluation import EvaluationContract
 from voiceface.testing.contracts.published import PublishedCheckpointContract
 from voiceface.testing.contracts.resume import ResumeContract
 from voiceface.testing.contracts.training import TrainingContract
@@ -20,6 +21,7 @@ class AssociationSystemContract(
     CheckpointContract,
     EmbedderContract,
     CommandContract,
+    EvaluationContract,
     PublishedCheckpointContract,
     ResumeContract,
     AugmentationContract,
