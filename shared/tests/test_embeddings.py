@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet
 import pytest
 import torch
 from voiceface.embeddings.encoding import encode_files
@@ -60,6 +63,102 @@ def test_tables_come_back_and_have_equal_bytes(tmp_path, suffix):
     (tmp_path / ("cut" + suffix)).write_bytes(data[: len(data) // 2])
     with pytest.raises(EmbeddingError, match="cut"):
         EmbeddingTable.load(tmp_path / ("cut" + suffix))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet", ".arrow", ".feather"])
+def test_no_changed_byte_of_a_table_passes(tmp_path, suffix):
+    vectors = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    table, path = EmbeddingTable([f"id/{n}.wav" for n in range(6)], vectors, "f1"), tmp_path / ("t" + suffix)
+    table.save(path)
+    data = path.read_bytes()
+    for place in range(len(data)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ (1 << place % 8)]) + data[place + 1 :])
+        try:
+            again = EmbeddingTable.load(path)
+        except EmbeddingError as error:
+            assert f"t{suffix}" in str(error)
+        else:  # a byte that says nothing, such as the version of the program that wrote an archive
+            assert again.items == table.items and np.array_equal(again.vectors, vectors), place
+            assert suffix == ".npz" or again.fingerprint == "f1"
+
+
+ROWS = np.arange(6.0).reshape(3, 2)
+FOREIGN_COLUMNS = {
+    "pandas": pa.table({"item": ["a", "b", "c"], "embedding": pa.array(ROWS.tolist())}),
+    "polars": pa.table(
+        {
+            "path": pa.array(["a", "b", "c"], pa.large_string()),
+            "vector": pa.array(ROWS.tolist(), pa.large_list(pa.float32())),
+            "age": [1, 2, 3],
+        }
+    ),
+    "views": pa.table(
+        {
+            "file": pa.array(["a", "b", "c"], pa.string_view()),
+            "embeddings": pa.array(ROWS.tolist(), pa.list_view(pa.float16())),
+        }
+    ),
+    "categories": pa.table(
+        {
+            "name": pa.array(["a", "b", "c"]).dictionary_encode(),
+            "features": pa.array(ROWS.astype(int).tolist()),
+        }
+    ),
+    "fixed": pa.table(
+        {"id": ["a", "b", "c"], "embedding": pa.array(ROWS.tolist(), pa.list_(pa.float64(), 2))}
+    ).slice(0, 3),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN_COLUMNS)
+@pytest.mark.parametrize("form", ["parquet", "file", "stream"])
+def test_tables_of_other_programs(tmp_path, name, form):
+    table, path = FOREIGN_COLUMNS[name], tmp_path / ("t.parquet" if form == "parquet" else "t.arrow")
+    if form == "parquet":
+        if name == "views":
+            pytest.skip("list views are not stored in Parquet files")
+        pyarrow.parquet.write_table(table, path, row_group_size=2)
+    else:
+        with (pa.ipc.new_file if form == "file" else pa.ipc.new_stream)(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    found = EmbeddingTable.load(path)
+    assert found.items == ["a", "b", "c"] and found.fingerprint == ""
+    assert found.vectors.tolist() == ROWS.tolist() and found.vectors.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "columns, reason",
+    [
+        ({"x": ["a"]}, "expected a column item"),
+        ({"item": ["a"]}, "expected a column embedding"),
+        ({"item": ["a", None], "embedding": [[1.0], [2.0]]}, "1 empty cells"),
+        ({"item": ["a", "b"], "embedding": [[1.0], None]}, "1 empty cells"),
+        ({"item": ["a", "b"], "embedding": [[1.0], [2.0, 3.0]]}, "row 1 has 2 numbers, the first 1"),
+        ({"item": ["a"], "embedding": [[None, 1.0]]}, "1 empty numbers"),
+        ({"item": ["a"], "embedding": [["x"]]}, "expected lists of numbers"),
+        ({"item": ["a"], "embedding": [1.0]}, "expected lists of numbers"),
+        ({"item": [0.5], "embedding": [[1.0]]}, "expected text"),
+        ({"item": ["a"], "embedding": [[float("nan")]]}, "the vector of 'a' is not finite"),
+        ({"item": ["a", "a"], "embedding": [[1.0], [2.0]]}, "more than once"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path, columns, reason):
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    with pytest.raises(EmbeddingError, match=rf"t\.parquet.*{reason}"):
+        EmbeddingTable.load(path)
+
+
+def test_arrow_offsets_beyond_the_data_are_refused(tmp_path):
+    """They take down the interpreter when they are converted unchecked."""
+    table, path = pa.table({"item": ["a", "b"], "embedding": [[1.0], [2.0]]}), tmp_path / "t.arrow"
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    data, offsets = path.read_bytes(), np.array([0, 1, 2], np.int32)
+    assert data.count(offsets.tobytes()) == 2  # of the names and of the lists
+    path.write_bytes(data.replace(offsets.tobytes(), np.array([0, 1, 2**30], np.int32).tobytes(), 1))
+    with pytest.raises(EmbeddingError, match=r"t\.arrow is corrupt.*offset"):
+        EmbeddingTable.load(path)
 
 
 def test_table_rows_and_means():

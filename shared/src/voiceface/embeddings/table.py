@@ -4,15 +4,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from voiceface.embeddings.columnar import read_columns, write_columns
 from voiceface.io.atomic import atomic_path
-
-if TYPE_CHECKING:
-    pass
+from voiceface.io.file_kinds import printable
+from voiceface.io.foreign_files import reading
+from voiceface.io.safe_pickle import read_npz
 
 __all__ = ["EmbeddingError", "EmbeddingTable"]
 
@@ -109,52 +110,50 @@ class EmbeddingTable:
                     format=np.array(FORMAT),
                 )
         elif target.suffix in (".parquet", ".arrow", ".feather"):
-            import pyarrow as pa
-            import pyarrow.feather
-            import pyarrow.parquet
-
-            flat = pa.array(np.ascontiguousarray(self.vectors, np.float32).reshape(-1))
-            lists = pa.FixedSizeListArray.from_arrays(flat, self.vectors.shape[1])
-            table = pa.table({"item": pa.array(self.items, pa.string()), "embedding": lists})
-            table = table.replace_schema_metadata({"fingerprint": self.fingerprint, "format": FORMAT})
             with atomic_path(target) as temporary:
-                if target.suffix == ".parquet":
-                    pyarrow.parquet.write_table(table, temporary)
-                else:
-                    pyarrow.feather.write_feather(table, str(temporary), compression="uncompressed")
+                write_columns(temporary, self.items, self.vectors, self.fingerprint, target.suffix)
         else:
             raise EmbeddingError(f"{target}: expected a name that ends in .npz, .parquet, .arrow or .feather")
 
     @classmethod
     def load(cls, path: str | Path) -> "EmbeddingTable":
-        """Read a table of `save`.
+        """Read a table of `save`, or one that another program wrote.
+
+        The digest of `.parquet`, `.arrow` and `.feather` files of `save` and the checksums of `.npz` files
+        are verified. Tables of others have a column `item` (or `path`, `file`, `name`, `id`) of text and a
+        column `embedding` (or `vector`, `embeddings`, `features`) of lists of numbers of one length, as
+        pandas, Polars and Hugging Face write them; further columns are ignored.
+
+        Args:
+            path: .npz with the arrays `items`, `vectors` and, if known, `fingerprint`; .parquet; .arrow or
+                .feather, Arrow's file or stream format.
 
         Raises:
             FileNotFoundError: no such file.
-            EmbeddingError: it is corrupt or not a table.
+            EmbeddingError: it is corrupt or not a table, or a vector is not finite.
         """
         source = Path(path)
-        if not source.is_file():
-            raise FileNotFoundError(f"no embedding table at {source}")
-        try:
+        kinds = {".npz": "zip", ".parquet": "parquet"}
+        with reading(
+            source, EmbeddingError, "an embedding table", own_kinds=(kinds.get(source.suffix, "arrow"),)
+        ) as file:
             if source.suffix == ".npz":
-                with np.load(source, allow_pickle=False) as data:
-                    items, vectors = data["items"].tolist(), data["vectors"]
-                    return cls(items, vectors.astype(np.float32, copy=False), str(data["fingerprint"]))
-            import pyarrow.feather
-            import pyarrow.parquet
-
-            reader = pyarrow.parquet if source.suffix == ".parquet" else pyarrow.feather
-            table = reader.read_table(source)
-            column = table.column("embedding").combine_chunks()
-            flat = np.array(column.flatten().to_numpy(zero_copy_only=False), np.float32)
-            fingerprint = (table.schema.metadata or {}).get(b"fingerprint", b"").decode()
-            items = table.column("item").to_pylist()
-            return cls(items, flat.reshape(len(items), column.type.list_size), fingerprint)
-        except EmbeddingError as error:
-            raise EmbeddingError(f"{source}: {error}") from error
-        except Exception as error:  # corrupt archives make the readers raise many types
-            raise EmbeddingError(f"{source}: not an embedding table, or corrupt ({error})") from error
+                arrays = read_npz(source)
+                items, vectors = arrays["items"], arrays["vectors"]
+                fingerprint = str(arrays.get("fingerprint", ""))
+                if items.dtype.kind != "U" or items.ndim != 1 or vectors.dtype.kind not in "fiu":
+                    raise ValueError(f"items of type {items.dtype}, vectors of type {vectors.dtype}")
+                parts = items.tolist(), vectors.astype(np.float32, copy=False), fingerprint
+            else:
+                parts = read_columns(file.read(), source.suffix)
+            try:
+                table = cls(*parts)
+            except EmbeddingError as error:
+                raise EmbeddingError(f"{printable(source)}: {error}") from None
+            if not np.isfinite(table.vectors).all():
+                row = int(np.flatnonzero(~np.isfinite(table.vectors).all(axis=1))[0])
+                raise ValueError(f"the vector of {table.items[row]!r} is not finite")
+            return table
 
 
 def _l2_normalize(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -91,6 +91,8 @@ def reading(
             # Errors inside compiled Rust code are no subclass of Exception.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
+            if str(error).startswith(name):  # a reader inside this one has found the words
+                raise error_type(str(error)) from error
             kind = find_file_kind(path)
             if kind is not None and kind.key not in own_kinds:
                 raise error_type(_wrong_kind_message(name, kind, what)) from error

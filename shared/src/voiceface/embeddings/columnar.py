@@ -1,0 +1,182 @@
+"""Embeddings in Parquet and Arrow files: own ones with a digest of the whole file, and those of others.
+
+Arrow does not verify its files, and a changed byte can make it read beyond its memory. Files written here
+carry a digest of all bytes, which is compared before Arrow sees them. All files are validated as a whole
+before a value is converted; checksums of Parquet pages are verified where a file has them.
+"""
+
+import hashlib
+import mmap
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceface.io.foreign_files import expansion_limit
+
+__all__ = ["COLUMN_NAMES", "read_columns", "write_columns"]
+
+FORMAT = "voiceface-embeddings-2"
+COLUMN_NAMES = {
+    "item": ("item", "path", "file", "name", "id"),
+    "embedding": ("embedding", "vector", "embeddings", "features"),
+}
+"""Accepted names of the two columns, the first one is written."""
+_TAG = b"voiceface-sha256:"
+_DIGEST = re.compile(re.escape(_TAG) + rb"([0-9a-f]{64})")
+_ZEROS = b"0" * 64
+
+Vectors = npt.NDArray[np.float32]
+
+
+def write_columns(path: Path, items: list[str], vectors: Vectors, fingerprint: str, suffix: str) -> None:
+    """Write a table with its digest; equal tables give equal bytes.
+
+    Args:
+        path: file to write.
+        items: N names.
+        vectors: (N, D).
+        fingerprint: of the model.
+        suffix: ".parquet", or another one for Arrow's file format.
+    """
+    import pyarrow as pa
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+    lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    table = pa.table({"item": pa.array(items, pa.string()), "embedding": lists})
+    metadata = {"fingerprint": fingerprint, "format": FORMAT, "digest": _TAG + _ZEROS}
+    table = table.replace_schema_metadata(metadata)
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(table, path, write_page_checksum=True)
+    else:
+        pyarrow.feather.write_feather(table, str(path), compression="uncompressed")
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        places = [found.start(1) for found in _DIGEST.finditer(data)]
+        digest = hashlib.sha256(data).hexdigest().encode()
+        for place in places:
+            data[place : place + len(digest)] = digest
+
+
+def read_columns(data: bytes, suffix: str) -> tuple[list[str], Vectors, str]:
+    """Read a table; to be called inside `voiceface.io.foreign_files.reading`.
+
+    Args:
+        data: all bytes of the file.
+        suffix: ".parquet", or another one for Arrow's formats (file or stream).
+
+    Returns:
+        Items (N), vectors (N, D), fingerprint ("" if none is stated).
+
+    Raises:
+        ValueError: a wrong digest, other columns, missing or ragged values.
+    """
+    verified = _verify_digest(data)
+    table = _read_parquet(data) if suffix == ".parquet" else _read_arrow(data)
+    metadata = table.schema.metadata or {}
+    if metadata.get(b"format", b"").decode() == FORMAT and not verified:
+        raise ValueError("its digest is missing, though its format has one")
+    items, embeddings = (_find_column(table, wanted) for wanted in COLUMN_NAMES)
+    return _to_items(items), _to_vectors(embeddings), metadata.get(b"fingerprint", b"").decode()
+
+
+def _verify_digest(data: bytes) -> bool:
+    """Compare the digest; False if the file states none."""
+    stated = list(_DIGEST.finditer(data))
+    if not stated:
+        return False
+    blank = bytearray(data)
+    for found in stated:
+        blank[found.start(1) : found.end(1)] = _ZEROS
+    actual = hashlib.sha256(blank).hexdigest().encode()
+    if any(found[1] != actual for found in stated):
+        raise ValueError("its SHA-256 differs from the one that it states")
+    return True
+
+
+def _read_parquet(data: bytes) -> Any:
+    """Read the two columns of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(pa.py_buffer(data), page_checksum_verification=True)
+    wanted = {name for names in COLUMN_NAMES.values() for name in names}
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    values = sum(each.num_values for each in chunks if each.path_in_schema.split(".")[0] in wanted)
+    if not 0 <= 8 * values <= expansion_limit(len(data)):
+        raise ValueError(f"it promises {values:,} values, more than a file of its size can hold")
+    return file.read([name for name in file.schema_arrow.names if name in wanted])
+
+
+def _read_arrow(data: bytes) -> Any:
+    """Read a file or a stream of Arrow."""
+    import pyarrow as pa
+    import pyarrow.ipc
+
+    buffer = pa.py_buffer(data)
+    reader = pyarrow.ipc.open_file(buffer) if data[:6] == b"ARROW1" else pyarrow.ipc.open_stream(buffer)
+    table = reader.read_all()
+    table.validate(full=True)  # offsets and lengths, before anything is converted
+    if table.nbytes > expansion_limit(len(data)):
+        raise ValueError("it expands far beyond its size")
+    return table
+
+
+def _find_column(table: Any, wanted: str) -> Any:
+    """One of the two columns, validated."""
+    names = COLUMN_NAMES[wanted]
+    found = [name for name in names if name in table.column_names]
+    if not found:
+        shown = ", ".join(map(str, table.column_names[:8])) or "no columns"
+        raise ValueError(f"it has {shown}, expected a column {wanted} (or {', '.join(names[1:])})")
+    column = table.column(found[0])
+    column.validate(full=True)
+    if column.null_count:
+        raise ValueError(f"its column {found[0]} has {column.null_count} empty cells")
+    return column
+
+
+def _to_items(column: Any) -> list[str]:
+    """Names of the items; numbers are spelled."""
+    import pyarrow as pa
+
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if not is_text and not pa.types.is_integer(kind):
+        raise ValueError(f"its items are {column.type}, expected text")
+    return [str(item) for item in column.to_pylist()]
+
+
+def _to_vectors(column: Any) -> Vectors:
+    """Vectors (N, D) of lists of numbers of one length."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not len(column):
+        raise ValueError("it has no rows")
+    column = pa.chunked_array([getattr(chunk, "storage", chunk) for chunk in column.chunks])
+    kind = column.type
+    if not any(
+        check(kind)
+        for check in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, _is_list_view)
+    ) or not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
+        raise ValueError(f"its embeddings are {kind}, expected lists of numbers")
+    lengths = pc.list_value_length(column).to_numpy()
+    if (lengths != lengths[0]).any() or not lengths[0]:
+        row = int(np.flatnonzero(lengths != lengths[0])[0]) if lengths[0] else 0
+        raise ValueError(f"row {row} has {lengths[row]} numbers, the first {lengths[0]}")
+    flat = pc.list_flatten(column)
+    if flat.null_count:
+        raise ValueError(f"its embeddings have {flat.null_count} empty numbers")
+    return np.array(flat.to_numpy(), np.float32).reshape(len(column), int(lengths[0]))
+
+
+def _is_list_view(kind: Any) -> bool:
+    """Whether a type is one of Arrow's list views."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind))
