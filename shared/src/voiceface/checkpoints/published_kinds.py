@@ -62,7 +62,7 @@ PUBLISHED_KINDS = (
     ),
     _kind(
         "cmpc2 (CMPC), prototype memory of the training videos",
-        "cmpc2 nearest --memory",
+        "cmpc2 nearest --memory, voicestyle --memory",
         r"centroids\.\d+",
         r"inst2cluster\.\d+",
     ),
@@ -74,7 +74,7 @@ PUBLISHED_KINDS = (
     ),
     _kind(
         "perceptionist, expert with its face model (SynergyNet)",
-        "perceptionist --weights FOLDER",
+        "perceptionist --weights FOLDER, train --expert",
         r"(module\.)?w_shp",
         r"(module\.)?\w+\.backbone\.features\.0\.0\.weight",
     ),
@@ -90,12 +90,12 @@ PUBLISHED_KINDS = (
     ),
     _kind(
         "voice network of voice2face and perceptionist",
-        "perceptionist --weights FOLDER, sf2f (voice2face_baseline)",
+        "perceptionist --weights FOLDER, train --voice-network; sf2f infer --voice2face FOLDER",
         model__0__weight=(None, None, None),
     ),
     _kind(
         "generator of voice2face and perceptionist",
-        "perceptionist --weights FOLDER, sf2f (voice2face_baseline)",
+        "perceptionist --weights FOLDER, sf2f infer --voice2face FOLDER",
         model__0__weight=(None, None, 4, 4),
     ),
     _kind(
