@@ -46,7 +46,8 @@ class TrainingCycle:
         """Go the whole way; returns the folder of the lengthened run.
 
         Raises:
-            AssertionError: a part fails, validates nothing, or a resumed run differs from an uninterrupted one.
+            AssertionError: a part fails, nothing is validated, or a resumed run differs from an uninterrupted
+                one.
         """
         settings = [*self.short, *self.schedule, *(() if full_size else self.reduced)]
 

@@ -1,10 +1,7 @@
 """The system for its contracts: tiny networks in which all three components act."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import pytest
-from torch import Tensor
+from published_archetype_agnostic_files import write_published
 from voiceface.testing.contracts.fixtures import *  # noqa: F403
 from voiceface.testing.contracts.subject import SystemUnderTest
 
@@ -28,22 +25,6 @@ OVERRIDES = (
     "training.log_interval=1",
     "training.validation_interval=null",
 )
-
-
-def write_published(path: Path, arch: str = "ir50") -> Mapping[str, Tensor]:
-    """Write a checkpoint of a published size and form; returns the tensors of the model."""
-    import torch
-    from archetype_agnostic.config import ArchetypeAgnosticConfig
-    from archetype_agnostic.model import Aasm
-    from archetype_agnostic.published import save_checkpoint
-    from voiceface.runtime.config import load_config
-
-    overrides = [f"model.face.arch={arch}"]
-    config = load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic", overrides)
-    torch.manual_seed(0)
-    model = Aasm(config.model, 3)
-    save_checkpoint(path, model, 1)
-    return model.state_dict()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,9 @@
 """The system for its contracts: tiny networks, a published checkpoint; a speech-like waveform."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from torch import Tensor
+from published_cmpc2_files import write_published
 from voiceface.testing.contracts.fixtures import *  # noqa: F403
 from voiceface.testing.contracts.subject import SystemUnderTest
 
@@ -28,21 +25,6 @@ OVERRIDES = (
     "training.num_workers=0",
     "training.log_interval=1",
 )
-
-
-def write_published(path: Path, prefix: str = "") -> Mapping[str, Tensor]:
-    """Write a checkpoint of small networks in the published form; returns the tensors of the model."""
-    import torch
-    from cmpc2.model import FV_Wrapper
-    from cmpc2.model_config import ModelConfig
-
-    branch = {"widths": (4, 8, 8, 16), "blocks": (1, 1, 1, 1)}
-    config = ModelConfig.model_validate({"voice": branch, "face": branch, "embedding_dim": 16})
-    torch.manual_seed(0)
-    state = FV_Wrapper(config=config).state_dict()
-    model = {prefix + key: value for key, value in state.items()}
-    torch.save({"epoch": 128, "model": model, "optimizer": {}, "train_criterion": {}}, path)
-    return state
 
 
 @pytest.fixture(scope="session")

@@ -8,36 +8,8 @@ import pytest
 import yaml
 from cmpc2.config import Cmpc2Config
 from cmpc2.published_config import main
+from published_cmpc2_files import published_file
 from voiceface.runtime.config import ConfigError, load_config
-
-
-def published_file() -> dict[str, Any]:
-    """Published keys and values (docs/cmpc2.md), with paths of a user."""
-    dataset = {"name": "VoxCeleb1", "train_split": [1, 2], "test_split": [4], "load_spec": True}
-    dataset |= {"batch_size": 128, "num_workers": 6, "sampling_rate": 16000, "audio_duration": [5, 5]}
-    dataset |= {"fbank_nframes": 500, "frame_width": 100, "frame_shift": 10, "n_mels": 64}
-    dataset |= {"face_size": [224, 224], "num_frames": 1, "face_dir": "unzippedFaces", "wav_dir": "wav"}
-    dataset |= {"train": {"drop_last": True, "clips_per_video": 10}}
-    rates = {"name": "cosine", "max_lr": 0.005, "min_lr": 0.0001}
-    return {
-        "root_path": "data",
-        "resume": False,
-        "seed": 0,
-        "dataset": dataset,
-        "optimizer": {"name": "adam", "weight_decay": 1e-5, "iterations": 3_200_000, "lr": rates},
-        "model": {"arch": "FV_Wrapper", "args": {"last_dim": 512, "proj": True, "pretrain": False}},
-        "clustering": {
-            **{"warmup_iter": 300_000, "clustering_iter_freq": 36_114},
-            **{"num_cluster": [500, 1000, 1500], "Niter": 20},
-        },
-        "loss": {
-            "name": "IR_CMPC",
-            "args": {"temperature": 0.03, "delta": -1, "ka": 0.1, "R": 3},
-            "memory_momentum": 0.5,
-        },
-        "matching": {"v2f_files": ["matching_1_2.csv"], "batch_size": 256},
-        "verification": {"test_files": ["veriflist.csv"], "voice_aug_times": 5},
-    }
 
 
 def load(path: Path, tree: dict[str, Any]) -> Cmpc2Config:

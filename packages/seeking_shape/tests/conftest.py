@@ -1,10 +1,9 @@
 """The system for its contracts; runs of the three steps of the method."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from torch import Tensor
+from published_seeking_shape_files import write_published
 from voiceface.testing.commands import CommandRunner
 from voiceface.testing.contracts.fixtures import *  # noqa: F403
 from voiceface.testing.contracts.subject import SystemUnderTest
@@ -26,20 +25,6 @@ OVERRIDES = (
     "training.log_interval=1",
     "training.validation_interval=null",
 )
-
-
-def write_published(path: Path) -> Mapping[str, Tensor]:
-    """Write a checkpoint of the published size and form; returns the tensors of the model."""
-    import torch
-    from seeking_shape.config import SeekingShapeConfig
-    from seeking_shape.model import Voice2Face
-    from seeking_shape.published import save_checkpoint
-    from voiceface.runtime.config import load_config
-
-    torch.manual_seed(0)
-    model = Voice2Face(load_config("published_main", SeekingShapeConfig, "seeking_shape").model, 3)
-    save_checkpoint(path, model, 1)
-    return model.state_dict()
 
 
 @pytest.fixture(scope="session")

@@ -5,65 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
+from published_seeking_shape_files import MAIN
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.published_config import is_published, main, read_published_config, translate
 from voiceface.runtime.config import ConfigError, load_config
-
-MAIN: dict[str, Any] = {
-    "models": {
-        "model_warpper": "Voice2Face",
-        "conponents": {
-            "F": {
-                "model": "SEResNet50IR",
-                "freeze": False,
-                "output_channel": 128,
-                "num_classes": 924,
-                "bn": "BatchNorm",
-                "act": "ReLU",
-                "vote": True,
-            },
-            "V": {"model": "ThinResNet34", "freeze": False, "output_channel": 128, "num_classes": 924},
-            "center": {"model": "center", "output_channel": 128, "num_classes": 924},
-        },
-        "normal_layer": True,
-        "with_cross": True,
-        "weight": True,
-        "normal_mean": [127.5] * 3,
-        "normal_std": [127.5] * 3,
-    },
-    "dataset": {
-        "modal": "both",
-        "dataset_train": "vox1_train",
-        "eval_triplet_val": "match_v2f_2_val",
-        "image_data_dir": "./data/VGG_ALL_FRONTAL",
-        "input_size": [112, 112],
-    },
-    "training": {
-        "save_dir": "./save",
-        "experiment_id": "main",
-        "ft": True,
-        "optimizer": {
-            "match": {
-                "train_params": ["F", "V", "center"],
-                "loss_weight": [1, 1, 1],
-                "optim_method": "sgd",
-                "lr": 0.01,
-                "momentum": 0.9,
-                "weight_decay": 1e-4,
-                "lr_decay_iter": [2000, 3000],
-                "lr_decay": 0.1,
-            }
-        },
-        "weight_update_iter": -1,
-        "start_eval_it": 2000,
-        "val_iter": 2000,
-        "save_iter": 2000,
-        "max_iter": 10000,
-        "num_workers": 8,
-        "batchsize": 64,
-        "resume_train": "./save/vox1_train/Voice2Face/re-weighting/id_weight.pth",
-    },
-}
 
 
 def changed(path: str, value: object) -> dict[str, Any]:

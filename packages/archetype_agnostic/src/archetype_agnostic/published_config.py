@@ -4,7 +4,7 @@
 with the published behaviour enabled, and prints the paths that the published file names on standard error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ __all__ = [
     "is_published",
     "main",
     "read_published_config",
+    "recognise",
     "translate",
 ]
 
 FACE_KEY, VOICE_KEY, WEIGHTS_KEY = (f"models.Arch.{name}" for name in ["vNet", "aNet", "eqm"])
 SOLVER_KEY, EVALUATION_KEY = "training.optimizer", "evaluation.dataset"
+DEFAULT_VALIDATION_LIST = "match_v2f_2_val"
 FACE_NETWORKS = {  # by published name; the published code builds IR_50 and IR_152 only
     f"IR_{variant}{depth}": {"arch": f"ir{depth}", "squeeze_excitation": bool(variant)}
     for variant in ("", "SE_")
@@ -201,13 +203,17 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
         },
         "stopping": {"rule": "max_steps" if validation_interval is None else "patience"},
         "evaluation": {
-            "validation_list": get(
-                "dataset.v2f_triplet_val", get("dataset.eval_triplet_val", "match_v2f_2_val")
-            ),
+            "validation_list": _get_validation_list(get),
             "lists": get("testing.test_lists", get(f"{EVALUATION_KEY}.eval_lists", list(TEST_LISTS))),
             "tie_breaking": "first",
         },
     }
+
+
+def _get_validation_list(get: Callable[..., Any]) -> str:
+    """Get the validation list; files of the evaluation-only repository name a list of test identities."""
+    name: str = get("dataset.v2f_triplet_val", get("dataset.eval_triplet_val", DEFAULT_VALIDATION_LIST))
+    return DEFAULT_VALIDATION_LIST if name.endswith("_test") else name
 
 
 def main(argv: Sequence[str] | None = None) -> int:

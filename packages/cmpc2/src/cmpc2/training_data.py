@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from voiceface.association.data import load_split
 from voiceface.association.initialisation import TrainingData
 from voiceface.association.validation import Validation
-from voiceface.datasets.corpus import Corpus
+from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER, get_disclaimer
+from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.data import PairDataset, synthetic_training_set
@@ -16,6 +16,8 @@ from cmpc2.prototype_retrieval import read_training_table
 from cmpc2.videos import VideoSet, exchange_images, videos_from_corpus, videos_from_table
 
 __all__ = ["load_training_data", "pairs_from_corpus"]
+
+STORED_VOICE_SUFFIXES = (*PUBLISHED_AUDIO_SUFFIXES, ".pkl")  # the last: features as published
 
 
 def load_training_data(
@@ -68,7 +70,7 @@ def load_training_data(
         videos = videos_from_table(read_training_table(table), voices, faces, skip_missing=skip_missing)
     else:
         parts = [
-            videos_from_corpus(load_split(data, split, **roots, skip_missing=skip_missing), data)
+            videos_from_corpus(_open_split(data, split, **roots, skip_missing=skip_missing), data)
             for split in splits
             if not (validates and split == "val")
         ]
@@ -77,7 +79,7 @@ def load_training_data(
         )
     validation = None
     if validates:
-        corpus = load_split(
+        corpus = _open_split(
             data, "val", skip_missing=skip_missing, voice_root=voice_root, face_root=face_root
         )
         (trial_list,) = load_trial_lists(
@@ -98,6 +100,21 @@ def load_training_data(
 def pairs_from_corpus(corpus: Corpus, data: Path, config: Cmpc2Config) -> PairDataset:
     """Build the training pairs of a corpus; identities are used for metadata only."""
     return PairDataset(videos_from_corpus(corpus, data), config.data, config.model.face.image_size)
+
+
+def _open_split(
+    data: Path, split: str, *, skip_missing: bool, voice_root: Path | None, face_root: Path | None
+) -> Corpus:
+    """Open a split of a corpus folder, of recordings or stored features."""
+    corpus = open_corpus(
+        data,
+        split,
+        voice_root=voice_root,
+        face_root=face_root,
+        on_missing="skip" if skip_missing else "error",
+        audio_suffixes=STORED_VOICE_SUFFIXES,
+    )
+    return corpus.with_both_modalities() if skip_missing else corpus
 
 
 def _find_video_faces(data: Path) -> Path | None:
