@@ -23,7 +23,7 @@ from sf2f.speech import compute_log_mel_from_file, normalise_mel, write_mel
 from sf2f.split_half_consistency import half_recording, split_half_distances
 from sf2f.voice2face_baseline import Voice2FaceGenerator
 from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model, write_voice
-from voiceface.audio.decoders import AudioError
+from voiceface.audio.loading import AudioError
 
 STRIDE = WINDOW_WIDTH // 2
 

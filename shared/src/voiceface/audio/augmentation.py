@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.audio.decoders import INT16_FULL_SCALE, Waveform
+from voiceface.audio.samples import INT16_FULL_SCALE, Waveform
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,29 +3,32 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voiceface.audio.vad import SpeechError
+from voiceface.io.file_kinds import printable
+from voiceface.io.foreign_files import reading
+from voiceface.io.safe_pickle import ArrayFileError, read_npy
 
 __all__ = ["Features", "load_npy", "read_feature_file", "validate_features"]
 
 Features = NDArray[np.float32]
-# Raised by numpy and zipfile for corrupt files.
-_CORRUPT_FILE_ERRORS = (
-    *(ValueError, EOFError, OSError, TypeError, MemoryError, OverflowError, SyntaxError, TokenError),
-    *(BadZipFile, KeyError, NotImplementedError, RuntimeError),
-)
 
 
 def load_npy(path: Path) -> NDArray[Any]:
-    """Load the array of a .npy file, without pickles."""
-    with path.open("rb") as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    """Load the array of a .npy file, without pickles.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArrayFileError: corrupt, or an array of objects.
+    """
+    values = read_npy(path)
+    if not isinstance(values, np.ndarray):
+        raise ArrayFileError(f"{printable(path)} holds objects, expected an array of numbers")
+    return values
 
 
 def read_feature_file(path: str | os.PathLike[str], load: Callable[[Path], Any] = load_npy) -> Any:
@@ -35,14 +38,9 @@ def read_feature_file(path: str | os.PathLike[str], load: Callable[[Path], Any] 
         FileNotFoundError: no such file.
         SpeechError: corrupt, or not a feature file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"feature file {path} does not exist or is a folder; check the path")
-    try:
-        return load(path)
-    except _CORRUPT_FILE_ERRORS as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SpeechError(f"{path} is corrupt or not a feature file ({reason}); create it again") from None
+    what, kinds = "a feature file", ("npy", "zip")
+    with reading(path, SpeechError, what, own_kinds=kinds, remedy="create it again"):
+        return load(Path(path))
 
 
 def validate_features(

@@ -11,24 +11,33 @@ lossy formats have the 16-bit scale.
 import logging
 import os
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from functools import lru_cache
+from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.audio.byte_ranges import raw_file
 from voiceface.audio.decoders import (
+    decode_with_pyav,
+    decode_with_soundfile,
+    get_audio_stream,
+    open_with_pyav,
+    open_with_soundfile,
+)
+from voiceface.audio.parts import AudioPart
+from voiceface.audio.probing import open_audio_file, probe_open_file
+from voiceface.audio.samples import (
     AudioError,
     DecodedAudio,
     OnCorrupt,
     SampleScale,
     Waveform,
-    decode_with_pyav,
-    decode_with_soundfile,
-    get_audio_stream,
-    probe_audio_file,
-    undecodable_error,
+    check_budget,
+    check_format,
 )
 from voiceface.io.atomic import write_bytes
+from voiceface.io.file_kinds import printable
 
 log = logging.getLogger(__name__)
 
@@ -66,15 +75,19 @@ def decode_audio(
 ) -> DecodedAudio:
     """Decode one audio file, all channels, at its own rate.
 
-    An mp3 file has no checksums: corruption that leaves the number of frames unchanged cannot be detected.
+    The content decides about the format, not the name. Uncompressed files (WAV, RF64, W64, AIFF, AU, CAF),
+    FLAC, Ogg Vorbis and Opus, and mp3 files that state their length are read by libsndfile, everything else
+    that FFmpeg knows by PyAV: the sound of videos, m4a, aac, amr, wma, ac3 and others. Headers that state no
+    length, or a wrong one, are read to the end of what is there, with a note (docs/own_files.md). Corruption
+    of an mp3 file that leaves the number of its frames unchanged cannot be detected: it has no checksums.
 
     Args:
-        path: wav, flac, mp3, ogg (libsndfile) or m4a, mp4, aac, webm (PyAV).
+        path: a regular file.
         scale: "int16" for -32768...32767, "unit" for -1...1, "native" for the file's own values.
         on_corrupt: "error" refuses a file of which anything is lost; "salvage" keeps what can be decoded,
             sets samples that are not finite to 0 and reports the loss.
         max_samples: stop after this number of samples per channel; None reads all. The rest is not examined,
-            except that the size in a WAV header is always checked.
+            except that stated sizes are always compared with the file.
 
     Returns:
         Samples of shape (channels, T), T at least 1.
@@ -87,36 +100,97 @@ def decode_audio(
         raise ValueError(f'scale must be "int16", "unit" or "native", found {scale!r}')
     if on_corrupt not in ("error", "salvage"):
         raise ValueError(f'on_corrupt must be "error" or "salvage", found {on_corrupt!r}')
-    probe = probe_audio_file(path)
-    if on_corrupt == "error" and probe.missing_seconds:
-        raise AudioError(
-            f"{path}: truncated: the header states {probe.stated_bytes} bytes of samples, found "
-            f"{probe.present_bytes} ({probe.missing_seconds:.3f} s missing); copy the file again "
-            'or use on_corrupt="salvage"'
-        )
-    if on_corrupt == "error" and probe.is_ogg_truncated:
-        raise AudioError(
-            f"{path}: truncated: the last Ogg page is cut or not marked as the last; copy the file again "
-            'or use on_corrupt="salvage"'
-        )
-    read = decode_with_pyav if probe.needs_pyav else decode_with_soundfile
-    try:
-        found = read(path, scale, on_corrupt, max_samples)
-    except AudioError as error:
-        if on_corrupt == "error" or probe.needs_pyav:
-            raise
-        try:  # libsndfile gives up on a damaged flac or ogg, or stops at the damage of an mp3
-            found = decode_with_pyav(path, scale, on_corrupt, max_samples)
-        except AudioError:
-            raise error from None
-        found = replace(found, lost_packets=max(1, found.lost_packets))
-    if found.samples.shape[1] == 0:
+    place, path = path, printable(path)
+    with open_audio_file(place) as file:
+        probe = probe_open_file(path, file, search=False)
+        if on_corrupt == "error" and probe.cut:
+            raise AudioError(
+                f'{path}: truncated: {probe.cut}; copy the file again or use on_corrupt="salvage"'
+            )
+        found: list[DecodedAudio] = []
+        parts = list(probe.parts)
+        for part in parts:
+            held = sum(each.samples.shape[1] for each in found)
+            if max_samples is not None and held >= max_samples:
+                break
+            limit = None if max_samples is None else max_samples - held
+            found.append(_decode_part(path, file, part, scale, on_corrupt, limit))
+            if part.kind == "flac" and raw_file(file).tell() < part.end:  # something lies behind
+                probe = probe_open_file(path, file)
+                parts += probe.parts[len(parts) :]
+    joined = _join(path, found)
+    if joined.samples.shape[1] == 0:
         raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
+    if not probe.cut and not probe.notes:
+        return joined
     if probe.missing_seconds:
-        found = replace(found, lost_seconds=probe.missing_seconds)
-    if probe.is_ogg_truncated:  # an Ogg file does not say how much there was
-        found = replace(found, lost_packets=max(1, found.lost_packets))
-    return found
+        joined = replace(joined, lost_seconds=max(probe.missing_seconds, joined.lost_seconds))
+    elif probe.cut:  # how much is missing is not stated
+        joined = replace(joined, lost_packets=max(1, joined.lost_packets))
+    return replace(joined, notes=(*probe.notes, *joined.notes))
+
+
+def _decode_part(
+    path: str | os.PathLike[str],
+    file: BinaryIO,
+    part: AudioPart,
+    scale: SampleScale,
+    on_corrupt: OnCorrupt,
+    max_samples: int | None,
+) -> DecodedAudio:
+    """Decode one part by the library that its header asks for; what libsndfile declines goes to PyAV."""
+    if part.sample_rate:
+        check_format(path, part.sample_rate, 1)
+    arguments = (path, file, part, scale, on_corrupt, max_samples)
+    if part.decoder == "pyav":
+        return decode_with_pyav(*arguments)
+    import soundfile
+
+    try:
+        return decode_with_soundfile(*arguments)
+    except soundfile.LibsndfileError as error:
+        refusal: Exception = error
+    except AudioError as error:
+        if on_corrupt == "error":
+            raise
+        refusal = error
+    try:  # in salvage also where libsndfile gives up on a damaged flac or ogg, or stops within an mp3
+        found = decode_with_pyav(*arguments)
+    except Exception:
+        raise refusal from None
+    return (
+        replace(found, lost_packets=max(1, found.lost_packets)) if isinstance(refusal, AudioError) else found
+    )
+
+
+def _join(path: str | os.PathLike[str], parts: list[DecodedAudio]) -> DecodedAudio:
+    """Join the parts of a file.
+
+    Raises:
+        AudioError: their rates or channels differ.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    kinds = list(dict.fromkeys((part.sample_rate, len(part.samples)) for part in parts))
+    if len(kinds) > 1:
+        raise AudioError(
+            f"{path}: recordings joined in one file have different (rate, channels): {kinds[0]} and "
+            f"{kinds[1]}; separate them"
+        )
+    check_budget(path, sum(part.samples.size for part in parts))
+    return DecodedAudio(
+        np.concatenate([part.samples for part in parts], axis=1),
+        parts[0].sample_rate,
+        sum(part.lost_packets for part in parts),
+        sum(part.lost_seconds for part in parts),
+        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _warn_once(message: str) -> None:
+    """Log a note about a file once, however often it is read."""
+    log.warning("%s", message)
 
 
 def load_audio(
@@ -152,8 +226,11 @@ def load_audio(
     found = decode_audio(
         path, scale=scale, on_corrupt=on_corrupt, max_samples=None if resample else max_samples
     )
+    path = printable(path)
     if found.lost_packets or found.lost_seconds:
         log.warning("%s: %d packets, %.3f s of audio are lost", path, found.lost_packets, found.lost_seconds)
+    for note in found.notes:
+        _warn_once(f"{path}: {note}")
     if found.sample_rate != sample_rate and not resample:
         raise AudioError(
             f"{path}: sample rate {found.sample_rate} Hz, expected {sample_rate} Hz; convert the file or "
@@ -164,6 +241,7 @@ def load_audio(
     if found.sample_rate != sample_rate:
         import soxr
 
+        check_budget(path, len(wave) * sample_rate // found.sample_rate)
         wave = soxr.resample(wave, found.sample_rate, sample_rate, quality="HQ")
         if not len(wave):
             raise AudioError(
@@ -180,26 +258,45 @@ def read_audio_info(path: str | os.PathLike[str]) -> AudioInfo:
         FileNotFoundError: no such file.
         AudioError: not an audio file.
     """
-    if probe_audio_file(path).needs_pyav:
-        import av
+    place, path = path, printable(path)
+    with open_audio_file(place) as file:
+        infos = [_read_part_info(path, file, part) for part in probe_open_file(path, file).parts]
+    return replace(infos[0], duration=sum(info.duration for info in infos))
+
+
+def _read_part_info(path: str | os.PathLike[str], file: BinaryIO, part: AudioPart) -> AudioInfo:
+    """Read the header of one part; a counted length is preferred to a stated one."""
+    if part.sample_rate:
+        check_format(path, part.sample_rate, 1)
+    if part.decoder == "soundfile":
+        import soundfile
 
         try:
-            with av.open(os.fspath(path), metadata_errors="replace") as container:
-                stream = get_audio_stream(path, container)
-                length = (
-                    stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1e6
+            with open_with_soundfile(path, file, part) as sound:
+                return AudioInfo(
+                    sound.samplerate, sound.channels, sound.frames / sound.samplerate, sound.subtype
                 )
-                context = stream.codec_context
-                return AudioInfo(context.sample_rate, context.channels, float(length), context.name)
-        except av.FFmpegError as error:
-            raise undecodable_error(path, error) from None
-    import soundfile
-
+        except soundfile.LibsndfileError as error:
+            refusal = error
     try:
-        header = soundfile.info(os.fspath(path))
-    except soundfile.LibsndfileError as error:
-        raise undecodable_error(path, error) from None
-    return AudioInfo(header.samplerate, header.channels, header.frames / header.samplerate, header.subtype)
+        with open_with_pyav(file, part) as container:
+            stream = get_audio_stream(path, container)
+            context = stream.codec_context
+            rate = context.sample_rate or part.sample_rate
+            check_format(path, rate, context.channels)
+            if part.num_samples or part.kind in ("mp3", "flac"):
+                length = part.num_samples / rate
+            elif stream.duration and stream.time_base:
+                length = float(stream.duration * stream.time_base)
+            else:
+                length = (container.duration or 0) / 1e6
+            return AudioInfo(rate, context.channels, max(0.0, length), context.name)
+    except AudioError:
+        raise
+    except Exception:
+        if part.decoder == "soundfile":
+            raise refusal from None
+        raise
 
 
 def repeat_to_length(waveform: NDArray[Any], length: int) -> NDArray[Any]:

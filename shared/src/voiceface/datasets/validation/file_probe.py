@@ -78,17 +78,15 @@ def probe_voice_file(path: Path, decode: bool) -> FileRecord:
     """
     import numpy as np
 
-    from voiceface.audio.decoders import probe_audio_file
     from voiceface.audio.loading import decode_audio, read_audio_info
+    from voiceface.audio.probing import probe_audio_file
 
     size, digest = size_and_digest(path, decode)
     if path.suffix.lower() == ".npy":
         features = np.load(path, mmap_mode="r", allow_pickle=False)
         return FileRecord("", size, digest, f"NPY {features.dtype} features")
-    probe = probe_audio_file(path)
-    if probe.missing_seconds or probe.is_ogg_truncated:
-        missing = f", {probe.missing_seconds:.3f} s are missing" if probe.missing_seconds else ""
-        raise ValueError(f"truncated{missing}")
+    if cut := probe_audio_file(path).cut:
+        raise ValueError(f"truncated: {cut}")
     header = read_audio_info(path)
     form = f"{path.suffix[1:].upper()} {header.subtype}"
     seconds, peak = header.duration, -1.0

@@ -186,7 +186,7 @@ class EmbedderContract:
     ) -> None:
         import torch
 
-        from voiceface.audio.decoders import AudioError
+        from voiceface.audio.loading import AudioError
 
         utterance.write_bytes(utterance.read_bytes()[: 3 * utterance.stat().st_size // 4])
         with pytest.raises(AudioError, match="truncated"):
