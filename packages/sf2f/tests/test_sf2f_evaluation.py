@@ -10,12 +10,16 @@ import pytest
 import torch
 from sf2f.config import DataConfig, Sf2fConfig
 from sf2f.data import synthetic_speakers
-from sf2f.evaluation import NetworkFiles, evaluate, format_results, generate_by_mode, select_window_counts
+from sf2f.evaluation import EvaluationResult, evaluate, format_results
+from sf2f.evaluation_inputs import load_evaluation_inputs
+from sf2f.evaluation_metrics import DIVERSITY, FACENET, GROUND_TRUTH, INCEPTION, VGGFACE, select_window_counts
+from sf2f.evaluation_networks import EvaluationNetworks, NetworkFiles, load_networks
 from sf2f.generation import (
     WindowEmbeddings,
     contact_sheet,
     embed_speakers,
     face_ground_truth,
+    generate_by_mode,
     generate_images,
     generate_window_images,
     has_enough_identities,
@@ -23,9 +27,11 @@ from sf2f.generation import (
 )
 from sf2f.generator import EncoderDecoder
 from sf2f.models import Sf2fModel
-from sf2f.speakers import Speakers
+from sf2f.speakers import DataError, Speakers
 from voiceface.checkpoints.native import save_model
+from voiceface.checkpoints.published import CheckpointError
 from voiceface.commandline.dispatch import run_main
+from voiceface.commandline.exit_status import INCOMPLETE
 from voiceface.runtime.config import load_config, to_dict
 
 SIZES = {"train": 4, "val": 2, "test": 8, "clip_seconds": 1.2, "render_size": 32}
@@ -151,7 +157,9 @@ def test_ground_truth_follows_the_order_of_names(speakers: Speakers) -> None:
     assert not has_enough_identities(turned) and not has_enough_identities(None)
 
 
-def test_facenet_metrics_use_the_given_network(speakers: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facenet_metrics_use_the_given_network(
+    speakers: Speakers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """FaceNet metrics with a stand-in that returns mean colours."""
     import sf2f.metrics
     import sf2f.third_party_networks
@@ -165,9 +173,9 @@ def test_facenet_metrics_use_the_given_network(speakers: Speakers, monkeypatch: 
 
     monkeypatch.setattr(sf2f.third_party_networks, "load_facenet_vggface2", lambda place: "network")
     monkeypatch.setattr(sf2f.metrics, "FaceEmbedder", Colours)
-    found = evaluate(
-        tiny_model("quick_fuser"), replace(speakers, ground_truth=None), NetworkFiles(facenet=Path("x"))
-    )
+    (tmp_path / "network.pt").touch()
+    files = NetworkFiles(facenet=tmp_path / "network.pt")
+    found = evaluate(tiny_model("quick_fuser"), replace(speakers, ground_truth=None), files)
     assert set(found.facenet_metrics) == {
         "naive",
         "average_facenet_embedding",
@@ -221,6 +229,108 @@ def test_overlap_with_the_training_set_is_reported(
     assert run_main("sf2f.test", words) == 0
     said = capsys.readouterr()
     assert "1 of 8 " in said.err and "(Somebody)" in said.err and "No metric" in said.out
+
+
+def test_absent_network_files_are_named_together_before_anything_is_loaded(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import sf2f.models
+
+    monkeypatch.setattr(sf2f.models, "load_sf2f_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    (tmp_path / "v0.1").mkdir()
+    (tmp_path / "v0.1" / "alex.pth").touch()
+    words = ["--population", "tiny", "--weights", str(checkpoint), "--out", str(tmp_path / "out")]
+    words += ["--facenet", str(tmp_path / "no.pt"), "--lpips", str(tmp_path)]
+    words += ["--vggface", str(tmp_path / "no.pkl"), "--inception", str(tmp_path)]
+    assert run_main("sf2f.test", words) == 1
+    message = capsys.readouterr().err
+    for flag in ("--facenet: FaceNet", "--vggface: ResNet-50", "--inception: Inception", "--lpips: AlexNet"):
+        assert flag in message
+    assert "linear weights of LPIPS" not in message, "this file is there"
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_other_networks_are_named_together(tmp_path: Path) -> None:
+    for name in ("facenet.pt", "inception.pth"):
+        torch.save({"other.weight": torch.zeros(3)}, tmp_path / name)
+    files = NetworkFiles(facenet=tmp_path / "facenet.pt", inception=tmp_path / "inception.pth")
+    with pytest.raises(CheckpointError, match=r"--facenet .*facenet\.pt: .*; --inception .*inception\.pth: "):
+        load_networks(files)
+    assert load_networks(NetworkFiles()) == EvaluationNetworks()
+
+
+def stand_in_networks() -> EvaluationNetworks:
+    """Networks that fail when they are used."""
+    return EvaluationNetworks(*("facenet", "vggface", "inception", "lpips"))  # type: ignore[arg-type]
+
+
+def test_a_metric_that_fails_costs_no_other(speakers: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics are handed over one after the other; each failure is a row with its reason."""
+    import sf2f.metrics
+    import voiceface.metrics.generation
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("too few images")
+
+    class Pair:
+        mean, std = 0.25, 0.5
+
+    monkeypatch.setattr(sf2f.metrics, "FaceEmbedder", fail)
+    monkeypatch.setattr(sf2f.metrics, "inception_scores", fail)
+    monkeypatch.setattr(sf2f.metrics, "vggface_score", lambda *_, **__: Pair)
+    monkeypatch.setattr(voiceface.metrics.generation, "diversity", lambda *_: Pair)
+    seen: list[EvaluationResult] = []
+    model = tiny_model("quick_1st_stage")
+    few = speakers.subset([0, 1])
+    found = evaluate(model, few, stand_in_networks(), on_result=seen.append)
+    assert found.scores == {"VFS": 0.25, "VFS std": 0.5, "LPIPS diversity": 0.25, "LPIPS diversity std": 0.5}
+    reasons = {each.name: each.reason for each in found.unavailable}
+    assert set(reasons) == {GROUND_TRUTH, FACENET, INCEPTION} and reasons[FACENET] == "too few images"
+    assert "two identities of each gender" in reasons[GROUND_TRUTH]
+    assert [len(each.scores) for each in seen] == [0, 0, 0, 2, 2, 4]
+    groups = {GROUND_TRUTH, FACENET, VGGFACE, INCEPTION, DIVERSITY}
+    assert {each.name for each in seen[0].unavailable} == groups
+    assert all("not computed yet" in each.reason for each in seen[0].unavailable)
+    assert f"not computed: {INCEPTION}: too few images" in format_results(found)
+    assert seen[-1].to_dict() == found.to_dict()
+
+
+def test_identities_with_unreadable_files_are_left_out_and_listed(speakers: Speakers, tmp_path: Path) -> None:
+    model = tiny_model("quick_1st_stage")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    faces = list(speakers.faces)
+    faces[1] = (str(tmp_path / "bad.jpg"),)
+    voices = list(speakers.utterances)
+    voices[6] = (str(tmp_path / "absent.npy"),)
+    damaged = replace(speakers, faces=tuple(faces), utterances=tuple(voices))
+    found = evaluate(model, damaged, bootstrap_samples=20)
+    alone = evaluate(model, speakers.subset([0, 2, 3, 4, 5, 7]), bootstrap_samples=20)
+    assert found.rows == (0, 2, 3, 4, 5, 7) and torch.equal(found.images, alone.images)
+    assert found.agreement[4].to_dict() == alone.agreement[4].to_dict()
+    (image, voice) = found.unavailable
+    assert image.name == f"identity {speakers.names[1]}" and "bad.jpg" in image.reason
+    assert voice.name == f"identity {speakers.names[6]}" and "absent.npy" in voice.reason
+    with pytest.raises(DataError, match="none of 2 identities"):
+        load_evaluation_inputs(model, damaged.subset([1, 6]))
+
+
+def test_the_command_says_that_results_are_missing(
+    checkpoint: Path,
+    speakers: Speakers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    import sf2f.data
+
+    monkeypatch.setattr(sf2f.data, "load_speakers", lambda *_, **__: speakers.subset([0, 1, 2]))
+    words = ["--population", "tiny", "--weights", str(checkpoint), "--out", str(tmp_path / "out")]
+    assert run_main("sf2f.test", words) == INCOMPLETE
+    said = capsys.readouterr()
+    (row,) = json.loads((tmp_path / "out" / "results.json").read_text())["unavailable"]
+    assert row["name"] == GROUND_TRUTH and row["reason"] in (tmp_path / "out" / "report.html").read_text()
+    assert f"not computed: {GROUND_TRUTH}: " in said.out and "exit status 3" in said.err
+    assert len(list((tmp_path / "out" / "faces").glob("*.png"))) == 3
 
 
 def test_contact_sheet_contains_every_image_once() -> None:

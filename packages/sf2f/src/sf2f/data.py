@@ -234,7 +234,7 @@ def _load_corpus(
     root: Path, split: str, config: SpeechConfig, dtype: StoredDtype, workers: int | None, progress: bool
 ) -> Speakers:
     """Open a corpus or written population and compute the features of its recordings."""
-    from voiceface.datasets.corpus import open_corpus
+    from voiceface.datasets.corpus import abbreviate, open_corpus
     from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 
     corpus = open_corpus(root, split, audio_suffixes=AUDIO_SUFFIXES, image_suffixes=IMAGE_SUFFIXES)
@@ -246,6 +246,11 @@ def _load_corpus(
         voices += [str(corpus.voice_path(item)) for item in identity.voices]
         images += [str(corpus.face_path(item)) for item in identity.faces]
     paths = sorted({path for _, voices, _ in rows.values() for path in voices})
+    if absent := [path for path in paths if not Path(path).is_file()]:
+        raise FileNotFoundError(
+            f"{len(absent)} of {len(paths)} recordings of the split {split!r} are absent: "
+            f"{abbreviate(absent)}; complete the data, or remove their rows from the manifest"
+        )
     recordings = [path for path in paths if Path(path).suffix.lower() not in FEATURE_SUFFIXES]
     computed = extract_features(recordings, config, dtype, workers, progress)
     identities = []

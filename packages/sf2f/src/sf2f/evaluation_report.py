@@ -79,6 +79,7 @@ def write_report(
         headlines=_headlines(result),
         tables=_tables(result),
         plots=_plots(result),
+        unavailable=result.unavailable,
         identity_groups=_identity_groups(result, speakers),
         logs=logs,
         kicker="Faces from voices",

@@ -6,10 +6,11 @@ Letters: N identities, S windows of one, D embedding size, P real images of one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.io.atomic import write_png
 
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH_SIZE",
+    "GenerationMode",
     "WindowEmbeddings",
     "contact_sheet",
     "decode_in_batches",
     "embed_speakers",
+    "embed_windows",
     "face_ground_truth",
+    "generate_by_mode",
     "generate_images",
     "generate_window_images",
     "has_enough_identities",
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 BATCH_SIZE = 256
+GenerationMode = Literal["naive", "average_facenet_embedding", "average_voice_embedding", "fused"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,13 @@ def embed_speakers(model: Sf2fModel, speakers: Speakers, *, noise_seed: int = 0)
         load_identity_windows(speakers, identity, windows_config, model.data.mel)
         for identity in range(len(speakers))
     ]
+    return embed_windows(model, windows, noise_seed=noise_seed)
+
+
+def embed_windows(
+    model: Sf2fModel, windows: Sequence[NDArray[np.float32]], *, noise_seed: int = 0
+) -> WindowEmbeddings:
+    """Encode windows (S, M, W) of each identity; see `embed_speakers`."""
     stacked = torch.from_numpy(np.concatenate(windows))
     device = next(model.generator.parameters()).device
     noise = torch.Generator().manual_seed(noise_seed)
@@ -103,6 +115,28 @@ def generate_window_images(model: Sf2fModel, embeddings: WindowEmbeddings) -> li
 def decode_in_batches(model: Sf2fModel, embeddings: Tensor) -> Tensor:
     """Decode embeddings (N, D) to images (N, 3, side, side), 0...1, on the CPU, in batches."""
     return torch.cat([model.decode_images(batch).cpu() for batch in embeddings.split(BATCH_SIZE)])
+
+
+def generate_by_mode(model: Sf2fModel, embeddings: WindowEmbeddings, mode: GenerationMode) -> list[Tensor]:
+    """Generate the images (n, 3, side, side) of each identity for a published generation mode.
+
+    `naive`: from the first window alone. `average_facenet_embedding`: one of every window; their features are
+    averaged. `average_voice_embedding`: one from the mean embedding, bypassing a fuser. `fused`: one from all
+    windows through the fuser (the published `naive` with a loader of windows).
+
+    Raises:
+        ValueError: `fused` without a fuser.
+    """
+    if mode == "average_facenet_embedding":
+        return generate_window_images(model, embeddings)
+    if mode == "naive":
+        return list(generate_images(model, embeddings, 1)[:, None])
+    if mode == "fused":
+        if not model.has_fuser:
+            raise ValueError("mode fused needs a stage-2 model; this one has no fuser")
+        return list(generate_images(model, embeddings)[:, None])
+    means = torch.cat([each.mean(0, keepdim=True) for each in embeddings.windows])
+    return list(model.decode_images(means).cpu()[:, None])
 
 
 def load_real_images(speakers: Speakers, image_size: int) -> list[Tensor]:

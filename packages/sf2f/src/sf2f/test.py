@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
+from voiceface.commandline.exit_status import completeness_status
 from voiceface.commandline.messages import print_disclaimers, warn_training_overlap
 from voiceface.datasets import dataset_arguments
 
@@ -31,12 +32,21 @@ PUBLISHED_COLUMNS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write images, results.json, table.csv and report.html."""
+    """Write images, results.json, table.csv and report.html, as they come.
+
+    The exit status is 0, or 3 if identities or metrics are listed as unavailable.
+    """
     args = build_parser().parse_args(argv)
+    from sf2f.evaluation_networks import NetworkFiles, load_networks, require_network_files
+
+    arguments.require_existing_paths({"data": args.data, "weights": args.weights})
+    network_files = NetworkFiles(args.facenet, args.vggface, args.inception, args.lpips)
+    require_network_files(network_files)
     from voiceface.runtime.devices import choose_device
 
     from sf2f.data import load_speakers
-    from sf2f.evaluation import EvaluationOptions, NetworkFiles, evaluate, format_results
+    from sf2f.evaluation import evaluate, format_results
+    from sf2f.evaluation_metrics import EvaluationOptions
     from sf2f.evaluation_report import write_report
     from sf2f.models import find_bundled_checkpoint, load_sf2f_model
 
@@ -45,14 +55,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     checkpoint = args.weights or find_bundled_checkpoint()
     model = load_sf2f_model(checkpoint, device=choose_device(args.device))
     print_disclaimers(model.disclaimer)
+    networks = load_networks(network_files)
     speakers = load_speakers(
         args.population or args.data, args.split, model.data, synthetic=bool(args.population)
     )
     seen = warn_training_overlap(speakers.identity_names, model.identity_names)
+    images_are_written = False
+
+    def save(so_far: "EvaluationResult") -> None:
+        nonlocal images_are_written
+        save_results(args.out, so_far, model, with_images=not images_are_written)
+        images_are_written = True
+
     result = evaluate(
         model,
         speakers,
-        NetworkFiles(args.facenet, args.vggface, args.inception, args.lpips),
+        networks,
         EvaluationOptions(
             args.channel_order,
             args.crop_faces,
@@ -61,27 +79,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.seed,
         ),
         modes=args.modes or None,
+        on_result=save,
     )
     print(format_results(result))
-    save_results(args.out, result, model)
     name = args.population or args.data.name
     report = write_report(
         args.out / "report.html",
         result,
         model,
-        speakers,
+        speakers.subset(result.rows),
         title=f"{model.name or 'sf2f'}: faces of unseen identities",
-        subtitle=f"{len(speakers)} identities of the split {args.split} of {name}; {len(seen)} of them were "
-        "in the training set.",
+        subtitle=f"{len(result.names)} identities of the split {args.split} of {name}; {len(seen)} of them "
+        "were in the training set.",
         run=checkpoint if checkpoint.is_dir() else None,
         commands=[f"sf2f test --weights {checkpoint.name} --out {args.out.name} ..."],
     )
     print(f"report: {report}")
-    return 0
+    return completeness_status(result.unavailable)
 
 
-def save_results(out: Path, result: "EvaluationResult", model: "Sf2fModel") -> None:
-    """Write `results.json`, `table.csv` with the published columns, and `faces/NAME.png`."""
+def save_results(
+    out: Path, result: "EvaluationResult", model: "Sf2fModel", *, with_images: bool = True
+) -> None:
+    """Write `results.json`, `table.csv` with the published columns, and `faces/NAME.png`, each atomically."""
     import csv
     import io
 
@@ -90,7 +110,7 @@ def save_results(out: Path, result: "EvaluationResult", model: "Sf2fModel") -> N
     from sf2f.evaluation import build_table_rows
     from sf2f.generation import write_image
 
-    for name, image in zip(result.names, result.images, strict=True):
+    for name, image in zip(result.names, result.images, strict=True) if with_images else ():
         write_image(out / "faces" / f"{name.replace('/', '_')}.png", image)
     write_json(
         out / "results.json", {**result.to_dict(), "disclaimer": model.disclaimer, "model": model.name}
