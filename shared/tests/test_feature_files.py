@@ -41,11 +41,11 @@ def test_files_are_read_without_pickles(tmp_path: Path) -> None:
     np.save(path, np.eye(3))
     np.testing.assert_array_equal(read_feature_file(path), np.eye(3))
     np.save(path, np.array([{}, None], dtype=object), allow_pickle=True)
-    with pytest.raises(SpeechError, match=r"a\.npy is corrupt or not a feature file"):
+    with pytest.raises(SpeechError, match=r"a\.npy holds objects, expected an array of numbers"):
         read_feature_file(path)
     path.write_bytes(b"")
     with pytest.raises(SpeechError, match="create it again"):
         read_feature_file(path)
     for missing in (tmp_path, tmp_path / "b.npy"):
-        with pytest.raises(FileNotFoundError, match="does not exist or is a folder"):
+        with pytest.raises(FileNotFoundError, match=r"does not exist|is a folder"):
             read_feature_file(missing)

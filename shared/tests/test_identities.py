@@ -140,3 +140,37 @@ def test_a_broken_manifest_is_refused_by_line_and_column(tmp_path, row, where):
     lines = ["identity,modality,path,gender,nationality,age,split", "p1,voice,a.wav,f,,,", row]
     with pytest.raises(IdentityError, match="line 3.*" + where):
         read_manifest(write(tmp_path / "manifest.csv", lines))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_quoted_line_ends_and_encodings(tmp_path, encoding):
+    path = tmp_path / "vox1_train.csv"
+    text = f'{HEADER}\nid1,Ann,f,"United\nKingdom",dev\r\nid2,Zo\u00eb,m,"a, b",dev\n\n'
+    path.write_bytes(text.encode(encoding))
+    first, second = read_identity_csv(path)
+    assert (first.nationality, second.face_id, second.nationality) == ("United\nKingdom", "Zo\u00eb", "a, b")
+
+
+@pytest.mark.parametrize(
+    "row, where",
+    [
+        ('id3,"A\nB",m,USA,dev', "line 4, column 2"),
+        ("id3,A\x1b[2J,m,USA,dev", "line 3, column 2"),
+        ("id3,Zoe\u0308,m,USA,dev", "line 3, column 2"),
+    ],
+)
+def test_names_that_are_no_folders_or_spelled_twice(tmp_path, row, where):
+    path = tmp_path / "vox1_train.csv"
+    path.write_text(f"{HEADER}\nid2,Zo\u00eb,m,USA,dev\n{row}\n", encoding="utf-8")
+    with pytest.raises(IdentityError, match=f"vox1_train.csv, {where}"):
+        read_identity_csv(path)
+
+
+def test_a_manifest_in_two_unicode_spellings(tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_text("identity,modality,path\nZo\u00eb,voice,a.wav\nZoe\u0308,face,a.jpg\n", encoding="utf-8")
+    with pytest.raises(IdentityError, match=r"line 3, column 1 .*other Unicode characters"):
+        read_manifest(path)
+    path.write_text('identity,modality,path\nAnn,voice,"a\n.wav"\n')
+    with pytest.raises(IdentityError, match="column 3"):
+        read_manifest(path)

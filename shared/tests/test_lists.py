@@ -133,6 +133,48 @@ def test_a_broken_list_is_refused_by_line(tmp_path, name, text, words):
         read_trial_list(write(tmp_path, name, text))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("ends", ["{}", "{}\n", "{}\n\n \n", "{} \t\n"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_harmless_spellings_of_a_list(tmp_path, encoding, ends, line_end):
+    text = ends.format(MATCH.rstrip("\n").replace("\n", " \n")).replace("\n", line_end)
+    expected = read_trial_list(write(tmp_path, "match_v2f_2_test.txt", MATCH))
+    for name in ("match_v2f_2_other.txt", "match_v2f_2_other.txt.gz"):
+        data = text.encode(encoding)
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        found = read_trial_list(tmp_path / name)
+        assert (found.probes, found.gallery) == (expected.probes, expected.gallery)
+        assert to_published_bytes(found) == MATCH.encode()
+
+
+def test_names_in_two_unicode_spellings_are_told(tmp_path):
+    people = [Identity("Zo\u00eb", "id1", "Zo\u00eb"), Identity("B", "id2", "B")]
+    path = write(tmp_path, "verify_v2f_test.txt", "id1/v/1.wav Zoe\u0308/1.jpg\n")
+    with pytest.raises(TrialListError, match="other Unicode characters than in the table"):
+        read_trial_list(path, people)
+
+
+@pytest.mark.parametrize(
+    "data, reason",
+    [
+        (gzip.compress(MATCH.encode())[:-9], "truncated"),
+        (
+            gzip.compress(MATCH.encode())[:30] + b"\xff\xff" + gzip.compress(MATCH.encode())[32:],
+            "corrupt gzip",
+        ),
+        (gzip.compress(bytes(70_000_000)), "expands beyond"),
+        (b"<!DOCTYPE html><html>\xff", "a web page"),
+        (MATCH.replace("A/", "\u00c4/").encode("latin-1"), "is not UTF-8 text .*save it as UTF-8"),
+        (MATCH.encode("utf-16-le"), "UTF-16 without a byte order mark"),
+    ],
+)
+def test_files_that_are_no_list(tmp_path, data, reason):
+    path = tmp_path / "match_v2f_2_test.txt.gz"
+    path.write_bytes(data)
+    with pytest.raises(TrialListError, match=rf"match_v2f_2_test\.txt\.gz.*{reason}"):
+        read_trial_list(path)
+
+
 def test_damaged_and_absent_files(tmp_path):
     path = write(tmp_path, "match_v2f_2_test.txt.gz", MATCH)
     path.write_bytes(path.read_bytes()[:-9])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from cmpc2.prototype_retrieval import (
+    TABLE_HEADER,
     PrototypeRetrievalError,
     TrainingVideo,
     find_clustering,
@@ -149,3 +150,34 @@ def test_incompatible_memories_are_refused(tmp_path: Path) -> None:
         torch.save(content, tmp_path / "m.pth.tar")
         with pytest.raises(CheckpointError, match=output):
             read_prototype_memory(tmp_path / "m.pth.tar")
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        ("..,1,id1,f,,dev,v", "line 2, identity: '..' is not the name of a folder"),
+        ("../../etc,1,id1,f,,dev,v", "line 2, identity"),
+        ("/etc,1,id1,f,,dev,v", "line 2, identity"),
+        (",1,id1,f,,dev,v", "line 2, identity: empty"),
+        ("A,1,id1,f,,dev,", "line 2, video_id: empty"),
+        ("A,1,id1,f,,dev,../..", "line 2, video_id"),
+        ("A,1,..,f,,dev,v", "line 2, voice_id"),
+        ("A,1,id1,f,,dev", "line 2: 6 cells, expected 7"),
+        ('A,1,id1,f,,dev,"v', "line 2: not a table"),
+    ],
+)
+def test_rows_that_leave_the_data_folder_are_refused(tmp_path, row, reason):
+    path = tmp_path / "training.csv"
+    path.write_text(",".join(TABLE_HEADER) + f"\n{row}\n")
+    with pytest.raises(PrototypeRetrievalError, match=rf"training\.csv, {reason}"):
+        read_training_table(path)
+
+
+def test_tables_in_other_encodings_are_read_or_refused(tmp_path):
+    path, text = tmp_path / "training.csv", ",".join(TABLE_HEADER) + "\nZo\u00eb,1,id1,f,,dev,v\n\n"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_bytes(text.encode(encoding))
+        assert read_training_table(path)[0].identity == "Zo\u00eb"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(PrototypeRetrievalError, match=r"training\.csv is not UTF-8"):
+        read_training_table(path)

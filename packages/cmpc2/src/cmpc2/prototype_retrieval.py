@@ -14,7 +14,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from voiceface.datasets.trials.trial_list import read_list_bytes
+from voiceface.datasets.identities import IdentityError, parse_folder_name
+from voiceface.datasets.trials.trial_list import TrialListError, read_list_text
+from voiceface.io.file_kinds import printable
 
 from cmpc2.published import PrototypeMemory, read_prototype_memory
 
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 TABLE_HEADER = ("VGGFace1 ID", "split", "VoxCeleb1 ID", "Gender", "Nationality", "Set", "video_id")
+PATH_COLUMNS = ("identity", "voice_id", "video_id")  # parts of paths below the data folder
 # Published memories hold 500, 1000 and 1500 clusters; the clustering has the index number // 500 - 1.
 PUBLISHED_CLUSTER_STEP = 500
 VideoOrder = Literal["nearest", "round_robin", "table"]
@@ -94,24 +97,37 @@ def read_training_table(path: str | os.PathLike[str]) -> list[TrainingVideo]:
 
     Raises:
         FileNotFoundError: no such file.
-        PrototypeRetrievalError: another header, or a line of another format.
+        PrototypeRetrievalError: no text, another header, a line of another format, or a name or video that is
+            no part of a path below the data folder (empty, `..`, absolute).
     """
-    text = read_list_bytes(Path(path)).decode("utf-8-sig")
-    reader = csv.reader(io.StringIO(text, newline=""))
-    header = next(reader, [])
-    if tuple(header) != TABLE_HEADER:
-        raise PrototypeRetrievalError(
-            f"{path}, line 1: header {','.join(header)[:120]!r}, expected {','.join(TABLE_HEADER)}"
-        )
-    rows = []
-    for row in reader:
-        if len(row) != len(TABLE_HEADER):
+    try:
+        text, _ = read_list_text(Path(path))
+    except TrialListError as error:
+        raise PrototypeRetrievalError(str(error)) from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    name, rows = printable(path), []
+    try:
+        header = next(reader, [])
+        if tuple(header) != TABLE_HEADER:
             raise PrototypeRetrievalError(
-                f"{path}, line {reader.line_num}: {len(row)} cells, expected {len(TABLE_HEADER)}"
+                f"{name}, line 1: header {','.join(header)[:120]!r}, expected {','.join(TABLE_HEADER)}"
             )
-        rows.append(TrainingVideo(*row))
+        for row in reader:
+            if not any(row):
+                continue
+            where = f"{name}, line {reader.line_num}"
+            if len(row) != len(TABLE_HEADER):
+                raise PrototypeRetrievalError(f"{where}: {len(row)} cells, expected {len(TABLE_HEADER)}")
+            video = TrainingVideo(*row)
+            for column in PATH_COLUMNS:
+                parse_folder_name(getattr(video, column), f"{where}, {column}")
+            rows.append(video)
+    except IdentityError as error:
+        raise PrototypeRetrievalError(str(error)) from None
+    except csv.Error as error:
+        raise PrototypeRetrievalError(f"{name}, line {reader.line_num}: not a table ({error})") from None
     if not rows:
-        raise PrototypeRetrievalError(f"{path}: no rows, expected one per training video")
+        raise PrototypeRetrievalError(f"{name}: no rows, expected one per training video")
     return rows
 
 

@@ -182,8 +182,15 @@ def find_meshes(root: str | Path) -> Iterator[tuple[str, Path]]:
 def _read_genders(meta: str | Path) -> dict[str, str]:
     """Read name -> "male" or "female" from `vox1_meta.csv`."""
     import csv
+    import io
 
-    with Path(meta).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t"))[1:]
+    from voiceface.datasets.identities import IdentityError
+    from voiceface.io.foreign_files import read_file_text
+
+    text = read_file_text(meta, IdentityError, "a metadata table")
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t"))[1:]
+    except csv.Error as error:
+        raise IdentityError(f"{meta} is not a table ({error}); download it again") from None
     words = {"m": "male", "f": "female"}
     return {row[1]: words[row[2]] for row in rows if len(row) > 2 and row[2] in words}

@@ -239,8 +239,7 @@ def _load_stored(path: Path) -> Any:
 
         return read_pickle(path)
     if suffix == ".npz":
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, Mapping):
-                raise ValueError("an .npy array under another name")
-            return {name: archive[name] for name in archive if name == FEATURES_KEY} or dict.fromkeys(archive)
+        from voiceface.io.safe_pickle import read_npz
+
+        return read_npz(path)
     return load_npy(path)

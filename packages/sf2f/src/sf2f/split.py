@@ -5,6 +5,7 @@ A corpus is one of the two parts of the data: vox1 or vox2.
 
 import argparse
 import csv
+import io
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from voiceface.datasets.identities import Identity, IdentityError, parse_folder_name
 from voiceface.io.atomic import write_json
+from voiceface.io.foreign_files import read_file_text
 
 __all__ = [
     "CORPORA",
@@ -83,13 +85,11 @@ def read_metadata(path: str | Path, corpus: str) -> list[Identity]:
         IdentityError: not such a table, a cell that is no valid folder name, or a duplicate name or ID.
     """
     path, form = Path(path), METADATA_TABLES[corpus]
-    if not path.is_file():
-        raise FileNotFoundError(f"no metadata table at {path}")
+    text = read_file_text(path, IdentityError, "a metadata table")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        rows = list(csv.reader(text.splitlines(), delimiter=form.delimiter, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise IdentityError(f"{path} is not a UTF-8 table ({error}); download it again") from None
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=form.delimiter, strict=True))
+    except csv.Error as error:
+        raise IdentityError(f"{path} is not a table ({error}); download it again") from None
     header = [cell.strip() for cell in rows[0]] if rows else []
     missing = [column for column in (form.voice_column, form.name_column) if column not in header]
     if missing:
@@ -143,8 +143,10 @@ def read_split(path: str | Path) -> Split:
     if not path.is_file():
         raise FileNotFoundError(f"no split at {path}; create it: sf2f split {path.parent}")
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        content = json.loads(read_file_text(path, IdentityError, "a split"))
+    except IdentityError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise IdentityError(f"{path} is not JSON ({error}); create it again: sf2f split") from None
     form = 'expected {"vox1": {"train": [names], "val": [...], "test": [...]}, "vox2": {...}}'
     if not isinstance(content, dict) or not all(isinstance(parts, dict) for parts in content.values()):

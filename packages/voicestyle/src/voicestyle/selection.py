@@ -131,22 +131,12 @@ def load_clip_features(weights: Path, device: str = "cpu") -> FeatureExtractor:
             "selection.method=embedding"
         ) from None
     from voiceface.checkpoints.native import load_into
-    from voiceface.checkpoints.published import CheckpointError, read_published, require_file
+    from voiceface.checkpoints.published import read_published
 
-    if weights.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        require_file(weights)
-        try:
-            state = load_file(weights)
-        except SafetensorError as error:
-            raise CheckpointError(f"{weights} is corrupt or not a safetensors file ({error})") from None
-    else:
-        content = read_published(weights)
-        state = content.get("state_dict", content)
+    content = read_published(weights)
+    state = content.get("state_dict", content)
     model, _, prepare = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=None)
-    load_into(model, {k.removeprefix("module."): v for k, v in state.items()}, source=str(weights))
+    load_into(model, state, source=str(weights))
     return ClipFeatureExtractor(model.to(device).eval().requires_grad_(False), prepare, device)
 
 

@@ -1,10 +1,14 @@
 """Identities of a corpus, read from the published tables."""
 
 import csv
+import io
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from voiceface.io.foreign_files import read_file_text
 
 __all__ = [
     "CSV_HEADER",
@@ -14,7 +18,9 @@ __all__ = [
     "STRATA",
     "Identity",
     "IdentityError",
+    "check_spelling",
     "class_indices",
+    "find_second_spelling",
     "parse_folder_name",
     "parse_gender",
     "read_identity_csv",
@@ -28,6 +34,8 @@ SPLITS = ("train", "val", "test")
 STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")  # attributes that impostors share with the probe
 SPLIT_BY_SET_NUMBER = {"1": "train", "2": "val", "4": "test"}
 CSV_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
+_LINE_END = re.compile(r"\r\n|\r|\n")
 META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
 
 
@@ -115,7 +123,7 @@ def read_identity_splits(path: str | Path) -> dict[str, str]:
         IdentityError: another form of line, an unknown set, or a name with two sets.
     """
     splits: dict[str, str] = {}
-    for number, line in enumerate(_read_text(Path(path)).splitlines(), 1):
+    for number, line in enumerate(_LINE_END.split(_read_text(Path(path))), 1):
         words = line.split()
         if not words:
             continue
@@ -153,7 +161,8 @@ def read_table_rows(
     """Yield (line number, cells) of a table, checking header and width.
 
     Args:
-        path: UTF-8 text, LF or CRLF, with or without a byte order mark; empty lines are skipped.
+        path: UTF-8 text, with or without a byte order mark, or UTF-16 with one; LF or CRLF; empty lines are
+            skipped. Quoted cells may contain line ends.
         header: names of the first line, in this order.
         delimiter: between the cells.
         num_optional: number of last columns that may be missing; their cells are "".
@@ -161,7 +170,7 @@ def read_table_rows(
     Raises:
         IdentityError: names file, line and column, what was found and what was expected.
     """
-    reader = csv.reader(_read_text(path).splitlines(), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(_read_text(path), newline=""), delimiter=delimiter, strict=True)
     wanted = delimiter.join(header).replace("\t", "<tab>")
     try:
         first = next(reader, None)
@@ -185,6 +194,36 @@ def read_table_rows(
         raise IdentityError(f"{path}, line {reader.line_num}: not a table ({error})") from error
 
 
+def find_second_spelling(names: Iterable[str]) -> tuple[str, str] | None:
+    """Find two names that differ only in their Unicode spelling (composed or decomposed accents)."""
+    found: dict[str, str] = {}
+    for name in names:
+        if not name.isascii() and found.setdefault(unicodedata.normalize("NFC", name), name) != name:
+            return found[unicodedata.normalize("NFC", name)], name
+    return None
+
+
+def check_spelling(spelled: dict[str, str], name: str, where: str) -> None:
+    """Check that a name was not spelled with other Unicode characters before.
+
+    Args:
+        spelled: spellings so far by composed form; the name is added.
+        name: the name.
+        where: file, line and column.
+
+    Raises:
+        IdentityError: two spellings of one name, which would be two people.
+    """
+    if name.isascii():
+        return
+    before = spelled.setdefault(unicodedata.normalize("NFC", name), name)
+    if before != name:
+        raise IdentityError(
+            f"{where}: {name!r} is spelled with other Unicode characters before ({before!a} and "
+            f"{name!a}); write both in the same form (NFC)"
+        )
+
+
 def parse_folder_name(value: str, where: str) -> str:
     """Check that a cell names a folder directly below a root.
 
@@ -193,7 +232,7 @@ def parse_folder_name(value: str, where: str) -> str:
     """
     if not value:
         raise IdentityError(f"{where}: empty, expected the name of a folder")
-    if value in (".", "..") or "/" in value or "\\" in value or "\0" in value:
+    if value in (".", "..") or "/" in value or "\\" in value or _CONTROL.search(value):
         raise IdentityError(f"{where}: {value!r} is not the name of a folder below the root")
     return value
 
@@ -213,7 +252,9 @@ def _read_rows(
     path: Path, header: Sequence[str], delimiter: str, split: str, include_unused: bool
 ) -> Iterable[Identity]:
     """Read identities from the five published columns."""
+    spelled: dict[str, str] = {}
     for line, (voice, face, gender, nationality, subset) in read_table_rows(path, header, delimiter):
+        check_spelling(spelled, face, f"{path}, line {line}, column 2 ({header[1]})")
         where = f"{path}, line {line}, column "
         parse_folder_name(voice, f"{where}1 ({header[0]})")
         parse_folder_name(face, f"{where}2 ({header[1]})")
@@ -226,9 +267,4 @@ def _read_rows(
 
 def _read_text(path: Path) -> str:
     """Read the text of a table."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no identity table at {path}")
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise IdentityError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    return read_file_text(path, IdentityError, "an identity table")

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from voiceface.datasets.identities import SPLITS, Identity, IdentityError, parse_gender, read_table_rows
+from voiceface.datasets.identities import (
+    SPLITS,
+    Identity,
+    IdentityError,
+    check_spelling,
+    parse_gender,
+    read_table_rows,
+)
 from voiceface.datasets.layouts import is_inside_root
 from voiceface.io.atomic import write_text
 
@@ -55,13 +62,15 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     facts: dict[str, list[str]] = {}
     rows: list[tuple[str, str, str, str]] = []
     seen: dict[tuple[str, str], int] = {}
+    spelled: dict[str, str] = {}
     for line, (name, modality, item, *about, split) in read_table_rows(table, HEADER, ",", num_optional=4):
         where = f"{table}, line {line}, column "
-        if not name:
-            raise IdentityError(f"{where}1 (identity): empty")
+        if not name or "\n" in name or "\r" in name:
+            raise IdentityError(f"{where}1 (identity): {name!r}, expected a name without line ends")
+        check_spelling(spelled, name, f"{where}1 (identity)")
         if modality not in MODALITIES:
             raise IdentityError(f"{where}2 (modality): {modality!r}, expected voice or face")
-        if not is_inside_root(item):
+        if not is_inside_root(item) or "\n" in item or "\r" in item:
             raise IdentityError(
                 f"{where}3 (path): {item!r}, expected a path below the manifest's folder with forward slashes"
             )

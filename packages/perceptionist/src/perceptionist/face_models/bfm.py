@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.io.safe_pickle import read_npy, read_pickle
+from voiceface.io.safe_pickle import read_npy, read_npz, read_pickle
 
 from perceptionist.face_models.landmarks import pairs_from_landmarks
 from perceptionist.face_models.linear import FaceModelError, LinearFaceModel
@@ -178,13 +178,7 @@ def read_bfm_coefficients(path: str | Path) -> BfmCoefficients:
     """
     path = Path(path)
     if path.suffix == ".npz":
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} does not exist; check the path")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                content: Any = [archive[key] for key in archive.files]
-        except (ValueError, OSError, EOFError, LookupError) as error:
-            raise FaceModelError(f"{path} is corrupt or not a .npz of plain arrays ({error})") from None
+        content: Any = list(read_npz(path).values())
     else:
         content = read_npy(path)
     if isinstance(content, np.ndarray):
@@ -247,15 +241,10 @@ def _build_face_model(
 
 def _read_topology(folder: Path) -> tuple[Array, Array]:
     """Read triangles (T, 3), 0-based, and the 68 landmarks of a folder."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
+    from perceptionist.face_models.matlab import read_matlab_array
 
     path = _find_file(folder, "tri", ".mat")
-    try:
-        content = loadmat(path, variable_names=["tri"])
-    except (MatReadError, ValueError, TypeError, OSError, NotImplementedError) as error:
-        raise FaceModelError(f"{path} is corrupt or not a MATLAB file ({error})") from None
-    triangles = np.asarray(_check_keys(content, path, "tri")["tri"])
+    triangles = read_matlab_array(path, "tri", FaceModelError)
     if triangles.ndim != 2 or triangles.shape[0] != 3 or triangles.dtype.kind not in "iuf":
         raise FaceModelError(f"{path}: tri of shape {triangles.shape}, expected (3, T), 1-based")
     return triangles.T.astype(np.int64) - 1, _landmarks_from_flat(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from voiceface.io.foreign_files import read_file_bytes, read_file_text
 
 if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
@@ -146,9 +147,11 @@ def _find_expression_meshes(folder: Path, neutral: Path) -> list[Path]:
     if not table.is_file():
         return sorted(path for path in folder.glob("*.obj") if path != neutral)
     try:
-        names = json.loads(table.read_text("utf-8"))["expressions"]
+        names = json.loads(read_file_text(table, FaceModelError, "a table of expressions"))["expressions"]
         paths = [folder / f"{Path(str(name)).name.removesuffix('.obj')}.obj" for name in names]
-    except (ValueError, KeyError, TypeError) as error:
+    except FaceModelError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FaceModelError(f"{table}: expected a list `expressions` ({error!r})") from None
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
@@ -160,9 +163,12 @@ def _find_expression_meshes(folder: Path, neutral: Path) -> list[Path]:
 
 def _read_readme_landmarks(folder: Path) -> list[int]:
     """Read the list of 68 integers from a README.md."""
+    from perceptionist.face_models.linear import FaceModelError
+
     for path in (folder / "README.md", folder.parent / "README.md"):
         if path.is_file():
-            for numbers in re.findall(r"\[([\d,\s]+)\]", path.read_text("utf-8", errors="replace")):
+            text = read_file_bytes(path, FaceModelError, "a README.md").decode("utf-8", "replace")
+            for numbers in re.findall(r"\[(\s*\d{1,9}(?:[,\s]+\d{1,9})*[,\s]*)\]", text):
                 found = [int(number) for number in numbers.replace(",", " ").split()]
                 if len(found) == NUM_LANDMARKS:
                     return found

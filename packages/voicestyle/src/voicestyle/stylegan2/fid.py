@@ -4,16 +4,15 @@ The published metric uses 50,000 generated images and 2,048 features of Inceptio
 features can be used. Values are comparable only for the same features and numbers of images.
 """
 
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.io.atomic import atomic_path
+from voiceface.io.safe_pickle import read_npz, read_pickle
 from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_from_statistics
 
 from voicestyle.stylegan2.generator import Generator
@@ -31,7 +30,6 @@ __all__ = [
     "inception_features",
     "load_statistics",
     "read_feature_name",
-    "read_npz",
     "save_statistics",
 ]
 
@@ -116,15 +114,14 @@ def load_statistics(path: str | Path) -> Gaussian:
         FileNotFoundError: the file is missing.
     """
     source = Path(path)
+    content: Any
     if source.suffix == ".npz":
         content, words = read_npz(source), ("mu", "sigma")
     else:
-        from voiceface.io.safe_pickle import read_pickle
-
         content, words = read_pickle(source), ("mean", "cov")
     try:
         mean, covariance = (np.asarray(content[word], np.float64) for word in words)
-    except (KeyError, TypeError, IndexError):
+    except (LookupError, TypeError, ValueError):
         raise ValueError(f"{path} contains no statistics: expected the keys {' and '.join(words)}") from None
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         shapes = f"{words[0]} {mean.shape} and {words[1]} {covariance.shape}"
@@ -160,19 +157,3 @@ def save_statistics(
 def read_feature_name(path: str | Path) -> str:
     """Name of the features in a file of statistics; empty if it is not stored."""
     return str(read_npz(Path(path)).get("features", "")) if Path(path).suffix == ".npz" else ""
-
-
-def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an `.npz`, none of which may be pickled.
-
-    Raises:
-        ValueError: the file is corrupt, or contains pickles.
-        FileNotFoundError: the file is missing.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no statistics at {path}; check the path") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not an .npz of arrays: {error}") from error

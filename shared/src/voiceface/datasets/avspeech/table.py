@@ -1,6 +1,7 @@
 """AVSpeech's table of segments, and the index of local videos."""
 
 import csv
+import io
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from voiceface.datasets.layouts import find_files
+from voiceface.io.foreign_files import reading
 
 __all__ = [
     "COLUMNS_HELP",
@@ -72,8 +74,10 @@ def read_segments(path: str | Path) -> Iterator[Segment]:
         raise FileNotFoundError(
             f"no table at {table}, expected a file with AVSpeech's columns: {COLUMNS_HELP}"
         )
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
+    with reading(table, AvspeechError, "a table of AVSpeech") as binary:
+        encoding = "utf-16" if binary.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        binary.seek(0)
+        reader = csv.reader(io.TextIOWrapper(binary, encoding, newline=""), strict=True)
         try:
             for number, row in enumerate(reader):
                 cells = [cell.strip() for cell in row]
@@ -82,7 +86,7 @@ def read_segments(path: str | Path) -> Iterator[Segment]:
                 yield _parse_segment(cells, f"{table}, line {reader.line_num}")
         except csv.Error as error:
             raise AvspeechError(f"{table}, line {reader.line_num}: not a table ({error})") from error
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise AvspeechError(f"{table}, after line {reader.line_num}: not UTF-8 text") from error
 
 

@@ -15,7 +15,8 @@ from voiceface.datasets.layouts import VOICE_FOLDERS, get_voice_folder, is_insid
 from voiceface.datasets.trials.trial_list import (
     TrialList,
     TrialListError,
-    read_list_bytes,
+    read_list_text,
+    split_lines,
     trial_list_from_columns,
 )
 
@@ -39,7 +40,7 @@ _RETRIEVAL_HEADER = re.compile(r"VoxCeleb1 ID\t(?P<what>wav|jpg)")
 
 def is_cmpc_list(name: str, text: str) -> bool:
     """Return whether a list is one of CMPC's tables, by its name or header."""
-    first = text.partition("\n")[0].rstrip("\r")
+    first = text.partition("\n")[0].rstrip()
     return bool(
         first == VERIFICATION_HEADER
         or _RETRIEVAL_HEADER.fullmatch(first)
@@ -65,7 +66,9 @@ def parse_cmpc_list(
     Raises:
         TrialListError: the list is invalid; names file and line.
     """
-    lines = text.splitlines()
+    lines = split_lines(text)
+    if not lines:
+        raise TrialListError(f"{source}: the list is empty")
     first = lines[0]
     if first == VERIFICATION_HEADER:
         found = _parse_verification(source, name, lines, identity_source)
@@ -171,9 +174,9 @@ def _parse_retrieval(source: Path, name: str, text: str, modality: str) -> Trial
         raise TrialListError(
             f"{source}: a retrieval list needs a second table; found no {twin.name} beside it"
         )
-    data = read_list_bytes(twin)
+    other_text, data = read_list_text(twin)
     queries = _read_table_items(source, text, modality)
-    gallery = _read_table_items(twin, data.decode("utf-8"), other)
+    gallery = _read_table_items(twin, other_text, other)
     digest = hashlib.sha256(text.encode() + data).hexdigest()
     direction = "v2f" if modality == "wav" else "f2v"
     return TrialList(name, "retrieval", direction, "U", queries, gallery, sha256=digest, source=source)
@@ -181,7 +184,7 @@ def _parse_retrieval(source: Path, name: str, text: str, modality: str) -> Trial
 
 def _read_table_items(source: Path, text: str, modality: str) -> list[str]:
     """Read the second column of a retrieval table."""
-    lines = text.splitlines()
+    lines = split_lines(text)
     if not lines or lines[0] != f"VoxCeleb1 ID\t{modality}":
         raise TrialListError(f"{source}, line 1: expected the header 'VoxCeleb1 ID<tab>{modality}'")
     items: list[str] = []

@@ -28,12 +28,14 @@ from voiceface.datasets.trials.trial_list import (
     TrialListError,
     factorize,
     identity_indices,
-    read_list_bytes,
+    read_list_text,
+    split_lines,
     trial_list_from_columns,
     trial_list_name,
     with_labels,
 )
 from voiceface.io.atomic import write_bytes, write_json
+from voiceface.io.foreign_files import read_file_text
 
 __all__ = [
     "GENERATED_NOTE",
@@ -74,6 +76,9 @@ def read_trial_list(
 ) -> TrialList:
     """Read a trial list in any of the published formats, optionally compressed by gzip.
 
+    Lists are UTF-8, with or without a byte order mark, or UTF-16 with one; blanks at the ends of lines and
+    empty lines at the end do not count.
+
     Text lists contain one trial per line, items separated by one blank (quoted if they contain blanks):
     `match` probe, target, impostors; `verify` probe, candidate; `reterival` two lines, queries and gallery.
     Kind, direction and stratum follow from the name (`verify_g_f2v_test`), else from the content. The tables
@@ -93,15 +98,11 @@ def read_trial_list(
         FileNotFoundError: there is no such file.
     """
     source = Path(path)
-    data = read_list_bytes(source)
+    text, data = read_list_text(source)
     name = trial_list_name(source)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise TrialListError(f"{source}: not text (byte {error.start})") from error
     if cmpc.is_cmpc_list(name, text):
         return cmpc.parse_cmpc_list(source, name, text, identity_source)
-    lines = text.splitlines()
+    lines = split_lines(text)
     if not lines or not lines[0]:
         raise TrialListError(f"{source}: {'the first line' if lines else 'the list'} is empty")
     found = _parse_lines(source, name, lines)
@@ -287,11 +288,13 @@ def _read_sidecar(sidecar: Path) -> tuple[dict[str, dict[str, Any]], set[str]]:
     if not sidecar.is_file():
         return {}, set()
     try:
-        record = json.loads(sidecar.read_text(encoding="utf-8"))
+        record = json.loads(read_file_text(sidecar, TrialListError, "a record of generated lists"))
         records, earlier = dict(record["lists"]), set(record.get("earlier", []))
         if all(isinstance(entry["sha256"], str) for entry in records.values()):
             return records, earlier
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except TrialListError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TrialListError(f"{sidecar}: not a record of generated lists ({error}); remove it") from error
     raise TrialListError(f"{sidecar}: not a record of generated lists; remove it")
 

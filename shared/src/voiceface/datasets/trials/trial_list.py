@@ -1,6 +1,6 @@
 """Trial lists in memory: items once, trials as indices."""
 
-import gzip
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceface.datasets.corpus import Corpus
-from voiceface.datasets.identities import Identity
+from voiceface.datasets.identities import Identity, find_second_spelling
+from voiceface.io.foreign_files import decode_text, decompress_gzip, reading
 
 __all__ = [
     "Item",
@@ -18,13 +19,15 @@ __all__ = [
     "TrialListError",
     "factorize",
     "identity_indices",
-    "read_list_bytes",
+    "read_list_text",
+    "split_lines",
     "trial_list_from_columns",
     "trial_list_name",
     "with_labels",
 ]
 
 Item = TypeVar("Item", str, int)
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 class TrialListError(ValueError):
@@ -133,6 +136,12 @@ def identity_indices(
     indices = np.fromiter(found, np.int64, len(items))
     unknown = np.flatnonzero(indices < 0)
     if len(unknown):
+        name = items[unknown[0]].partition("/")[0]
+        if (twin := find_second_spelling([*rows, name])) is not None and name in twin:
+            raise TrialListError(
+                f"{list_name}: {name!r} is spelled with other Unicode characters than in the table "
+                f"({twin[1]!a} and {twin[0]!a}); write both in the same form (NFC)"
+            )
         raise TrialListError(
             f"{list_name}: {len(unknown)} of {len(items)} items have no identity in the table, the first is "
             f"{items[unknown[0]]}; check that the table belongs to this split"
@@ -163,19 +172,24 @@ def trial_list_name(path: Path) -> str:
     return name.removesuffix(".txt") if name.endswith(".txt") else name.removesuffix(".csv")
 
 
-def read_list_bytes(path: Path) -> bytes:
-    """Read the bytes of a list, decompressed.
+def read_list_text(path: Path) -> tuple[str, bytes]:
+    """Read the text of a list and its bytes, decompressed.
 
     Raises:
-        TrialListError: a corrupt gzip file.
+        TrialListError: a corrupt gzip file, or no text.
         FileNotFoundError: there is no such file.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no list at {path}")
-    data = path.read_bytes()
-    if data[:2] != b"\x1f\x8b":
-        return data
-    try:
-        return gzip.decompress(data)
-    except (OSError, EOFError) as error:
-        raise TrialListError(f"{path}: corrupt gzip file ({error})") from error
+    what = "a list"
+    with reading(path, TrialListError, what) as file:
+        data = file.read()
+    if data[:2] == b"\x1f\x8b":
+        data = decompress_gzip(data, path, TrialListError, what)
+    return decode_text(data, path, TrialListError, what), data
+
+
+def split_lines(text: str) -> list[str]:
+    """Split a text at line ends; blanks at the ends of lines and empty lines at the end do not count."""
+    lines = [line.rstrip(" \t") for line in _LINE_END.split(text)]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
