@@ -270,6 +270,27 @@ def test_invert_missing_files(invert, tmp_path, capsys):
     assert not list((tmp_path / "out").glob("*"))
 
 
+@pytest.mark.parametrize("command", ["generate", "invert", "test"])
+def test_absent_files_are_named_together_before_networks_are_loaded(
+    command, call, voices, faces, tmp_path, monkeypatch, capsys
+):
+    from voicestyle import models
+
+    monkeypatch.setattr(models, "load_models", lambda *_, **__: pytest.fail("networks were loaded"))
+    absent = {flag: tmp_path / flag for flag in ("cmpc", "stylegan", "identity", "clip")}
+    if command != "invert":
+        absent |= {flag: tmp_path / flag for flag in ("bank", "frontal", "memory", "table")}
+    if command == "test":
+        absent |= {flag: tmp_path / flag for flag in ("data", "evaluation-identity")}
+    words = [word for flag, path in absent.items() for word in (f"--{flag}", path)]
+    words += ["--lpips", tmp_path / "vgg16.pth", tmp_path / "heads.pth"]
+    given = {"generate": [voices], "invert": [faces], "test": []}[command]
+    assert call(command, *given, *words, "--out", tmp_path / "out") == 1
+    lines = [f"--{flag}: nothing at" for flag in absent]
+    assert_mentions(capsys.readouterr().err, *lines, "--lpips (backbone): nothing at", "--lpips (heads)")
+    assert not (tmp_path / "out").exists()
+
+
 def test_python_api(voices, faces, few, tmp_path):
     import voicestyle
 

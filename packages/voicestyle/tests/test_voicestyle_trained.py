@@ -82,7 +82,7 @@ def test_generate_with_a_trained_run(trained, call, voices, faces, few, populati
     assert call(*common, "retrieval.num_clusters=7", "--population", "tiny", "--out", tmp_path / "c") == 1
     assert_mentions(capsys.readouterr().err, "no clustering of 7 clusters in this memory; available: 2, 3")
     assert call(*common[:2], "--weights", tmp_path / "no", "--bank", faces, "--out", tmp_path / "d") == 1
-    assert_mentions(capsys.readouterr().err, "no run directory at", tmp_path / "no")
+    assert_mentions(capsys.readouterr().err, "--weights: nothing at", tmp_path / "no")
 
 
 def test_finished_part_is_skipped_on_resume(trained, train, tmp_path, capsys):

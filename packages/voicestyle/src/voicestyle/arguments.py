@@ -18,6 +18,7 @@ __all__ = [
     "load_generator_from_args",
     "model_options",
     "require_at_least",
+    "require_inputs",
 ]
 
 GENERATOR_WEIGHTS_HELP = "run directory, .safetensors, or a published .pt"
@@ -61,6 +62,18 @@ def add_bank_arguments(parser: argparse.ArgumentParser) -> None:
 def bank_options(args: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments of `voicestyle.bank_builders.load_bank` that the command line gives."""
     return {name: getattr(args, name) for name in ("weights", "cmpc", "frontal", "memory", "table")}
+
+
+def require_inputs(args: argparse.Namespace) -> None:
+    """Check, before anything is loaded, that everything that the command line names exists.
+
+    Raises:
+        FileNotFoundError: names every absent file and directory with its flag.
+    """
+    names = ("data", "bank", *("weights", "cmpc", "stylegan", "identity", "clip", "evaluation_identity"))
+    paths = {name: getattr(args, name, None) for name in (*names, "frontal", "memory", "table")}
+    backbone, heads = args.lpips or (None, None)
+    arguments.require_existing_paths({**paths, "lpips (backbone)": backbone, "lpips (heads)": heads})
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str, example: str) -> None:

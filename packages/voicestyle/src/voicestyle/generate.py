@@ -13,6 +13,7 @@ from voicestyle.arguments import (
     add_model_arguments,
     bank_options,
     model_options,
+    require_inputs,
 )
 
 __all__ = ["main"]
@@ -21,6 +22,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the pipeline on all voices; the exit status is 1 if a recording was skipped."""
     args = build_parser().parse_intermixed_args(argv)
+    require_inputs(args)
     paths, overrides = split_overrides(args.voices)
     from voiceface.commandline.messages import print_disclaimers, print_skipped
     from voiceface.io.input_files import find_input_files, make_writable_directory

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from voiceface.commandline.arguments import split_overrides
 
-from voicestyle.arguments import add_config_arguments, add_model_arguments, model_options
+from voicestyle.arguments import add_config_arguments, add_model_arguments, model_options, require_inputs
 
 __all__ = ["find_images", "main"]
 
@@ -15,6 +15,7 @@ __all__ = ["find_images", "main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Invert images; the exit status is 1 if an image could not be read."""
     args = build_parser().parse_intermixed_args(argv)
+    require_inputs(args)
     paths, overrides = split_overrides(args.images)
     from voiceface.commandline.messages import print_disclaimers, print_skipped
     from voiceface.io.input_files import make_writable_directory

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
+from voiceface.commandline.exit_status import completeness_status
 from voiceface.datasets import dataset_arguments
 
 from voicestyle.arguments import (
@@ -15,6 +16,7 @@ from voicestyle.arguments import (
     add_model_arguments,
     bank_options,
     model_options,
+    require_inputs,
 )
 
 if TYPE_CHECKING:
@@ -31,11 +33,15 @@ __all__ = ["evaluate_results", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write OUT/results.json, OUT/report.html, and below OUT/generated everything that `generate` writes."""
+    """Write OUT/results.json, OUT/report.html, and below OUT/generated everything that `generate` writes.
+
+    The exit status is 0, or 3 if recordings could not be used.
+    """
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
     if args.num_identities is not None and args.num_identities < 2:
         parser.error("--num-identities must be at least 2: images are compared with those of others")
+    require_inputs(args)
     from voiceface.commandline.messages import print_disclaimers, print_skipped
     from voiceface.io.atomic import write_json
     from voiceface.io.input_files import make_writable_directory
@@ -61,6 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         build_synthetic_evaluation_set(args.population, args.split, args.num_identities, out / "clips")
         if args.population
         else build_corpus_evaluation_set(args.data, args.split, args.num_identities)
+    )
+    path = args.evaluation_identity
+    identity_encoder = (
+        load_identity_encoder(path, str(models.device))
+        if path
+        else _load_bundled_identity_encoder(evaluation_set)
     )
     # The synthetic bank holds the identities that CMPC was trained on.
     is_trained = args.weights is not None or args.cmpc is not None
@@ -99,12 +111,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         on_progress=print,
     )
     print_skipped(skipped)
-    path = args.evaluation_identity
-    identity_encoder = (
-        load_identity_encoder(path, str(models.device))
-        if path
-        else _load_bundled_identity_encoder(evaluation_set)
-    )
     result, images = evaluate_results(
         results,
         evaluation_set,
@@ -136,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{num_in_bank} of them.",
     )
     print(f"report: {report}")
-    return 0
+    return completeness_status(skipped)
 
 
 def evaluate_results(
