@@ -4,6 +4,7 @@
 """
 
 import argparse
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,20 +93,20 @@ def _find_cmpc_lists(args: argparse.Namespace) -> "tuple[list[Path], list[Unavai
 
     from cmpc2.evaluation import find_trial_lists
 
-    folder = args.lists or args.data
+    folder, asked = args.lists or args.data, args.names or ()
     try:
-        if args.missing == "error" or not args.names:
-            paths = find_trial_lists(folder, args.names or ())
-        else:
-            by_name = {trial_list_name(path): path for path in find_trial_lists(folder)}
-            paths = [by_name[name] for name in args.names if name in by_name]
+        paths = find_trial_lists(folder, asked)
     except FileNotFoundError:
-        if args.lists and args.names:
+        paths = []
+        if asked and args.missing == "skip":
+            with contextlib.suppress(FileNotFoundError):
+                by_name = {trial_list_name(path): path for path in find_trial_lists(folder)}
+                paths = [by_name[name] for name in asked if name in by_name]
+        if not paths and args.lists and args.generate_lists is None:
             raise
-        return [], []
     found = [path for path in paths if path.name.startswith(CMPC_LIST_PREFIXES)]
     names = {trial_list_name(path) for path in found}
-    absent = [name for name in args.names or () if name not in names] if found else []
+    absent = [name for name in asked if name not in names] if found else []
     return found, [UnavailableResult(name, f"no list of CMPC of this name below {folder}") for name in absent]
 
 
