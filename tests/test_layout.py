@@ -27,6 +27,7 @@ FLOORS = {
             ["io"],
             ["commandline", "runtime", "images", "metrics"],
             ["audio", "checkpoints", "embeddings"],
+            ["real"],
             ["datasets", "training", "models"],
             ["synthetic"],
             ["evaluation"],

