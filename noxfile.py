@@ -139,7 +139,8 @@ def integration(session: nox.Session) -> None:
 def published(session: nox.Session) -> None:
     """Every configuration, published file and list through the whole way; `-- --full-size` takes hours."""
     one_thread_each(session)
-    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()], "pytest-xdist>=3.6")
+    folders = [f"./{folder}[test]" for folder in FOLDERS.values()]
+    session.install(*folders, "./packages/voicestyle[clip]", "pytest-xdist>=3.6")
     session.run("pytest", "tests/published", *PARALLEL, *session.posargs)
 
 

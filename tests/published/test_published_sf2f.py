@@ -35,6 +35,9 @@ REDUCED = (
 )
 
 
+FULL_SIZE = ("training.batch_size=8",)  # published: 256 identities, more than the population has
+
+
 def call(command: str, *words: object) -> int:
     """Exit code of `sf2f COMMAND`."""
     return run_main("sf2f.__main__", [command, *map(str, words)])
@@ -84,7 +87,7 @@ def first_stage(
             first = load_config(name, Sf2fConfig, "sf2f")
             out = tmp_path_factory.mktemp("first") / name
             steps = ("training.max_steps=1", *SHORT_SF2F[1:], "training.validation_interval=null")
-            words = [*steps, *(() if full_size else reduce(first))]
+            words = [*steps, *(FULL_SIZE if full_size else reduce(first))]
             flags = ["--cfg", name, "--data", data, "--out", out, "--threads", 1, "--facenet", networks]
             assert call("train", *flags, *words) == 0
             runs[name] = out
@@ -105,6 +108,7 @@ def test_configuration_goes_the_whole_way(
     networks: Path,
     first_stage: Callable[[Sf2fConfig], Path],
     cycle: Callable[[TrainingCycle], Path],
+    full_size: bool,
     tmp_path: Path,
 ) -> None:
     config = load_config(name, Sf2fConfig, "sf2f")
@@ -112,7 +116,10 @@ def test_configuration_goes_the_whole_way(
     arguments += ["--facenet", networks] if config.perceptual.network == "facenet" else []
     arguments += ["--checkpoint", first_stage(config)] if config.stage == 2 else []
     files = ("model.safetensors", "discriminators.safetensors")
-    run = cycle(TrainingCycle("sf2f.train", name, arguments, (), reduce(config), SHORT_SF2F, outputs=files))
+    batches = FULL_SIZE if full_size else ()
+    run = cycle(
+        TrainingCycle("sf2f.train", name, arguments, batches, reduce(config), SHORT_SF2F, outputs=files)
+    )
     out = tmp_path / "test"
     assert call("test", "--weights", run, "--data", data, "--out", out, "--facenet", networks) == 0
     assert set(read_table(out)) >= {"naive", "average_facenet_embedding", "average_voice_embedding"}
@@ -172,7 +179,7 @@ def test_option_file_of_the_published_code_trains(
             "--checkpoint",
             write_published_checkpoint(tmp_path / "best.pt", first, full_size, NUM_TRAINED),
         ]
-    words = [] if full_size else list(reduce(load_config(f"published_{kind}", Sf2fConfig, "sf2f")))
+    words = FULL_SIZE if full_size else reduce(load_config(f"published_{kind}", Sf2fConfig, "sf2f"))
     with caplog.at_level(logging.INFO):
         assert call("train", *flags, *SHORT_SF2F, *words, "training.max_steps=1") == 0
     assert "published configuration, translated" in caplog.text
