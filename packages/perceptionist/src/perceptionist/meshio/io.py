@@ -4,15 +4,15 @@ The order of the vertices is kept: landmarks and measuring pairs of a face model
 """
 
 import io
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 from voiceface.io.atomic import write_bytes
+from voiceface.io.foreign_files import reading
 
-from perceptionist.meshio.mesh import Mesh, MeshError, read_text_bytes, validate_mesh
+from perceptionist.meshio.mesh import Mesh, MeshError, validate_mesh
 from perceptionist.meshio.obj import read_obj, write_obj
 from perceptionist.meshio.xyz import read_xyz, write_xyz
 
@@ -81,15 +81,10 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 def _read_with_trimesh(path: Path, dtype: DTypeLike) -> Mesh:
     """Read other formats through trimesh, without merging or reordering vertices."""
     trimesh = _import_trimesh(path, READ_BY_TRIMESH)
-    data = io.BytesIO(read_text_bytes(path, "mesh"))
     kind = path.suffix[1:].lower()
-    try:
-        mesh = trimesh.load_mesh(data, file_type=kind, process=False, maintain_order=True)
+    with reading(path, MeshError, f"a {kind} file", own_kinds=(kind,)) as file:
+        mesh = trimesh.load_mesh(io.BytesIO(file.read()), file_type=kind, process=False, maintain_order=True)
         vertices, faces = np.asarray(mesh.vertices, dtype), np.asarray(mesh.faces)
-    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error) as error:
-        raise MeshError(
-            f"{path} is corrupt or not a {kind} file ({type(error).__name__}: {error})"
-        ) from error
     return validate_mesh(vertices, faces, source=str(path))
 
 

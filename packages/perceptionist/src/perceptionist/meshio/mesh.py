@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from voiceface.io.file_kinds import HEAD_SIZE, printable, recognise
+from voiceface.io.foreign_files import read_file_bytes
 
 __all__ = [
     "Mesh",
@@ -83,19 +85,23 @@ def validate_mesh(
 
 
 def read_text_bytes(path: Path, description: str) -> bytes:
-    """Read all bytes of a file, with line feeds as line ends.
+    """Read all bytes of a file; in .obj and .xyz files without byte order mark, with line feeds as line ends.
+
+    Args:
+        path: the file.
+        description: "mesh" or "point cloud", for messages.
 
     Raises:
         FileNotFoundError: no such file.
+        MeshError: not a regular file, or a text file in another encoding.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"The {description} {path} {'is a folder' if path.is_dir() else 'does not exist'}. Check the "
-            "path."
-        )
-    data = path.read_bytes()
-    if path.suffix.lower() in (".obj", ".xyz") and b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = read_file_bytes(path, MeshError, f"a {description}")
+    if path.suffix.lower() in (".obj", ".xyz"):
+        data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        kind = recognise(data[:HEAD_SIZE])
+        if b"\0" in data or (kind is not None and kind.key != "empty" and data[:2] != b"# "):
+            found = kind.title if kind is not None else "not text"
+            raise MeshError(f"{printable(path)} is {found}, expected a {description} as text")
     return data
 
 

@@ -4,6 +4,8 @@ The order of the vertices is kept. Files in the regular form that face model too
 as whole tables; any other valid file is read line by line.
 """
 
+import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +24,10 @@ __all__ = [
 
 
 BLANKS = b" \t"
+_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_REGULAR_FIRST = np.frombuffer(_LETTERS + b"#\n", np.uint8)
+_REGULAR_SECOND = np.frombuffer(_LETTERS + b" ", np.uint8)
+_WORD = re.compile(r"[^ \t\x0b\x0c]+")
 
 
 def write_obj(
@@ -91,11 +97,10 @@ def _read_regular(data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, A
         return _read_regular(data + b"\n", dtype)
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else np.zeros(0, np.int64)
     first = content[starts]
-    if np.isin(first, list(BLANKS)).any():
-        return None
     second = content[np.minimum(starts + 1, len(content) - 1)]
-    if ((second == ord("\t")) & np.isin(first, list(b"vf"))).any():
-        return None
+    is_keyword = np.isin(second, _REGULAR_SECOND) | ~np.isin(first, list(b"vf"))
+    if not (is_keyword & np.isin(first, _REGULAR_FIRST)).all():
+        return None  # first words that only the careful reader takes apart
     blocks = {}
     for letter in "vf":
         chosen = (first == ord(letter)) & (second == ord(" "))
@@ -119,12 +124,9 @@ def _read_line_by_line(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array
     """Read vertices, colours and triangles of any file, line by line."""
     rows: list[list[float]] = []
     faces: list[tuple[int, list[int]]] = []
-    text = data.decode("latin-1").replace("\\\n", " \0")  # a continued line counts as a line of its own
-    number = 1
-    for line in text.split("\n"):
-        words = line.replace("\0", " ").partition("#")[0].split()
+    for line, number in _logical_lines(data.decode("latin-1")):
+        words = _WORD.findall(line.partition("#")[0])
         where = f"{path}, line {number}"
-        number += 1 + line.count("\0")
         if not words:
             continue
         if words[0] == "v":
@@ -137,7 +139,7 @@ def _read_line_by_line(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array
                 )
             rows.append(values)
         elif words[0] == "f":
-            faces.append((number - 1, _parse_face(words[1:], len(rows), where)))
+            faces.append((number, _parse_face(words[1:], len(rows), where)))
     table = np.array(rows, np.float64).reshape(len(rows), -1 if rows else 3)
     triangles = []
     for line_number, corners in faces:
@@ -148,6 +150,21 @@ def _read_line_by_line(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array
         triangles += [(corners[0], b, c) for b, c in pairwise(corners[1:])]
     colors = table[:, 3:6].astype(np.float32) if table.shape[1:] == (6,) else None
     return table[:, :3].astype(dtype), colors, np.array(triangles, np.int64).reshape(-1, 3)
+
+
+def _logical_lines(text: str) -> Iterator[tuple[str, int]]:
+    """Lines and their numbers from 1; a backslash at the end continues a line, except in a comment."""
+    begun, first = "", 1
+    for number, line in enumerate(text.split("\n"), 1):
+        whole = begun + line
+        first = first if begun else number
+        if line.endswith("\\") and "#" not in whole:
+            begun = whole[:-1] + " "
+            continue
+        yield whole, first
+        begun = ""
+    if begun:
+        yield begun, first
 
 
 def _parse_face(words: list[str], num_vertices: int, where: str) -> list[int]:

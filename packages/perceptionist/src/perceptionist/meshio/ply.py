@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from voiceface.io.atomic import atomic_path
+from voiceface.io.foreign_files import reading
 
-from perceptionist.meshio.mesh import Mesh, MeshError, read_text_bytes, validate_mesh
+from perceptionist.meshio.mesh import Mesh, MeshError, validate_mesh
 from perceptionist.meshio.text import read_rows, write_rows
 
 __all__ = [
@@ -31,6 +32,7 @@ PLY_TYPES = {
 }
 PLY_FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 FACE_INDEX_NAMES = ("vertex_indices", "vertex_index")
+FACE_ELEMENTS = ("face", "tristrips")
 
 
 @dataclass(frozen=True)
@@ -99,17 +101,28 @@ def read_ply(path: str | Path) -> Mesh:
         MeshError: another file format, a header that does not fit the content, faces with unknown vertices.
     """
     path = Path(path)
-    data = read_text_bytes(path, "mesh")
+    with reading(path, MeshError, "a PLY mesh", own_kinds=("ply",)) as file:
+        return _parse(file.read(), path)
+
+
+def _parse(data: bytes, path: Path) -> Mesh:
+    """Read a mesh from the bytes of a file."""
     form, elements, at = _parse_header(data, path)
     tables: dict[str, dict[str, Array | list[Array]]] = {}
-    lines = data[at:].replace(b"\r", b"").split(b"\n") if form == "ascii" else []
+    lines = data[at:].replace(b"\r\n", b"\n").split(b"\n") if form == "ascii" else []
     for element in elements:
         where = f"{path}: element {element.name} ({element.count} rows)"
+        if element.name in tables:
+            raise MeshError(f"{where} occurs twice")
         if form == "ascii":
             table, lines = _read_text_table(lines, element, where)
         else:
             table, at = _read_binary_table(data, at, element, PLY_FORMATS[form], where)
-        tables.setdefault(element.name, table)
+        tables[element.name] = table
+    if any(map(bytes.strip, lines)) or (form != "ascii" and at < len(data)):
+        raise MeshError(
+            f"{path} goes on behind the elements of its header; the header or the file is damaged"
+        )
     vertex = tables.get("vertex", {})
     if not all(axis in vertex for axis in "xyz"):
         raise MeshError(f"{path} has no vertices with x, y and z; its elements: {[e.name for e in elements]}")
@@ -122,20 +135,50 @@ def read_ply(path: str | Path) -> Mesh:
     if all(name in vertex for name in ("red", "green", "blue")):
         shades = np.stack([np.asarray(vertex[name]) for name in ("red", "green", "blue")], axis=1)
         colors = (shades / 255 if shades.dtype.kind in "iu" else shades).astype(np.float32)
-    polygons = next((tables["face"][n] for n in FACE_INDEX_NAMES if n in tables.get("face", {})), [])
-    return validate_mesh(points, _triangulate(polygons, str(path)), colors, str(path))
+    faces = [_read_faces(tables, element, str(path)) for element in elements if element.name in FACE_ELEMENTS]
+    triangles = np.concatenate([np.zeros((0, 3), np.int64), *faces])
+    return validate_mesh(points, triangles, colors, str(path))
+
+
+def _read_faces(tables: dict[str, dict[str, Array | list[Array]]], element: PlyElement, path: str) -> Array:
+    """Triangles (T, 3) of the faces or of the strips of triangles."""
+    lists = {item.name: item for item in element.properties if item.length_dtype}
+    name = next((name for name in FACE_INDEX_NAMES if name in lists), None)
+    if name is None or lists[name].dtype[0] not in "iu":
+        if not element.count:
+            return np.zeros((0, 3), np.int64)
+        found = ", ".join(item.name for item in element.properties) or "nothing"
+        raise MeshError(
+            f"{path}: the element {element.name} has {found}, expected a list of integers named "
+            f"{' or '.join(FACE_INDEX_NAMES)}"
+        )
+    polygons = tables[element.name][name]
+    return _triangulate(polygons, path) if element.name == "face" else _unroll_strips(polygons)
+
+
+def _unroll_strips(strips: Array | list[Array]) -> Array:
+    """Triangles (T, 3) of strips of triangles, which -1 separates; every second triangle is turned."""
+    found = [np.zeros((0, 3), np.int64)]
+    for row in strips:
+        corners = np.asarray(row).astype(np.int64)
+        for strip in np.split(corners, np.flatnonzero(corners == -1)):
+            strip = strip[strip != -1]
+            if len(strip) >= 3:
+                triangles = np.stack([strip[:-2], strip[1:-1], strip[2:]], axis=1)
+                triangles[1::2] = triangles[1::2][:, [1, 0, 2]]
+                distinct = (triangles != np.roll(triangles, 1, axis=1)).all(axis=1)
+                found.append(triangles[distinct])  # strips repeat vertices where they are joined
+    return np.concatenate(found)
 
 
 def _parse_header(data: bytes, path: Path) -> tuple[str, list[PlyElement], int]:
     """Parse format, elements, and the offset of the content."""
-    end = data.find(b"end_header")
+    end = data.find(b"\nend_header") + 1
     stop = data.find(b"\n", end)
-    if not data.startswith((b"ply\n", b"ply\r\n")) or end < 0 or stop < 0:
-        raise MeshError(
-            f"{path} is not a .ply file: expected `ply` in the first line and `end_header` below it"
-        )
+    if not data.startswith((b"ply\n", b"ply\r\n")) or end < 1 or stop < 0:
+        raise ValueError("expected `ply` in the first line and `end_header` below it")
     form, elements = "", []
-    for number, line in enumerate(data[:end].decode("latin-1").splitlines(), 1):
+    for number, line in enumerate(data[:end].decode("latin-1").split("\n"), 1):
         words = line.split()
         try:
             match words:
@@ -163,6 +206,8 @@ def _parse_header(data: bytes, path: Path) -> tuple[str, list[PlyElement], int]:
 
 
 def _with_property(element: PlyElement, new: PlyProperty) -> PlyElement:
+    if new.name in {item.name for item in element.properties}:
+        raise ValueError(f"{new.name} occurs twice")
     return PlyElement(element.name, element.count, (*element.properties, new))
 
 
@@ -238,12 +283,14 @@ def _read_text_table(
     block = b"".join([line + b"\n" for line in chosen])
     if element.properties and not lists:
         rows = read_rows(block, len(element.properties), np.float64)
-        if rows is not None:
+        if rows is not None and all(
+            _fits(rows[:, n], item.dtype) for n, item in enumerate(element.properties)
+        ):
             names = enumerate(element.properties)
             return {item.name: rows[:, n].astype(item.dtype) for n, item in names}, rest
     if len(element.properties) == 1 and chosen and chosen[0][:1] == b"3":
         rows = read_rows(block, 4, np.int32)
-        if rows is not None and (rows[:, 0] == 3).all():
+        if rows is not None and (rows[:, 0] == 3).all() and _fits(rows[:, 1:], element.properties[0].dtype):
             return {element.properties[0].name: rows[:, 1:]}, rest
     columns: dict[str, list[Any]] = {item.name: [] for item in element.properties}
     for number, line in enumerate(chosen):
@@ -252,9 +299,7 @@ def _read_text_table(
             for item in element.properties:
                 size = int(words.pop(0)) if item.length_dtype else 1
                 values = np.array([float(word) for word in words[:size]])
-                if not 0 <= size <= len(words) or (
-                    item.dtype[0] in "iu" and (values != np.trunc(values)).any()
-                ):
+                if not 0 <= size <= len(words) or not _fits(values, item.dtype):
                     raise ValueError
                 columns[item.name].append(values.astype(item.dtype) if item.length_dtype else values[0])
                 words = words[size:]
@@ -270,6 +315,16 @@ def _read_text_table(
         else np.array(columns[item.name]).astype(item.dtype)
         for item in element.properties
     }, rest
+
+
+def _fits(values: Array, dtype: str) -> bool:
+    """Whether numbers of a text file are values of a type: whole and in its range for integers."""
+    if dtype[0] not in "iu" or not values.size:
+        return True
+    limits = np.iinfo(dtype)
+    return bool(
+        (values == np.trunc(values)).all() and limits.min <= values.min() and values.max() <= limits.max
+    )
 
 
 def _triangulate(polygons: Array | list[Array], where: str) -> Array:

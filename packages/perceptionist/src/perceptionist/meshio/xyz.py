@@ -37,9 +37,8 @@ def read_xyz(path: str | Path, dtype: DTypeLike = np.float64) -> Array:
     points = read_rows(data, 3, dtype)
     if points is None:
         rows = []
-        for number, line in enumerate(data.decode("latin-1").splitlines(), 1):
-            words = line.partition("#")[0].split()
-            if words:
+        for number, line in enumerate(data.decode("latin-1").split("\n"), 1):
+            if words := line.partition("#")[0].split():
                 rows.append(parse_floats(words, (3,), f"{path}, line {number}"))
         points = np.array(rows, np.float64).reshape(-1, 3).astype(dtype)
     if not len(points):
