@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline.messages import print_disclaimers, print_skipped, warn_training_overlap
+from voiceface.commandline.exit_status import completeness_status
+from voiceface.commandline.messages import print_disclaimers
 from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
@@ -32,38 +34,46 @@ ERROR_LABELS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate predictions, print the table, write JSON and report; the exit status is 0."""
+    """Evaluate predictions, print the table, write JSON and report.
+
+    The exit status is 0, or 3 if meshes, recordings or identities are listed as unavailable.
+    """
     args = build_parser().parse_args(argv)
     if args.truth and not args.predictions:
         raise ValueError("--truth needs --predictions, a folder with the meshes to evaluate")
     if not args.truth and not args.data:
         raise ValueError("Pass --data POPULATION, or --predictions FOLDER and --truth FOLDER.")
+    from perceptionist.evaluation_inputs import predict_split, read_predictions, require_inputs
+
+    require_inputs(args)
     from voiceface.io.input_files import make_writable_directory
+    from voiceface.metrics.unavailable import UnavailableResult
 
     from perceptionist.evaluation import evaluate
-    from perceptionist.ground_truth import load_ground_truth_folder, load_synthetic_ground_truth
 
     out = make_writable_directory(args.out) if args.out else None
-    model, identities, meshes, shapes = _read_predictions(args) if args.predictions else _predict_split(args)
-    names = sorted(set(identities))
-    if args.truth:
-        ground_truth = load_ground_truth_folder(args.truth, names, model, args.meta)
-    else:
-        ground_truth = load_synthetic_ground_truth(args.data, names, _training_identities(args.data))
+    model, ground_truth, found = read_predictions(args) if args.predictions else predict_split(args)
     row_of = {name: row for row, name in enumerate(ground_truth.identities)}
-    kept = [i for i, name in enumerate(identities) if name in row_of]
-    if len(kept) < len(identities):
-        missing = sorted(set(identities) - set(row_of))
-        print_skipped([f"{len(missing)} identities without ground truth ({missing[0]}, ...)"])
+    known = {each.name for each in ground_truth.unavailable}
+    without = [
+        UnavailableResult(f"identity {name}", "no ground truth")
+        for name in sorted({*found.identities} - set(row_of))
+        if f"identity {name}" not in known
+    ]
+    unavailable = (*found.unavailable, *ground_truth.unavailable, *without)
+    kept = [i for i, name in enumerate(found.identities) if name in row_of]
+    if not kept:
+        raise ValueError(f"nothing can be evaluated: {'; '.join(map(str, unavailable[:5]))}")
     evaluation = evaluate(
-        [meshes[i] for i in kept],
-        [row_of[identities[i]] for i in kept],
+        [found.meshes[i] for i in kept],
+        [row_of[found.identities[i]] for i in kept],
         ground_truth,
         model,
-        None if shapes is None else shapes[kept],
+        None if found.shapes is None else found.shapes[kept],
         bootstrap_samples=args.bootstrap_samples,
         seed=args.seed,
     )
+    evaluation = replace(evaluation, unavailable=unavailable)
     print_disclaimers(evaluation.disclaimer)
     print(evaluation.format_table())
     if out:
@@ -72,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_json(out / "results.json", evaluation.to_dict())
         write_report(out / "report.html", evaluation, model)
         print(f"report: {out / 'report.html'}")
-    return 0
+    return completeness_status(evaluation.unavailable)
 
 
 def write_report(path: Path, evaluation: "Evaluation", model: "LinearFaceModel") -> None:
@@ -174,6 +184,7 @@ def write_report(path: Path, evaluation: "Evaluation", model: "LinearFaceModel")
         disclaimers=evaluation.disclaimer,
         headlines=cards,
         differences=differences,
+        unavailable=evaluation.unavailable,
         tables=tables,
         environment=collect_environment(),
     )
@@ -211,53 +222,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_model_arguments(parser)
     return parser
-
-
-def _read_predictions(args: argparse.Namespace) -> tuple["LinearFaceModel", list[str], list[Any], None]:
-    """Read stored meshes: face model, identities, vertices; their shape coefficients are unknown."""
-    from perceptionist.face_models.io import resolve_face_model
-    from perceptionist.ground_truth import find_meshes
-    from perceptionist.meshio.io import read_mesh
-
-    model = resolve_face_model(args.face_model, args.references)
-    files = list(find_meshes(args.predictions))
-    return model, [name for name, _ in files], [read_mesh(path).vertices for _, path in files], None
-
-
-def _predict_split(args: argparse.Namespace) -> tuple["LinearFaceModel", list[str], list[Any], Any]:
-    """Generate the meshes of a split: face model, identities, vertices and shape coefficients."""
-    import numpy as np
-    from tqdm import tqdm
-
-    from perceptionist.inference import load
-    from perceptionist.utterance_lists import find_corpus_utterances, iterate_utterances
-
-    records = find_corpus_utterances(args.data, args.split, args.utterances)
-    model = load(args.weights, args.face_model, references=args.references, device=args.device)
-    warn_training_overlap([record.identity for record in records], model.identity_names)
-    identities, faces = [], []
-    for record, path, _ in tqdm(list(iterate_utterances(records)), "meshes", disable=None):
-        try:
-            face = model.generate(path)
-        except ValueError as error:
-            print_skipped([str(error)])
-            continue
-        faces.append(face)
-        identities.append(record.identity)
-    if not faces:
-        raise ValueError("None of the recordings could be used; see the messages above.")
-    shapes = np.stack([face.shape for face in faces]) if model.face_model.name == "population" else None
-    return model.face_model, identities, [face.vertices for face in faces], shapes
-
-
-def _training_identities(root: Path) -> list[str]:
-    """Face names of the training identities; empty if the table has no such split."""
-    from voiceface.datasets.layouts import read_identities
-
-    try:
-        return sorted({identity.face_id for identity in read_identities(root, "train")})
-    except ValueError:
-        return []
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from voiceface.metrics.geometry import ErrorComparison, explained_variance, identity_means
+from voiceface.metrics.unavailable import UnavailableResult, describe_unavailable
 
 from perceptionist.ground_truth import MeshGroundTruth
 from perceptionist.proportions import GENDERS, compare_with_baselines, error_table, shape_errors
@@ -57,6 +58,7 @@ class Evaluation:
         true_gender_accuracy: both gender accuracies of the true shapes, which are their upper bounds.
         disclaimer: to show with every metric.
         facts: further values for `to_dict`.
+        unavailable: meshes, recordings and identities that could not be evaluated, with the reasons.
     """
 
     num_identities: int
@@ -68,6 +70,7 @@ class Evaluation:
     true_gender_accuracy: tuple[float, float] | None = None
     disclaimer: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    unavailable: tuple[UnavailableResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All metrics as JSON values."""
@@ -104,6 +107,7 @@ class Evaluation:
                 "mean": float(np.nanmean(explained.ours)),
                 "mean_upper_bound": float(np.nanmean(explained.upper_bound)),
             }
+        values["unavailable"] = [each.to_dict() for each in self.unavailable]
         return values | {"disclaimer": self.disclaimer} | self.facts
 
     def format_table(self) -> str:
@@ -134,6 +138,8 @@ class Evaluation:
                 f"{np.nanmean(explained.ours):.3f} (upper bound {np.nanmean(explained.upper_bound):.3f})"
             )
         lines.append(f"{self.num_predictions} predictions of {self.num_identities} identities")
+        if self.unavailable:
+            lines.append(describe_unavailable(self.unavailable))
         return "\n".join(lines)
 
 

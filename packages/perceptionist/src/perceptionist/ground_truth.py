@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from voiceface.metrics.unavailable import UnavailableResult
 
 from perceptionist.proportions import GENDERS, mean_faces
 
@@ -41,6 +42,7 @@ class MeshGroundTruth:
         gender_axis: (K,) Fisher direction between male and female coefficients; the midpoint is 0, male is
             positive; None if unknown.
         disclaimer: to show with every metric.
+        unavailable: identities whose mesh cannot be used, with the reason.
     """
 
     identities: tuple[str, ...]
@@ -52,6 +54,7 @@ class MeshGroundTruth:
     upper_bound: Array | None = None
     gender_axis: Array | None = None
     disclaimer: str = ""
+    unavailable: tuple[UnavailableResult, ...] = ()
 
 
 def load_synthetic_ground_truth(
@@ -119,7 +122,8 @@ def load_ground_truth_folder(
 ) -> MeshGroundTruth:
     """Load ground truth in the published layout: the first .xyz (else .obj) of `ROOT/NAME/`.
 
-    Baselines are the face model's mean and, if `meta` has the genders, its mean male and female face.
+    Baselines are the face model's mean and, if `meta` has the genders, its mean male and female face. An
+    identity whose mesh cannot be read, or has another number of vertices, is left out and listed.
 
     Args:
         root: folder such as `A2E_val`, or `mesh/` of a population.
@@ -129,7 +133,7 @@ def load_ground_truth_folder(
 
     Raises:
         FileNotFoundError: no identity has ground truth.
-        MeshError: a mesh cannot be read.
+        ValueError: none of the meshes can be used.
     """
     import torch
 
@@ -137,22 +141,28 @@ def load_ground_truth_folder(
     from perceptionist.meshio.xyz import read_xyz
 
     meshes, kept = [], []
+    unavailable = []
     for name in identities:
         paths = sorted((Path(root) / name).glob("*.xyz")) or sorted((Path(root) / name).glob("*.obj"))
         if paths:
             first = paths[0]
-            meshes.append(read_xyz(first) if first.suffix == ".xyz" else read_mesh(first).vertices)
+            try:
+                mesh = read_xyz(first) if first.suffix == ".xyz" else read_mesh(first).vertices
+                if len(mesh) != model.num_vertices:
+                    raise ValueError(
+                        f"{first}: a mesh of {len(mesh)} vertices, the face model {model.name} has "
+                        f"{model.num_vertices}. Pass the face model of the meshes as --face-model."
+                    )
+            except (ValueError, OSError) as error:
+                unavailable.append(UnavailableResult.from_error(f"identity {name}", error))
+                continue
+            meshes.append(mesh)
             kept.append(name)
+    if unavailable and not kept:
+        raise ValueError("; ".join(each.reason for each in unavailable[:5]))
     if not kept:
         raise FileNotFoundError(
             f"{root} has no NAME/*.xyz or NAME/*.obj of any of the {len(identities)} identities."
-        )
-    sizes = {len(mesh) for mesh in meshes}
-    if sizes != {model.num_vertices}:
-        raise ValueError(
-            f"{root}: meshes of {sorted(sizes)} vertices, the face model {model.name} has "
-            f"{model.num_vertices}. Pass the "
-            "face model of the meshes as --face-model."
         )
     gender_of = _read_genders(meta) if meta else {}
     genders = tuple(gender_of.get(name, "") for name in kept)
@@ -162,7 +172,14 @@ def load_ground_truth_folder(
     }
     if not {*GENDERS} <= {*baselines}:
         genders = ("",) * len(kept)
-    return MeshGroundTruth(tuple(kept), np.stack(meshes), genders, baselines, disclaimer=model.disclaimer)
+    return MeshGroundTruth(
+        tuple(kept),
+        np.stack(meshes),
+        genders,
+        baselines,
+        disclaimer=model.disclaimer,
+        unavailable=tuple(unavailable),
+    )
 
 
 def find_meshes(root: str | Path) -> Iterator[tuple[str, Path]]:
