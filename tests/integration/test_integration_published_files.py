@@ -106,6 +106,11 @@ def evaluation_files() -> dict[str, State]:
         "VGG of torchvision": models.vgg16(weights=None).state_dict(),
         "SqueezeNet of torchvision": models.squeezenet1_1(weights=None).state_dict(),
         "ResNet of torchvision (ImageNet)": models.resnet34(weights=None).state_dict(),
+        "CLIP ViT of open_clip": {
+            "token_embedding.weight": torch.empty(49408, 512),
+            "visual.conv1.weight": torch.empty(768, 3, 32, 32),
+            "visual.transformer.resblocks.0.attn.in_proj_weight": torch.empty(2304, 768),
+        },
         "linear weights of LPIPS": {"lin0.model.1.weight": torch.empty(1, 64, 1, 1)},
     }
 

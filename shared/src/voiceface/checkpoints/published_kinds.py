@@ -135,6 +135,13 @@ PUBLISHED_KINDS = (
         r"(__S__\.)?sap_linear\..*",
     ),
     _kind(
+        "CLIP ViT of open_clip",
+        "voicestyle --clip",
+        r"visual\.transformer\.resblocks\.0\..*",
+        r"token_embedding\.weight",
+        visual__conv1__weight=(None, 3, None, None),
+    ),
+    _kind(
         "FaceNet (Inception-ResNet v1)",
         "sf2f --facenet",
         r"conv2d_1a\.conv\.weight",
