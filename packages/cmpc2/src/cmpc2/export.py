@@ -9,20 +9,26 @@ and are in the folder `weights` of the package.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from voiceface.association.commands import add_impostor_argument, impostor_metadata
 from voiceface.checkpoints.export_compact import build_parser
+from voiceface.commandline.arguments import require_existing_paths
+
+from cmpc2.system import SPEC
 
 __all__ = ["export_bundled", "main"]
 
 
-def export_bundled(run: Path, out: Path) -> list[Path]:
+def export_bundled(run: Path, out: Path, extra: Mapping[str, Any] | None = None) -> list[Path]:
     """Write `out`, and beside it `<name>_memory.safetensors` and `<name>_videos.csv`.
 
     Args:
         run: run folder.
         out: file name that ends in .safetensors.
+        extra: further entries of the model's metadata.
 
     Raises:
         CheckpointError, FileNotFoundError: no finished run.
@@ -31,7 +37,7 @@ def export_bundled(run: Path, out: Path) -> list[Path]:
     from voiceface.checkpoints import export_compact
     from voiceface.checkpoints.native import load_model, save_model
 
-    weights = export_compact.export_compact(run, out, system="cmpc2")
+    weights = export_compact.export_compact(run, out, system="cmpc2", extra=extra)
     memory, table = (out.with_name(f"{out.stem}_{rest}") for rest in ("memory.safetensors", "videos.csv"))
     loaded = load_model(run / "memory.safetensors", system="cmpc2", kind="memory")
     state = {}
@@ -53,8 +59,11 @@ def export_bundled(run: Path, out: Path) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 export`."""
-    args = build_parser("cmpc2 export").parse_args(argv)
-    for path in export_bundled(args.run, args.out):
+    parser = build_parser("cmpc2 export")
+    add_impostor_argument(parser)
+    args = parser.parse_args(argv)
+    require_existing_paths({"impostor_scores": args.impostor_scores})
+    for path in export_bundled(args.run, args.out, impostor_metadata(SPEC, args.run, args.impostor_scores)):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
@@ -18,10 +19,12 @@ from voiceface.datasets import dataset_arguments
 
 __all__ = [
     "add_evaluation_arguments",
+    "add_impostor_argument",
     "association_commands",
     "demo_command",
     "embed_command",
     "export_command",
+    "impostor_metadata",
     "match_command",
     "test_command",
 ]
@@ -116,23 +119,42 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     rankings, failed = rank_gallery(
         model, args.query, args.gallery, by_folder=args.by_folder, workers=args.workers
     )
+    known = model.impostor_scores
     for query, ranked in rankings.items():
         print(f"{query}: best of {len(ranked)}")
         for rank, candidate in enumerate(ranked[: args.top], 1):
-            print(f"{rank:4d}  {candidate.score:+.4f}  {candidate.name}")
+            share = "" if candidate.percentile is None else f"  {100 * candidate.percentile:5.1f} %"
+            print(f"{rank:4d}  {candidate.score:+.4f}{share}  {candidate.name}")
+        if known is not None:
+            print(f"      {known.describe_best(ranked[0].score, len(ranked))}")
+    if known is None:
+        print("no percentiles: these weights hold no scores of impostor pairs (see `export`)")
+    else:
+        print(f"percentiles: {known.describe()}")
     print_skipped(failed)
     if args.json:
         from voiceface.io.atomic import write_json
 
         ranks = {
-            str(query): [{"name": each.name, "score": each.score} for each in ranked]
+            str(query): [
+                {"name": each.name, "score": each.score, "percentile": each.percentile} for each in ranked
+            ]
             for query, ranked in rankings.items()
         }
-        write_json(args.json, {"disclaimer": model.disclaimer, "weights": model.source, "rankings": ranks})
+        write_json(
+            args.json,
+            {
+                "disclaimer": model.disclaimer,
+                "weights": model.source,
+                "percentiles": None if known is None else known.describe(),
+                "rankings": ranks,
+            },
+        )
     if args.report:
         from voiceface.report import build_report
 
-        gallery = build_gallery(rankings, title="Best candidates", top=args.top)
+        note = "" if known is None else f"Percentages: {known.describe()}."
+        gallery = build_gallery(rankings, title="Best candidates", top=args.top, note=note)
         build_report(
             args.report,
             title=f"{spec.name} match",
@@ -238,4 +260,49 @@ def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 
 def export_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     """`PROGRAM export`."""
-    return export_compact.command(f"{spec.name} export", spec.name, argv, computed_keys=spec.computed_keys)
+    parser = export_compact.build_parser(f"{spec.name} export")
+    add_impostor_argument(parser)
+    args = parser.parse_args(argv)
+    arguments.require_existing_paths({"impostor_scores": args.impostor_scores})
+    extra = impostor_metadata(spec, args.run, args.impostor_scores)
+    out = export_compact.export_compact(
+        args.run, args.out, system=spec.name, computed_keys=spec.computed_keys, extra=extra
+    )
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+def add_impostor_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of `export` that stores the scores of impostor pairs with the weights."""
+    parser.add_argument(
+        "--impostor-scores",
+        type=Path,
+        metavar="DATA",
+        help="store the scores of impostor pairs on the validation identities of this folder, from which "
+        "`match` and `report` compute percentiles (default: those that the training stored)",
+    )
+
+
+def impostor_metadata(spec: SystemSpec, weights: Path, data: Path | None) -> dict[str, Any]:
+    """Measure the scores of impostor pairs, as metadata of a checkpoint; nothing without `data`.
+
+    Args:
+        spec: the system.
+        weights: checkpoint or run folder.
+        data: data folder with a validation split.
+
+    Raises:
+        ValueError: it has no pair of different identities.
+    """
+    if data is None:
+        return {}
+    from voiceface.association.data import load_split
+    from voiceface.association.impostor_scores import measure_corpus
+
+    model = load_embedder(spec, weights)
+    scores = measure_corpus(
+        model, load_split(data, "val"), source=f"validation identities of {data.resolve().name}"
+    )
+    if scores is None:
+        raise ValueError(f"{data}: its validation split has no two identities with voices and faces")
+    return {"impostor_scores": scores.to_values()}

@@ -15,6 +15,7 @@ from voiceface.datasets.corpus import Corpus
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
 from voiceface.images.photographs import load_photograph
+from voiceface.metrics.impostor_scores import ImpostorScores
 
 __all__ = ["BUNDLED_MODEL_DISCLAIMER", "Embedder", "encode_grouped"]
 
@@ -35,6 +36,7 @@ class Embedder:
         source: origin of the weights, for messages.
         disclaimer: text to show with every output, or empty.
         device: device of the model, such as "cpu" or "cuda".
+        impostor_scores: scores of impostor pairs stored with the weights; None: not stored.
 
     Attributes:
         fingerprint: hash of the weights and of the front end; keys embedding caches.
@@ -50,8 +52,10 @@ class Embedder:
         source: str = "",
         disclaimer: str = "",
         device: str | torch.device = "cpu",
+        impostor_scores: ImpostorScores | None = None,
     ) -> None:
         self.model = model.eval().to(device)
+        self.impostor_scores = impostor_scores
         self.config = config
         self.source = source
         self.disclaimer = disclaimer

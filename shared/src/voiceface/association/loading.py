@@ -82,6 +82,7 @@ def _load_native(
 ) -> "Embedder":
     """Load a native checkpoint."""
     from voiceface.checkpoints.native import load_model
+    from voiceface.metrics.impostor_scores import ImpostorScores
     from voiceface.runtime.config import validate_config
 
     loaded = load_model(path, system=spec.name, kind="model")
@@ -96,6 +97,7 @@ def _load_native(
         source=path.name,
         disclaimer=loaded.extra.get("disclaimer") or disclaimer,
         device=device,
+        impostor_scores=ImpostorScores.from_values(loaded.extra.get("impostor_scores")),
     )
     return embedder
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.embedding import VOICE_SUFFIXES, find_files
+from voiceface.association.embedding import find_files
+from voiceface.io.own_files import is_sound
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -22,11 +23,13 @@ class RankedCandidate:
         name: file, or folder if files are grouped by folder.
         score: cosine, -1...1.
         files: the candidate's files.
+        percentile: share of impostor pairs that score lower, 0...1; None if the weights hold no such scores.
     """
 
     name: str
     score: float
     files: tuple[Path, ...]
+    percentile: float | None = None
 
 
 def rank_gallery(
@@ -75,11 +78,19 @@ def rank_gallery(
     means = table.group_means([[path.as_posix() for path in files] for files in groups.values()])
     scores = model.score(torch.from_numpy(query_table.vectors), torch.from_numpy(means)).numpy()
     names = list(groups)
+    known = model.impostor_scores
+    shares = None if known is None else known.percentiles(scores)
     rankings = {}
-    for query, row in zip(query_table.items, scores):
-        order = np.lexsort((names, -row))
+    for row, query in enumerate(query_table.items):
+        order = np.lexsort((names, -scores[row]))
         rankings[Path(query)] = [
-            RankedCandidate(names[i], float(row[i]), tuple(groups[names[i]])) for i in order
+            RankedCandidate(
+                names[i],
+                float(scores[row, i]),
+                tuple(groups[names[i]]),
+                None if shares is None else float(shares[row, i]),
+            )
+            for i in order
         ]
     return rankings, table.failed
 
@@ -88,16 +99,23 @@ def build_gallery(
     rankings: dict[Path, list[RankedCandidate]], *, title: str, top: int = 8, note: str = ""
 ) -> "RetrievalExamples":
     """Build the report entry of rankings without identity labels: queries with their best candidates."""
-    from voiceface.report import AudioSource, ProbeRanking, RankedCandidate, RetrievalExamples
+    from voiceface.report import AudioSource, Photograph, ProbeRanking, RankedCandidate, RetrievalExamples
 
     def media(path: Path) -> dict:
-        is_voice = path.suffix.lower() in VOICE_SUFFIXES
-        return {"audio": AudioSource(str(path))} if is_voice else {"image": str(path)}
+        is_voice = is_sound(path)
+        return {"audio": AudioSource(str(path))} if is_voice else {"image": Photograph(path)}
 
     queries = []
     for query, ranked in rankings.items():
         candidates = [
-            RankedCandidate(_short_name(each), rank, False, each.score, **media(each.files[0]))
+            RankedCandidate(
+                _short_name(each),
+                rank,
+                False,
+                each.score,
+                percentile=each.percentile,
+                **media(each.files[0]),
+            )
             for rank, each in enumerate(ranked[:top], 1)
         ]
         queries.append(
@@ -109,7 +127,7 @@ def build_gallery(
                 **media(query),
             )
         )
-    voices = next(iter(rankings)).suffix.lower() in VOICE_SUFFIXES
+    voices = is_sound(next(iter(rankings)))
     return RetrievalExamples(title, "v2f" if voices else "f2v", queries, note)
 
 

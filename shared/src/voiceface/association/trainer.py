@@ -13,7 +13,13 @@ from voiceface.association.initialisation import (
     initial_weights_from_args,
     load_training_data,
 )
-from voiceface.association.validation import Validation, validate, validation_due
+from voiceface.association.validation import (
+    Validation,
+    encode_validation,
+    record_impostor_scores,
+    validate,
+    validation_due,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -197,6 +203,8 @@ class Trainer(Generic[ConfigT, ModelT]):
                 "disclaimer": disclaimer,
                 "source": record_provenance(run, self.provenance(), self.initial_weights),
             }
+            if scores := run.values.get("impostor_scores"):  # of the run that is resumed
+                run.extra["impostor_scores"] = scores
             self.network = run.prepare(self.build_model())
             self.model = unwrap(self.network)  # type: ignore[assignment]  # run.prepare wraps what it is given
             self.optimiser = self.build_optimiser()
@@ -225,6 +233,7 @@ class Trainer(Generic[ConfigT, ModelT]):
             if continue_after is None and validation_due(self.config, settings.max_steps):
                 self.validate(settings.max_steps)
             self.finish()
+            self.record_impostor_scores()
             return run.save_final_model(self.model.state_dict())
 
     def validate(self, step: int) -> float:
@@ -238,6 +247,19 @@ class Trainer(Generic[ConfigT, ModelT]):
             embedder_type=self.spec.resolve("embedder"),
             save_best=self.save_best(),
         )
+
+    def record_impostor_scores(self) -> None:
+        """Measure the scores of impostor pairs with the final model, unless the last validation did."""
+        if self.validation is None or self.run.values.get("impostor_scores_step") == self.run.step:
+            return
+        tables = encode_validation(
+            self.model,
+            self.config,
+            self.validation,
+            device=self.run.device,
+            embedder_type=self.spec.resolve("embedder"),
+        )
+        record_impostor_scores(self.run, self.run.step, tables, self.validation)
 
     @classmethod
     def train(

@@ -1,7 +1,8 @@
 """Validation of a model during training on one matching list (docs/seeking_shape.md)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voiceface.association.config import AssociationConfig
@@ -9,9 +10,10 @@ if TYPE_CHECKING:
     from voiceface.association.encoders import Encoders
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.trials.trial_list import TrialList
+    from voiceface.embeddings.table import EmbeddingTable
     from voiceface.training.run import Run
 
-__all__ = ["Validation", "validate", "validation_due"]
+__all__ = ["Validation", "encode_validation", "record_impostor_scores", "validate", "validation_due"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,6 @@ def validate(
     """
     import torch
 
-    from voiceface.association import embedder
-    from voiceface.embeddings.encoding import encode_files
     from voiceface.metrics.matching import matching_accuracy, pair_scores
 
     if validation is None:
@@ -75,23 +75,13 @@ def validate(
             "Validation is enabled (training.validation_interval), but no validation split was provided. "
             "Provide one, or set training.validation_interval=null."
         )
-    encoder = (embedder_type or embedder.Embedder)(model, config, device=run.device)
-    corpus, trials = validation.corpus, validation.trial_list
-    sides = []
-    for items, modality in zip((trials.probes, trials.gallery), trials.direction.split("2")):
-        load, encode, batch_size, get_path = encoder.modality_io(modality, corpus)
-        table = encode_files(
-            items,
-            get_path,
-            load,
-            encode,
-            fingerprint=encoder.fingerprint,
-            batch_size=batch_size,
-            on_error=validation.on_error,
-            progress=False,
-        )
-        sides.append((torch.from_numpy(table.vectors), torch.from_numpy(table.row_indices(items, "mark"))))
-    (probes, probe_rows), (gallery, gallery_rows) = sides
+    trials = validation.trial_list
+    tables = encode_validation(model, config, validation, device=run.device, embedder_type=embedder_type)
+    record_impostor_scores(run, step, tables, validation)
+    (probes, probe_rows), (gallery, gallery_rows) = (
+        (torch.from_numpy(table.vectors), torch.from_numpy(table.row_indices(items, "mark")))
+        for items, table in zip((trials.probes, trials.gallery), tables)
+    )
     probe_index = probe_rows[torch.from_numpy(trials.probe_index)]
     gallery_index = gallery_rows[torch.from_numpy(trials.gallery_index)]
     used = (probe_index >= 0) & (gallery_index >= 0).all(dim=1)
@@ -108,3 +98,75 @@ def validate(
         if save_best:
             run.save("best", model)
     return accuracy
+
+
+def encode_validation(
+    model: "Encoders",
+    config: "AssociationConfig",
+    validation: Validation,
+    *,
+    device: Any = "cpu",
+    embedder_type: "type[Embedder] | None" = None,
+) -> "list[EmbeddingTable]":
+    """Encode the probes and the gallery of the validation list; the model is in evaluation mode afterwards.
+
+    Args:
+        model: the network.
+        config: the experiment.
+        validation: identities and list.
+        device: where the network is.
+        embedder_type: reads files for the model; None: the shared one.
+
+    Returns:
+        Embeddings of the probes and of the gallery.
+
+    Raises:
+        EmbeddingError: a file cannot be read, as `validation.on_error` says.
+    """
+    from voiceface.association import embedder
+    from voiceface.embeddings.encoding import encode_files
+
+    encoder = (embedder_type or embedder.Embedder)(model, config, device=device)
+    corpus, trials = validation.corpus, validation.trial_list
+    tables = []
+    for items, modality in zip((trials.probes, trials.gallery), trials.direction.split("2")):
+        load, encode, batch_size, get_path = encoder.modality_io(modality, corpus)
+        table = encode_files(
+            items,
+            get_path,
+            load,
+            encode,
+            fingerprint=encoder.fingerprint,
+            batch_size=batch_size,
+            on_error=validation.on_error,
+            progress=False,
+        )
+        tables.append(table)
+    return tables
+
+
+def record_impostor_scores(
+    run: "Run", step: int, tables: "Sequence[EmbeddingTable]", validation: Validation
+) -> None:
+    """Store the scores of impostor pairs with the run, and with every checkpoint that it saves from now on.
+
+    Args:
+        run: the run.
+        step: completed iterations.
+        tables: from `encode_validation`.
+        validation: identities and list.
+    """
+    from voiceface.metrics.impostor_scores import measure_impostor_scores
+
+    voices, faces = tables if validation.trial_list.direction.startswith("v") else reversed(tables)
+    identify = validation.corpus.get_identity_index
+    scores = measure_impostor_scores(
+        voices.vectors,
+        faces.vectors,
+        [identify(item) for item in voices.items],
+        [identify(item) for item in faces.items],
+        source="validation identities of the training",
+    )
+    if scores is not None:
+        run.values.update(impostor_scores=scores.to_values(), impostor_scores_step=step)
+        run.extra["impostor_scores"] = scores.to_values()

@@ -1,14 +1,20 @@
 """Small checkpoints for distribution: half precision, without keys that loading computes."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 __all__ = ["build_parser", "command", "export_compact"]
 
 
 def export_compact(
-    run: str | Path, out: str | Path, *, system: str, computed_keys: Sequence[str] = ()
+    run: str | Path,
+    out: str | Path,
+    *,
+    system: str,
+    computed_keys: Sequence[str] = (),
+    extra: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a checkpoint in half precision.
 
@@ -18,6 +24,7 @@ def export_compact(
         system: system of the model.
         computed_keys: shell patterns of keys to omit, such as the window and filter bank of the log-mel front
             end: the model computes them, and half precision would degrade them.
+        extra: further entries of the metadata.
 
     Returns:
         The written file.
@@ -45,7 +52,7 @@ def export_compact(
         system=system,
         kind=loaded.kind,
         config=loaded.config,
-        extra=loaded.extra,
+        extra={**loaded.extra, **(extra or {})},
         dtype=torch.float16,
     )
     return out

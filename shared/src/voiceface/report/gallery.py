@@ -146,6 +146,8 @@ def retrieval_examples_html(examples: RetrievalExamples, media: MediaEncoder) ->
         notes.append(f"The correct match is at rank 1 for {hits} of the {len(examples.probes)} probes shown.")
     if any(candidate.score is not None for candidate in candidates):
         notes.append("The number of each candidate is its similarity score.")
+    if any(candidate.percentile is not None for candidate in candidates):
+        notes.append("The percentage is the share of impostor pairs that score lower.")
     note = " ".join(text for text in notes if text)
     return render_macro(TEMPLATE, "retrieval_examples", examples.title, note, examples.direction, probes)
 

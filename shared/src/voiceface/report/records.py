@@ -40,11 +40,7 @@ CurveKind = Literal["system", "chance", "baseline", "upper_bound"]
 
 @dataclass(frozen=True)
 class Photograph:
-    """A person's own picture, shown as the networks saw it: `voiceface.images.photographs.load_photograph`.
-
-    Attributes:
-        path: the file.
-    """
+    """File of a person's own picture, shown as the networks saw it (`voiceface.images.photographs`)."""
 
     path: str | PathLike[str]
 
@@ -274,7 +270,16 @@ class Histogram:
 
 @dataclass(frozen=True)
 class RankedCandidate:
-    """One candidate of a probe, a face or an utterance, with its rank (from 1) and score."""
+    """One candidate of a probe, a face or an utterance.
+
+    Attributes:
+        name, rank: name on the page; rank from 1.
+        correct: it is the identity of the probe.
+        score: similarity.
+        image: a face.
+        audio: an utterance.
+        percentile: share of impostor pairs with a lower score, 0...1.
+    """
 
     name: str
     rank: int
@@ -282,6 +287,7 @@ class RankedCandidate:
     score: float | None = None
     image: ImageSource | None = None
     audio: AudioSource | None = None
+    percentile: float | None = None
 
 
 @dataclass(frozen=True)

@@ -133,4 +133,5 @@ def _ranking_html(ranking: SystemRanking, media: MediaEncoder) -> Markup:
     """Name of a system, its verdict, and its best faces."""
     verdict, css_class = describe_verdict(ranking.ranking, "face")
     candidates = [candidate_html(c, i, media) for i, c in enumerate(ranking.ranking.candidates)]
-    return render_macro(TEMPLATE, "ranking", ranking.system, verdict, css_class, Markup("").join(candidates))
+    shown = Markup("").join(candidates)
+    return render_macro(TEMPLATE, "ranking", ranking.system, verdict, css_class, shown, ranking.ranking.note)

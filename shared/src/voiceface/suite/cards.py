@@ -21,6 +21,7 @@ from voiceface.report.system_card import render_mesh_still
 from voiceface.suite.inference import GalleryEntry, SystemOutputs, Utterance
 
 if TYPE_CHECKING:
+    from voiceface.metrics.impostor_scores import ImpostorScores
     from voiceface.report.records import ImageSource
 
 __all__ = [
@@ -80,7 +81,12 @@ def build_system_cards(
         failures = outputs.failures.get(str(utterance.file), {})
         missing = [f"{name}: {reason}" for name, reason in failures.items()]
         rankings = [
-            SystemRanking(name, build_probe_ranking(utterance, gallery, scores[row], num_shown))
+            SystemRanking(
+                name,
+                build_probe_ranking(
+                    utterance, gallery, scores[row], num_shown, outputs.impostor_scores.get(name)
+                ),
+            )
             for name, scores in outputs.scores.items()
             if np.isfinite(scores[row]).any()
         ]
@@ -102,11 +108,16 @@ def build_mesh_tile(
 
 
 def build_probe_ranking(
-    utterance: Utterance, gallery: Sequence[GalleryEntry], scores: NDArray[np.float64], num_shown: int = 8
+    utterance: Utterance,
+    gallery: Sequence[GalleryEntry],
+    scores: NDArray[np.float64],
+    num_shown: int = 8,
+    impostor_scores: "ImpostorScores | None" = None,
 ) -> ProbeRanking:
     """Rank the faces for one utterance; the first correct one is set apart if it is not among the best."""
     usable = np.flatnonzero(np.isfinite(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
+    shares = None if impostor_scores is None else impostor_scores.percentiles(scores)
     correct = [bool(utterance.identity) and gallery[index].identity == utterance.identity for index in order]
     positions = list(range(min(num_shown, len(order))))
     if any(correct) and correct.index(True) >= num_shown:
@@ -118,10 +129,17 @@ def build_probe_ranking(
             correct[position],
             float(scores[order[position]]),
             image=Photograph(gallery[order[position]].files[0]),
+            percentile=None if shares is None else float(shares[order[position]]),
         )
         for position in positions
     ]
-    return ProbeRanking(utterance.name, candidates, gallery_size=len(order), labels_known=any(correct))
+    note = ""
+    if impostor_scores is not None and len(order):
+        sentence = impostor_scores.describe_best(float(scores[order[0]]), len(order))
+        note = f"{sentence[0].upper()}{sentence[1:]}."
+    return ProbeRanking(
+        utterance.name, candidates, gallery_size=len(order), labels_known=any(correct), note=note
+    )
 
 
 def output_paths(out: Path, name: str = "report") -> tuple[Path, Path]:

@@ -17,6 +17,7 @@ from voiceface.suite.plugins import AssociationSystem, ImageGenerator, ImageSyst
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
+    from voiceface.metrics.impostor_scores import ImpostorScores
 
 __all__ = [
     "GalleryEntry",
@@ -77,6 +78,7 @@ class SystemOutputs:
         disclaimers: disclaimers of the systems, each once.
         training_identities: system -> names of its training identities.
         checkpoint_sources: system -> origin of its checkpoint.
+        impostor_scores: association system -> scores of impostor pairs, if its checkpoint holds them.
         failures: file -> system -> reason why the file could not be used.
     """
 
@@ -87,12 +89,15 @@ class SystemOutputs:
     disclaimers: list[str] = field(default_factory=list)
     training_identities: dict[str, tuple[str, ...]] = field(default_factory=dict)
     checkpoint_sources: dict[str, str] = field(default_factory=dict)
+    impostor_scores: dict[str, "ImpostorScores"] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def record_system(self, name: str, loaded: Any) -> None:
         """Record checkpoint, training identities and disclaimer of a loaded model."""
         self.checkpoint_sources[name] = loaded.source
         self.training_identities[name] = tuple(loaded.identity_names or ())
+        if (known := getattr(loaded, "impostor_scores", None)) is not None:
+            self.impostor_scores[name] = known
         if loaded.disclaimer and loaded.disclaimer not in self.disclaimers:
             self.disclaimers.append(loaded.disclaimer)
 

@@ -144,16 +144,24 @@ def build_record(
     rankings: dict[str, Any] = {}
     for name, table in outputs.scores.items():
         rankings[name] = {}
-        for voice, row in zip(media.utterances, table):
+        known = outputs.impostor_scores.get(name)
+        shares = None if known is None else known.percentiles(table)
+        for number, (voice, row) in enumerate(zip(media.utterances, table)):
             order = np.flatnonzero(np.isfinite(row))
             order = order[np.argsort(-row[order], kind="stable")]
             rankings[name][voice.name] = [
-                {"name": media.gallery[at].name, "score": round(float(row[at]), 6)} for at in order
+                {
+                    "name": media.gallery[at].name,
+                    "score": round(float(row[at]), 6),
+                    "percentile": None if shares is None else round(float(shares[number, at]), 6),
+                }
+                for at in order
             ]
     return {
         "format": "voiceface-report-2",
         "disclaimers": outputs.disclaimers,
         "checkpoints": outputs.checkpoint_sources,
+        "percentiles": {name: known.describe() for name, known in outputs.impostor_scores.items()},
         "paired_identities": sorted(media.paired_identities),
         "metrics": {name: asdict(each) for name, each in metrics.items()},
         "differences": {name: asdict(gap) for name, gap in differences.items()},

@@ -7,6 +7,7 @@ from voiceface.testing.contracts.configuration import ConfigurationContract
 from voiceface.testing.contracts.corpora import CorpusContract
 from voiceface.testing.contracts.embedders import EmbedderContract
 from voiceface.testing.contracts.evaluation import EvaluationContract
+from voiceface.testing.contracts.percentiles import PercentileContract
 from voiceface.testing.contracts.published import PublishedCheckpointContract
 from voiceface.testing.contracts.resume import ResumeContract
 from voiceface.testing.contracts.training import TrainingContract
@@ -22,6 +23,7 @@ class AssociationSystemContract(
     EmbedderContract,
     CommandContract,
     EvaluationContract,
+    PercentileContract,
     PublishedCheckpointContract,
     ResumeContract,
     AugmentationContract,
