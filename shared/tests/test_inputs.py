@@ -15,7 +15,7 @@ def touched(root: Path, *names: str) -> Path:
 
 def test_every_sound_at_any_depth_and_nothing_else(tmp_path: Path) -> None:
     names = [f"{'d/' * depth}voice{depth}{suffix}" for depth, suffix in enumerate(AUDIO_FILE_SUFFIXES)]
-    names += ["LOUD.WAV", "b/notes.txt", "b/.hidden.wav", "image.jpg"]
+    names += ["LOUD.WAV", "b/notes.txt", "b/.hidden.wav", ".hidden/x.wav", "image.jpg"]
     touched(tmp_path, *names)
     found = find_input_files([tmp_path])
     assert {path.name for path, _ in found} == {
@@ -39,7 +39,7 @@ def test_files_are_named_by_themselves_and_clashes_refused(tmp_path: Path) -> No
     assert len(find_input_files([tmp_path])) == 2
     with pytest.raises(ValueError, match="would both be written as x"):
         find_input_files([tmp_path / "a" / "x.wav", tmp_path / "b" / "x.wav"])
-    with pytest.raises(ValueError, match=r"suffix .txt, expected a recording"):
+    with pytest.raises(ValueError, match=r"suffix .txt, expected a recording .* empty file"):
         find_input_files([tmp_path / "b" / "y.txt"])
     with pytest.raises(FileNotFoundError, match="missing"):
         find_input_files([tmp_path / "missing"])

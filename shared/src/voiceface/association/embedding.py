@@ -4,51 +4,34 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+from voiceface.io.own_files import find_own_files, log_left_out
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.embeddings.table import EmbeddingTable
 
-__all__ = ["FACE_SUFFIXES", "VOICE_SUFFIXES", "embed", "find_files"]
-
-VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
-FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
+__all__ = ["embed", "find_files"]
 
 
 def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
-    """Find utterances and images among files and, recursively, in folders.
+    """Find utterances and images among files and, recursively, in folders, by their content.
 
     Args:
-        paths: files, which must have a known suffix, and folders, in which other files are ignored.
+        paths: files and folders. Other files of a folder are left out and logged, hidden ones skipped; see
+            `voiceface.io.own_files`.
 
     Returns:
         (utterances, images), each in the order given, files of a folder sorted, without duplicates.
 
     Raises:
         FileNotFoundError: a path does not exist, or there are no utterances and images.
-        ValueError: a file with an unknown suffix.
+        ValueError: a given file is neither a recording nor a picture.
     """
-    voices: dict[Path, None] = {}
-    faces: dict[Path, None] = {}
-    for root in map(Path, paths):
-        if not root.exists():
-            raise FileNotFoundError(f"no file or folder at {root}")
-        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-        for path in files:
-            suffix = path.suffix.lower()
-            if suffix in VOICE_SUFFIXES:
-                voices[path] = None
-            elif suffix in FACE_SUFFIXES:
-                faces[path] = None
-            elif path == root:
-                raise ValueError(
-                    f"{path}: suffix {suffix or 'none'}, expected an utterance "
-                    f"({', '.join(sorted(VOICE_SUFFIXES))}) or an image ({', '.join(sorted(FACE_SUFFIXES))})"
-                )
-    if not voices and not faces:
+    found = find_own_files(paths)
+    log_left_out(found.left_out)
+    if not found.sounds and not found.pictures:
         raise FileNotFoundError(f"no utterances or images in {', '.join(map(str, paths))}")
-    return list(voices), list(faces)
+    return found.sounds, found.pictures
 
 
 def embed(

@@ -26,6 +26,7 @@ class FileKind(NamedTuple):
 
 
 _UNPACK = "unpack it and give the file inside"
+_IMAGE_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
 _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (
         0,
@@ -60,7 +61,24 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (8, b"WEBP", FileKind("image", "a WebP image")),
     (0, b"II*\x00", FileKind("image", "a TIFF image")),
     (0, b"MM\x00*", FileKind("image", "a TIFF image")),
+    *((4, b"ftyp" + brand, FileKind("image", "a HEIC or AVIF image")) for brand in _IMAGE_BRANDS),
     (8, b"WAVE", FileKind("audio", "a WAV recording")),
+    (0, b"riff\x2e\x91\xcf\x11", FileKind("audio", "a W64 recording")),
+    (8, b"AIFF", FileKind("audio", "an AIFF recording")),
+    (8, b"AIFC", FileKind("audio", "an AIFF recording")),
+    (0, b".snd", FileKind("audio", "an AU recording")),
+    (0, b"caff", FileKind("audio", "a CAF recording")),
+    (0, b"#!AMR", FileKind("audio", "an AMR recording")),
+    (0, b"\x0b\x77", FileKind("audio", "an AC-3 recording")),
+    (0, b"wvpk", FileKind("audio", "a WavPack recording")),
+    (0, b"TTA1", FileKind("audio", "a TTA recording")),
+    (0, b"MAC ", FileKind("audio", "a Monkey's Audio recording")),
+    (0, b"Creative Voice File", FileKind("audio", "a VOC recording")),
+    (0, b"NIST_1A", FileKind("audio", "a SPHERE recording")),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", FileKind("video", "a Windows Media file")),
+    (8, b"AVI ", FileKind("video", "an AVI file")),
+    (0, b"FLV\x01", FileKind("video", "an FLV file")),
+    (0, b"\x00\x00\x01\xba", FileKind("video", "an MPEG file")),
     (0, b"fLaC", FileKind("audio", "a FLAC recording")),
     (0, b"OggS", FileKind("audio", "an Ogg recording")),
     (0, b"ID3", FileKind("audio", "an MP3 recording")),
@@ -89,6 +107,10 @@ def recognise(head: bytes) -> FileKind | None:
             return kind
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return FileKind("utf-16", "text in UTF-16", "save it as UTF-8")
+    if _is_mpeg_audio(head):
+        return FileKind("audio", "an MP3 or AAC recording")
+    if head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G":
+        return FileKind("video", "an MPEG transport stream")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if _HTML.match(text):
         return _DAMAGED_PAGE
@@ -99,6 +121,16 @@ def recognise(head: bytes) -> FileKind | None:
     if head.count(0) == len(head):
         return FileKind("zeros", "filled with zeros, as interrupted downloads leave it", "fetch it again")
     return None
+
+
+def _is_mpeg_audio(head: bytes) -> bool:
+    """Whether a file begins with the header of a frame of MPEG audio: mp3, mp2 or AAC (ADTS)."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return False
+    if head[1] & 0xF6 == 0xF0:  # ADTS
+        return head[2] >> 2 & 15 < 13
+    version_and_layer_exist = head[1] & 0x18 != 0x08 and head[1] & 0x06 != 0
+    return version_and_layer_exist and head[2] >> 4 not in (0, 15) and head[2] & 0x0C != 0x0C
 
 
 def printable(name: object) -> str:

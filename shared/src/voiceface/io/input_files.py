@@ -1,13 +1,17 @@
 """Input files of commands (audio and stored features, in folders or not), and their output folder."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from voiceface.io.file_kinds import printable
+from voiceface.io.own_files import SOUND_SUFFIXES, LeftOut, classify, log_left_out, walk_folder
+
 __all__ = ["AUDIO_FILE_SUFFIXES", "find_input_files", "make_writable_directory"]
 
-AUDIO_FILE_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".aac", ".opus", ".mp4", ".webm")
+AUDIO_FILE_SUFFIXES = SOUND_SUFFIXES
 """Suffixes of audio files that `voiceface.audio.loading` reads."""
 
 
@@ -17,13 +21,18 @@ def find_input_files(
     *,
     on_same_stem: Literal["features", "refuse"] = "features",
 ) -> list[tuple[Path, Path]]:
-    """Find audio and feature files among files and, recursively, in folders; hidden files are skipped.
+    """Find recordings and feature files among files and, recursively, in folders.
+
+    Recordings are told by their content (`voiceface.io.own_files`); a video is a recording of its sound.
+    Other files of a folder are left out and logged, pictures excepted; hidden ones are skipped.
 
     Args:
         paths: files and folders.
         feature_suffixes: suffixes of stored features, with the dot, in order of preference.
         on_same_stem: files of a folder that differ only in their suffix: stored features take precedence
             over audio, or both are refused, like all files whose results would have the same name.
+            Recordings that differ only in their suffix are all used; their results have the names `a_wav`
+            and `a_mp3`.
 
     Returns:
         (file, relative path of its results: path below the given folder, without suffix), sorted in a folder.
@@ -32,32 +41,25 @@ def find_input_files(
         FileNotFoundError: a path is missing, or no file was found.
         ValueError: a file of another kind, or two files whose results would have the same name.
     """
-    rank = {suffix: place for place, suffix in enumerate((*feature_suffixes, *AUDIO_FILE_SUFFIXES))}
     found: dict[Path, Path] = {}
+    left_out: list[LeftOut] = []
     for given in map(Path, paths):
         if given.is_dir():
-            best: dict[Path, Path] = {}
-            for path in sorted(given.rglob("*")):
-                if path.suffix.lower() not in rank or path.name.startswith(".") or not path.is_file():
-                    continue
-                place = path.relative_to(given).with_suffix("")
-                if on_same_stem == "refuse":
-                    found[path] = place
-                    continue
-                known = best.setdefault(place, path)
-                if rank[path.suffix.lower()] < rank[known.suffix.lower()]:
-                    best[place] = path
-            found |= {path: place for place, path in best.items()}
-        elif given.is_file():
-            if given.suffix.lower() not in rank:
+            found |= _find_in_folder(given, feature_suffixes, on_same_stem, left_out)
+        elif given.exists():
+            kind, title, remedy = classify(given)
+            if kind != "sound" and given.suffix.lower() not in feature_suffixes:
                 stored = f"a feature file ({', '.join(feature_suffixes)}) or " if feature_suffixes else ""
                 raise ValueError(
-                    f"{given}: suffix {given.suffix or 'none'}, expected {stored}a recording "
-                    f"({', '.join(AUDIO_FILE_SUFFIXES)})"
+                    f"{printable(given)}: suffix {given.suffix or 'none'}, expected {stored}a recording "
+                    f"(wav, flac, mp3, m4a, ogg and others); it is {title}"
+                    + (f"; {remedy}" if remedy else "")
                 )
             found[given] = Path(given.stem)
         else:
-            raise FileNotFoundError(f"no file or folder at {given}")
+            hint = f"; if its name begins with a dash, write ./{given}" if str(given).startswith("-") else ""
+            raise FileNotFoundError(f"no file or folder at {printable(given)}{hint}")
+    log_left_out(left_out)
     if not found:
         raise FileNotFoundError(f"no recordings or feature files in {', '.join(map(str, paths))}")
     taken: dict[Path, Path] = {}
@@ -68,6 +70,42 @@ def find_input_files(
             )
         taken[place] = path
     return list(found.items())
+
+
+def _find_in_folder(
+    folder: Path,
+    feature_suffixes: Sequence[str],
+    on_same_stem: Literal["features", "refuse"],
+    left_out: list[LeftOut],
+) -> dict[Path, Path]:
+    """Find the inputs in one folder: file -> relative path of its results."""
+    rank = {suffix: place for place, suffix in enumerate(feature_suffixes)}
+    sounds: list[Path] = []
+    features: dict[Path, Path] = {}  # place -> file
+    clashing: dict[Path, Path] = {}
+    for path in walk_folder(folder):
+        suffix, place = path.suffix.lower(), path.relative_to(folder).with_suffix("")
+        if suffix in rank:
+            known = features.setdefault(place, path)
+            if on_same_stem == "refuse":
+                clashing[path] = place
+            elif rank[suffix] < rank[known.suffix.lower()]:
+                features[place] = path
+            continue
+        kind, title, remedy = classify(path)
+        if kind == "sound":
+            sounds.append(path)
+        elif not kind:
+            left_out.append(LeftOut(path, f"is {title}, no recording", remedy))
+    places = {path: path.relative_to(folder).with_suffix("") for path in sounds}
+    count = Counter(places.values())
+    result = {path: place for place, path in features.items()} | clashing
+    for path, place in places.items():
+        if place in features and on_same_stem == "features":
+            continue
+        several = count[place] > 1 and place not in features
+        result[path] = place.with_name(f"{place.name}_{path.suffix[1:]}") if several else place
+    return dict(sorted(result.items()))
 
 
 def make_writable_directory(path: str | Path) -> Path:

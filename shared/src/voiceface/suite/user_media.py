@@ -1,13 +1,13 @@
 """User recordings and images: collect and check files, derive identity labels from folder names."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from voiceface.association.embedding import FACE_SUFFIXES, VOICE_SUFFIXES
+from voiceface.io.own_files import find_own_files, log_left_out
 from voiceface.suite.inference import GalleryEntry, Utterance
 
 __all__ = ["SILENCE_PEAK", "MediaSet", "check_image", "check_recording", "collect_media", "select_spread"]
@@ -62,14 +62,17 @@ def collect_media(voices: Path, faces: Path | None = None, *, per_image: bool = 
         ValueError: no file of a folder can be used; the message gives the reasons for the first ones.
     """
     media = MediaSet([], [])
-    for file, label, identity in _list_files(voices, VOICE_SUFFIXES, "recordings", "--voices"):
+    recordings = _list_files(voices, "recordings", "--voices")
+    stems = Counter(Path(label).with_suffix("") for _, label, _ in recordings)
+    for file, label, identity in recordings:
         if _check_file(media, file, label, check_recording):
-            media.utterances.append(Utterance(Path(label).with_suffix("").as_posix(), file, identity))
+            stem = Path(label).with_suffix("")
+            media.utterances.append(Utterance(label if stems[stem] > 1 else stem.as_posix(), file, identity))
     _require_usable(media.utterances, media, voices, "recordings")
     if faces is None:
         return media
     images = []
-    for file, label, identity in _list_files(faces, FACE_SUFFIXES, "images", "--faces"):
+    for file, label, identity in _list_files(faces, "images", "--faces"):
         if _check_file(media, file, label, check_image):
             images.append((file, label, identity))
     _require_usable(images, media, faces, "images")
@@ -120,20 +123,18 @@ def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:
     )
 
 
-def _list_files(
-    root: Path, suffixes: frozenset[str], description: str, flag: str
-) -> list[tuple[Path, str, str]]:
-    """(file, path relative to the folder, identity) of every file with these suffixes, sorted."""
+def _list_files(root: Path, description: str, flag: str) -> list[tuple[Path, str, str]]:
+    """(file, path relative to the folder, identity) of every recording or image of a folder, sorted."""
     if not root.is_dir():
         raise FileNotFoundError(f"{flag}: no folder at {root}")
+    found = find_own_files([root])
+    log_left_out(found.left_out)
     files = []
-    for file in sorted(root.rglob("*")):
+    for file in found.sounds if description == "recordings" else found.pictures:
         relative = file.relative_to(root)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if not hidden and file.suffix.lower() in suffixes and file.is_file():
-            files.append((file, relative.as_posix(), relative.parts[0] if len(relative.parts) > 1 else ""))
+        files.append((file, relative.as_posix(), relative.parts[0] if len(relative.parts) > 1 else ""))
     if not files:
-        raise FileNotFoundError(f"{flag}: no {description} in {root} ({', '.join(sorted(suffixes))})")
+        raise FileNotFoundError(f"{flag}: no {description} in {root}")
     return files
 
 
