@@ -171,7 +171,10 @@ def test_fid_errors(tmp_path, weights, folder, capsys):
     text = said("--data", str(folder))
     assert "fetch inception-2015-fid" in text and "--features attributes" in text
     with_attributes = ["--features", "attributes", "--num-samples", "4"]
-    assert "no directory" in said("--data", str(tmp_path / "absent"), *with_attributes)
+    absent = str(tmp_path / "absent")
+    assert f"--data: nothing at {absent}" in said("--data", absent, *with_attributes)
+    text = said("--data", absent, "--inception", str(tmp_path), "--weights", f"{absent}.pt")
+    assert f"--data: nothing at {absent}; --weights: nothing at {absent}.pt; --inception: " in text
     other = Gaussian(torch.zeros(3).double(), torch.eye(3).double())
     fid.save_statistics(tmp_path / "other.npz", other, features="inception", size=32, num_images=9)
     assert "'inception', not with --features attributes" in said(
@@ -185,7 +188,7 @@ def test_fid_errors(tmp_path, weights, folder, capsys):
     assert "keys mu and sigma" in said("--statistics", str(tmp_path / "empty.npz"), *with_attributes)
     (tmp_path / "words.npz").write_text("no arrays")
     assert "not a .npz file" in said("--statistics", str(tmp_path / "words.npz"), *with_attributes)
-    assert "absent.npz does not exist" in said("--statistics", str(tmp_path / "absent.npz"), *with_attributes)
+    assert "--statistics: nothing at" in said("--statistics", str(tmp_path / "absent.npz"), *with_attributes)
     assert "--num-samples: expected at least 2" in said(
         "--data", str(folder), "--features", "attributes", "--num-samples", "1"
     )
@@ -208,7 +211,8 @@ def test_ppl_by_the_bundled_network_and_by_published_files(tmp_path, weights, ca
     assert (found["num_samples"], found["space"], found["sampling"]) == (6, "w", "end")
     assert voicestyle([*words, "--lpips", str(tmp_path)]) == 1
     text = capsys.readouterr().err
-    assert "fetch torchvision-vgg16" in text and "--features perceptual" in text
+    assert "fetch torchvision-vgg16" in text and "fetch lpips-v0.1-vgg" in text, "both files are absent"
+    assert text.count("--features perceptual") == 1
     assert voicestyle([*words, "--features", "perceptual", "--num-samples", "0"]) == 1
     assert "--num-samples: expected at least 1" in capsys.readouterr().err
 

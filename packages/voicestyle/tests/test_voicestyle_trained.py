@@ -1,16 +1,21 @@
 """Commands `train` and `test`, and the metrics of generated faces."""
 
 import functools
+import html
 import json
+import shutil
+import types
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from voiceface.commandline.exit_status import INCOMPLETE
+from voiceface.datasets.corpus import open_corpus
 from voiceface.synthetic import dataset
 from voiceface.testing import runs
 from voiceface.testing.corrupt_files import assert_mentions
-from voicestyle.evaluation import compare_metric, evaluate, identity_similarity, mean_of_others
+from voicestyle.evaluation import GROUND_TRUTH, compare_metric, evaluate, identity_similarity, mean_of_others
 from voicestyle.evaluation_data import alternate_genders
 
 CMPC2 = [
@@ -134,11 +139,56 @@ def test_command_test_on_synthetic_identities(call, few, faces, tmp_path, monkey
     here = functools.partial(dataset.PopulationDataset, workers=1, progress=False)
     monkeypatch.setattr(dataset, "PopulationDataset", here)
     words = ("--population", "tiny", "--num-identities", "3", "--bank", faces, "--bootstrap-samples", "20")
-    assert call("test", *words, "--out", tmp_path / "out", *few) == 0
+    assert call("test", *words, "--out", tmp_path / "out", *few) == INCOMPLETE
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     names = [each["name"] for each in found["metrics"]]
-    assert len(names) == 3 and "two identities of each gender" in " ".join(found["notes"])
+    (row,) = found["unavailable"]
+    assert len(names) == 3 and row["name"] == GROUND_TRUTH
+    assert "two identities of each gender, found [" in row["reason"]
+    assert row["reason"] in (tmp_path / "out" / "report.html").read_text()
     assert len(list((tmp_path / "out" / "clips").glob("*.wav"))) == 3
+
+
+def test_unusable_files_cost_their_identities_only(call, population, faces, few, tmp_path, capsys):
+    root = shutil.copytree(population, tmp_path / "population")
+    corpus = open_corpus(root, "test")
+    names = corpus.names
+    corpus.face_path(corpus.records[0].faces[0]).write_bytes(b"no image")
+    corpus.voice_path(corpus.records[1].voices[0]).write_bytes(b"no audio")
+    words = ("test", "--data", root, "--bank", faces, "--cfg", "quick", "--bootstrap-samples", "20")
+    assert call(*words, "--num-identities", "4", "--out", tmp_path / "out", *few) == INCOMPLETE
+    printed = capsys.readouterr()
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert found["identities"] == names[2:4] and len(found["metrics"]) == 1
+    image, voice = found["unavailable"]
+    assert image["name"] == f"identity {names[0]}" and corpus.records[0].faces[0] in image["reason"]
+    assert voice["name"] == f"identity {names[1]}" and corpus.records[1].voices[0] in voice["reason"]
+    page = html.unescape((tmp_path / "out" / "report.html").read_text())
+    for row in (image, voice):
+        assert f"not computed: {row['name']}: {row['reason']}" in printed.out and row["reason"] in page
+    assert f"not computed: {image['name']}" in printed.err, "before anything is generated"
+    for record in corpus.records:
+        corpus.face_path(record.faces[0]).write_bytes(b"no image")
+    assert call(*words, "--num-identities", "4", "--out", tmp_path / "none", *few) == 1
+    assert_mentions(capsys.readouterr().err, "none of 4 identities can be used")
+
+
+def test_a_metric_that_fails_costs_no_other():
+    def fail(images):
+        raise ValueError("the network accepts no such image")
+
+    encoder = types.SimpleNamespace(features=fail)
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    fit = (np.array([0.3, 0.2, 0.1]), np.zeros(3), np.zeros(3))
+    found = evaluate(
+        list("abc"), images, images, [images[:1]] * 3, fit, identity_encoder=encoder, replicates=20
+    )
+    assert [each.final for each in found.metrics] == [pytest.approx(0.2)]
+    (row,) = found.unavailable
+    assert row.name.startswith("identity similarity") and row.reason == "the network accepts no such image"
+    assert (
+        found.to_dict()["unavailable"] == [row.to_dict()] and f"not computed: {row}" in found.format_table()
+    )
 
 
 def test_compare_metric_by_hand():

@@ -19,6 +19,7 @@ __all__ = [
     "model_options",
     "require_at_least",
     "require_inputs",
+    "require_metric_inputs",
 ]
 
 GENERATOR_WEIGHTS_HELP = "run directory, .safetensors, or a published .pt"
@@ -74,6 +75,36 @@ def require_inputs(args: argparse.Namespace) -> None:
     paths = {name: getattr(args, name, None) for name in (*names, "frontal", "memory", "table")}
     backbone, heads = args.lpips or (None, None)
     arguments.require_existing_paths({**paths, "lpips (backbone)": backbone, "lpips (heads)": heads})
+
+
+def require_metric_inputs(
+    args: argparse.Namespace, flag: str, third_party_files: Sequence[str], alternative: str
+) -> None:
+    """Check, before anything is loaded, that all inputs of a metric of generators exist.
+
+    Args:
+        args: parsed arguments, with --weights and, for fid, --data and --statistics.
+        flag: name of the argument that names the network of the metric.
+        third_party_files: names of its files in the manifest; none if a bundled network is used.
+        alternative: choice that needs no file, for the message.
+
+    Raises:
+        FileNotFoundError: names everything that is absent with its flag.
+    """
+    from voiceface.checkpoints.third_party import locate_third_party_file
+
+    paths = {name: getattr(args, name, None) for name in ("data", "statistics", "weights")}
+    problems = [f"--{name}: nothing at {path}" for name, path in paths.items() if path and not path.exists()]
+    absent = []
+    for file in third_party_files:
+        try:
+            locate_third_party_file(file, getattr(args, flag))
+        except FileNotFoundError as error:
+            absent.append(f"--{flag}: {error}")
+    if absent:
+        problems.append(f"{'; '.join(absent)}. For synthetic faces --features {alternative} needs no file.")
+    if problems:
+        raise FileNotFoundError("; ".join(problems))
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, default: str, example: str) -> None:

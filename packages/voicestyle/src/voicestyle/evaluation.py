@@ -3,7 +3,7 @@
 Letters: N identities, S side of an image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from voiceface.metrics.unavailable import UnavailableResult, describe_unavailable
 
 from voicestyle.image_losses import IdentityEncoder
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
 
 __all__ = [
+    "GROUND_TRUTH",
     "EvaluationResult",
     "MetricComparison",
     "attribute_errors",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+GROUND_TRUTH = "agreement with the ground truth"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class EvaluationResult:
         agreement, initial_agreement: agreement of the final and of the initial images with the ground truth
             of synthetic identities, else None.
         notes: remarks for the reader.
+        unavailable: identities and metrics that could not be used or computed, with the reasons.
     """
 
     identity_names: tuple[str, ...]
@@ -71,6 +75,7 @@ class EvaluationResult:
     agreement: "Agreement | None" = None
     initial_agreement: "Agreement | None" = None
     notes: tuple[str, ...] = field(default=())
+    unavailable: tuple[UnavailableResult, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON values."""
@@ -79,6 +84,7 @@ class EvaluationResult:
             "identities": list(self.identity_names),
             "metrics": [asdict(each) for each in self.metrics],
             "notes": list(self.notes),
+            "unavailable": [each.to_dict() for each in self.unavailable],
         }
         for name, agreement in (("agreement", self.agreement), ("initial_agreement", self.initial_agreement)):
             if agreement is not None:
@@ -100,10 +106,11 @@ class EvaluationResult:
         ]
 
     def format_table(self) -> str:
-        """Format the table as text."""
+        """Format the table as text, with the reasons of what could not be computed."""
         rows = [COLUMNS, *self.table_rows()]
         widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]
+        return "\n".join(lines + [describe_unavailable(self.unavailable)] * bool(self.unavailable))
 
 
 COLUMNS = ("metric", "final", "initial", "others", "final - initial", "final - others")
@@ -242,21 +249,30 @@ def evaluate(
     ]
     generated = [from_uint8(each) for each in (final, initial)]
     notes = []
-    if identity_encoder is not None:
-        references = [from_uint8(images) for images in real]
-        similarity = [
-            identity_similarity(each, references, identity_encoder, identity_encoder_device)
-            for each in generated
-        ]
-        name = f"identity similarity to the true face ({identity_encoder_name})"
-        metrics.append(
-            compare_metric(
-                name,
-                similarity[0].diagonal(),
-                similarity[1].diagonal(),
-                mean_of_others(similarity[0], groups),
-                replicates=replicates,
+    unavailable: list[UnavailableResult] = []
+
+    def add_metric(name: str, score: Callable[[Tensor], Array], *, higher_is_better: bool = True) -> None:
+        """Add a metric of scores (N images, N identities), or the reason why it cannot be computed."""
+        try:
+            final_scores, initial_scores = (score(each) for each in generated)
+            metrics.append(
+                compare_metric(
+                    name,
+                    final_scores.diagonal(),
+                    initial_scores.diagonal(),
+                    mean_of_others(final_scores, groups),
+                    higher_is_better=higher_is_better,
+                    replicates=replicates,
+                )
             )
+        except ValueError as error:
+            unavailable.append(UnavailableResult.from_error(name, error))
+
+    if identity_encoder is not None:
+        encoder, references = identity_encoder, [from_uint8(images) for images in real]
+        add_metric(
+            f"identity similarity to the true face ({identity_encoder_name})",
+            lambda images: identity_similarity(images, references, encoder, identity_encoder_device),
         )
     else:
         notes.append("Identity similarity to the true face is not measured: give --evaluation-identity.")
@@ -265,33 +281,34 @@ def evaluate(
         from voiceface.synthetic.agreement.agreement import measure_agreement
         from voiceface.synthetic.readers.attribute_reader import load_reader
 
-        attribute_reader = load_reader("evaluation")
-        errors = [attribute_errors(each, ground_truth, attribute_reader) for each in generated]
-        metrics.append(
-            compare_metric(
-                "attribute error",
-                errors[0].diagonal(),
-                errors[1].diagonal(),
-                mean_of_others(errors[0], groups),
-                higher_is_better=False,
-                replicates=replicates,
-            )
+        attribute_reader, truth = load_reader("evaluation"), ground_truth
+        add_metric(
+            "attribute error",
+            lambda images: attribute_errors(images, truth, attribute_reader),
+            higher_is_better=False,
         )
         count = min(len(images) for images in real)
         real_images = torch.stack([torch.from_numpy(images[:count]).permute(0, 3, 1, 2) for images in real])
-        if np.unique(ground_truth.sex, return_counts=True)[1].min() < 2:
-            notes.append(
-                "Agreement with the ground truth is not measured: it needs at least two identities of each "
-                "gender."
-            )
-        else:
+        genders = [int((ground_truth.sex == sex).sum()) for sex in (0, 1)]
+        try:
+            if min(genders) < 2:
+                raise ValueError(f"expected at least two identities of each gender, found {genders}")
             agreements = [
                 measure_agreement(
                     attribute_reader, (each + 1) / 2, real_images, ground_truth, replicates=replicates
                 )
                 for each in generated
             ]
-    return EvaluationResult(tuple(identity_names), tuple(metrics), agreements[0], agreements[1], tuple(notes))
+        except ValueError as error:
+            unavailable.append(UnavailableResult.from_error(GROUND_TRUTH, error))
+    return EvaluationResult(
+        tuple(identity_names),
+        tuple(metrics),
+        agreements[0],
+        agreements[1],
+        tuple(notes),
+        tuple(unavailable),
+    )
 
 
 def _format_difference(difference: tuple[float, float, float, float]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
+    from voiceface.metrics.unavailable import UnavailableResult
     from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
 
 __all__ = [
@@ -32,6 +33,7 @@ class EvaluationSet:
         genders: (N,), or None if unknown.
         ground_truth: attributes of synthetic identities, else None.
         disclaimer: text to show with every result, or empty.
+        unavailable: identities whose images cannot be read, with the reasons.
     """
 
     identity_names: "tuple[str, ...]"
@@ -40,6 +42,7 @@ class EvaluationSet:
     genders: "np.ndarray | None"
     ground_truth: "FaceGroundTruth | None"
     disclaimer: str = ""
+    unavailable: "tuple[UnavailableResult, ...]" = ()
 
 
 def build_synthetic_evaluation_set(
@@ -73,12 +76,15 @@ def build_synthetic_evaluation_set(
 def build_corpus_evaluation_set(data: Path, split: str, num_identities: int | None) -> EvaluationSet:
     """Take the first clip and the first images, cropped to squares, of each identity of a corpus.
 
+    Identities whose clip is absent, or whose images cannot be read, are left out and listed.
+
     Raises:
         CorpusError, FileNotFoundError: the corpus is missing or invalid.
-        ValueError: no identity has both a clip and an image.
+        ValueError: no identity has both a clip and images that can be read.
     """
     import numpy as np
     from voiceface.datasets.corpus import open_corpus
+    from voiceface.metrics.unavailable import UnavailableResult
 
     from voicestyle.stylegan2.dataset import load_square_image
 
@@ -86,10 +92,23 @@ def build_corpus_evaluation_set(data: Path, split: str, num_identities: int | No
     records = [record for record in corpus.records if record.voices and record.faces][:num_identities]
     if not records:
         raise ValueError(f"no identity of the split {split} in {data} has both a clip and an image")
-    images = [
-        np.stack([load_square_image(corpus.face_path(face), 256) for face in record.faces[:MAX_TRUE_IMAGES]])
-        for record in records
-    ]
+    images: list[np.ndarray] = []
+    unavailable: list[UnavailableResult] = []
+    usable = []
+    for record in records:
+        try:
+            if not corpus.voice_path(record.voices[0]).is_file():
+                raise FileNotFoundError(f"nothing at {corpus.voice_path(record.voices[0])}")
+            paths = [corpus.face_path(face) for face in record.faces[:MAX_TRUE_IMAGES]]
+            images.append(np.stack([load_square_image(path, 256) for path in paths]))
+        except (ValueError, OSError) as error:
+            unavailable.append(UnavailableResult.from_error(f"identity {record.identity.name}", error))
+        else:
+            usable.append(record)
+    records = usable
+    if not records:
+        shown = "; ".join(map(str, unavailable[:5]))
+        raise ValueError(f"the files of none of {len(unavailable)} identities can be used: {shown}")
     genders = np.array([record.identity.gender or "" for record in records])
     return EvaluationSet(
         tuple(record.identity.name for record in records),
@@ -97,6 +116,7 @@ def build_corpus_evaluation_set(data: Path, split: str, num_identities: int | No
         images,
         genders if (genders != "").all() else None,
         None,
+        unavailable=tuple(unavailable),
     )
 
 

@@ -74,6 +74,7 @@ def write_evaluation_report(
         disclaimers=list(disclaimers),
         summary=list(result.notes),
         tables=tables,
+        unavailable=result.unavailable,
         system_cards=cards,
         cards_title="Test identities",
         max_bytes=20_000_000,

@@ -9,6 +9,7 @@ from voicestyle.arguments import (
     add_generator_arguments,
     load_generator_from_args,
     require_at_least,
+    require_metric_inputs,
     write_metric,
 )
 
@@ -94,6 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_at_least(args, {"num_samples": 2, "batch": 1, "num_real": 1})
     if args.save_statistics and args.save_statistics.suffix != ".npz":
         raise ValueError(f"--save-statistics: expected a name ending in .npz, found {args.save_statistics}")
+    files = ["inception-2015-fid"] if args.features == "inception" else []
+    require_metric_inputs(args, "inception", files, "attributes")
     from voiceface.runtime.devices import choose_device
     from voiceface.runtime.process import keep_freed_memory
 

@@ -9,6 +9,7 @@ from voicestyle.arguments import (
     add_generator_arguments,
     load_generator_from_args,
     require_at_least,
+    require_metric_inputs,
     write_metric,
 )
 
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_at_least(args, {"num_samples": 1, "batch": 1})
     if args.epsilon <= 0:
         raise ValueError(f"--epsilon: expected more than 0, found {args.epsilon}")
+    files = ["torchvision-vgg16", "lpips-v0.1-vgg"] if args.features == "lpips" else []
+    require_metric_inputs(args, "lpips", files, "perceptual")
     from voiceface.runtime.devices import choose_device
     from voiceface.runtime.process import keep_freed_memory
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from voicestyle.arguments import (
 
 if TYPE_CHECKING:
     import numpy as np
+    from voiceface.metrics.unavailable import UnavailableResult
 
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.evaluation import EvaluationResult
@@ -29,13 +31,13 @@ if TYPE_CHECKING:
     from voicestyle.models import PipelineModels
     from voicestyle.pipeline_records import PipelineResult
 
-__all__ = ["evaluate_results", "main"]
+__all__ = ["describe_skipped_voices", "evaluate_results", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write OUT/results.json, OUT/report.html, and below OUT/generated everything that `generate` writes.
 
-    The exit status is 0, or 3 if recordings could not be used.
+    The exit status is 0, or 3 if identities or metrics are listed as unavailable.
     """
     parser = build_parser()
     args = parser.parse_intermixed_args(argv)
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.commandline.messages import print_disclaimers, print_skipped
     from voiceface.io.atomic import write_json
     from voiceface.io.input_files import make_writable_directory
+    from voiceface.metrics.unavailable import describe_unavailable
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
@@ -68,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.population
         else build_corpus_evaluation_set(args.data, args.split, args.num_identities)
     )
+    if evaluation_set.unavailable:
+        print(describe_unavailable(evaluation_set.unavailable), file=sys.stderr)
     path = args.evaluation_identity
     identity_encoder = (
         load_identity_encoder(path, str(models.device))
@@ -120,6 +125,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         path.name if path else "attribute reader",
         args.bootstrap_samples,
     )
+    result = replace(
+        result,
+        unavailable=(
+            *evaluation_set.unavailable,
+            *describe_skipped_voices(voices, results, skipped),
+            *result.unavailable,
+        ),
+    )
     num_in_bank = len(in_bank) if args.keep_test_identities else 0
     write_json(
         out / "results.json",
@@ -142,7 +155,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{num_in_bank} of them.",
     )
     print(f"report: {report}")
-    return completeness_status(skipped)
+    return completeness_status(result.unavailable)
+
+
+def describe_skipped_voices(
+    voices: "Sequence[tuple[Path, Path]]", results: "Sequence[PipelineResult]", skipped: "Sequence[str]"
+) -> "list[UnavailableResult]":
+    """State the identities without a generated face, each with the reason why its recording was skipped."""
+    from voiceface.metrics.unavailable import UnavailableResult
+
+    used = {each.name for each in results}
+    rows = []
+    for path, name in voices:
+        if name.as_posix() not in used:
+            reason = next((text for text in skipped if str(path) in text), "its recording was skipped")
+            rows.append(UnavailableResult(f"identity {name.as_posix()}", reason))
+    return rows
 
 
 def evaluate_results(
