@@ -1,7 +1,9 @@
 """Experiment files: reading, overriding, checking, and the messages for what is wrong."""
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -89,7 +91,7 @@ def test_bare_name_is_bundled_and_path_is_a_file(folder):
 def test_unknown_name_lists_the_bundled_ones(folder):
     with pytest.raises(ConfigError, match=r"'quik'.*Did you mean 'quick'.*main, quick.*\.yaml"):
         load_config("quik", Experiment, "made_up_package")
-    with pytest.raises(ConfigError, match=r"missing\.yaml: No such file.*main, quick"):
+    with pytest.raises(ConfigError, match=r"missing\.yaml does not exist.*main, quick"):
         load_config("missing.yaml", Experiment, "made_up_package")
 
 
@@ -179,6 +181,51 @@ def test_all_faults_are_told_at_once(folder):
 )
 def test_file_that_is_no_configuration(folder, text, words):
     assert words in message(folder, text)
+
+
+def aliases(first, step, times=30):
+    return "a0: &a0 " + first + "\n" + "".join(
+        f"a{n}: &a{n} {step.format(n - 1)}\n" for n in range(1, times)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (aliases("{x: 1, y: 2}", "{{x: *a{0}, y: *a{0}}}"), "aliases repeat values beyond"),
+        (aliases("[x, x]", "[*a{0}, *a{0}]"), "aliases repeat values beyond"),
+        (aliases("{x: 1}", "{{<<: [*a{0}, *a{0}]}}"), "aliases repeat values beyond"),
+        ("a: &a [*a]", "contains itself"),
+        ("a: &a {b: *a}", "contains itself"),
+        ("a: " + "[" * 30_000, "nested too deeply"),
+        ("a: " + "[" * 60 + "]" * 60, "nested more than"),
+        ("a: " + "1:" * 60_000 + "1", "a number of 120001 digits"),
+        ("a: " + "9" * 5_000, "a number of 5000 digits"),
+        ("a: " + "x" * 300_000, "300,003 characters"),
+        ("a: 2001-99-99", "a value that cannot be read"),
+        ("? [1, 2]\n: 3\n? {a: 1}\n: 3", "not readable YAML"),
+        ("a: !!python/object/apply:os.system [x]", "not readable YAML"),
+        ("name: \x1b[2J", "not readable YAML"),
+        ("<!DOCTYPE html>\x00", "a web page"),
+        ("version https://git-lfs.github.com/spec/v1\x00", "Git LFS"),
+    ],
+)
+def test_hostile_files_are_refused_within_a_second(folder, text, words):
+    begin = time.process_time()
+    assert words in message(folder, text)
+    assert time.process_time() - begin < 2
+
+
+def test_files_in_other_encodings(folder):
+    path = folder / "wide.yaml"
+    path.write_bytes(GOOD.encode("utf-16"))
+    assert load_config(path, Experiment, "made_up_package") == read(folder, GOOD)
+    path.write_bytes("name: Zo\u00eb".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"wide\.yaml is not UTF-8 text"):
+        load_config(path, Experiment, "made_up_package")
+    os.mkfifo(folder / "pipe.yaml")
+    with pytest.raises(ConfigError, match="a named pipe"):
+        load_config(folder / "pipe.yaml", Experiment, "made_up_package")
 
 
 def test_yaml_text_reads_back_equal(folder):

@@ -195,10 +195,12 @@ def _require_same_settings(path: Path, record: dict[str, Any]) -> None:
     """Refuse to mix features of different settings in one folder."""
     if not path.is_file():
         return
+    from voiceface.io.foreign_files import read_file_text
+
     try:
-        state = json.loads(path.read_text("utf-8"))
+        state = json.loads(read_file_text(path, PrepareError, "a record of settings"))
         previous = {"dtype": state["dtype"], **state["speech"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PrepareError(f"{path} cannot be read ({error!r}); remove it or choose another --out") from None
     requested = {"dtype": record["dtype"], **record["speech"]}
     differing = [key for key in requested if previous.get(key) != requested[key]]
@@ -273,6 +275,7 @@ def _parse_speech_config(overrides: Sequence[str]) -> "SpeechConfig":
     """The published settings with overrides."""
     import yaml
     from voiceface.runtime.config import ConfigError, validate_config
+    from voiceface.runtime.yaml_values import load_yaml
 
     from sf2f.network_config import SpeechConfig
 
@@ -281,7 +284,10 @@ def _parse_speech_config(overrides: Sequence[str]) -> "SpeechConfig":
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise ConfigError(f"override {override!r}: expected key=value, such as remove_silence=false")
-        values[key] = yaml.safe_load(text)
+        try:
+            values[key] = load_yaml(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from None
     return validate_config(values, SpeechConfig, "speech")
 
 

@@ -16,6 +16,9 @@ import pydantic
 import yaml
 from easydict import EasyDict
 
+from voiceface.io.foreign_files import read_file_text
+from voiceface.runtime.yaml_values import MAX_TEXT_LENGTH, load_yaml
+
 __all__ = ["Config", "ConfigError", "bundled_configs", "load_config", "to_dict", "to_yaml", "validate_config"]
 
 log = logging.getLogger(__name__)
@@ -83,7 +86,7 @@ def load_config(source: str | Path, model: type[C], package: str, overrides: Seq
     """
     name, text = _read_source(source, package)
     try:
-        tree = yaml.load(text, Loader=_Loader)
+        tree = load_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not readable YAML: {error}") from error
     if not isinstance(tree, dict):
@@ -143,19 +146,6 @@ def to_yaml(config: Config) -> str:
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True, width=110)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, except that a repeated key is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(
-                    f"key {key!r} stands twice, again in line {node.start_mark.line + 1} ff."
-                )
-        return super().construct_mapping(node, deep)
-
-
 def _read_source(source: str | Path, package: str) -> tuple[str, str]:
     """Name (for messages) and text of a configuration file."""
     path = Path(source)
@@ -171,14 +161,10 @@ def _read_source(source: str | Path, package: str) -> tuple[str, str]:
             "A file of your own is given as a path that ends in .yaml."
         )
     try:
-        return str(path), path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
-    except OSError as error:
+        return str(path), read_file_text(path, ConfigError, "a configuration", max_bytes=4 * MAX_TEXT_LENGTH)
+    except FileNotFoundError as error:
         listed = ", ".join(bundled_configs(package)) or "none"
-        raise ConfigError(
-            f"cannot read the configuration {path}: {error.strerror}. Bundled names: {listed}"
-        ) from error
+        raise ConfigError(f"cannot read the configuration: {error}. Bundled names: {listed}") from None
 
 
 def _check_keys_are_text(name: str, tree: Any, path: str = "") -> None:
@@ -197,7 +183,7 @@ def _apply_override(config: EasyDict, override: str) -> None:
     if not equals or not last or not all(sections):
         raise ConfigError(f"override {override!r}: expected section.key=value")
     try:
-        value = yaml.load(text, Loader=_Loader)
+        value = load_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
     _check_keys_are_text(f"override {override!r}", value)

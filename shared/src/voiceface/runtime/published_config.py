@@ -146,14 +146,18 @@ def read_yaml(path: str | Path) -> Mapping[str, Any]:
     """
     import yaml
 
+    from voiceface.io.foreign_files import read_file_text
     from voiceface.runtime.config import ConfigError
+    from voiceface.runtime.yaml_values import MAX_TEXT_LENGTH, load_yaml
 
     source = Path(path)
     try:
-        tree = yaml.safe_load(source.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {source}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        tree = load_yaml(
+            read_file_text(source, ConfigError, "a configuration", max_bytes=4 * MAX_TEXT_LENGTH)
+        )
+    except FileNotFoundError as error:
+        raise ConfigError(f"cannot read the configuration: {error}") from None
+    except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not readable YAML: {error}") from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{source} holds no `key: value` lines")

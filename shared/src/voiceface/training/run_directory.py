@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from voiceface.io.atomic import write_text
+from voiceface.io.foreign_files import read_file_text
+from voiceface.runtime.yaml_values import load_yaml
 
 CONFIG_FILE = "config.yaml"
 STATE_FILE = "state.safetensors"
@@ -89,7 +91,11 @@ def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | No
         logger.warning("%s holds no saved state: starting at step 0", out)
         if not (out / CONFIG_FILE).exists():
             return None
-        before = {**run_key, "config": yaml.safe_load((out / CONFIG_FILE).read_text("utf-8")) or {}}
+        text = read_file_text(out / CONFIG_FILE, RunError, "the configuration of a run")
+        try:
+            before = {**run_key, "config": load_yaml(text) or {}}
+        except yaml.YAMLError as error:
+            raise RunError(f"{out / CONFIG_FILE} is not readable YAML: {error}") from None
     stored = {key: before[key] for key in run_key}
     if longer := _longer_training(stored["config"], run_key["config"]):
         logger.info("%s: training continues to %s steps", out, longer["training"]["max_steps"])
