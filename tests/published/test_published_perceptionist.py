@@ -1,6 +1,7 @@
 """perceptionist: its configurations and published files through the whole way, in the Voxceleb-3D layout."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tiny_perceptionist_runs import TINY_IMAGE_NETWORK
 from training_cycle import SHORT, TrainingCycle
 from trees import link_tree
 from voiceface.commandline.dispatch import run_main
+from voiceface.commandline.exit_status import ERROR, INCOMPLETE
 from voiceface.runtime.config import bundled_configs, load_config
 from voxceleb3d_tree import write_fitted_coefficients, write_voxceleb3d
 
@@ -171,8 +173,9 @@ def check_evaluation(weights: Path, inputs: Inputs, tmp_path: Path) -> None:
 def test_published_weights(folder: str, inputs: Inputs, tmp_path: Path) -> None:
     weights = inputs.weights if folder == "pretrained_models" else inputs.weights / folder
     check_evaluation(weights, inputs, tmp_path)
-    images = {path.name.rpartition("_")[2] for path in (tmp_path / "results" / "shown" / "1").rglob("*.png")}
-    assert images == ({"image.png", "overlap.png"} if folder == "pretrained_models" else set())
+    if folder == "pretrained_models":  # its expert draws the mesh over the generated image
+        images = {path.name.rpartition("_")[2] for path in (tmp_path / "results/shown/1").rglob("*.png")}
+        assert images == {"image.png", "overlap.png"}
 
 
 def test_published_files_are_named(
@@ -185,3 +188,88 @@ def test_published_files_are_named(
         assert run_main("voiceface.__main__", ["weights", str(path)]) == 0
         shown = capsys.readouterr().out
         assert "perceptionist" in shown and "read by" in shown, path
+
+
+# What is absent -> words of the message; `test` and `evaluate` need all of it.
+ABSENT_FOR_TEST = {
+    "data/fbank": "fbank",
+    "data/A2E_val": "A2E_val",
+    "data/vox1_meta.csv": "vox1_meta.csv",
+    "train.configs/w_shp_sim.npy": "w_shp",
+    "pretrained_models/voice_embedding.pth": "voice_embedding.pth",
+    "pretrained_models/supervised_64/generator_48000.pth": "generator_48000.pth",
+}
+
+
+@pytest.fixture
+def own(inputs: Inputs, tmp_path: Path) -> Path:
+    """Links to the inputs in a folder of the test, from which parts can be removed."""
+    link_tree(inputs.data, tmp_path / "data")
+    link_tree(inputs.face_model, tmp_path / "train.configs")
+    link_tree(inputs.weights, tmp_path / "pretrained_models")
+    link_tree(inputs.fitted, tmp_path / "FITTED")
+    return tmp_path
+
+
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize("part", ABSENT_FOR_TEST)
+def test_absent_inputs_of_test_are_named(part: str, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    remove(own / part)
+    weights = own / "pretrained_models" / "supervised_64"
+    flags = ["--weights", weights, "--face-model", own / "train.configs", "--out", own / "out"]
+    assert call("test", "--data", own / "data", *flags) == ERROR
+    message = capsys.readouterr().err
+    assert ABSENT_FOR_TEST[part] in message and "Traceback" not in message
+    assert not (own / "out").exists() or not any((own / "out").iterdir())
+
+
+ABSENT_FOR_TRAINING = {
+    "data/fbank": "fbank",
+    "data/VGG_ALL_FRONTAL": "VGG_ALL_FRONTAL",
+    "data/vox1_meta.csv": "vox1_meta.csv",
+    "data/val_sub": "val_sub",
+    "data/AtoE_sub": "AtoE_sub",
+    "FITTED": "FITTED",
+    "FITTED/PERSON": "no fitted coefficients",
+    "train.configs": "train.configs",
+    "pretrained_models/voice_embedding.pth": "voice_embedding.pth",
+}
+
+
+@pytest.mark.parametrize("part", ABSENT_FOR_TRAINING)
+def test_absent_inputs_of_training_are_named(
+    part: str, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person = sorted((own / "FITTED").iterdir())[0].name
+    remove(own / part.replace("PERSON", person))
+    flags = ["--data", own / "data", "--out", own / "out", "--face-model", own / "train.configs"]
+    flags += ["--voice-network", own / "pretrained_models" / "voice_embedding.pth", "--truth", own / "FITTED"]
+    words = [*SHORT, *SMALL_CROPS, *REDUCED["supervised"]]
+    assert call("train", "--cfg", "supervised", *flags, *words) == ERROR
+    message = capsys.readouterr().err
+    assert ABSENT_FOR_TRAINING[part] in message and "Traceback" not in message
+    assert not (own / "out").exists()
+
+
+def test_damaged_and_absent_parts_cost_no_other_result(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A broken feature file and the expert are missed by name; the other faces are written."""
+    weights, face_model = own / "pretrained_models", ["--face-model", own / "train.configs"]
+    first, *others = sorted((own / "data" / "A2E_val").iterdir())
+    broken = sorted((own / "data" / "fbank").rglob("*.npy"))[0]
+    broken.unlink()
+    broken.write_bytes(b"no array")
+    flags = ["--weights", weights, *face_model]
+    assert call("test", "--data", own / "data", *flags, "--out", own / "meshes") == ERROR
+    assert str(broken) in capsys.readouterr().err
+    assert len(list((own / "meshes").rglob("*.obj"))) == 2 * len([first, *others]) - 1
+    remove(first)
+    truth = ["--truth", own / "data" / "A2E_val", "--bootstrap-samples", 20]
+    assert call("evaluate", "--predictions", own / "meshes", *truth, *face_model) == INCOMPLETE
+    assert f"{first.name}: no ground truth" in capsys.readouterr().out
+    remove(weights / FILES["expert"])
+    assert call("demo", broken.parents[1], *flags, "--published", "--out", own / "shown") == ERROR
+    assert str(broken) in capsys.readouterr().err
+    assert len(list((own / "shown").rglob("*/*_image.png"))) == 1

@@ -299,6 +299,14 @@ def test_ground_truth_has_no_error_and_the_mean_face_no_difference(population):
         assert each.differences["mean face"].value == pytest.approx(0, abs=1e-12)
 
 
+def test_the_published_layout_without_features_is_named(tmp_path, capsys):
+    (tmp_path / "data" / "A2E_val").mkdir(parents=True)
+    (tmp_path / "data" / "vox1_meta.csv").touch()
+    assert main(["test", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]) == 1
+    assert "has no fbank; expected vox1_meta.csv, fbank and A2E_val" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_published_layout_stops_at_the_last_validation_id(weights, tmp_path, features):
     root, mesh = tmp_path / "data", tmp_path / "mesh"
     rows = [("id10001", "Ann_Example"), ("id10309", "Ezra_Example"), ("id10310", "Finn_Example")]

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         iterate_utterances,
     )
 
-    published = (args.data / "fbank").is_dir()
+    published = any((args.data / folder).is_dir() for folder in ("fbank", "A2E_val"))
     if published:
         identities = find_published_utterances(args.data, args.utterances)
     else:
