@@ -79,6 +79,13 @@ def test_metadata_gives_genders_and_face_variants_can_be_selected(tmp_path: Path
     assert open_speakers(root, "train", face_variant="origin").names == ("Bob",)
 
 
+def test_identities_without_a_folder_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    open_speakers(write_layout(tmp_path), "train")
+    (message,) = caplog.messages
+    assert message.startswith("2 of 6 identities of the split 'train'")
+    assert message.endswith(": vox1/Cy, vox2/Nobody") and "*/masked_faces" in message
+
+
 def test_empty_folders_are_skipped_with_a_warning(tmp_path: Path, caplog) -> None:
     root = write_layout(tmp_path)
     (root / "vox1" / "masked_faces" / "Dan" / "1.png").unlink()

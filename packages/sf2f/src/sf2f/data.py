@@ -217,6 +217,15 @@ def _load_hq_voxceleb(root: Path, split: str, n_mels: int, face_variant: FaceVar
         )
     if empty:
         log.warning("skipped %d identities with an empty folder: %s", len(empty), ", ".join(empty[:5]))
+    named = {
+        (corpus, name) for corpus, parts in read_split(root / SPLIT_FILE).items() for name in parts[split]
+    }
+    if absent := sorted(named - folders.keys()):
+        log.warning(
+            "%d of %d identities of the split %r have no folder in */%s or in */%s_faces: %s",
+            *(len(absent), len(named), split, MEL_FOLDER, face_variant),
+            ", ".join("/".join(identity) for identity in absent[:5]),
+        )
     genders = _read_genders(root)
     corpora, names = zip(*identities)
     truth, disclaimer = _load_ground_truth(root, names)
