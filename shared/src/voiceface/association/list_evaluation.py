@@ -1,6 +1,7 @@
 """Steps of `test`: open data and lists, state what is absent, evaluate, write results as they come."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ def open_evaluation_data(
             raise
         problems.append(str(error))
         try:
-            corpus = load_split(root, split, skip_missing=True, **roots)
+            corpus = _load_incomplete_split(root, split, **roots)
         except (OSError, ValueError):  # there is no data at all
             raise error from None
     corpus, absent = without_absent_files(corpus)
@@ -129,6 +130,25 @@ def open_evaluation_data(
     if problems:
         raise FileNotFoundError("; ".join(problems))
     return EvaluationData(corpus, lists)
+
+
+def _load_incomplete_split(root: Path, split: str, **roots: Any) -> "Corpus":
+    """Load all identities of a split, those with absent folders without files, to check lists against it."""
+    from voiceface.association.data import load_split
+    from voiceface.datasets.corpus import IdentityRecord
+    from voiceface.datasets.layouts import read_identities
+
+    logger = logging.getLogger("voiceface.datasets.corpus")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # nothing is skipped here: the error names the absent folders
+    try:
+        corpus = load_split(root, split, skip_missing=True, **roots)
+    finally:
+        logger.setLevel(level)
+    known = {record.identity for record in corpus.records}
+    others = [identity for identity in read_identities(root, split) if identity not in known]
+    empty = (IdentityRecord(identity, len(known) + i, (), ()) for i, identity in enumerate(others))
+    return replace(corpus, records=(*corpus.records, *empty))
 
 
 def without_absent_files(corpus: "Corpus") -> "tuple[Corpus, list[str]]":

@@ -176,6 +176,31 @@ class EvaluationContract:
         assert_mentions(message, "1 of 4 trial lists are not in", "match_v2f_10_test")
         assert GOOD_LIST not in message and not (tmp_path / "out").exists()
 
+    def test_absent_folders_and_the_files_of_all_lists_are_named_together(
+        self,
+        call: CommandRunner,
+        words: Sequence[str | Path],
+        write_lists: Callable[..., Path],
+        corpus_copy: Path,
+        never_encode: None,
+        tmp_path: Path,
+        capsys: Capture,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        from voiceface.association.data import load_split
+
+        names = [GOOD_LIST, ONE_SIDED_LIST]
+        write_lists(*names)
+        voice = load_split(corpus_copy, "test").records[0].voices[0].partition("/")[0]
+        shutil.rmtree(corpus_copy / "wav" / voice)
+        options = [word for name in names for word in ("--list", name)]
+        assert call(*words, *options, "--out", tmp_path / "out") == ERROR
+        message = capsys.readouterr().err
+        assert_mentions(message, "1 folders of the identity table are missing", corpus_copy / "wav" / voice)
+        for name in names:
+            assert_mentions(message, f"{name}: ", " listed files are missing", f"{voice}/")
+        assert "have no identity" not in message and "skipped" not in caplog.text
+
     def test_evaluation_without_any_usable_list_ends_before_it_encodes_anything(
         self,
         call: CommandRunner,
