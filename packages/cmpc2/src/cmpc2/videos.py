@@ -4,7 +4,6 @@ Voice and face of a video are a positive pair; training uses no identity labels.
 determine whether evaluated identities took part in training.
 """
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from voiceface.io.foreign_files import read_json
 
 from cmpc2.prototype_retrieval import TrainingVideo
 
@@ -211,7 +211,7 @@ def read_population_settings(root: Path) -> "PopulationSettings | None":
     path = root / POPULATION_FILE
     if not path.is_file():
         return None
-    stored = json.loads(path.read_text("utf-8"))["settings"]
+    stored = read_json(path, VideoError, "settings of a population").get("settings", {})
     return PopulationSettings(
         **{key: stored[key] for key in PopulationSettings.__dataclass_fields__ if key in stored}
     )

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from voiceface.datasets.identities import META_HEADER, Identity, parse_folder_name
+from voiceface.datasets.identities import META_HEADER, Identity, IdentityError, parse_folder_name
 from voiceface.datasets.layouts import IMAGE_SUFFIXES, find_face_root, find_files
 from voiceface.datasets.manifest import read_manifest
+from voiceface.io.foreign_files import read_file_text
 from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
 
 from sf2f.split import (
@@ -181,7 +182,9 @@ def _read_names(root: Path, corpus: str, source: RecordingSource) -> dict[str, s
             f"no {METADATA_TABLES[corpus].file} below {root}, which names the voice IDs of {corpus}; "
             f"copy it to {root / corpus}"
         )
-    source.metadata_tables[f"{corpus}/{METADATA_TABLES[corpus].file}"] = meta.read_text("utf-8-sig")
+    source.metadata_tables[f"{corpus}/{METADATA_TABLES[corpus].file}"] = read_file_text(
+        meta, IdentityError, "a metadata table"
+    )
     return {row.voice_id: row.name for row in read_metadata(meta, corpus)}
 
 

@@ -15,7 +15,6 @@ and, during the optimisation, OUT/state.safetensors (resume state) and OUT/previ
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.checkpoints.resume_state import load_state, save_state
 from voiceface.io.atomic import write_json, write_text
+from voiceface.io.foreign_files import read_json
 from voiceface.runtime.config import to_dict, to_yaml
 from voiceface.runtime.process import DeferredSignals
 from voiceface.training.run_directory import RunError, config_differences, to_json_values
@@ -129,7 +129,7 @@ class DirectoryStore(MemoryStore):
         provenance = to_json_values({**self.provenance, "config": to_dict(self.config)})
         path = self.out / PROVENANCE_FILE
         if self.resume and (
-            differences := config_differences(json.loads(path.read_text("utf-8")), provenance)
+            differences := config_differences(read_json(path, RunError, "the settings of a run"), provenance)
         ):
             raise RunError(
                 f"Cannot resume {self.out}: it was made with other settings:\n  "

@@ -1,7 +1,6 @@
 """`voiceface compare`: compare systems on the same identities and lists, with paired significance tests."""
 
 import argparse
-import json
 import logging
 import math
 import shlex
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from voiceface.commandline import arguments
 from voiceface.commandline.exit_status import completeness_status
 from voiceface.datasets import dataset_arguments
+from voiceface.io.foreign_files import read_json
 
 if TYPE_CHECKING:
     from voiceface.evaluation.comparison import EmbeddingTables
@@ -177,14 +177,9 @@ def read_results(folder: Path) -> dict[str, Any]:
     path = folder / "results.json"
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read ({error}); evaluate the system again") from error
-    if (
-        not isinstance(found, dict)
-        or not isinstance(found.get("leaked_identities", []), list)
-        or not all(isinstance(each, dict) and "name" in each for each in found.get("unavailable", []))
+    found = read_json(path, ValueError, "results of a system's test", remedy="evaluate the system again")
+    if not isinstance(found.get("leaked_identities", []), list) or not all(
+        isinstance(each, dict) and "name" in each for each in found.get("unavailable", [])
     ):
         raise ValueError(f"{path} contains no results of a system's test; evaluate the system again")
     return found

@@ -5,12 +5,13 @@ passes through `reading`, which turns all of them into the reader's own document
 what was found, what was expected and the remedy.
 """
 
+import json
 import os
 import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from voiceface.io.file_kinds import HEAD_SIZE, FileKind, printable, recognise
 
@@ -26,6 +27,7 @@ __all__ = [
     "open_regular_file",
     "read_file_bytes",
     "read_file_text",
+    "read_json",
     "reading",
 ]
 
@@ -154,6 +156,21 @@ def read_file_text(
 ) -> str:
     """Read a foreign text file whole, line ends as they are; see `decode_text`. Errors as `reading`."""
     return decode_text(read_file_bytes(path, error_type, what, max_bytes=max_bytes), path, error_type, what)
+
+
+def read_json(
+    path: str | os.PathLike[str],
+    error_type: type[Exception],
+    what: str,
+    *,
+    remedy: str = "fetch or create it again",
+) -> dict[str, Any]:
+    """Read a JSON file that holds an object; arguments and errors as `reading`."""
+    with reading(path, error_type, what, own_kinds=("json",), remedy=remedy) as file:
+        value = json.loads(decode_text(file.read(), path, error_type, what))
+        if not isinstance(value, dict):
+            raise ValueError(f"it holds a {type(value).__name__}, expected an object")
+        return value
 
 
 def decode_text(data: bytes, path: object, error_type: type[Exception], what: str) -> str:

@@ -1,10 +1,11 @@
 """The synthetic identities of a demo: test identities and the identities shown on cards."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from voiceface.io.foreign_files import read_json
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
@@ -75,11 +76,11 @@ def read_settings(root: Path) -> dict[str, Any]:
     from voiceface.synthetic.layout import POPULATION_FILE, PopulationError
 
     marker = root / POPULATION_FILE
-    try:
-        settings: dict[str, Any] = json.loads(marker.read_text("utf-8"))["settings"]
-    except (ValueError, KeyError) as error:
-        raise PopulationError(f"{marker} cannot be read ({error}); start again in a new folder") from error
-    return settings
+    remedy = "start again in a new folder"
+    state = read_json(marker, PopulationError, "settings of a population", remedy=remedy)
+    if not isinstance(state.get("settings"), dict):
+        raise PopulationError(f"{marker} has no settings; {remedy}")
+    return state["settings"]
 
 
 def choose_card_rows(data: DemoData, training_identities: Sequence[Sequence[str]]) -> list[int]:

@@ -5,7 +5,7 @@ As embedding tables they are scored on trial lists by the same code as any model
 """
 
 import csv
-import json
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from voiceface.datasets.corpus import Corpus
 from voiceface.embeddings.table import EmbeddingTable
+from voiceface.io.foreign_files import read_json, reading
 from voiceface.synthetic.identities import FACTORS
 from voiceface.synthetic.oracle import MAX_COUPLING, log_likelihood_ratio
 
@@ -100,10 +101,10 @@ def read_ground_truth(root: str | Path) -> GroundTruth:
         raise FileNotFoundError(
             f"{root} is no population: population.json or identities.csv is missing in {folder}"
         )
-    try:
-        record = json.loads(summary.read_text("utf-8"))
-        with table.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+    what, remedy = "the truth of a population", "write the population again"
+    record = read_json(summary, GroundTruthError, what, remedy=remedy)
+    with reading(table, GroundTruthError, what, remedy=remedy) as file:
+        rows = list(csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")))
         factors = {
             side: np.array([[float(row[f"{side}{j}"]) for j in range(len(FACTORS))] for row in rows])
             for side in "vg"
@@ -116,8 +117,6 @@ def read_ground_truth(root: str | Path) -> GroundTruth:
             coupling=np.asarray(record["coupling"], float),
             settings=record["settings"],
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise GroundTruthError(f"{folder} is corrupt ({error!r}); write the population again") from error
 
 
 def reference_embeddings(

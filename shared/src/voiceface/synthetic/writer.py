@@ -6,12 +6,12 @@ number of workers, on interruptions or on the number of identities. Files are wr
 interrupted run resumes by writing the missing ones.
 """
 
-import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface.io.foreign_files import read_json
 from voiceface.synthetic import corrupted_files
 from voiceface.synthetic.layout import (
     POPULATION_FILE,
@@ -102,8 +102,8 @@ def _check_folder(root: Path, settings: PopulationSettings) -> dict[str, Any] | 
         raise PopulationError(
             f"{root} is not empty and has no {POPULATION_FILE.as_posix()}; use a new or an empty folder"
         )
+    state = read_json(root / POPULATION_FILE, PopulationError, "settings of a population")
     try:
-        state: dict[str, Any] = json.loads((root / POPULATION_FILE).read_text())
         found, expected = state["settings"], asdict(settings)
     except (ValueError, KeyError) as error:
         raise PopulationError(f"{root / POPULATION_FILE} is corrupt ({error}); use a new folder") from error
@@ -128,10 +128,11 @@ def _check_voice_source(source: str | Path, settings: PopulationSettings) -> Pat
     folder = Path(source)
     if not (folder / POPULATION_FILE).is_file():
         raise PopulationError(f"{folder} is no population: {POPULATION_FILE.as_posix()} is missing")
-    found, expected = json.loads((folder / POPULATION_FILE).read_text())["settings"], asdict(settings)
+    state = read_json(folder / POPULATION_FILE, PopulationError, "settings of a population")
+    found, expected = state.get("settings", {}), asdict(settings)
     for name in ("seed", "clips", "clip_seconds", "confound", "generator", "quirks"):
-        if found[name] != expected[name]:
-            text = f"{name} is {found[name]!r} there, {expected[name]!r} here"
+        if found.get(name) != expected[name]:
+            text = f"{name} is {found.get(name)!r} there, {expected[name]!r} here"
             raise PopulationError(f"{folder} has other voices: {text}")
     return folder.absolute()
 

@@ -4,7 +4,7 @@ Letters: N identities, P images.
 """
 
 import csv
-import json
+import io
 import logging
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
+from voiceface.io.foreign_files import read_json, reading
+from voiceface.io.safe_pickle import read_npy, read_npz
 
 from perceptionist import speech
 from perceptionist.dataset.published_lists import DataError
@@ -97,20 +99,20 @@ def load_synthetic_folder(
 
     _require_synthetic_model(model)
     folder = root / "truth"
-    try:
-        settings = json.loads((folder / "population.json").read_text("utf-8"))["settings"]
-        with (folder / "identities.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        table = np.load(folder / "shape.npy", allow_pickle=False)
-        with np.load(folder / "views.npz", allow_pickle=False) as archive:
-            view_table = {key: archive[key] for key in ("path", "expression", "pose_degrees", "landmarks")}
+    what, remedy = "the truth of a population", "write the population again"
+    with reading(folder / "identities.csv", DataError, what, remedy=remedy) as file:
+        settings = read_json(folder / "population.json", DataError, what, remedy=remedy)["settings"]
+        rows = list(csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")))
+        table = read_npy(folder / "shape.npy")
+        view_names = ("path", "expression", "pose_degrees", "landmarks")
+        view_table = read_npz(folder / "views.npz", names=view_names)
+        if absent := set(view_names) - set(view_table):
+            raise ValueError(f"views.npz lacks {', '.join(sorted(absent))}")
         places = sorted(
             (i for i, row in enumerate(rows) if row["split"] == split), key=lambda i: rows[i]["name"]
         )
         genders = np.array([int(rows[i]["sex"]) for i in places])
         side, gain = settings["render_size"], settings["face_gain"]
-    except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise DataError(f"{folder} is corrupt ({error!r}). Write the population again.") from error
     if not places:
         raise DataError(f"The split {split!r} of the population {root} has no identities.")
     names = [rows[i]["name"] for i in places]

@@ -26,6 +26,7 @@ from voiceface.datasets.identities import SPLITS, Identity
 from voiceface.datasets.layouts import find_files
 from voiceface.datasets.manifest import ManifestRow, read_manifest, write_manifest
 from voiceface.io.atomic import compute_sha256, write_bytes, write_json, write_text
+from voiceface.io.foreign_files import read_json
 
 __all__ = [
     "IMAGE_FORMATS",
@@ -254,8 +255,8 @@ def _find_existing_outputs(root: Path, record: dict[str, Any]) -> set[str]:
         raise AvspeechError(
             f"{root} is not empty and contains no {RECORD_FILE}; choose a new folder or empty this one"
         )
+    state = read_json(root / RECORD_FILE, AvspeechError, "a record of a run")
     try:
-        state = json.loads((root / RECORD_FILE).read_text())
         found = {**state["settings"], "table (SHA-256)": state["table"]["sha256"]}
     except (ValueError, KeyError, TypeError) as error:
         raise AvspeechError(
