@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from training_cycle import SHORT, TrainingCycle
 from voiceface.commandline.dispatch import run_main
 
@@ -114,6 +115,23 @@ def check_commands(
         path.is_file() for folder in (first_voices, first_faces) for path in folder.rglob("*.*")
     )
     assert np.isfinite(vectors).all()
+
+
+def check_files_are_named(
+    folder: Path, readers: Mapping[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`voiceface weights` names the readers of published files.
+
+    Args:
+        folder: of the files.
+        readers: name of a file -> what its line of readers must contain.
+        capsys: captures the output.
+    """
+    capsys.readouterr()
+    for name, expected in readers.items():
+        assert run_main("voiceface.__main__", ["weights", str(folder / name)]) == 0
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  read by"))
+        assert expected in line, f"{name}: {line}"
 
 
 def read_results(folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,11 +1,13 @@
 """The synthetic population in the original layouts, and processes for runs that are killed."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_processes import run_command
 from training_cycle import TrainingCycle
 from voiceface.testing.fault_injection import preloaded_processes, process_starter
 from voiceface.testing.runs import use_one_thread
@@ -18,6 +20,9 @@ sys.path += [str(Path(__file__).parents[2] / "packages" / system / "tests") for 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full-size", action="store_true", help="published widths and batch sizes; hours, and 24 GiB"
+    )
+    parser.addoption(
+        "--batch-size", type=int, help="with --full-size: batches of this size instead of the published ones"
     )
 
 
@@ -44,6 +49,18 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def training_population(population: Path, full_size: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same; with --full-size, with 64 training identities, which fill batches of the published sizes."""
+    from voiceface.synthetic.writer import write_population
+
+    if not full_size:
+        return population
+    out = tmp_path_factory.mktemp("population") / "large"
+    numbers = {"train": 64, "val": 4, "test": 6, "clip_seconds": 2.0}
+    return write_population(out, "tiny", workers=1, progress=False, second_view=True, **numbers)
+
+
+@pytest.fixture(scope="session")
 def starter() -> Iterator[Callable[..., Any]]:
     """Starts functions in processes that have the training commands of all systems imported."""
     modules = [f"{system}.train" for system in SYSTEMS]
@@ -52,10 +69,38 @@ def starter() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def cycle(starter: Callable[..., Any], full_size: bool, tmp_path: Path) -> Callable[..., Path]:
+def cycle(
+    starter: Callable[..., Any], full_size: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> Callable[..., Path]:
     """Train, kill, resume and lengthen a run: see `TrainingCycle.run`."""
+    batch_size = request.config.getoption("--batch-size")
 
     def run(cycle: TrainingCycle) -> Path:
-        return cycle.run(starter, tmp_path, full_size=full_size)
+        return cycle.run(starter, tmp_path, full_size=full_size, batch_size=batch_size)
+
+    return run
+
+
+@pytest.fixture
+def working_folder(tmp_path: Path) -> Iterator[Path]:
+    """Empty folder that is removed at the end; published checkpoints take gigabytes."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def launch(starter: Callable[..., Any], tmp_path: Path) -> Callable[[str, list[str], Path], str]:
+    """Run a module's `main` or a script in a process of its own, in a folder; returns its output."""
+
+    def run(module: str, words: list[str], folder: Path) -> str:
+        log = tmp_path / f"log_{len(list(tmp_path.glob('log_*')))}.txt"
+        child = starter(run_command, module, words, str(log), str(folder))
+        child.join(1800)
+        child.kill()
+        output = log.read_text() if log.is_file() else ""
+        assert child.exitcode == 0, f"{module} {' '.join(words)}\n{output[-4000:]}"
+        return output
 
     return run

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from association_systems import AssociationSystem, check_commands
+from association_systems import AssociationSystem, check_commands, check_files_are_named
 from published_archetype_agnostic_files import EVALUATION, TRAINING, write_backbones, write_published
 from training_cycle import SHORT, TrainingCycle
-from trees import write_first_release, write_voxceleb
+from trees import count_identities, write_first_release, write_voxceleb
 from voiceface.association.config import TEST_LISTS
 from voiceface.runtime.config import bundled_configs
 from voiceface.testing.runs import read_log_without_clock
@@ -33,26 +33,25 @@ SYSTEM = AssociationSystem(
 )
 TWO_STEPS = (*SHORT, "stopping.rule=max_steps")
 BY_NAME = ("--voice-folder", "vggface1_id")
-NUM_IDENTITIES = 10  # training identities of the population
 
 
 @pytest.fixture(scope="module")
-def data(population: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_voxceleb(population, tmp_path_factory.mktemp("data") / "VOX1")
+def data(training_population: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_voxceleb(training_population, tmp_path_factory.mktemp("data") / "VOX1")
 
 
 @pytest.fixture(scope="module")
-def first_release(population: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def first_release(training_population: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Recordings below the names of the identities."""
-    return write_first_release(population, tmp_path_factory.mktemp("data") / "VOX1")
+    return write_first_release(training_population, tmp_path_factory.mktemp("data") / "VOX1")
 
 
 @pytest.fixture(scope="module")
-def published(full_size: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(data: Path, full_size: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of published files: a checkpoint of full size; to train from: another, and both backbones."""
     folder, overrides = tmp_path_factory.mktemp("published"), () if full_size else SMALL_NETWORKS
     write_published(folder / "checkpoint_best.pth.tar", "ir152" if full_size else "ir50")
-    write_published(folder / "start.pth.tar", "ir152", overrides, NUM_IDENTITIES)
+    write_published(folder / "start.pth.tar", "ir152", overrides, count_identities(data))
     write_backbones(folder, overrides)
     return folder
 
@@ -118,3 +117,12 @@ def test_published_weights_start_a_run(data: Path, published: Path, full_size: b
         for name, flags in (("b", backbones), ("c", checkpoint)):
             out, words = tmp_path / cfg / name, ("--cfg", cfg, "--data", data, *flags, *blocks)
             SYSTEM.train_briefly(out, *words, full_size=full_size)
+
+
+def test_published_files_are_named(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readers = {
+        "checkpoint_best.pth.tar": "archetype_agnostic --weights, train --checkpoint",
+        next(published.glob("Backbone_*")).name: "archetype_agnostic train --face-backbone",
+        "baseline_lite_ap.model": "archetype_agnostic train --voice-backbone",  # as its trainer writes it
+    }
+    check_files_are_named(published, readers, capsys)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from association_systems import AssociationSystem, check_commands
+from association_systems import AssociationSystem, check_commands, check_files_are_named
 from cmpc_tree import write_cmpc, write_cmpc_lists
 from published_cmpc2_files import SMALL, published_file, write_prototype_memory, write_published
 from training_cycle import TrainingCycle
@@ -77,8 +77,8 @@ print("shapes", *map(tuple, (audio.shape, stored.shape, frame.shape, audio_emb.s
 
 
 @pytest.fixture(scope="module")
-def data(population: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_cmpc(population, tmp_path_factory.mktemp("data") / "CMPC")
+def data(training_population: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cmpc(training_population, tmp_path_factory.mktemp("data") / "CMPC")
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +171,12 @@ def test_imagenet_weights_start_a_run(data: Path, full_size: bool, tmp_path: Pat
     words = (*flags, *widths, *blocks, "model.embedding_dim=512", "training.batch_size=2")
     words += ("training.checkpoint_interval=2",)
     SYSTEM.train_briefly(tmp_path / "run", *words, full_size=full_size)
+
+
+def test_published_files_are_named(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readers = dict.fromkeys(CHECKPOINTS, "cmpc2 --weights, cmpc2 train --checkpoint")
+    readers["frame_memory_best_256.pth.tar"] = "cmpc2 nearest --memory"
+    check_files_are_named(published, readers, capsys)
 
 
 def test_program_for_the_published_package_runs_unchanged(

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from association_systems import AssociationSystem, check_commands
+from association_systems import AssociationSystem, check_commands, check_files_are_named
 from published_seeking_shape_files import MAIN, reweighting_file, write_backbones, write_published
 from training_cycle import TrainingCycle
-from trees import UNPUBLISHED_LISTS, write_voxceleb
+from trees import UNPUBLISHED_LISTS, count_identities, write_voxceleb
 from voiceface.association.config import TEST_LISTS
 from voiceface.runtime.config import bundled_configs
 
@@ -28,24 +28,24 @@ SYSTEM = AssociationSystem(
     schedule=("schedule.warm_up=0", "weights.warm_up=1", "training.validation_start=1"),
     face_folder="VGG_ALL_FRONTAL",
 )
-NUM_IDENTITIES = 10  # training identities of the population
 
 
 @pytest.fixture(scope="module")
-def data(population: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_voxceleb(population, tmp_path_factory.mktemp("data") / "VOX1")
+def data(training_population: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_voxceleb(training_population, tmp_path_factory.mktemp("data") / "VOX1")
 
 
 @pytest.fixture(scope="module")
-def published(full_size: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(data: Path, full_size: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of published files: `best.pth.tar` of full size; to train from: the same, backbones, weights."""
     from seeking_shape.published import save_id_weight
 
     folder, overrides = tmp_path_factory.mktemp("published"), () if full_size else SMALL_NETWORKS
-    write_published(folder / "best.pth.tar", (), NUM_IDENTITIES)
-    write_published(folder / "start.pth.tar", overrides, NUM_IDENTITIES)
+    count = count_identities(data)
+    write_published(folder / "best.pth.tar", (), count)
+    write_published(folder / "start.pth.tar", overrides, count)
     write_backbones(folder, overrides)
-    save_id_weight(folder / "id_weight.pth", torch.arange(NUM_IDENTITIES) / NUM_IDENTITIES)
+    save_id_weight(folder / "id_weight.pth", torch.arange(count) / count)
     return folder
 
 
@@ -101,4 +101,16 @@ def test_published_weights_start_all_steps(
     SYSTEM.train_briefly(tmp_path / "c", *flags, **options)
     out = tmp_path / "extracted.pth"
     assert SYSTEM.call("extract_id_weight", published / "best.pth.tar", "--out", out) == 0
-    assert torch.equal(torch.load(out, weights_only=True)["center.weight"], torch.ones(NUM_IDENTITIES))
+    assert torch.equal(
+        torch.load(out, weights_only=True)["center.weight"], torch.ones(count_identities(data))
+    )
+
+
+def test_published_files_are_named(published: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    readers = {
+        "best.pth.tar": "seeking_shape --weights, train --checkpoint",
+        "backbone_ir50_ms1m_epoch120.pth": "seeking_shape train, archetype_agnostic train --face-backbone",
+        "baseline_lite_ap.model": "seeking_shape train, archetype_agnostic train --voice-backbone",
+        "id_weight.pth": "seeking_shape train --id-weights",
+    }
+    check_files_are_named(published, readers, capsys)

@@ -42,14 +42,29 @@ class TrainingCycle:
     validated: bool = True
     outputs: tuple[str, ...] = ()
 
-    def run(self, starter: Callable[..., Any], folder: Path, *, full_size: bool = False) -> Path:
+    def run(
+        self,
+        starter: Callable[..., Any],
+        folder: Path,
+        *,
+        full_size: bool = False,
+        batch_size: int | None = None,
+    ) -> Path:
         """Go the whole way; returns the folder of the lengthened run.
+
+        Args:
+            starter: starts a function in a process.
+            folder: holds the runs.
+            full_size: networks and batches keep their published sizes.
+            batch_size: with `full_size`, the size of the batches instead; None: as configured.
 
         Raises:
             AssertionError: a part fails, nothing is validated, or a resumed run differs from an uninterrupted
                 one.
         """
         settings = [*self.short, *self.schedule, *(() if full_size else self.reduced)]
+        if full_size and batch_size:
+            settings.append(f"training.batch_size={batch_size}")
 
         def build_arguments(out: Path, *more: str) -> list[str]:
             flags = ["--cfg", self.cfg, "--out", out, "--device", "cpu", "--threads", "1", *self.arguments]
@@ -65,7 +80,7 @@ class TrainingCycle:
         if self.validated:
             assert any(is_validation(row) for row in log), f"{self.cfg} validates nothing: {log}"
         run = InterruptibleRun(self.module, build_arguments, reference, self.outputs)
-        check_killed_during_save(run, starter, killed, save_index=3)
+        check_killed_during_save(run, starter, killed, save_index=3, seconds=3600 if full_size else 120)
         shutil.rmtree(killed)
         assert run.train(reference, "--resume", *self.longer) == 0, self.cfg
         longer = read_log_without_clock(reference)

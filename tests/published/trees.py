@@ -31,6 +31,12 @@ def write_voxceleb(population: Path, out: Path) -> Path:
     return out
 
 
+def count_identities(data: Path) -> int:
+    """Number of training identities of a folder of `write_voxceleb`, those that are used."""
+    rows = (data / "list_wav" / "vox1_train.csv").read_text().splitlines()[1:]
+    return sum(not row.endswith(",none") for row in rows)
+
+
 def write_first_release(population: Path, out: Path) -> Path:
     """The same with recordings below the names of the identities: first release of archetype_agnostic."""
     write_voxceleb(population, out)

@@ -56,7 +56,7 @@ PUBLISHED_KINDS = (
     ),
     _kind(
         "cmpc2 (CMPC), full model",
-        "cmpc2 --weights, voicestyle --cmpc",
+        "cmpc2 --weights, cmpc2 train --checkpoint, voicestyle --cmpc",
         r"voice_subnet\.conv1\..*",
         r"face_subnet\.conv1\..*",
     ),

@@ -108,15 +108,23 @@ def check_killed_at_random_times(
 
 
 def check_killed_during_save(
-    run: InterruptibleRun, start_process: ProcessStarter, out: Path, save_index: int
+    run: InterruptibleRun, start_process: ProcessStarter, out: Path, save_index: int, *, seconds: float = 120
 ) -> None:
-    """Send SIGKILL halfway through the `save_index`-th written checkpoint or state, from 0, and resume."""
+    """Send SIGKILL halfway through the `save_index`-th written checkpoint or state, from 0, and resume.
+
+    Args:
+        run: the run.
+        start_process: from `process_starter`.
+        out: run folder of the killed run.
+        save_index: number of the write.
+        seconds: how long the run may take until then.
+    """
     errors = out.with_name("errors")
     child = start_process(
         run_killed_during_save, run.module, run.build_arguments(out), str(errors), save_index
     )
-    child.join(120)
-    assert child.exitcode == -signal.SIGKILL, errors.read_text()
+    child.join(seconds)
+    assert child.exitcode == -signal.SIGKILL, errors.read_text() or f"not killed within {seconds} s"
     assert list(out.rglob(".*.part*")), "the kill left no half-written file: it came at the wrong moment"
     run.assert_resumes_identically(out)
 
