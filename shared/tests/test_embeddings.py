@@ -279,3 +279,14 @@ def test_killed_and_resumed_gives_the_same_bytes(folder, tmp_path):
     assert encode_all(folder, tmp_path / "cache", tmp_path / "cut.npz") == 5  # two of seven batches were kept
     assert encode_all(folder, tmp_path / "other", tmp_path / "whole.npz") == 7
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "cut.npz").read_bytes()
+
+
+def test_length_of_a_mean_turns_its_cosine_into_the_mean_cosine():
+    vectors = np.random.default_rng(3).normal(size=(6, 5)).astype(np.float32)
+    table = EmbeddingTable(list("abcdef"), vectors, "f")
+    groups, query = [list("abc"), list("d"), list("ef")], np.ones(5, np.float32) / np.sqrt(5)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = [(unit[table.row_indices(group)] @ query).mean() for group in groups]
+    lengths = table.mean_resultant_lengths(groups)
+    np.testing.assert_allclose(table.group_means(groups) @ query * lengths, expected, atol=1e-6)
+    assert lengths[1] == pytest.approx(1)

@@ -76,14 +76,14 @@ def test_higher_scores_never_have_lower_percentiles(asked: list[float]) -> None:
 
 
 def test_best_of_many_impostors_is_expected_to_be_high() -> None:
-    scores = ImpostorScores(tuple(PROBABILITIES), 100_000, 100, "")  # scores are their own percentiles
-    assert scores.chance_of_best(0.5, 1) == pytest.approx(0.5)
-    assert scores.chance_of_best(0.99, 100) == pytest.approx(1 - 0.99**100, abs=1e-6)
+    chance = ImpostorScores.chance_of_best
+    assert chance(0.0, 3) == 1 and chance(0.5, 1) == pytest.approx(0.5)
+    assert chance(0.99, 100) == pytest.approx(1 - 0.99**100, abs=1e-6)
     best = np.random.default_rng(1).random((2000, 50)).max(axis=1)
-    below = np.mean([scores.chance_of_best(score, 50) < 0.05 for score in best])
+    below = np.mean([chance(percentile, 50) < 0.05 for percentile in best])
     assert 0.03 < below < 0.07  # of galleries of impostors, five in a hundred seem to stand out
-    assert scores.describe_best(0.5, 10).startswith("nothing stands out: the best of 10 impostors")
-    assert scores.describe_best(0.9999, 3).startswith("the best candidate stands out")
+    assert ImpostorScores.describe_best(0.5, 10).startswith("nothing stands out: the best of 10 impostors")
+    assert ImpostorScores.describe_best(0.9999, 3).startswith("the best candidate stands out")
 
 
 @pytest.mark.parametrize(

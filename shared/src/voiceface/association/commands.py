@@ -111,7 +111,8 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         parser.error("--top must be at least 1")
 
     from voiceface.association.embedding import find_files
-    from voiceface.association.retrieval import build_gallery, rank_gallery
+    from voiceface.association.retrieval import build_gallery, describe_best, rank_gallery
+    from voiceface.metrics.impostor_scores import format_percentile
 
     find_files([*args.query, *args.gallery])
     model = load_embedder(spec, args.weights, device=args.device, on_corrupt=args.on_corrupt)
@@ -123,10 +124,11 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     for query, ranked in rankings.items():
         print(f"{query}: best of {len(ranked)}")
         for rank, candidate in enumerate(ranked[: args.top], 1):
-            share = "" if candidate.percentile is None else f"  {100 * candidate.percentile:5.1f} %"
-            print(f"{rank:4d}  {candidate.score:+.4f}{share}  {candidate.name}")
-        if known is not None:
-            print(f"      {known.describe_best(ranked[0].score, len(ranked))}")
+            share = candidate.percentile
+            shown = "" if share is None else f"  {format_percentile(share):>5} %"
+            print(f"{rank:4d}  {candidate.score:+.4f}{shown}  {candidate.name}")
+        if sentence := describe_best(ranked):
+            print(f"      {sentence}")
     if known is None:
         print("no percentiles: these weights hold no scores of impostor pairs (see `export`)")
     else:
@@ -153,8 +155,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     if args.report:
         from voiceface.report import build_report
 
-        note = "" if known is None else f"Percentages: {known.describe()}."
-        gallery = build_gallery(rankings, title="Best candidates", top=args.top, note=note)
+        gallery = build_gallery(rankings, title="Best candidates", top=args.top, impostor_scores=known)
         build_report(
             args.report,
             title=f"{spec.name} match",

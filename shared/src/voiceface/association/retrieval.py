@@ -10,9 +10,10 @@ from voiceface.io.own_files import is_sound
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
+    from voiceface.metrics.impostor_scores import ImpostorScores
     from voiceface.report import RetrievalExamples
 
-__all__ = ["RankedCandidate", "build_gallery", "rank_gallery"]
+__all__ = ["RankedCandidate", "build_gallery", "describe_best", "rank_gallery"]
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,13 @@ def rank_gallery(
     groups: dict[str, list[Path]] = {}
     for item in table.items:
         groups.setdefault(str(Path(item).parent) if by_folder else item, []).append(Path(item))
-    means = table.group_means([[path.as_posix() for path in files] for files in groups.values()])
+    items = [[path.as_posix() for path in files] for files in groups.values()]
+    means = table.group_means(items)
     scores = model.score(torch.from_numpy(query_table.vectors), torch.from_numpy(means)).numpy()
     names = list(groups)
     known = model.impostor_scores
-    shares = None if known is None else known.percentiles(scores)
+    # Of a folder the mean of the cosines with its files is compared, as impostor pairs are single files.
+    shares = None if known is None else known.percentiles(scores * table.mean_resultant_lengths(items))
     rankings = {}
     for row, query in enumerate(query_table.items):
         order = np.lexsort((names, -scores[row]))
@@ -96,9 +99,22 @@ def rank_gallery(
 
 
 def build_gallery(
-    rankings: dict[Path, list[RankedCandidate]], *, title: str, top: int = 8, note: str = ""
+    rankings: dict[Path, list[RankedCandidate]],
+    *,
+    title: str,
+    top: int = 8,
+    note: str = "",
+    impostor_scores: "ImpostorScores | None" = None,
 ) -> "RetrievalExamples":
-    """Build the report entry of rankings without identity labels: queries with their best candidates."""
+    """Build the report entry of rankings without identity labels: queries with their best candidates.
+
+    Args:
+        rankings: from `rank_gallery`.
+        title: title on the page.
+        top: candidates shown of each query.
+        note: a sentence below the title.
+        impostor_scores: of the model; the page says whether the best candidate stands out.
+    """
     from voiceface.report import AudioSource, Photograph, ProbeRanking, RankedCandidate, RetrievalExamples
 
     def media(path: Path) -> dict:
@@ -124,11 +140,24 @@ def build_gallery(
                 candidates,
                 gallery_size=len(ranked),
                 labels_known=False,
+                note="" if impostor_scores is None else describe_best(ranked),
                 **media(query),
             )
         )
     voices = is_sound(next(iter(rankings)))
+    if impostor_scores is not None:
+        note = f"{note} Percentages: {impostor_scores.describe()}.".strip()
     return RetrievalExamples(title, "v2f" if voices else "f2v", queries, note)
+
+
+def describe_best(ranked: Sequence[RankedCandidate]) -> str:
+    """Say whether the best candidate of a query stands out, as a sentence; empty without percentiles."""
+    from voiceface.metrics.impostor_scores import ImpostorScores
+
+    if ranked[0].percentile is None:
+        return ""
+    text = ImpostorScores.describe_best(ranked[0].percentile, len(ranked))
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _short_name(candidate: RankedCandidate) -> str:

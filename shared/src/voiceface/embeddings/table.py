@@ -97,6 +97,14 @@ class EmbeddingTable:
         )
         return _l2_normalize(mean).astype(np.float32)
 
+    def mean_resultant_lengths(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
+        """Length of the mean of the unit-length embeddings of each group, 0...1, (len(groups),).
+
+        The cosine with the unit mean of a group times this length is the mean of the cosines with its items.
+        """
+        means = [_l2_normalize(self.vectors[self.row_indices(group)]).mean(axis=0) for group in groups]
+        return np.linalg.norm(np.stack(means), axis=1).astype(np.float32)
+
     def save(self, path: str | Path) -> None:
         """Write the table atomically: .npz, .parquet, .arrow or .feather; equal tables give equal bytes."""
         target = Path(path)

@@ -17,6 +17,7 @@ __all__ = [
     "PROBABILITIES",
     "SIGNIFICANCE",
     "ImpostorScores",
+    "format_percentile",
     "measure_impostor_scores",
     "spread",
 ]
@@ -83,25 +84,39 @@ class ImpostorScores:
             f"lower ({self.source})"
         )
 
-    def describe_best(self, score: float, gallery_size: int) -> str:
+    @staticmethod
+    def describe_best(percentile: float, gallery_size: int) -> str:
         """Say whether the best of a gallery stands out from impostors.
 
         Args:
-            score: score of the best candidate.
+            percentile: that of the best candidate, from `percentiles`.
             gallery_size: number of candidates.
         """
-        chance = self.chance_of_best(score, gallery_size)
+        chance = ImpostorScores.chance_of_best(percentile, gallery_size)
         found = "the best candidate stands out" if chance < SIGNIFICANCE else "nothing stands out"
         of = "a single impostor" if gallery_size == 1 else f"the best of {gallery_size} impostors"
         return f"{found}: {of} would score this high with probability {chance:.2g}"
 
-    def chance_of_best(self, score: float, gallery_size: int) -> float:
-        """Probability that the best of `gallery_size` impostors scores at least this high.
+    @staticmethod
+    def chance_of_best(percentile: float, gallery_size: int) -> float:
+        """Probability that the best of `gallery_size` impostors reaches a percentile, 0...1.
 
         It takes the candidates as independent: 1 - percentile ** gallery_size.
         """
-        share = float(self.percentiles(score))
-        return float(-np.expm1(gallery_size * np.log(share))) if share > 0 else 1.0
+        return float(-np.expm1(gallery_size * np.log(percentile))) if percentile > 0 else 1.0
+
+
+def format_percentile(percentile: float) -> str:
+    """Format a percentile, 0...1, in per cent: one decimal, and more above 99.9, so that it is never 100.
+
+    Example:
+        >>> format_percentile(0.987), format_percentile(0.99987)
+        ('98.7', '99.98')
+    """
+    digits = 1
+    while digits < 4 and percentile >= 1 - 10.0 ** -(digits + 2):
+        digits += 1
+    return f"{np.floor(percentile * 10 ** (digits + 2)) / 10**digits:.{digits}f}"
 
 
 def measure_impostor_scores(

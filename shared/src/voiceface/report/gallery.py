@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from markupsafe import Markup
 
+from voiceface.metrics.impostor_scores import format_percentile
 from voiceface.report.formatting import (
     DIRECTION_TITLES,
     display_name,
@@ -146,7 +147,7 @@ def retrieval_examples_html(examples: RetrievalExamples, media: MediaEncoder) ->
         notes.append(f"The correct match is at rank 1 for {hits} of the {len(examples.probes)} probes shown.")
     if any(candidate.score is not None for candidate in candidates):
         notes.append("The number of each candidate is its similarity score.")
-    if any(candidate.percentile is not None for candidate in candidates):
+    if not examples.note and any(candidate.percentile is not None for candidate in candidates):
         notes.append("The percentage is the share of impostor pairs that score lower.")
     note = " ".join(text for text in notes if text)
     return render_macro(TEMPLATE, "retrieval_examples", examples.title, note, examples.direction, probes)
@@ -209,7 +210,8 @@ def candidate_html(candidate: RankedCandidate, position: int, media: MediaEncode
         shown += player_html(candidate.audio, label, media, EXCERPT_SECONDS)
     css_class = "right" if candidate.correct else "wrong"
     css_class += " apart" if candidate.rank > position + 1 else ""
-    return render_macro(TEMPLATE, "candidate", candidate, css_class, shown)
+    share = "" if candidate.percentile is None else format_percentile(candidate.percentile)
+    return render_macro(TEMPLATE, "candidate", candidate, css_class, shown, share)
 
 
 def _probe_html(probe: ProbeRanking, direction: Direction, media: MediaEncoder) -> Markup:

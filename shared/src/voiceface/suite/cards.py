@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.metrics.impostor_scores import ImpostorScores
 from voiceface.report import (
     AudioSource,
     ImageTile,
@@ -21,7 +22,6 @@ from voiceface.report.system_card import render_mesh_still
 from voiceface.suite.inference import GalleryEntry, SystemOutputs, Utterance
 
 if TYPE_CHECKING:
-    from voiceface.metrics.impostor_scores import ImpostorScores
     from voiceface.report.records import ImageSource
 
 __all__ = [
@@ -84,7 +84,11 @@ def build_system_cards(
             SystemRanking(
                 name,
                 build_probe_ranking(
-                    utterance, gallery, scores[row], num_shown, outputs.impostor_scores.get(name)
+                    utterance,
+                    gallery,
+                    scores[row],
+                    num_shown,
+                    outputs.percentiles[name][row] if name in outputs.percentiles else None,
                 ),
             )
             for name, scores in outputs.scores.items()
@@ -112,12 +116,11 @@ def build_probe_ranking(
     gallery: Sequence[GalleryEntry],
     scores: NDArray[np.float64],
     num_shown: int = 8,
-    impostor_scores: "ImpostorScores | None" = None,
+    percentiles: NDArray[np.float64] | None = None,
 ) -> ProbeRanking:
     """Rank the faces for one utterance; the first correct one is set apart if it is not among the best."""
     usable = np.flatnonzero(np.isfinite(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
-    shares = None if impostor_scores is None else impostor_scores.percentiles(scores)
     correct = [bool(utterance.identity) and gallery[index].identity == utterance.identity for index in order]
     positions = list(range(min(num_shown, len(order))))
     if any(correct) and correct.index(True) >= num_shown:
@@ -129,13 +132,13 @@ def build_probe_ranking(
             correct[position],
             float(scores[order[position]]),
             image=Photograph(gallery[order[position]].files[0]),
-            percentile=None if shares is None else float(shares[order[position]]),
+            percentile=None if percentiles is None else float(percentiles[order[position]]),
         )
         for position in positions
     ]
     note = ""
-    if impostor_scores is not None and len(order):
-        sentence = impostor_scores.describe_best(float(scores[order[0]]), len(order))
+    if percentiles is not None and len(order):
+        sentence = ImpostorScores.describe_best(float(percentiles[order[0]]), len(order))
         note = f"{sentence[0].upper()}{sentence[1:]}."
     return ProbeRanking(
         utterance.name, candidates, gallery_size=len(order), labels_known=any(correct), note=note

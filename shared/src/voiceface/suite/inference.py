@@ -79,6 +79,7 @@ class SystemOutputs:
         training_identities: system -> names of its training identities.
         checkpoint_sources: system -> origin of its checkpoint.
         impostor_scores: association system -> scores of impostor pairs, if its checkpoint holds them.
+        percentiles: association system -> (V, F) shares of impostor pairs with lower scores, 0...1.
         failures: file -> system -> reason why the file could not be used.
     """
 
@@ -90,6 +91,7 @@ class SystemOutputs:
     training_identities: dict[str, tuple[str, ...]] = field(default_factory=dict)
     checkpoint_sources: dict[str, str] = field(default_factory=dict)
     impostor_scores: dict[str, "ImpostorScores"] = field(default_factory=dict)
+    percentiles: dict[str, Scores] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def record_system(self, name: str, loaded: Any) -> None:
@@ -177,15 +179,20 @@ def rank_gallery(
         outputs.record_failure(file, system.name, reason)
     voice_vectors = np.full((len(utterances), table.vectors.shape[1]), np.nan)
     face_vectors = np.full((len(gallery), table.vectors.shape[1]), np.nan)
+    lengths = np.ones(len(gallery))
     for row, utterance in enumerate(utterances):
         if utterance.file.as_posix() in table:
             voice_vectors[row] = table.group_means([[utterance.file.as_posix()]])[0]
     for row, entry in enumerate(gallery):
         if files := [file.as_posix() for file in entry.files if file.as_posix() in table]:
             face_vectors[row] = table.group_means([files])[0]
+            lengths[row] = table.mean_resultant_lengths([files])[0]
     voice_vectors /= np.linalg.norm(voice_vectors, axis=1, keepdims=True)
     face_vectors /= np.linalg.norm(face_vectors, axis=1, keepdims=True)
     outputs.scores[system.name] = voice_vectors @ face_vectors.T
+    if (known := outputs.impostor_scores.get(system.name)) is not None:
+        # Of several images the mean of their cosines is compared, as impostor pairs are single files.
+        outputs.percentiles[system.name] = known.percentiles(outputs.scores[system.name] * lengths)
 
 
 def generate_images(

@@ -144,8 +144,7 @@ def build_record(
     rankings: dict[str, Any] = {}
     for name, table in outputs.scores.items():
         rankings[name] = {}
-        known = outputs.impostor_scores.get(name)
-        shares = None if known is None else known.percentiles(table)
+        shares = outputs.percentiles.get(name)
         for number, (voice, row) in enumerate(zip(media.utterances, table)):
             order = np.flatnonzero(np.isfinite(row))
             order = order[np.argsort(-row[order], kind="stable")]
