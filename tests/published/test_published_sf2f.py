@@ -1,7 +1,10 @@
 """sf2f: its configurations, checkpoints, option files and evaluation networks through the whole way."""
 
 import csv
+import json
 import logging
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +22,14 @@ from sf2f.network_config import EncoderConfig
 from sf2f.voice2face_baseline import Voice2FaceGenerator
 from third_party_networks import write_facenet, write_inception, write_lpips, write_vggface
 from training_cycle import SHORT, TrainingCycle, is_validation, steps
+from trees import link_tree
 from voiceface.commandline.dispatch import run_main
+from voiceface.commandline.exit_status import ERROR, INCOMPLETE
 from voiceface.runtime.config import bundled_configs, load_config
 from voiceface.testing.runs import read_log_without_clock
 
 CONFIGURATIONS = bundled_configs("sf2f")
-NUM_TRAINED = 40  # of the identities that `write_hq_voxceleb` writes
+NUM_TRAINED, NUM_TESTED = 40, 5  # of the identities that `write_hq_voxceleb` writes
 SHORT_SF2F = (*SHORT, "training.preview_interval=1")
 BACKBONE = "{arch: 'C4-4-2,C4-8-2', normalisation: batch, padding: valid, activation: leakyrelu-0.1}"
 REDUCED = (
@@ -216,3 +221,68 @@ def test_files_of_the_evaluation_networks_are_named(
         other.hardlink_to(path)
         assert run_main("voiceface.__main__", ["weights", str(other)]) == 0
         assert "sf2f" in capsys.readouterr().out, path
+
+
+@pytest.fixture
+def own(data: Path, networks: Path, tmp_path: Path) -> Path:
+    """Links to the inputs in a folder of the test, from which parts can be removed."""
+    for source, name in ((data, "HQ-VoxCeleb"), (networks, "networks")):
+        link_tree(source, tmp_path / name)
+    return tmp_path
+
+
+def evaluate(own: Path, weights: Path) -> int:
+    """Exit status of a test with all published networks."""
+    flags = [
+        word
+        for name in ("facenet", "vggface", "inception", "lpips")
+        for word in (f"--{name}", own / "networks")
+    ]
+    return call("test", "--weights", weights, "--data", own / "HQ-VoxCeleb", "--out", own / "test", *flags)
+
+
+@pytest.fixture(scope="module")
+def published_weights(full_size: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("published") / "best_VFS_with_model.pt"
+    return write_published_checkpoint(path, "sf2f_1st_stage", full_size, NUM_TRAINED)
+
+
+ABSENT = {  # part -> words of the message
+    "networks/20180402-114759-vggface2.pt": "--facenet",
+    "networks/scripts": "--vggface",
+    "networks/pt_inception-2015-12-05-6726825d.pth": "--inception",
+    "networks/alexnet-owt-7be5be79.pth": "--lpips",
+    "networks/v0.1": "--lpips",
+    "HQ-VoxCeleb/split.json": "no recordings|split",
+    "HQ-VoxCeleb/*/mel_spectrograms": "mel_spectrograms",
+    "HQ-VoxCeleb/*/masked_faces": "masked_faces",
+}
+
+
+@pytest.mark.parametrize("part", ABSENT)
+def test_absent_inputs_are_named_before_images_are_generated(
+    part: str, own: Path, published_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted(own.glob(part)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert evaluate(own, published_weights) == ERROR
+    assert re.search(ABSENT[part], capsys.readouterr().err)
+    assert not (own / "test").exists()
+
+
+def test_damaged_and_absent_files_cost_no_other_result(
+    own: Path, published_weights: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One identity lacks its images, an image of another is broken: the other identities are evaluated."""
+    names = json.loads((own / "HQ-VoxCeleb" / "split.json").read_text())["vox2"]["test"]
+    faces = [own / "HQ-VoxCeleb" / "vox2" / "masked_faces" / name for name in names]
+    shutil.rmtree(faces[0])
+    for image in faces[1].iterdir():
+        image.unlink()
+        image.write_bytes(b"no image")
+    assert evaluate(own, published_weights) == INCOMPLETE
+    assert names[0] in caplog.text
+    results = json.loads((own / "test" / "results.json").read_text())
+    assert any(names[1] in row["name"] for row in results["unavailable"])
+    assert results["num_identities"] == NUM_TESTED - 2 and "FID" in results["scores"]
+    assert len(list((own / "test" / "faces").iterdir())) == NUM_TESTED - 2

@@ -86,6 +86,14 @@ def test_identities_without_a_folder_are_named(tmp_path: Path, caplog: pytest.Lo
     assert message.endswith(": vox1/Cy, vox2/Nobody") and "*/masked_faces" in message
 
 
+def test_images_without_features_name_the_command_that_computes_them(tmp_path: Path) -> None:
+    (tmp_path / "vox2" / "masked_faces" / "Ann").mkdir(parents=True)
+    with pytest.raises(
+        DataError, match=r"no features \(\*/mel_spectrograms\); to compute them: sf2f prepare"
+    ):
+        open_speakers(tmp_path, "train")
+
+
 def test_empty_folders_are_skipped_with_a_warning(tmp_path: Path, caplog) -> None:
     root = write_layout(tmp_path)
     (root / "vox1" / "masked_faces" / "Dan" / "1.png").unlink()

@@ -79,6 +79,11 @@ def open_speakers(
         )
     if any((root / corpus / MEL_FOLDER).is_dir() for corpus in CORPORA):
         return _load_hq_voxceleb(root, split, config.n_mels, face_variant)
+    if any((root / corpus / f"{face_variant}_faces").is_dir() for corpus in CORPORA):
+        raise DataError(
+            f"{root} has images and no features (*/{MEL_FOLDER}); to compute them: sf2f prepare {root} "
+            f"--out {root}"
+        )
     return _load_corpus(root, split, config, dtype, workers, progress)
 
 
