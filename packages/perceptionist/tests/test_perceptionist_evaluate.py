@@ -100,6 +100,38 @@ def test_recordings_that_cannot_be_used_are_listed(people: Path, tmp_path: Path,
     assert row["reason"] in capsys.readouterr().out
 
 
+def test_absent_recordings_are_named_before_the_network_is_loaded(
+    people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    from voiceface.datasets.corpus import open_corpus
+
+    corpus, root = open_corpus(people, "test"), tmp_path / "own"
+    shutil.copytree(people / "wav", root / "wav")
+    rows = ["identity,modality,path"]
+    for record in corpus.records:
+        rows += [
+            f"{record.identity.name},voice,{corpus.voice_path(item).relative_to(people)}"
+            for item in record.voices
+        ]
+        rows += [f"{record.identity.name},voice,wav/absent_{record.identity.name}.wav"]
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n")
+    weights = write_supervised_checkpoint(tmp_path / "s.safetensors")
+    words = ["test", "--data", str(root), "--weights", str(weights), "--out", str(tmp_path / "out")]
+    load, said = inference.load, []
+
+    def load_and_listen(*values: object, **options: object) -> object:
+        said.append(capsys.readouterr().err)
+        return load(*values, **options)
+
+    monkeypatch.setattr(inference, "load", load_and_listen)
+    assert main(words) == ERROR
+    assert all(f"absent_{record.identity.name}.wav: no such file" in said[0] for record in corpus.records)
+    assert len(list((tmp_path / "out").rglob("*.obj"))) == len(corpus)
+    shutil.rmtree(root / "wav")
+    assert main(words) == ERROR
+    assert len(said) == 1 and "none of 8 recordings" in capsys.readouterr().err
+
+
 def test_true_meshes_keep_the_order_of_the_usable_identities(people: Path, tmp_path: Path) -> None:
     truth = Path(shutil.copytree(people / "mesh", tmp_path / "truth"))
     model, names = build_synthetic_face_model(), sorted(path.name for path in truth.iterdir())

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, print_skipped, warn_training_overlap
 from voiceface.datasets import dataset_arguments
 
@@ -18,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.utterances < 1:
         raise ValueError(f"--utterances is {args.utterances}, expected at least 1")
+    arguments.require_existing_paths(
+        {name: getattr(args, name) for name in ("data", "weights", "references")}
+    )
     from perceptionist.utterance_lists import (
         find_corpus_utterances,
         find_published_utterances,
@@ -29,6 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         identities = find_published_utterances(args.data, args.utterances)
     else:
         identities = find_corpus_utterances(args.data, args.split, args.utterances)
+    utterances = list(iterate_utterances(identities))
+    absent = [f"{path}: no such file" for _, path, _ in utterances if not path.is_file()]
+    if len(absent) == len(utterances):
+        raise FileNotFoundError(f"none of {len(absent)} recordings of {args.data} exists; {absent[0]}")
+    print_skipped(absent)  # before the network is loaded
     from tqdm import tqdm
     from voiceface.io.input_files import make_writable_directory
 
@@ -42,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     warn_training_overlap([each.identity for each in identities], model.identity_names)
     triangles = model.face_model.triangles if published else model.face_model.outward_triangles
     skipped, num_meshes = [], 0
-    for identity, path, stem in tqdm(list(iterate_utterances(identities)), "meshes", disable=None):
+    present = [each for each in utterances if each[1].is_file()]
+    for identity, path, stem in tqdm(present, "meshes", disable=None):
         target = out / identity.identity / f"{stem}.{args.mesh}"
         if target.is_file() and not args.overwrite:
             num_meshes += 1
@@ -58,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not num_meshes:
         raise ValueError("None of the recordings could be used; see the messages above.")
     print(f"{out}: {num_meshes} meshes of {len(identities)} identities")
-    return 1 if skipped else 0
+    return 1 if skipped or absent else 0
 
 
 def build_parser() -> argparse.ArgumentParser:
