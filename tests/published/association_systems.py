@@ -46,13 +46,14 @@ class AssociationSystem:
         settings = {"schedule": self.schedule, "reduced": self.reduced, "outputs": self.outputs, **changes}
         return TrainingCycle(f"{self.name}.train", cfg, tuple(map(str, arguments)), **settings)
 
-    def train_briefly(self, out: Path, *words: object, full_size: bool = False) -> Path:
+    def train_briefly(self, out: Path, *words: object, full_size: bool = False, status: int = 0) -> Path:
         """Train two steps; returns the run folder.
 
         Args:
             out: run folder.
             words: flags with their values, and settings, which take precedence.
             full_size: networks keep their published sizes.
+            status: expected exit status.
         """
         texts = [str(word) for word in words]
         settings = [text for text in texts if "=" in text and not text.startswith("-")]
@@ -60,7 +61,7 @@ class AssociationSystem:
         kept = [*SHORT, *self.schedule, *(() if full_size else self.reduced)]
         kept += ["training.batch_size=2"] if full_size else []
         words = ("--out", out, "--device", "cpu", "--threads", 1, *flags, *kept, *settings)
-        assert self.call("train", *words) == 0
+        assert self.call("train", *words) == status
         return out
 
 

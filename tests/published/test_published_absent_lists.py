@@ -13,9 +13,11 @@ import test_published_cmpc2 as cmpc2
 import test_published_seeking_shape as seeking_shape
 from association_systems import AssociationSystem, read_results, read_unavailable
 from cmpc_tree import write_cmpc, write_cmpc_lists
+from training_cycle import is_validation
 from trees import write_voxceleb
 from voiceface.association.config import TEST_LISTS
 from voiceface.commandline.exit_status import ERROR, INCOMPLETE, SUCCESS
+from voiceface.testing.runs import read_log_without_clock
 
 Capture = pytest.CaptureFixture[str]
 SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2")
@@ -185,3 +187,25 @@ def test_absent_recordings_cost_their_trials(
         assert gone.name in capsys.readouterr().err and not (tmp_path / name / "out").exists()
         assert subject.system.call("test", *flags, "--missing", "skip") == SUCCESS
         assert set(read_results(tmp_path / name / "out")) == set(subject.names)
+
+
+@pytest.mark.parametrize("name", ["seeking_shape", "archetype_agnostic"])
+def test_absent_validation_list_is_generated(
+    name: str, subjects: Callable[[str], Subject], tmp_path: Path, capsys: Capture
+) -> None:
+    """If it names absent files, it is an error, or their trials are skipped."""
+    subject = subjects(name)
+    lists = Path(shutil.copytree(subject.data / "list_wav", tmp_path / "lists"))
+    words = ("--cfg", "main", "--data", subject.data, "--lists", lists)
+    trials = lists / "match_v2f_2_val.txt"
+    first, *others = trials.read_text().splitlines(keepends=True)
+    trials.unlink()
+    run = subject.system.train_briefly(tmp_path / "absent", *words)
+    assert any(map(is_validation, read_log_without_clock(run)))
+    trials.write_text("".join([first.replace(".jpg", "_absent.jpg"), *others]))
+    capsys.readouterr()
+    run = subject.system.train_briefly(tmp_path / "error", *words, status=ERROR)
+    message = capsys.readouterr().err
+    assert trials.stem in message and "_absent.jpg" in message and not run.exists()
+    run = subject.system.train_briefly(tmp_path / "skip", *words, "--missing", "skip")
+    assert any(map(is_validation, read_log_without_clock(run)))
