@@ -17,6 +17,7 @@ from perceptionist.sampling import (
 )
 from perceptionist.training_stages.expert import project_landmarks
 from tiny_perceptionist_runs import TINY_SIZES, tiny_config
+from voiceface.datasets.validation.voxceleb3d import check_voxceleb3d
 
 
 def test_positives_are_of_the_same_and_negatives_of_other_identities() -> None:
@@ -150,5 +151,12 @@ def test_the_published_layout_is_loaded_with_ground_truth_and_held_out_set(
     assert result.ground_truth.shape.shape == (2, 40) and result.images.read(1).shape == (64, 64, 3)
     small = load_dataset(tmp_path, "val", model)
     assert small.identities == ("Ann_Three",) and small.ratios is not None
+    report = check_voxceleb3d(tmp_path, decode=True, progress=False)
+    counts = {split: (count.identities, count.voices) for split, count in report.splits.items()}
+    assert report.trainable and counts == {
+        "train": (2, len(result.utterances)),
+        "val": (1, len(small.utterances)),
+    }
+    assert report.splits["train"].faces == len(result.images)
     with pytest.raises(FileNotFoundError, match="neither a population"):
         load_dataset(tmp_path / "fbank", "train", model)

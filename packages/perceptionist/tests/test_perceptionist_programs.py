@@ -75,7 +75,7 @@ def test_demo_writes_every_face_and_a_report(features, weights, kind, tmp_path, 
     out = tmp_path / "out"
     assert main(["demo", str(features), "--weights", str(weights[kind]), "--out", str(out)]) == 0
     names = sorted(path.name for path in (out / "id_a").iterdir())
-    words = ["_image.png", "_mesh.png", "_overlap.png"] if kind == "unsupervised" else ["_mesh.png"]
+    words = ["_image.png", "_mesh.png", "_overlap.png"]
     stems = ("video_00001", "video_00002")
     assert names == sorted(f"{stem}{end}" for stem in stems for end in (".obj", *words))
     mesh = read_obj(out / "id_a" / "video_00001.obj", np.float32)
@@ -126,7 +126,9 @@ def test_demo_mic_describes_a_file(population, weights, tmp_path, capsys):
     assert (
         all(word in output.out for word in ("gender:", "face type:", *MEASURES)) and DISCLAIMER in output.err
     )
-    assert sorted(path.suffix for path in out.iterdir()) == [".html", ".obj", ".png"]
+    assert sorted(path.name.removeprefix(clip.stem) for path in out.iterdir()) == sorted(
+        [".html", ".obj", ".png", "_image.png", "_overlap.png"]
+    )
     page = (out / f"{clip.stem}.html").read_text("utf-8")
     assert page.count("<canvas") == 2 and DISCLAIMER in page and "audio" in page
 

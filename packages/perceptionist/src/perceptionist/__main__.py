@@ -10,6 +10,7 @@ COMMANDS = {
     "train": ("perceptionist.train", "train the unsupervised cascade, the supervised head or the expert"),
     "test": ("perceptionist.test", "generate meshes from the recordings of unseen identities"),
     "evaluate": ("perceptionist.evaluate", "compute errors of proportions and keypoints against true meshes"),
+    "overlay": ("perceptionist.overlay", "draw the mesh of a face over its photograph"),
     "demo": ("perceptionist.demo", "generate image, mesh and overlay from recordings or stored features"),
     "demo_mic": (
         "perceptionist.demo_mic",

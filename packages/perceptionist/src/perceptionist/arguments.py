@@ -7,20 +7,50 @@ from voiceface.commandline import arguments
 
 __all__ = [
     "CHECKPOINT_HELP",
+    "EXPERT_HELP",
+    "add_expert_argument",
+    "add_face_model_argument",
     "add_model_arguments",
+    "add_picture_arguments",
 ]
 
 
 CHECKPOINT_HELP = (
     f"{arguments.CHECKPOINT_HELP}, or published folder pretrained_models or pretrained_models/supervised_64"
 )
+EXPERT_HELP = "image-to-3D expert: run folder, checkpoint, or published 2D-to-3D-pretrained.tar"
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --weights, --face-model, --references and --device."""
     arguments.add_weights_argument(parser, CHECKPOINT_HELP)
-    parser.add_argument("--face-model", help="folder or file of a face model (default: the embedded head)")
+    add_face_model_argument(parser)
     parser.add_argument(
         "--references", type=Path, help="folder with the reference shapes male.obj ... slim.obj"
     )
     arguments.add_device_argument(parser)
+
+
+def add_face_model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --face-model."""
+    parser.add_argument("--face-model", help="folder or file of a face model (default: the embedded head)")
+
+
+def add_expert_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --expert."""
+    parser.add_argument("--expert", type=Path, help=f"{EXPERT_HELP} (default: the bundled one)")
+
+
+def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --image and --expert: the picture that the mesh is laid over, and the expert for its pose."""
+    parser.add_argument(
+        "--image",
+        type=Path,
+        help="face image that the mesh is laid over (default: the generated one; else the speaker's in a "
+        "population; else a picture of the generated head)",
+    )
+    parser.add_argument(
+        "--expert",
+        type=Path,
+        help=f"{EXPERT_HELP}, which predicts the pose (default: that of the weights, else the bundled one)",
+    )

@@ -153,6 +153,15 @@ class DataConfig(Config):
         ge=0,
         description="largest standard deviation of the random blur of the expert's images, pixels",
     )
+    max_shift: float = Field(
+        0.0, ge=0, le=0.5, description="largest random shift of the expert's images, fraction of their side"
+    )
+    max_zoom: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="largest random enlargement or reduction of the expert's images, fraction",
+    )
     in_memory: bool = Field(False, description="keep decoded images and stored features in memory")
     augmentation: AugmentationConfig | None = Field(
         None, description="masks of the features in training (voice.spec_augment); null: none"

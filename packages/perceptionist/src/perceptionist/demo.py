@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.commandline.arguments import require_existing_paths
 from voiceface.commandline.messages import print_disclaimers, print_skipped
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from perceptionist.features import FEATURE_SUFFIX, load_features
     from perceptionist.inference import load
+    from perceptionist.pictures import PicturePainter
 
+    require_existing_paths({"image": args.image, "expert": args.expert})
     inputs = find_input_files(args.paths, (FEATURE_SUFFIX,), on_same_stem="refuse")
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
+    painter = PicturePainter(model, args.image, args.expert, published=args.published, device=args.device)
     out = make_writable_directory(args.out)
     disclaimer = model.disclaimer or model.face_model.disclaimer
     print_disclaimers(disclaimer)
@@ -44,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             features = load_features(path, n_mels=model.voice.config.n_mels)
             face = model.generate_from_features(features, str(path), published=args.published)
+            face = painter.complete(face, path)
         except (ValueError, OSError) as error:
             skipped.append(str(error))
             continue
@@ -159,6 +164,8 @@ def write_report(
         utterance = "/".join(relative_path.parts[1:] or relative_path.parts)
         for suffix, each in images.items():
             groups.setdefault(identity, []).append(IdentityCard(utterance + suffix, image=each))
+    origins = sorted({face.picture_origin for face in faces.values() if face.picture_origin})
+    note = f" The images are not generated from the voice: {'; '.join(origins)}." if origins else ""
     views = [
         MeshView(
             name,
@@ -172,7 +179,7 @@ def write_report(
         path,
         title="Faces generated from voices",
         kicker="perceptionist demo",
-        subtitle=f"{len(faces)} utterances of {len(first_faces)} speakers, {kind} model.",
+        subtitle=f"{len(faces)} utterances of {len(first_faces)} speakers, {kind} model.{note}",
         disclaimers=disclaimer,
         meshes=views,
         identity_groups=[IdentityGroup(name, cards) for name, cards in groups.items()],
@@ -182,17 +189,19 @@ def write_report(
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist demo`."""
-    from perceptionist.arguments import add_model_arguments
+    from perceptionist.arguments import add_model_arguments, add_picture_arguments
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo",
         description="Generate image, mesh and overlay from recordings or stored features (.npy). Results are "
-        "written to OUT/SPEAKER/VIDEO_UTTERANCE_image.png (unsupervised weights), _overlap.png (expert), "
-        "_mesh.png and .obj; OUT/index.html is a report.",
+        "written to OUT/SPEAKER/VIDEO_UTTERANCE_image.png (picture), _overlap.png (the mesh over it), "
+        "_mesh.png and .obj; OUT/index.html is a report. Unsupervised weights generate the picture; else it "
+        "is --image, the speaker's in a population, or a drawing of the generated head.",
     )
     parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     add_model_arguments(parser)
+    add_picture_arguments(parser)
     parser.add_argument(
         "--mesh", nargs="*", default=["obj"], choices=["obj", "ply", "xyz", "glb"], help="mesh formats"
     )

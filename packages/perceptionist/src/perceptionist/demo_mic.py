@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface.commandline.arguments import require_existing_paths
 from voiceface.commandline.messages import print_disclaimers
 
 if TYPE_CHECKING:
@@ -38,15 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         require_microphone(args.microphone)
     elif not args.wav.is_file():
         raise FileNotFoundError(f"--wav: no file at {args.wav}")
+    require_existing_paths({"image": args.image, "expert": args.expert})
+    if args.out is None and (args.image or args.expert):
+        raise ValueError("--image and --expert are for the overlay, which needs --out DIR")
     from voiceface.io.input_files import make_writable_directory
 
     from perceptionist.face_models.synthetic_head import classify_gender
     from perceptionist.features import extract_speech_features
     from perceptionist.inference import load
+    from perceptionist.pictures import PicturePainter
     from perceptionist.proportions import describe_face
     from perceptionist.speech import read_recording
 
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
+    painter = PicturePainter(model, args.image, args.expert, device=args.device) if args.out else None
     out = make_writable_directory(args.out) if args.out else None
     if args.wav is None:
         countdown(args.countdown)
@@ -61,12 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     disclaimer = model.disclaimer or face_model.disclaimer
     print(format_description(description, model.kind))
     print_disclaimers(disclaimer, LIKENESS_DISCLAIMER)
-    if out is None:
+    if out is None or painter is None:
         print("mesh, image and report: not written (pass --out DIR)")
         return 0
+    face = painter.complete(face, args.wav)
     files = write_results(out, name, face, description, model, disclaimer, samples)
-    for label, path in zip(("mesh", "image", "report"), files, strict=True):
-        print(f"{label}: {path}")
+    for label, path in files.items():
+        origin = f" ({face.picture_origin})" if label == "picture" and face.picture_origin else ""
+        print(f"{label}: {path}{origin}")
     return 0
 
 
@@ -92,8 +100,11 @@ def write_results(
     model: "VoiceToMesh",
     disclaimer: str,
     samples: Any = None,
-) -> list[Path]:
+) -> dict[str, Path]:
     """Write the mesh NAME.obj, the images NAME.png and the report NAME.html.
+
+    Where the face has them, also the picture NAME_image.png and the mesh over it, NAME_overlap.png, both
+    120 x 120, as the published program.
 
     Args:
         out: folder.
@@ -105,7 +116,7 @@ def write_results(
         samples: (T,) int16, the recording to play in the report; None: no audio.
 
     Returns:
-        The files written.
+        The files written: "mesh", "image", "picture", "overlay", "report".
     """
     from voiceface.io.atomic import write_png
 
@@ -118,8 +129,13 @@ def write_results(
     views = [render_portrait(face.vertices, face_model, yaw=yaw) for yaw in (0, 35)]
     generated = [each for each in (face.image, face.overlay) if each is not None]
     write_png(image, side_by_side([*generated, *views]))
+    files = {"mesh": mesh, "image": image}
+    for label, ending, part in (("picture", "image", face.image), ("overlay", "overlap", face.overlay)):
+        if part is not None:
+            files[label] = out / f"{name}_{ending}.png"
+            write_png(files[label], part)
     write_report(report, name, face, description, model, disclaimer, samples)
-    return [mesh, image, report]
+    return files | {"report": report}
 
 
 def write_report(
@@ -148,7 +164,11 @@ def write_report(
     cards = []
     if face.image is not None or samples is not None:
         cards.append(
-            IdentityCard("voice", image=face.image, audio=None if samples is None else AudioSource(samples))
+            IdentityCard(
+                f"voice; image: {face.picture_origin}" if face.picture_origin else "voice",
+                image=face.image,
+                audio=None if samples is None else AudioSource(samples),
+            )
         )
     if face.overlay is not None:
         cards.append(IdentityCard("mesh over the image", image=face.overlay))
@@ -169,6 +189,7 @@ def write_report(
             (f"Mean {description.gender} face", mean_face, "reference of the differences"),
         )
     ]
+    title = "Voice and image" if face.picture_origin else "Voice and generated image"
     build_report(
         path,
         title=f"Face generated from a voice: {name}",
@@ -180,7 +201,7 @@ def write_report(
         },
         disclaimers=[text for text in (disclaimer, LIKENESS_DISCLAIMER) if text],
         meshes=views,
-        identity_groups=[IdentityGroup("Voice and generated image", cards)] if cards else [],
+        identity_groups=[IdentityGroup(title, cards)] if cards else [],
         tables=[
             Table(
                 "Widths",
@@ -205,13 +226,14 @@ def write_report(
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist demo_mic`."""
-    from perceptionist.arguments import add_model_arguments
+    from perceptionist.arguments import add_model_arguments, add_picture_arguments
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo_mic",
         description="Record five seconds of a voice or read a file, generate a face, describe it: gender and "
         "face type by the nearest reference shape, widths relative to the mean face. With --out, writes "
-        "a mesh (.obj), an image (.png) and a report with an interactive mesh (.html).",
+        "a mesh (.obj), images (.png; _overlap.png is the mesh over a picture) and a report with an "
+        "interactive mesh (.html).",
     )
     parser.add_argument("--wav", type=Path, help="audio file instead of the microphone")
     parser.add_argument(
@@ -223,6 +245,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, help="folder for the results (default: none are written)")
     add_model_arguments(parser)
+    add_picture_arguments(parser)
     return parser
 
 

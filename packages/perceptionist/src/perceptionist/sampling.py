@@ -12,6 +12,7 @@ from voiceface.datasets.augmentation import VoiceAugmentation
 
 from perceptionist.config import FramesConfig
 from perceptionist.dataset.records import FaceImages, Utterances
+from perceptionist.face_models.pose import POSE_IMAGE_SIZE, Y_FLIP
 
 __all__ = [
     "CROP_RNG_STREAM",
@@ -22,6 +23,7 @@ __all__ = [
     "TripletSampling",
     "VoiceRegressionDataset",
     "image_to_chw",
+    "reframe",
     "sample_batch_crop",
     "sample_crop",
 ]
@@ -66,6 +68,48 @@ def image_to_chw(image: NDArray[np.uint8], image_size: int, mirrored: bool = Fal
         image = np.asarray(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BICUBIC))
     planes = (image[:, ::-1] if mirrored else image).transpose(2, 0, 1)
     return (np.ascontiguousarray(planes, np.float32) - np.float32(127.5)) / np.float32(127.5)
+
+
+def reframe(
+    face: NDArray[np.float32],
+    target: NDArray[np.float32],
+    shift: NDArray[np.float64],
+    zoom: float,
+    pose_whitening: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Shift and zoom an image about its centre, and its whitened parameters with it.
+
+    Args:
+        face: (3, S, S); its border is repeated where the new image shows more.
+        target: (K,) whitened parameters, pose first.
+        shift: (2,) to the right and downwards, fraction of the side.
+        zoom: above 0; 2 shows the face twice as large.
+        pose_whitening: (2, 12) mean and standard deviation of the pose parameters.
+
+    Returns:
+        Image and parameters, new arrays.
+    """
+    import cv2
+
+    size = face.shape[1]
+    matrix = zoom * np.eye(2, 3)
+    matrix[:, 2] = (1 - zoom) * (size - 1) / 2 + size * np.asarray(shift)
+    warped = cv2.warpAffine(
+        np.ascontiguousarray(face.transpose(1, 2, 0)),
+        matrix,
+        (size, size),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    mean, std = pose_whitening.astype(np.float64)
+    pose = (target[: len(mean)] * std + mean).reshape(3, 4)
+    pose[:, :3] *= zoom
+    middle = (POSE_IMAGE_SIZE - 1) / 2
+    right, down = POSE_IMAGE_SIZE * np.asarray(shift)
+    pose[0, 3] = zoom * pose[0, 3] + (1 - zoom) * middle + right
+    pose[1, 3] = zoom * pose[1, 3] + (1 - zoom) * (Y_FLIP - middle) - down
+    new = np.concatenate([(pose.ravel() - mean) / std, target[len(mean) :]]).astype(np.float32)
+    return np.ascontiguousarray(np.asarray(warped, np.float32).transpose(2, 0, 1)), new
 
 
 class TripletDataset:
@@ -210,6 +254,9 @@ class ImageRegressionDataset:
         image_size: S.
         colour_jitter: strength of a random contrast and colour cast.
         max_blur_sigma: largest standard deviation of a random blur, pixels; generated images are not sharp.
+        max_shift: largest random shift, fraction of the side; the pose in the targets follows.
+        max_zoom: largest random enlargement or reduction, fraction; the pose in the targets follows.
+        pose_whitening: (2, 12) mean and deviation of the pose parameters; needed to shift or zoom.
         published_preprocessing: BGR, (x - 127.5) / 128, instead of RGB, -1...1.
     """
 
@@ -221,10 +268,16 @@ class ImageRegressionDataset:
         colour_jitter: float = 0.0,
         *,
         max_blur_sigma: float = 0.0,
+        max_shift: float = 0.0,
+        max_zoom: float = 0.0,
+        pose_whitening: NDArray[np.float32] | None = None,
         published_preprocessing: bool = False,
     ) -> None:
         self.images, self.targets, self.image_size = images, targets, image_size
+        if (max_shift or max_zoom) and pose_whitening is None:
+            raise ValueError("max_shift and max_zoom change the pose, expected pose_whitening with them")
         self.colour_jitter, self.max_blur_sigma = colour_jitter, max_blur_sigma
+        self.max_shift, self.max_zoom, self.pose_whitening = max_shift, max_zoom, pose_whitening
         self.published_preprocessing = published_preprocessing
 
     def __len__(self) -> int:
@@ -235,7 +288,12 @@ class ImageRegressionDataset:
         """Sample "face" (3, S, S) and "target" (K,)."""
         from voiceface.images.transforms import jitter_colour
 
-        face = image_to_chw(self.images.read(index), self.image_size)
+        face, target = image_to_chw(self.images.read(index), self.image_size), self.targets[index]
+        if self.max_shift or self.max_zoom:
+            shift = rng.uniform(-self.max_shift, self.max_shift, 2)
+            zoom = float(np.exp(rng.uniform(-1, 1) * np.log1p(self.max_zoom)))
+            assert self.pose_whitening is not None
+            face, target = reframe(face, target, shift, zoom, self.pose_whitening)
         if self.colour_jitter:
             face = jitter_colour(face * 127.5 + 127.5, self.colour_jitter, rng) / 127.5 - 1
         if self.max_blur_sigma:
@@ -246,4 +304,4 @@ class ImageRegressionDataset:
             face = np.asarray(blurred, np.float32).transpose(2, 0, 1)
         if self.published_preprocessing:
             face = face[::-1] * np.float32(127.5 / 128)
-        return {"face": np.ascontiguousarray(face, np.float32), "target": self.targets[index]}
+        return {"face": np.ascontiguousarray(face, np.float32), "target": target}

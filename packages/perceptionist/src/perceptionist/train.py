@@ -162,13 +162,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_training_arguments(
         parser,
         configurations="unsupervised, supervised, expert, speaker, quick_...",
-        data="synthetic population, or data in the published layout: see docs/data.md",
+        data="synthetic population, or the layout of Voxceleb-3D: see docs/data.md",
     )
     add = parser.add_argument
     add("--expert", type=Path, help="unsupervised: run folder of an expert, or 2D-to-3D-pretrained.tar")
     add("--voice-network", type=Path, help="run folder with a voice network, or voice_embedding.pth")
     add("--face-model", help="folder or file of a face model (default: the embedded head)")
-    add("--truth", type=Path, help="supervised, published layout: folder of fitted BFM coefficients")
+    add("--truth", type=Path, help="supervised, Voxceleb-3D: folder of fitted BFM coefficients")
     args = parser.parse_args(argv)
 
     from voiceface.runtime.config import load_config

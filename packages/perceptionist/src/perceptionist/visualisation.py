@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from perceptionist.face_models.linear import LinearFaceModel
-from perceptionist.face_models.pose import Y_FLIP, Pose, apply_pose, split_pose
+from perceptionist.face_models.pose import POSE_IMAGE_SIZE, Y_FLIP, Pose, apply_pose, split_pose
 from perceptionist.sim3dr import overlay
 
 __all__ = [
     "BACKGROUND_COLOUR",
-    "POSE_IMAGE_SIZE",
     "SKIN_COLOUR",
     "ImageArray",
     "Quantisation",
@@ -25,6 +24,7 @@ __all__ = [
     "overlay_mesh",
     "pose_mesh",
     "render_portrait",
+    "scale_vertices",
     "side_by_side",
 ]
 
@@ -92,8 +92,6 @@ ImageArray = NDArray[np.uint8]
 
 Quantisation = Literal["even", "published"]
 
-POSE_IMAGE_SIZE = 120  # pixels of the images that poses are stated for
-
 
 def images_to_uint8(images: Tensor, quantisation: Quantisation = "even") -> ImageArray:
     """Generated images as bytes.
@@ -147,10 +145,26 @@ def overlay_mesh(
         alpha: opacity of the mesh, 0 to 1.
         options: `coverage`, `lighting`, `texture`, `threads` of `perceptionist.sim3dr.overlay`.
     """
-    factor = image.shape[0] / POSE_IMAGE_SIZE
+    points = scale_vertices(posed, image.shape[0])
+    return np.asarray(overlay(image, points, model.triangles, alpha=alpha, **options), np.uint8)
+
+
+def scale_vertices(posed: Tensor, side: float, left: float = 0.0, top: float = 0.0) -> NDArray[np.float32]:
+    """Vertices (N, 3) in pixels of an image, from (3, N) in pixels of a square part of it, resized to 120.
+
+    Pixel centres have integer coordinates in both: the square reaches from -0.5 to 119.5 of the 120 pixels.
+
+    Args:
+        posed: (3, N), from `pose_mesh`.
+        side: of the square part, pixels of the image.
+        left: its left edge, pixels from that of the image.
+        top: its upper edge, pixels from that of the image.
+    """
+    factor = side / POSE_IMAGE_SIZE
     vertices = posed.detach().cpu().numpy().T
-    if factor != 1:  # pixel centres have integer coordinates
+    if factor != 1:
         centre = np.array([0.5, 0.5, 0])
         vertices = (vertices + centre) * factor - centre
-    points = np.ascontiguousarray(vertices, np.float32)
-    return np.asarray(overlay(image, points, model.triangles, alpha=alpha, **options), np.uint8)
+    if left or top:
+        vertices = vertices + np.array([left, top, 0])
+    return np.ascontiguousarray(vertices, np.float32)

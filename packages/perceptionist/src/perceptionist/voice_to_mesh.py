@@ -68,6 +68,8 @@ class GeneratedFace:
         shape: un-whitened shape coefficients.
         image: (120, 120, 3) uint8 RGB of the unsupervised kind, else None.
         overlay: the mesh over that image, where an expert predicts its pose, else None.
+        picture_origin: what the image is if it was not generated from the voice
+            (`perceptionist.pictures.PicturePainter`); else empty.
     """
 
     source: str
@@ -76,6 +78,7 @@ class GeneratedFace:
     shape: NDArray[np.float32]
     image: NDArray[np.uint8] | None = None
     overlay: NDArray[np.uint8] | None = None
+    picture_origin: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 __all__ = [
     "NUM_POSE_PARAMETERS",
+    "POSE_IMAGE_SIZE",
     "Pose",
     "RotationMode",
     "apply_pose",
@@ -21,6 +22,7 @@ __all__ = [
 RotationMode = Literal["rows", "cross"]
 
 NUM_POSE_PARAMETERS = 12
+POSE_IMAGE_SIZE = 120  # pixels of the images that poses are stated for
 # y of an image of 120 pixels is flip - y: as experts are trained, and as the published demo draws.
 Y_FLIP, PUBLISHED_Y_FLIP = 121.0, 127.0
 

@@ -4,7 +4,9 @@ The objective is SynergyNet's (Wu et al., "Synergy between 3DMM and 3D Landmarks
 takes its expert from. Letters: B batch, S image side, K parameters.
 """
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.training.run import Run
 
@@ -29,6 +31,7 @@ from perceptionist.training_stages.stage import (
 __all__ = [
     "build_expert_stage",
     "compute_expert_losses",
+    "pose_whitening",
     "project_landmarks",
     "train_expert_step",
 ]
@@ -62,6 +65,9 @@ def build_expert_stage(
         data.expert_image_size,
         data.colour_jitter,
         max_blur_sigma=data.max_blur_sigma,
+        max_shift=data.max_shift,
+        max_zoom=data.max_zoom,
+        pose_whitening=pose_whitening(face_model),
         published_preprocessing=data.expert_input == "published",
     )
     return TrainingStage(
@@ -71,6 +77,12 @@ def build_expert_stage(
         build_batches(run, images, config.training),
         face_model,
     )
+
+
+def pose_whitening(face_model: LinearFaceModel) -> NDArray[np.float32]:
+    """Mean and standard deviation (2, 12) of the pose parameters."""
+    both = torch.stack([face_model.parameter_mean, face_model.parameter_std])
+    return np.asarray(both[:, :NUM_POSE_PARAMETERS].cpu().numpy(), np.float32)
 
 
 def train_expert_step(run: Run, stage: TrainingStage, step: int) -> Terms:

@@ -1,0 +1,189 @@
+"""The image-to-3D expert on photographs: pose, shape and expression of the face in an image.
+
+Letters: H rows and W columns of a photograph, B images, K parameters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from voiceface.checkpoints.published import CheckpointError
+
+from perceptionist.face_models.io import resolve_face_model
+from perceptionist.face_models.linear import LinearFaceModel
+from perceptionist.generator import resize_bilinear
+from perceptionist.image_to_3d import ImageTo3D
+from perceptionist.models import (
+    config_from_checkpoint,
+    face_model_from_checkpoint,
+    load_checkpoint,
+    load_expert,
+)
+from perceptionist.sampling import image_to_chw
+
+__all__ = [
+    "BUNDLED_EXPERT",
+    "TRAIN_COMMAND",
+    "CropBox",
+    "ImageExpert",
+    "find_bundled_expert",
+    "load_image_expert",
+]
+
+
+BUNDLED_EXPERT = "weights/population_expert.safetensors"
+TRAIN_COMMAND = "perceptionist train --cfg quick_expert --data DATA --out RUN"
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """Square part of a photograph that an expert looks at, and that poses are stated for.
+
+    Attributes:
+        left, top: corner in pixels of the photograph; may lie outside of it.
+        side: length in pixels, above 0.
+    """
+
+    left: float
+    top: float
+    side: float
+
+    def __post_init__(self) -> None:
+        numbers = (self.left, self.top, self.side)
+        if not np.isfinite(numbers).all() or self.side <= 0:
+            raise ValueError(f"box is {numbers}, expected left, top and a side above 0, in pixels")
+
+    @classmethod
+    def centred(cls, height: int, width: int) -> "CropBox":
+        """The largest square in the centre of an image; all of a square image."""
+        side = min(height, width)
+        return cls((width - side) // 2, (height - side) // 2, side)
+
+    def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Cut the box out of an image (H, W, 3), to whole pixels; black outside of the image.
+
+        Raises:
+            ValueError: the box and the image do not overlap.
+        """
+        height, width = image.shape[:2]
+        left, top, side = (round(value) for value in (self.left, self.top, max(self.side, 1)))
+        x, y = (np.clip([first, first + side], 0, end) for first, end in ((left, width), (top, height)))
+        if x[0] == x[1] or y[0] == y[1]:
+            raise ValueError(
+                f"the box {self.left:g} {self.top:g} {self.side:g} lies outside of the image, which has "
+                f"{width} x {height} pixels; pass another --box"
+            )
+        part = image[y[0] : y[1], x[0] : x[1]]
+        if part.shape[:2] == (side, side):
+            return np.ascontiguousarray(part)
+        whole: NDArray[np.uint8] = np.zeros((side, side, 3), np.uint8)
+        whole[y[0] - top : y[1] - top, x[0] - left : x[1] - left] = part
+        return whole
+
+
+@dataclass(frozen=True)
+class ImageExpert:
+    """An image-to-3D network with the face model of its parameters and the input that it was trained with.
+
+    Attributes:
+        network: in evaluation mode.
+        face_model: of its parameters.
+        input_size: side in pixels that images are first resized to.
+        published_input: BGR, (x - 127.5) / 128, instead of RGB, -1...1.
+        disclaimer: to show with every result.
+        source: where the weights come from.
+    """
+
+    network: ImageTo3D
+    face_model: LinearFaceModel
+    input_size: int
+    published_input: bool = False
+    disclaimer: str = ""
+    source: str = ""
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Whitened parameters (B, K) of square face images, each (S, S, 3) uint8 RGB.
+
+        Raises:
+            ValueError: parameters that are not finite.
+        """
+        planes = np.stack([image_to_chw(image, self.input_size) for image in images])
+        if self.published_input:
+            planes = planes[:, ::-1] * np.float32(127.5 / 128)
+        batch = torch.from_numpy(np.ascontiguousarray(planes)).to(self.face_model.mean.device)
+        parameters = self.network(resize_bilinear(batch, self.network.config.image_size)).parameters
+        if not torch.isfinite(parameters).all():
+            raise ValueError(f"the expert {self.source} predicts parameters that are not finite")
+        return parameters
+
+
+def load_image_expert(
+    source: str | Path | None = None,
+    face_model: "LinearFaceModel | str | Path | None" = None,
+    *,
+    device: str = "cpu",
+) -> ImageExpert:
+    """Load an expert for photographs.
+
+    Args:
+        source: run folder or checkpoint of kind expert (or unsupervised, which contains one), or the
+            published `2D-to-3D-pretrained.tar`; None: the bundled expert, trained on synthetic identities.
+        face_model: model, folder or file; None: the embedded head, if the expert was trained with it.
+        device: "cpu" or "cuda".
+
+    Raises:
+        FileNotFoundError, CheckpointError: missing, corrupt, or without an expert.
+        ValueError: the face model is missing or of other sizes.
+    """
+    from voiceface.runtime.devices import choose_device
+
+    path = find_bundled_expert() if source is None else Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"The expert {path} does not exist. To train one: {TRAIN_COMMAND}")
+    model = face_model if isinstance(face_model, LinearFaceModel) else None
+    if model is None and face_model is not None:
+        model = resolve_face_model(face_model)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"source": path.name}
+    if path.is_dir() or path.suffix == ".safetensors":
+        loaded = load_checkpoint(path)
+        data = config_from_checkpoint(loaded).data
+        model = model or face_model_from_checkpoint(loaded, path)
+        options |= {"input_size": data.expert_image_size, "published_input": data.expert_input == "published"}
+        options["disclaimer"] = loaded.extra.get("disclaimer", "")
+    elif model is None:
+        raise ValueError(f"The published expert {path} needs its face model. Pass its files as --face-model.")
+    network = load_expert(path)
+    if "input_size" not in options:
+        options |= {"input_size": network.config.image_size, "published_input": True}
+    sizes = (network.config.shape, network.config.expression)
+    if sizes != (model.num_shape, model.num_expression):
+        raise CheckpointError(
+            f"{path} predicts {sizes[0]} shape and {sizes[1]} expression coefficients, the face model "
+            f"{model.name} has {model.num_shape} and {model.num_expression}. "
+            "Pass the face model of its training."
+        )
+    options["disclaimer"] = options.get("disclaimer") or model.disclaimer
+    where = choose_device(device)
+    return ImageExpert(network.eval().requires_grad_(False).to(where), model.to(where), **options)
+
+
+def find_bundled_expert() -> Path:
+    """Path of the expert that is installed with this package.
+
+    Raises:
+        FileNotFoundError: this installation has none.
+    """
+    path = Path(str(files("perceptionist").joinpath(BUNDLED_EXPERT)))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"This installation of perceptionist has no {BUNDLED_EXPERT}. Train an expert ({TRAIN_COMMAND}) "
+            "and pass it with --expert RUN."
+        )
+    return path

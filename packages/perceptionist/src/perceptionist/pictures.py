@@ -1,0 +1,180 @@
+"""Pictures that the mesh of a voice is laid over where the weights generate none.
+
+The published demo generates a picture from the voice and lays the mesh over it. Supervised weights generate
+none; here the picture is one that the user gives, or one of the synthetic population.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perceptionist.face_models.pose import POSE_IMAGE_SIZE, PUBLISHED_Y_FLIP, Y_FLIP
+from perceptionist.image_expert import CropBox, ImageExpert, load_image_expert
+
+if TYPE_CHECKING:
+    from perceptionist.voice_to_mesh import GeneratedFace, VoiceToMesh
+
+__all__ = [
+    "PicturePainter",
+    "find_population_picture",
+    "render_head",
+]
+
+
+IMAGE_SIZE = POSE_IMAGE_SIZE
+
+
+class PicturePainter:
+    """Completes generated faces by a picture and the mesh over it, where the weights generate none.
+
+    Args:
+        model: that generates the faces.
+        image: file of a face image for all of them; None: those described in `complete`.
+        expert: predicts the pose: run folder, checkpoint or published file; None: that of the weights, else
+            the bundled one.
+        published: overlay six pixels low and drawn with the coverage rule "inclusive", as in the published
+            program.
+        device: "cpu" or "cuda".
+
+    Raises:
+        FileNotFoundError, ImageError, CheckpointError, ValueError: image or expert cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: "VoiceToMesh",
+        image: Path | None = None,
+        expert: Path | None = None,
+        *,
+        published: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        self.model, self.published = model, published
+        self.given = None if image is None else _read_square(image)
+        self.given_name = "" if image is None else image.name
+        self.expert: ImageExpert | None = None
+        is_needed = image is not None or model.generator is None
+        if expert is not None:
+            self.expert = load_image_expert(expert, model.face_model, device=device)
+        elif is_needed and model.expert is not None:
+            self.expert = ImageExpert(
+                model.expert,
+                model.face_model,
+                model.expert.config.image_size,
+                published_input=model.config is None,  # published files; trained on photographs in this form
+                source="of the weights",
+            )
+        elif is_needed and model.face_model.name == "population":
+            self.expert = load_image_expert(None, model.face_model, device=device)
+        elif image is not None:
+            raise ValueError(
+                f"--image needs an expert for the face model {model.face_model.name}; pass it as --expert"
+            )
+
+    def complete(self, face: "GeneratedFace", recording: Path | None = None) -> "GeneratedFace":
+        """Add picture and overlay to a face.
+
+        The picture is, in this order: the given image; the one that the weights generated; the speaker's
+        first image, if the recording lies in a folder of the synthetic population; the generated head,
+        drawn by the renderer of the population. Other face models have no picture of their own:
+        their faces are returned unchanged.
+
+        Args:
+            face: from `VoiceToMesh.generate`.
+            recording: its file.
+        """
+        if self.given is None and (face.image is not None or self.expert is None):
+            return face
+        if self.given is not None:
+            picture, origin = self.given, self.given_name
+        else:
+            own = None if recording is None else find_population_picture(recording)
+            if own is not None:
+                picture, origin = _read_square(own), "the speaker's image in the population"
+            elif self.model.face_model.name == "population":
+                picture, origin = (
+                    render_head(face.shape),
+                    "the generated head, drawn by the population's renderer",
+                )
+            else:
+                return face
+        return replace(face, image=picture, overlay=self._overlay(face, picture), picture_origin=origin)
+
+    def _overlay(self, face: "GeneratedFace", picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """The mesh over a picture (120, 120, 3), in the expert's pose; None if it is not finite."""
+        import torch
+
+        from perceptionist.visualisation import overlay_mesh, pose_mesh
+
+        assert self.expert is not None
+        parameters = self.expert.predict([picture])
+        frontal = torch.from_numpy(np.ascontiguousarray(face.vertices.T))[None].to(parameters.device)
+        y_flip = PUBLISHED_Y_FLIP if self.published else Y_FLIP
+        posed, _ = pose_mesh(self.expert.face_model, frontal, parameters, y_flip)
+        if not torch.isfinite(posed).all():
+            return None
+        coverage = "inclusive" if self.published else "top_left"
+        return overlay_mesh(picture, posed[0], self.expert.face_model, coverage=coverage)
+
+
+def find_population_picture(recording: str | Path) -> Path | None:
+    """First image of the speaker of a recording `ROOT/wav/<voice id>/...` of a synthetic population.
+
+    Returns:
+        None if the recording is not in a population, or its speaker has no images.
+    """
+    path = Path(recording).resolve()
+    for root in path.parents:
+        table = root / "truth" / "identities.csv"
+        if not (root / "truth" / "population.json").is_file() or not table.is_file():
+            continue
+        parts = path.relative_to(root).parts
+        with table.open(newline="", encoding="utf-8") as file:
+            names = {row.get("voice_id", ""): row.get("name", "") for row in csv.DictReader(file)}
+        name = names.get(parts[1]) if len(parts) > 2 and parts[0] == "wav" else None
+        images = sorted((root / "faces" / name).glob("*.jpg")) if name else []
+        return images[0] if images else None
+    return None
+
+
+def render_head(shape: NDArray[np.float32], image_size: int = IMAGE_SIZE) -> NDArray[np.uint8]:
+    """Draw a head of the population's face model, frontal, with average appearance of its gender.
+
+    Args:
+        shape: (40,) un-whitened shape coefficients.
+        image_size: side in pixels.
+
+    Returns:
+        (image_size, image_size, 3) uint8 RGB. Skin, hair and clothes say nothing about the voice.
+    """
+    from voiceface.synthetic.face.appearance import build_appearance
+    from voiceface.synthetic.face.head import build_head_model
+    from voiceface.synthetic.face.render import render_image
+    from voiceface.synthetic.face.scene import PreparedFace
+    from voiceface.synthetic.identities import sample_identities
+
+    from perceptionist.face_models.synthetic_head import classify_gender, semantic_coefficients
+
+    alpha = semantic_coefficients(np.asarray(shape, float)[None])[0]
+    gender = np.array([int(classify_gender(shape) == "male")])
+    identity = sample_identities([0])
+    identity = replace(
+        identity, sex=gender, face_sex=gender, face_factors=np.zeros_like(identity.face_factors)
+    )
+    face = PreparedFace(alpha, build_head_model().compute_vertices(alpha), build_appearance(identity, 0))
+    return render_image(identity, 0, 0, image_size=image_size, nuisance=0.0, face=face).image
+
+
+def _read_square(path: Path) -> NDArray[np.uint8]:
+    """The largest square in the centre of an image file, (120, 120, 3)."""
+    from PIL import Image
+    from voiceface.images.loading import load_image
+
+    image = load_image(path)
+    square = CropBox.centred(*image.shape[:2]).crop(image)
+    resized = Image.fromarray(square).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
+    return np.array(resized)
