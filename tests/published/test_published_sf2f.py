@@ -64,7 +64,7 @@ def reduce(config: Sf2fConfig) -> tuple[str, ...]:
 def data(population: Path, full_size: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The HQ-VoxCeleb layout, completed by `sf2f split` and `sf2f prepare`."""
     root = tmp_path_factory.mktemp("data") / "HQ-VoxCeleb"
-    write_hq_voxceleb(population, root, min_seconds=20.0 if full_size else 0.0)
+    write_hq_voxceleb(population, root, min_seconds=60.0 if full_size else 0.0)
     assert call("split", root) == 0
     assert call("prepare", root, "--out", root, "--workers", 1, "--quiet") == 0
     return root

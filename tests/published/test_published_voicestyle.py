@@ -19,6 +19,7 @@ from third_party_networks import write_inception, write_lpips
 from training_cycle import TrainingCycle
 from trees import link_tree
 from voiceface.commandline.dispatch import run_main
+from voiceface.commandline.exit_status import ERROR
 from voiceface.runtime.config import bundled_configs, load_config
 from voiceface.testing.fault_injection import run_killed_during_save
 from voiceface.testing.runs import read_log_without_clock
@@ -264,3 +265,22 @@ def test_published_files_are_named(
         other.hardlink_to(path)
         assert run_main("voiceface.__main__", ["weights", str(other)]) == 0
         assert "voicestyle" in capsys.readouterr().out, path
+
+
+def test_absent_parts_of_the_bank_are_named(
+    inputs: Inputs, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Videos of the published table that the bank lacks cost no other; without any image there is no face."""
+    bank = link_tree(inputs.bank, tmp_path / "BANK")
+    shutil.rmtree(bank / "VGG_ALL_FRONTAL")
+    trained = {line.split(",")[0] for line in inputs.table.read_text().splitlines()[1:]}
+    first = sorted(trained)[0]
+    shutil.rmtree(bank / "unzippedFaces" / first)
+    words = ["--bank", bank, *published_networks(inputs), *published_memory(inputs), *FEW_STEPS]
+    voice = sorted(inputs.voices.iterdir())[0]
+    assert call("generate", voice, *words, "--device", "cpu", "--out", tmp_path / "out") == 0
+    assert f"have no image in {bank}: {first}/1.6/" in caplog.text
+    assert (tmp_path / "out" / "faces" / f"{voice.stem}.png").is_file()
+    shutil.rmtree(bank / "unzippedFaces")
+    assert call("generate", voice, *words, "--device", "cpu", "--out", tmp_path / "none") == ERROR
+    assert str(bank) in capsys.readouterr().err

@@ -178,7 +178,7 @@ def rows(*names):
     return [TrainingVideo(name, "1", f"id{n}", "", "", "", f"video{n}") for n, name in enumerate(names)]
 
 
-def test_prototypes_may_refer_to_missing_videos(tmp_path):
+def test_prototypes_may_refer_to_missing_videos(tmp_path, caplog):
     table = rows("anna", "bert", "carl")
     write_image(tmp_path / "anna" / "1.6" / "video0" / "1.png", 1)
     write_image(tmp_path / "anna" / "1.6" / "video0" / "x.png", 2).rename(
@@ -186,6 +186,8 @@ def test_prototypes_may_refer_to_missing_videos(tmp_path):
     )
     bank = build_bank_from_prototypes(tmp_path, memory_of([0, 1, 1]), table)
     assert [[p.label for p in each] for each in bank.frames] == [["anna/1.6/video0/1.png"], [], []]
+    assert "2 of 3 videos of the table have no image" in caplog.text
+    assert caplog.text.rstrip().endswith(": bert/1.6/video1, carl/1.6/video2")
     with pytest.raises(FaceBankError, match=r"none of the 1 videos .*carl/1.6/video2"):
         build_bank_from_prototypes(tmp_path, memory_of([0]), table[2:])
     with pytest.raises(FaceBankError, match=r"3, 3 and 2 videos"):

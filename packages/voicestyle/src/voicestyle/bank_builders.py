@@ -210,6 +210,8 @@ def build_bank_from_prototypes(
         FileNotFoundError: the directory is missing.
         FaceBankError: none of the videos has an image.
     """
+    from voiceface.datasets.corpus import abbreviate
+
     if not root.is_dir():
         raise FileNotFoundError(f"no directory at {root}: --bank names a directory of face images")
     tracks, frontal = locate_bank_folders(root, frontal)
@@ -218,14 +220,21 @@ def build_bank_from_prototypes(
     for video in videos:
         files = list_images(tracks / video.image_folder)
         frames.append([ImageFile(path, f"{video.image_folder}/{path.name}") for path in files])
-    present = sum(bool(each) or video.identity in frontal_images for each, video in zip(frames, videos))
-    if not present:
+    absent = [
+        video.image_folder
+        for each, video in zip(frames, videos)
+        if not each and video.identity not in frontal_images
+    ]
+    if len(absent) == len(videos):
         raise FaceBankError(
             f"none of the {len(videos)} videos of the table has images in {tracks} or {frontal}: expected "
             f"directories such as {videos[0].image_folder}"
         )
-    if present < len(videos):
-        log.info("%d of %d videos of the table have images in %s", present, len(videos), root)
+    if absent:
+        log.warning(
+            *("%d of %d videos of the table have no image in %s: %s", len(absent), len(videos), root),
+            abbreviate(absent),
+        )
     return FaceBank(memory, videos, frames, frontal_images, name=root.name)
 
 
