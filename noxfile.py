@@ -28,7 +28,7 @@ SIBLINGS = {"voicestyle": ["shared", "packages/cmpc2"]}
 COMMANDS = {
     "voiceface": [
         *("demo", "report", "population", "avspeech", "check", "lists", "evaluate", "compare", "weights"),
-        "models",
+        *("faces", "models"),
     ],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo", "export"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo", "export"],
@@ -136,6 +136,15 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Read mutated files with every reader of foreign files; `-- --inputs 300` for a short session."""
+    one_thread_each(session)
+    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
+    session.run("pytest", "tests/fuzz")
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session
 def published(session: nox.Session) -> None:
     """Every configuration, published file and list through the whole way; `-- --full-size` takes hours."""
     one_thread_each(session)
@@ -158,6 +167,7 @@ def real(session: nox.Session) -> None:
         session.skip("the package index has no wheels of the networks or of their original programs here")
     code = "import importlib.metadata as m; print(m.distribution('resemblyzer').locate_file(''))"
     packages = str(session.run("python", "-c", code, silent=True)).strip()
+    session.env.setdefault("VOICEFACE_SAMPLES", str(CASES.parent / "samples"))
     session.run("pytest", "tests/real", "--originals", packages, *session.posargs)
 
 

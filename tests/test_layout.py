@@ -28,6 +28,7 @@ FLOORS = {
             ["commandline", "runtime", "images", "metrics"],
             ["audio", "checkpoints", "embeddings"],
             ["real"],
+            ["faces"],
             ["datasets", "training", "models"],
             ["synthetic"],
             ["evaluation"],

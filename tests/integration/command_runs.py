@@ -7,20 +7,14 @@ from pathlib import Path
 
 # (what a line contains, why it is not run here); the parsers are tested with every line all the same.
 NOT_RUN = {
-    r"\.pth\b.*(--weights|--cmpc)|--weights \S+\.pth|best\.pth\.tar|checkpoint_\w+\.pth|_256\.pth": (
-        "needs published weights"
-    ),
-    r"550000\.pt|best_VFS_with_model": "needs published weights",
-    r"--facenet": "needs FaceNet's published weights",
+    r"_256\.pth|550000\.pt": "needs published weights; tests/published runs such lines",
     r"^perceptionist .*(VOX3D|train\.configs)": "needs a registered face model",
-    r"--lists CMPC_LISTS": "needs the published lists of CMPC",
-    r"--table training\.csv|--data FFHQ|--images FFHQ|--pictures FFHQ": "needs published tables or FFHQ",
-    r"\bCMPC\b": "the layout of CMPC's data; the commands are run on the page of cmpc2",
+    r"--lists CMPC_LISTS": "needs the published lists of CMPC; tests/published writes such lists",
     r"^voiceface avspeech": "needs videos; shared/tests/test_avspeech.py makes some and runs it",
-    r"\bAVS\b": "continues voiceface avspeech",
-    r"^sf2f (split|prepare) (ROOT|HQ)|mel_statistics ROOT": (
+    r"^sf2f (split|prepare) ROOT|mel_statistics ROOT": (
         "needs the HQ-VoxCeleb layout; packages/sf2f/tests write and prepare it"
     ),
+    r"^voiceface faces": "needs networks that are fetched; shared/tests and nox -s real find faces",
     r"^voiceface models (get|remove)": "changes the user's cache; nox -s real runs it",
     r"fetch\.py (fetch|verify)": "downloads, or verifies files that only users have",
     r"^python benchmarks/": "minutes; measures accuracy",

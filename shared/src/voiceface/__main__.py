@@ -28,6 +28,7 @@ COMMANDS = {
         "compare systems on the same identities and trial lists, with paired tests",
     ),
     "weights": ("voiceface.commands.weights", "show the contents of a checkpoint and verify its integrity"),
+    "faces": ("voiceface.commands.faces", "find, check and cut out the faces of your own pictures"),
     "models": (
         "voiceface.commands.models",
         "fetch, list or remove the networks trained on real people (voiceface.real)",
