@@ -127,6 +127,19 @@ def test_without_any_list_nothing_is_written(subject: Subject, tmp_path: Path, c
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("mode", ["error", "skip"])
+def test_folder_of_cmpc_without_lists_is_named(
+    mode: str, subjects: Callable[[str], Subject], tmp_path: Path, capsys: Capture
+) -> None:
+    """The published lists lie in another folder than the data."""
+    subject = subjects("cmpc2")
+    words = ("--data", subject.data, "--out", tmp_path / "out", "--missing", mode)
+    assert subject.system.call("test", *words) == ERROR
+    message = capsys.readouterr().err
+    assert "no trial lists below" in message and "--lists FOLDER" in message and "--generate-lists" in message
+    assert not (tmp_path / "out").exists()
+
+
 def test_absent_lists_are_generated_on_request(subjects: Callable[[str], Subject], tmp_path: Path) -> None:
     """A part of the lists, and all of them; also of a folder of CMPC, which has lists of other names."""
     subject, names = subjects("seeking_shape"), TEST_LISTS[:2]

@@ -102,8 +102,14 @@ def _find_cmpc_lists(args: argparse.Namespace) -> "tuple[list[Path], list[Unavai
             with contextlib.suppress(FileNotFoundError):
                 by_name = {trial_list_name(path): path for path in find_trial_lists(folder)}
                 paths = [by_name[name] for name in asked if name in by_name]
-        if not paths and args.lists and args.generate_lists is None:
-            raise
+        if not paths and args.generate_lists is None:
+            if args.lists:
+                raise
+            if not any((args.data / name).is_dir() for name in ("list_wav", "lists")):
+                raise FileNotFoundError(
+                    f"no trial lists below {args.data}: name the folder of CMPC's lists with --lists FOLDER, "
+                    "or generate lists by the published rule with --generate-lists SEED"
+                ) from None
     found = [path for path in paths if path.name.startswith(CMPC_LIST_PREFIXES)]
     names = {trial_list_name(path) for path in found}
     absent = [name for name in asked if name not in names] if found else []
