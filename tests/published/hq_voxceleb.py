@@ -13,7 +13,7 @@ SAMPLE_RATE = 16_000
 VOX2_HEADER = "Class_ID,Name,Sample_Num,Flag,Gender_x,VoxCeleb2ID,VGGFace2ID,Gender_y,Set\n"
 
 
-def write_hq_voxceleb(population: Path, out: Path, *, min_seconds: float = 0.0) -> Path:
+def write_hq_voxceleb(population: Path, out: Path, *, min_seconds: float = 0.0, num_copies: int = 1) -> Path:
     """Recordings of VoxCeleb1 (wav) and VoxCeleb2 (m4a), masked and original images, both tables.
 
     Every identity appears in both corpora, the first half twice in the second, under other names and IDs.
@@ -22,6 +22,7 @@ def write_hq_voxceleb(population: Path, out: Path, *, min_seconds: float = 0.0) 
         population: its folder.
         out: data folder to write; `sf2f split` and `sf2f prepare` complete it.
         min_seconds: recordings are repeated up to this length.
+        num_copies: files of each recording; real identities have dozens.
     """
     with (population / "vox1_meta.csv").open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
@@ -39,12 +40,15 @@ def write_hq_voxceleb(population: Path, out: Path, *, min_seconds: float = 0.0) 
         for path in sorted((population / "wav" / voice).rglob("*.wav")):
             samples, _ = soundfile.read(path, dtype="int16")
             samples = np.tile(samples, max(1, int(np.ceil(min_seconds * SAMPLE_RATE / len(samples)))))
-            place = path.relative_to(population / "wav" / voice)
-            if first_time:
-                wav = out / "raw_wav" / "vox1" / ("dev" if number % 2 else "test") / voice / place
-                wav.parent.mkdir(parents=True)
-                soundfile.write(wav, samples, SAMPLE_RATE)
-            write_m4a((out / "raw_wav" / "vox2" / "dev" / other_voice / place).with_suffix(".m4a"), samples)
+            video = path.parent.relative_to(population / "wav" / voice)
+            for copy in range(num_copies):
+                stem = f"{int(path.stem) + copy:05d}"
+                if first_time:
+                    folder = out / "raw_wav" / "vox1" / ("dev" if number % 2 else "test") / voice / video
+                    folder.mkdir(parents=True, exist_ok=True)
+                    soundfile.write(folder / f"{stem}.wav", samples, SAMPLE_RATE)
+                folder = out / "raw_wav" / "vox2" / "dev" / other_voice / video
+                write_m4a(folder / f"{stem}.m4a", samples)
         for corpus, folder in (("vox2", other_name), *((("vox1", name),) if first_time else ())):
             link_tree(population / "faces" / name, out / corpus / "origin_faces" / folder)
             mask_backgrounds(population / "faces" / name, out / corpus / "masked_faces" / folder)
@@ -54,7 +58,7 @@ def write_hq_voxceleb(population: Path, out: Path, *, min_seconds: float = 0.0) 
 
 def write_m4a(path: Path, samples: np.ndarray) -> None:
     """Write samples (T,) int16 as AAC, as VoxCeleb2 distributes its recordings."""
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format="ipod") as container:
         stream = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
