@@ -10,6 +10,8 @@ import zlib
 from pathlib import Path
 
 import pytest
+from voiceface.commandline.dispatch import run_main
+from voiceface.commandline.messages import print_skipped
 from voiceface.io.file_kinds import printable, recognise
 from voiceface.io.foreign_files import (
     EXPANSION_FLOOR,
@@ -67,6 +69,9 @@ def test_the_readers_own_errors_stay_as_they_are(tmp_path):
     path.write_bytes(b"x")
     with pytest.raises(ThingError, match=r"^own$"):
         read_with(ThingError("own"), path)
+    with pytest.raises(ThingError) as found:
+        read_with(ThingError("line 3: 'a\x1b[2Jb'\nsecond"), path)
+    assert str(found.value) == "line 3: 'a\\x1b[2Jb'\nsecond"
     with (
         pytest.raises(TypeError, match=r"^other$"),
         reading(path, ThingError, "a thing", passing=(TypeError,)),
@@ -202,3 +207,13 @@ def test_text_in_other_encodings_is_read_or_named(tmp_path, encoding):
         assert read_file_text(path, ThingError, "a list") == text
     with pytest.raises(ThingError, match="a PNG image, expected a list"):
         decode_text(b"\x89PNG\r\n\x1a\n\0\0", path, ThingError, "a list")
+
+
+def test_commands_print_no_escape_codes_of_names(capsys):
+    def command(argv):
+        raise ValueError("a\x1b[2J.wav is corrupt\n\tsecond line")
+
+    assert run_main(command, []) == 1
+    print_skipped({"a\x1b[2J\n.wav": "corrupt"})
+    shown = capsys.readouterr().err
+    assert shown == "error: a\\x1b[2J.wav is corrupt\n\tsecond line\nskipped: a\\x1b[2J\\x0a.wav: corrupt\n"

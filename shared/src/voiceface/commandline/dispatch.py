@@ -5,6 +5,8 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from voiceface.io.file_kinds import printable_lines
+
 __all__ = ["Command", "dispatch", "run_main"]
 
 Command = str | Callable[[Sequence[str] | None], int]
@@ -41,7 +43,9 @@ def dispatch(
 
 def run_main(command: Command, argv: Sequence[str] | None) -> int:
     """Run a command; invalid input or a missing extra gives one line on standard error, no traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         function = importlib.import_module(command).main if isinstance(command, str) else command
         return function(argv) or 0
@@ -49,8 +53,16 @@ def run_main(command: Command, argv: Sequence[str] | None) -> int:
         print("stopped", file=sys.stderr)
         return 130
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable_lines(error)}", file=sys.stderr)
         return 1
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Formatter whose lines change nothing else on the terminal, whatever names of files they quote."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        return printable_lines(super().format(record))
 
 
 def _help(program: str, commands: Mapping[str, tuple[Command, str]]) -> str:

@@ -6,6 +6,8 @@ Standard output is for results.
 import sys
 from collections.abc import Collection, Iterable, Mapping
 
+from voiceface.io.file_kinds import printable
+
 __all__ = ["print_disclaimers", "print_skipped", "warn_training_overlap"]
 
 
@@ -21,7 +23,7 @@ def print_skipped(skipped: Mapping[str, str] | Iterable[str]) -> None:
     if isinstance(skipped, Mapping):
         skipped = [f"{item}: {reason}" for item, reason in skipped.items()]
     for line in skipped:
-        print(f"skipped: {line}", file=sys.stderr)
+        print(f"skipped: {printable(line)}", file=sys.stderr)
 
 
 def warn_training_overlap(identity_names: Iterable[str], training_identities: Collection[str]) -> list[str]:

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from voiceface.io.decoding_worker import decode_isolated
 from voiceface.io.foreign_files import expansion_limit
 
-__all__ = ["COLUMN_NAMES", "read_columns", "write_columns"]
+__all__ = ["COLUMN_NAMES", "decode_unverified", "read_columns", "write_columns"]
 
 FORMAT = "voiceface-embeddings-2"
 COLUMN_NAMES = {
@@ -61,12 +62,14 @@ def write_columns(path: Path, items: list[str], vectors: Vectors, fingerprint: s
             data[place : place + len(digest)] = digest
 
 
-def read_columns(data: bytes, suffix: str) -> tuple[list[str], Vectors, str]:
+def read_columns(path: Path) -> tuple[list[str], Vectors, str]:
     """Read a table; to be called inside `voiceface.io.foreign_files.reading`.
 
+    A table without a right digest is read in a process of its own: Arrow ends the process on some damaged
+    files.
+
     Args:
-        data: all bytes of the file.
-        suffix: ".parquet", or another one for Arrow's formats (file or stream).
+        path: ends in ".parquet", or in another suffix for Arrow's formats (file or stream).
 
     Returns:
         Items (N), vectors (N, D), fingerprint ("" if none is stated).
@@ -74,13 +77,28 @@ def read_columns(data: bytes, suffix: str) -> tuple[list[str], Vectors, str]:
     Raises:
         ValueError: a wrong digest, other columns, missing or ragged values.
     """
-    verified = _verify_digest(data)
+    data = path.read_bytes()
+    if _verify_digest(data):
+        found = _parse_columns(data, path.suffix, verified=True)
+    else:
+        found = decode_isolated("voiceface.embeddings.columnar:decode_unverified", str(path))
+    return found["items"], found["vectors"], found["fingerprint"]
+
+
+def decode_unverified(path: str) -> dict[str, Any]:
+    """Read a table without digest: "items", "vectors" and "fingerprint"; runs in the decoding worker."""
+    return _parse_columns(Path(path).read_bytes(), Path(path).suffix, verified=False)
+
+
+def _parse_columns(data: bytes, suffix: str, *, verified: bool) -> dict[str, Any]:
+    """Items, vectors and fingerprint of a table."""
     table = _read_parquet(data) if suffix == ".parquet" else _read_arrow(data)
     metadata = table.schema.metadata or {}
     if metadata.get(b"format", b"").decode() == FORMAT and not verified:
         raise ValueError("its digest is missing, though its format has one")
     items, embeddings = (_find_column(table, wanted) for wanted in COLUMN_NAMES)
-    return _to_items(items), _to_vectors(embeddings), metadata.get(b"fingerprint", b"").decode()
+    fingerprint = metadata.get(b"fingerprint", b"").decode()
+    return {"items": _to_items(items), "vectors": _to_vectors(embeddings), "fingerprint": fingerprint}
 
 
 def _verify_digest(data: bytes) -> bool:

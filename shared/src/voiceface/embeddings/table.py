@@ -144,7 +144,7 @@ class EmbeddingTable:
         kinds = {".npz": "zip", ".parquet": "parquet"}
         with reading(
             source, EmbeddingError, "an embedding table", own_kinds=(kinds.get(source.suffix, "arrow"),)
-        ) as file:
+        ):
             if source.suffix == ".npz":
                 arrays = read_npz(source)
                 items, vectors = arrays["items"], arrays["vectors"]
@@ -153,7 +153,7 @@ class EmbeddingTable:
                     raise ValueError(f"items of type {items.dtype}, vectors of type {vectors.dtype}")
                 parts = items.tolist(), vectors.astype(np.float32, copy=False), fingerprint
             else:
-                parts = read_columns(file.read(), source.suffix)
+                parts = read_columns(source)
             try:
                 table = cls(*parts)
             except EmbeddingError as error:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-__all__ = ["HEAD_SIZE", "FileKind", "printable", "recognise"]
+__all__ = ["HEAD_SIZE", "FileKind", "printable", "printable_lines", "recognise"]
 
 HEAD_SIZE = 1024
 """Bytes from the beginning of a file that `recognise` needs."""
@@ -147,6 +147,11 @@ def printable(name: object) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(map(_escape, text))
+
+
+def printable_lines(text: object) -> str:
+    """Text for a terminal: as `printable`, but its own line feeds and tabs stay."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in str(text).split("\n"))
 
 
 def _escape(letter: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from voiceface.io.file_kinds import HEAD_SIZE, FileKind, printable, recognise
+from voiceface.io.file_kinds import HEAD_SIZE, FileKind, printable, printable_lines, recognise
 
 __all__ = [
     "EXPANSION_FLOOR",
@@ -87,7 +87,10 @@ def reading(
             raise error_type(f"{name} has {size:,} bytes; {what} here has at most {max_bytes:,}")
         try:
             yield file
-        except kept:
+        except kept as error:
+            text = printable_lines(error)
+            if text != str(error) and len(error.args) == 1:  # it quotes the file
+                error.args = (text,)
             raise
         except BaseException as error:
             # Errors inside compiled Rust code are no subclass of Exception.
