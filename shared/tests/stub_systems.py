@@ -37,6 +37,9 @@ class FolderNameEmbedder:
         load_audio(path, scale="unit", resample=True)
         return self._vector(path)
 
+    def load_recording(self, path: str | Path) -> np.ndarray:
+        return self.load_voice(path)
+
     def load_photograph(self, path: str | Path) -> np.ndarray:
         return self.load_face(path)
 

@@ -56,7 +56,7 @@ def test_folder_names_are_identity_labels_and_corrupt_files_are_reported(user_me
     assert all(len(face.files) == 2 for face in media.gallery)
     reasons = {media.relative_paths[file]: reason for file, reason in media.failures.items()}
     assert set(reasons) == {f"{identity}/broken.wav", "silence.wav", "blink.wav", f"{identity}/torn.jpg"}
-    assert "no speech" in reasons["silence.wav"] and "0.05 s" in reasons["blink.wav"]
+    assert "is silent" in reasons["silence.wav"] and "0.05 s" in reasons["blink.wav"]
 
 
 def test_images_are_single_candidates_if_folders_give_no_labels(user_media):

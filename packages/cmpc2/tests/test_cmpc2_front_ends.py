@@ -23,8 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from voiceface.audio.loading import AudioError
-from voiceface.audio.loading import write_wav
+from voiceface.audio.loading import AudioError, write_wav
 from voiceface.audio.mel import slaney_mel_filterbank
 from voiceface.audio.vad import SpeechError
 from voiceface.images.loading import ImageError

@@ -57,6 +57,14 @@ class Embedder(embedder.Embedder):
         """
         return self.model.load_voice(path)
 
+    def load_recording(self, path: str | Path) -> NDArray[np.float32]:
+        """Load a person's own recording as network input, (1, 64, T); see `FV_Wrapper.load_recording`.
+
+        Raises:
+            AudioError, SpeechError, FileNotFoundError: it cannot be used, or holds no speech.
+        """
+        return self.model.load_recording(path)
+
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
         """Load an image as network input, (3, S, S) in -1...1.
 
@@ -74,7 +82,7 @@ class Embedder(embedder.Embedder):
         return self.model.load_photograph(path)
 
     def _prepare_voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
-        return self.model.load_voice(voice)
+        return self.model.load_recording(voice)
 
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         return self.model.load_photograph(face)

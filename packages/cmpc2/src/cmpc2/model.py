@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from voiceface.association.embedder import Embedder, encode_grouped
 from voiceface.association.encoders import Encoders
+from voiceface.audio.channels import to_waveform
+from voiceface.audio.recordings import load_recording, require_sound
 
 from cmpc2.audio_frontend import compute_log_mel, load_log_mel, prepare_voice
 from cmpc2.config import Cmpc2Config
@@ -120,9 +122,14 @@ class FV_Wrapper(Encoders):
         return self._encode_items(face, self.load_photograph, self.encode_faces, batch_size)
 
     def embed_voices(self, voices: Any) -> Tensor:
-        """Embed utterances as the other systems do: see `encode_voice`; (N, D) on the CPU, no gradients."""
+        """Embed utterances as the other systems do; (N, D) on the CPU, no gradients.
+
+        Tensors are features, as in `encode_voice`; all others are read by `load_recording`.
+        """
         with torch.no_grad():
-            return self.encode_voice(voices).cpu()
+            if isinstance(voices, Tensor):
+                return self.encode_voice(voices).cpu()
+            return self._encode_items(voices, self.load_recording, self.encode_voices, 64).cpu()
 
     def embed_faces(self, faces: Any) -> Tensor:
         """Embed images as the other systems do: see `encode_face`; (N, D) on the CPU, no gradients."""
@@ -136,6 +143,28 @@ class FV_Wrapper(Encoders):
         else:
             features = compute_log_mel(np.asarray(source), 16000, self.voice_frontend)
         return prepare_voice(features, self.voice_frontend)
+
+    def load_recording(self, source: Any) -> np.ndarray:
+        """Do the same for a person's own recording, or for an array of any layout and type of samples.
+
+        Several channels are mixed; silence and noise are refused (`voiceface.audio.recordings`). Feature
+        files, and recordings under `sample_rates=published`, are read as by `load_voice`.
+
+        Raises:
+            AudioError, SpeechError, FileNotFoundError: it cannot be used.
+        """
+        config = self.voice_frontend
+        if isinstance(source, str | os.PathLike):
+            if Path(source).suffix in (".pkl", ".npy") or config.sample_rates == "published":
+                return self.load_voice(source)
+            resample = config.sample_rates == "resample"
+            wave = load_recording(source, scale="int16", resample=resample, on_corrupt=config.corrupt_audio)
+            name = str(source)
+        else:
+            wave, name = to_waveform(source), "the recording"
+        samples = np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
+        require_sound(samples, name)
+        return prepare_voice(compute_log_mel(samples, 16000, config, name), config)
 
     def load_face(self, source: Any) -> np.ndarray:
         """Load network input (3, S, S), -1...1, from a path, a Pillow image or RGB bytes (H, W, 3)."""

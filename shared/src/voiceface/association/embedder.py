@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from voiceface.audio.channels import is_one_recording, to_waveform
 from voiceface.audio.loading import load_audio, repeat_to_length
+from voiceface.audio.recordings import load_recording, require_sound
 from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
 from voiceface.images import transforms
@@ -74,7 +76,9 @@ class Embedder:
         return self
 
     def load_voice(self, path: str | Path) -> NDArray[np.float32]:
-        """Load an utterance as network input, (T,): 16 kHz, configured scale, repeated or cropped to length.
+        """Load an utterance of a data folder as network input, (T,): 16 kHz, configured scale and length.
+
+        It is repeated or cropped to its length; of several channels the first is used, as published.
 
         Raises:
             AudioError: unreadable or empty; corrupt, unless `data.corrupt_audio` is "salvage"; or of another
@@ -82,6 +86,21 @@ class Embedder:
         """
         data = self.config.data
         waveform = load_audio(
+            path, scale=data.sample_scale, resample=data.resample, on_corrupt=data.corrupt_audio
+        )
+        return repeat_to_length(waveform, data.clip_samples)
+
+    def load_recording(self, path: str | Path) -> NDArray[np.float32]:
+        """Load a person's own recording as network input, as `load_voice` does with data folders.
+
+        Several channels are mixed, and silence and noise are refused: see
+        `voiceface.audio.recordings.load_recording`.
+
+        Raises:
+            AudioError: as `load_voice`; silence, noise, or too little speech.
+        """
+        data = self.config.data
+        waveform = load_recording(
             path, scale=data.sample_scale, resample=data.resample, on_corrupt=data.corrupt_audio
         )
         return repeat_to_length(waveform, data.clip_samples)
@@ -118,15 +137,18 @@ class Embedder:
         """Embed utterances.
 
         Args:
-            voices: paths, or waveforms (T,) of any length at 16 kHz in the configured sample scale (16-bit
-                range by default); a sequence or a single one.
+            voices: paths of a person's own recordings, or waveforms of any length at 16 kHz in the configured
+                sample scale (16-bit range by default): (T,), or (T, channels) as `soundfile.read` gives them;
+                a sequence or a single one.
 
         Returns:
             Embeddings (N, D), on the CPU, not of unit length.
 
         Raises:
-            AudioError: see `load_voice`.
+            AudioError: see `load_recording` and `voiceface.audio.channels.to_waveform`.
         """
+        if is_one_recording(voices):
+            voices = [voices]
         return self._embed(voices, 1, self._prepare_voice, self.encode_voices, self.voice_batch_size)
 
     def embed_faces(self, faces: str | Path | NDArray | Sequence[Any]) -> Tensor:
@@ -146,8 +168,10 @@ class Embedder:
 
     def _prepare_voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(voice, str | Path):
-            return self.load_voice(voice)
-        return repeat_to_length(np.asarray(voice, np.float32), self.config.data.clip_samples)
+            return self.load_recording(voice)
+        waveform = to_waveform(voice)
+        require_sound(waveform)
+        return repeat_to_length(waveform, self.config.data.clip_samples)
 
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(face, str | Path):

@@ -67,7 +67,7 @@ def embed(
     failed: dict[str, str] = {}
     last_error = EmbeddingError("no files to embed")
     for paths, load, encode, batch, label in (
-        (voices, model.load_voice, model.encode_voices, model.voice_batch_size, "voices"),
+        (voices, model.load_recording, model.encode_voices, model.voice_batch_size, "voices"),
         (faces, model.load_photograph, model.encode_faces, model.face_batch_size, "faces"),
     ):
         if not paths:

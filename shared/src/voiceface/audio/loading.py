@@ -12,12 +12,13 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.audio.byte_ranges import raw_file
+from voiceface.audio.channels import ChannelChoice, mix_channels
 from voiceface.audio.decoders import (
     decode_with_pyav,
     decode_with_soundfile,
@@ -199,7 +200,7 @@ def load_audio(
     scale: SampleScale,
     sample_rate: int = 16000,
     resample: bool = False,
-    channel: Literal["first", "mean"] = "first",
+    channel: ChannelChoice = "first",
     on_corrupt: OnCorrupt = "error",
     max_samples: int | None = None,
 ) -> Waveform:
@@ -210,7 +211,8 @@ def load_audio(
         scale: "int16" for -32768...32767, "unit" for -1...1, "native" for the file's own values.
         sample_rate: required rate in Hz.
         resample: convert other rates (soxr, high quality) instead of refusing them.
-        channel: of several channels the first (as published) or their mean.
+        channel: of several channels the "first" (as published), their "mean", or "auto"; see
+            `voiceface.audio.channels.mix_channels`.
         on_corrupt: see `decode_audio`.
         max_samples: maximum length of the result; saves decoding the rest of a long file.
 
@@ -221,8 +223,8 @@ def load_audio(
         FileNotFoundError: no such file.
         AudioError: as in `decode_audio`, or another rate without `resample`.
     """
-    if channel not in ("first", "mean"):
-        raise ValueError(f'channel must be "first" or "mean", found {channel!r}')
+    if channel not in get_args(ChannelChoice):
+        raise ValueError(f'channel must be "first", "mean" or "auto", found {channel!r}')
     found = decode_audio(
         path, scale=scale, on_corrupt=on_corrupt, max_samples=None if resample else max_samples
     )
@@ -237,7 +239,7 @@ def load_audio(
             "pass resample=True"
         )
     samples = found.samples
-    wave = samples[0] if channel == "first" or len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
+    wave = mix_channels(samples, channel)
     if found.sample_rate != sample_rate:
         import soxr
 

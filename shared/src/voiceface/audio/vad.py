@@ -9,10 +9,11 @@ adapts with every call; `collect_segments` calls it once per frame (sf2f).
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from voiceface.audio.channels import ChannelChoice
 
 __all__ = [
     "SUPPORTED_RATES",
@@ -160,7 +161,7 @@ def read_samples(
     path: str | os.PathLike[str],
     sample_rate: int | None = 16000,
     *,
-    channel: Literal["first", "mean"] = "first",
+    channel: ChannelChoice = "first",
     accepted_rates: Sequence[int] = (),
 ) -> tuple[Int16Samples, int]:
     """Load an utterance as int16: wav, flac, mp3, ogg, m4a and others.
@@ -168,7 +169,8 @@ def read_samples(
     Args:
         path: the file.
         sample_rate: target rate in Hz; None keeps that of the file.
-        channel: of several channels the "first" one, or their "mean".
+        channel: of several channels the "first" one, their "mean", or "auto"; see
+            `voiceface.audio.channels.mix_channels`.
         accepted_rates: rates that are accepted if `sample_rate` is None.
 
     Returns:

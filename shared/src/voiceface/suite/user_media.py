@@ -5,16 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from voiceface.io.own_files import find_own_files, log_left_out
 from voiceface.suite.inference import GalleryEntry, Utterance
 
-__all__ = ["SILENCE_PEAK", "MediaSet", "check_image", "check_recording", "collect_media", "select_spread"]
-
-SILENCE_PEAK = 1e-3
-"""A recording whose peak is below this fraction of full scale contains no speech."""
-MIN_SECONDS = 0.5  # minimum duration of a recording
+__all__ = ["MediaSet", "check_image", "check_recording", "collect_media", "select_spread"]
 
 
 @dataclass
@@ -88,19 +82,10 @@ def collect_media(voices: Path, faces: Path | None = None, *, per_image: bool = 
 
 
 def check_recording(file: Path) -> None:
-    """Check that a recording can be used.
+    """Check that a recording can be used; errors as of `voiceface.audio.recordings.load_recording`."""
+    from voiceface.audio.recordings import load_recording
 
-    Raises:
-        ValueError, OSError: the recording cannot be decoded, is silent or too short.
-    """
-    from voiceface.audio.loading import load_audio
-
-    wave = load_audio(file, scale="unit", resample=True, on_corrupt="salvage")
-    loudest = float(np.abs(wave).max()) if len(wave) else 0.0
-    if len(wave) < MIN_SECONDS * 16000:
-        raise ValueError(f"{len(wave) / 16000:.2f} s of sound, expected at least {MIN_SECONDS} s")
-    if loudest < SILENCE_PEAK:
-        raise ValueError(f"no speech: the loudest sample is {loudest:.1g} of full scale")
+    load_recording(file, scale="unit", on_corrupt="salvage")
 
 
 def check_image(file: Path) -> None:

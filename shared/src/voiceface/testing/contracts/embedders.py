@@ -108,17 +108,52 @@ class EmbedderContract:
         embeddings = embedder.embed_voices([tone[:5000], tone[:16_000], tone])
         assert embeddings.shape == (3, embedder.embedding_dim) and torch.isfinite(embeddings).all()
 
-    def test_first_channel_and_8_bit_samples_are_read(self, embedder: "Embedder", tmp_path: Path) -> None:
+    def test_channels_and_8_bit_samples_are_read(self, embedder: "Embedder", tmp_path: Path) -> None:
         import soundfile
         import torch
 
         tone = np.sin(np.arange(16_000) / 9) * 0.3
-        stereo, mono, coarse = (tmp_path / f"{name}.wav" for name in ("stereo", "mono", "coarse"))
+        stereo, right, mono, coarse = (
+            tmp_path / f"{name}.wav" for name in ("stereo", "right", "mono", "coarse")
+        )
         soundfile.write(stereo, np.stack([tone, np.roll(tone, 5)], axis=1), 16_000, subtype="PCM_16")
+        soundfile.write(right, np.stack([0 * tone, tone], axis=1), 16_000, subtype="PCM_16")
         soundfile.write(mono, tone, 16_000, subtype="PCM_16")
         soundfile.write(coarse, tone, 16_000, subtype="PCM_U8")
-        embeddings = embedder.embed_voices([stereo, mono, coarse])
+        embeddings = embedder.embed_voices([right, mono, coarse])
         assert torch.equal(embeddings[0], embeddings[1]) and torch.isfinite(embeddings[2]).all()
+        # data folders are read as published: the first channel
+        assert np.array_equal(embedder.load_voice(stereo), embedder.load_voice(mono))
+
+    def test_arrays_of_samples_of_every_layout_are_one_recording(self, embedder: "Embedder") -> None:
+        from voiceface.audio.loading import AudioError
+
+        tone = np.rint(np.sin(np.arange(16_000) / 9) * 9000)
+        expected = embedder.embed_voices(tone.astype(np.int16)).numpy()
+        assert expected.shape == (1, embedder.embedding_dim)
+        stereo = np.stack([tone, tone], axis=1)  # as soundfile.read gives it
+        for array in (tone.astype(np.float32), tone, stereo, stereo.astype(np.int16)):
+            assert np.allclose(embedder.embed_voices(array).numpy(), expected, atol=1e-4)
+            assert np.allclose(embedder.embed_voices([array]).numpy(), expected, atol=1e-4)
+        broken = np.where(np.arange(16_000) == 5, np.nan, tone)
+        for array, finding in (
+            (broken, "not finite"),
+            (np.zeros(16_000), "silent"),
+            (np.zeros((2, 3, 4)), r"\(2, 3, 4\)"),
+        ):
+            with pytest.raises(AudioError, match=finding):
+                embedder.embed_voices([array])
+
+    def test_silence_and_noise_never_become_an_embedding(self, embedder: "Embedder", tmp_path: Path) -> None:
+        import soundfile
+
+        from voiceface.audio.loading import AudioError
+
+        noise = np.random.default_rng(0).standard_normal(16_000) * 0.1
+        for name, wave in (("silence", 0 * noise), ("noise", noise)):
+            soundfile.write(tmp_path / f"{name}.wav", wave, 16_000)
+            with pytest.raises(AudioError, match=rf"{name}\.wav: .*speech"):
+                embedder.embed_voices(tmp_path / f"{name}.wav")
 
     def test_images_of_every_mode_and_size_are_embedded(
         self, embedder: "Embedder", images: list[Path], tmp_path: Path
