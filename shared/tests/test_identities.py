@@ -99,7 +99,7 @@ def test_a_manifest_holds_paths_with_blanks_commas_and_quotes(tmp_path):
             write_manifest(tmp_path / "manifest.csv", [ManifestRow(identity, "voice", wrong)])
 
 
-@pytest.mark.parametrize("line", ["Jane 9", "Jane", "Jane 1 2", "Jo 4"])
+@pytest.mark.parametrize("line", ["Jane 9", "Jane", "Jane 1 2", "Jo 4", "J\x01o 1", "../x 1"])
 def test_a_broken_split_table_names_the_line(tmp_path, line):
     with pytest.raises(IdentityError, match="line 2"):
         read_identity_splits(write(tmp_path / "splits.txt", ["Jo 1", line]))

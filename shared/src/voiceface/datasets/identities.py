@@ -132,6 +132,7 @@ def read_identity_splits(path: str | Path) -> dict[str, str]:
                 f"{path}, line {number}: expected a name and a set number, found {line.strip()!r}"
             )
         name, number_of_set = words
+        parse_folder_name(name, f"{path}, line {number}, column 1")
         if number_of_set not in SPLIT_BY_SET_NUMBER:
             raise IdentityError(
                 f"{path}, line {number}, column 2: set {number_of_set!r} is none of "
