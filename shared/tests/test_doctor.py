@@ -12,7 +12,7 @@ import pytest
 from voiceface.audio.loading import write_wav
 from voiceface.commands.check import format_report, main
 from voiceface.datasets.validation.checker import check_corpus, find_cache_directory
-from voiceface.datasets.validation.file_probe import JOURNAL_FILE, probe_files
+from voiceface.datasets.validation.file_probe import JOURNAL_FILE, probe_file, probe_files
 from voiceface.datasets.validation.report import DatasetReport
 from voiceface.io.atomic import write_bytes
 
@@ -218,3 +218,11 @@ def test_bad_usage(data, capsys):
 
 def test_an_empty_report_is_readable():
     assert "Training can start" in format_report(DatasetReport()) and probe_files.__doc__
+
+
+def test_pipes_and_damaged_arrays_are_named_and_stop_nothing(tmp_path):
+    pipe, array = tmp_path / "a.wav", tmp_path / "a.npy"
+    os.mkfifo(pipe)  # without a writer, opening it would take for ever
+    array.write_bytes(b"\x93NUMPY\x01\x00\x05\x00((((\n")
+    for path, reason in ((pipe, "is a named pipe"), (array, "no .npy file")):
+        assert reason in probe_file(("voice", str(path), False)).error

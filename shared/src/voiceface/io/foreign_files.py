@@ -5,6 +5,7 @@ passes through `reading`, which turns all of them into the reader's own document
 what was found, what was expected and the remedy.
 """
 
+import io
 import json
 import os
 import stat
@@ -106,7 +107,9 @@ def reading(
             ) from error
 
 
-def open_regular_file(path: str | os.PathLike[str], error_type: type[Exception], what: str) -> BinaryIO:
+def open_regular_file(
+    path: str | os.PathLike[str], error_type: type[Exception], what: str
+) -> io.BufferedReader:
     """Open a file for reading bytes, unless it is a pipe, a device, a socket or a folder.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from voiceface.io.foreign_files import open_regular_file
 from voiceface.runtime.process_pool import map_unordered
 
 __all__ = [
@@ -78,12 +79,13 @@ def probe_voice_file(path: Path, decode: bool) -> FileRecord:
     """
     import numpy as np
 
+    from voiceface.audio.feature_files import load_npy
     from voiceface.audio.loading import decode_audio, read_audio_info
     from voiceface.audio.probing import probe_audio_file
 
     size, digest = size_and_digest(path, decode)
     if path.suffix.lower() == ".npy":
-        features = np.load(path, mmap_mode="r", allow_pickle=False)
+        features = load_npy(path)
         return FileRecord("", size, digest, f"NPY {features.dtype} features")
     if cut := probe_audio_file(path).cut:
         raise ValueError(f"truncated: {cut}")
@@ -260,11 +262,11 @@ def size_and_digest(path: Path, all_bytes: bool) -> tuple[int, str]:
     """Size and digest of a file: of all bytes, or of the first, middle and last 4 KiB.
 
     Raises:
-        ValueError: the file is empty.
+        ValueError: the file is empty, or a pipe or device.
     """
     import hashlib
 
-    with path.open("rb") as file:
+    with open_regular_file(path, ValueError, "a recording or an image") as file:
         size = os.fstat(file.fileno()).st_size
         if not size:
             raise ValueError("empty file (0 bytes)")
