@@ -12,7 +12,7 @@ from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
 from seeking_shape.published import infer_model_config
 from torch import Tensor
-from voiceface.association.embedder import Embedder
+from voiceface.association.embedder import Embedder, encode_grouped
 from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.native import load_into
 from voiceface.datasets.corpus import Corpus, open_corpus
@@ -94,10 +94,14 @@ def build_embedder(case: Case) -> Embedder:
 
 
 def embed(corpus: Corpus, embedder: Embedder) -> dict[str, Tensor]:
-    """Embed every clip and image; return embeddings by path."""
-    voices = embedder.embed_voices([corpus.voice_path(item) for item in corpus.voices])
-    faces = embedder.embed_faces([corpus.face_path(item) for item in corpus.faces])
-    return {**dict(zip(corpus.voices, voices)), **dict(zip(corpus.faces, faces))}
+    """Embed every clip and image, read as data folders are; return embeddings by path."""
+    found: dict[str, Tensor] = {}
+    for modality, items in (("v", corpus.voices), ("f", corpus.faces)):
+        load, encode, batch_size, get_path = embedder.modality_io(modality, corpus)
+        out = torch.empty(len(items), embedder.embedding_dim)
+        rows = encode_grouped([get_path(item) for item in items], load, encode, batch_size, out)
+        found |= dict(zip(items, rows))
+    return found
 
 
 def compare_embedding(case: Case, log: ComparisonLog, item: str, vector: Tensor) -> None:

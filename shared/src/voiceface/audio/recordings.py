@@ -6,6 +6,7 @@ Data folders are read by `voiceface.audio.loading.load_audio`, without a gate.
 import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def measure_quality(waveform: NDArray[np.floating], *, full_scale: float = 1.0) 
     return RecordingQuality(seconds, share * seconds, peak, level, clipped, telephone)
 
 
-def require_sound(waveform: NDArray[np.floating], source: str = "the recording") -> None:
+def require_sound(waveform: NDArray[Any], source: str = "the recording") -> None:
     """Refuse a constant signal, such as digital silence.
 
     Args:
