@@ -34,7 +34,7 @@ PLACEHOLDERS = {
     **{"[--device": "--device", "cuda]": "cpu", "cuda": "cpu", "CFG": "main", "FILE": "FILE.safetensors"},
 }
 SMALLER = {"--preset": "tiny", "--population": "tiny", "--identities": "24"}
-SMALLER |= {"--num-identities": "2", "--candidates": "4"}
+SMALLER |= {"--num-identities": "4", "--candidates": "4"}
 _SMALL_ASSOCIATION = (
     *("model.face.image_size=32", "model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]"),
     *("model.voice.widths=[4,4,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=16"),
@@ -125,7 +125,7 @@ def prepare_run(words: Sequence[str], folder: Path, inputs: Mapping[str, object]
     elif words[0] == "voicestyle" and command in ("generate", "test", "invert"):
         small = FEW_STEPS
     if words[:2] == ["voicestyle", "test"]:
-        words += ["--num-identities", "2"]
+        words += ["--num-identities", "4"]  # two of each gender
     given = {word.partition("=")[0] for word in words}
     words += [word for word in small if word.partition("=")[0] not in given]
     out = words[words.index("--out") + 1] if "--out" in words else None
