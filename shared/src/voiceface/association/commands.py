@@ -16,6 +16,7 @@ from voiceface.checkpoints import export_compact
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, print_skipped
 from voiceface.datasets import dataset_arguments
+from voiceface.io.file_kinds import printable
 
 __all__ = [
     "add_evaluation_arguments",
@@ -122,11 +123,11 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     )
     known = model.impostor_scores
     for query, ranked in rankings.items():
-        print(f"{query}: best of {len(ranked)}")
+        print(f"{printable(query)}: best of {len(ranked)}")
         for rank, candidate in enumerate(ranked[: args.top], 1):
             share = candidate.percentile
             shown = "" if share is None else f"  {format_percentile(share):>5} %"
-            print(f"{rank:4d}  {candidate.score:+.4f}{shown}  {candidate.name}")
+            print(f"{rank:4d}  {candidate.score:+.4f}{shown}  {printable(candidate.name)}")
         if sentence := describe_best(ranked):
             print(f"      {sentence}")
     if known is None:

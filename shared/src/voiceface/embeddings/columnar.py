@@ -48,7 +48,9 @@ def write_columns(path: Path, items: list[str], vectors: Vectors, fingerprint: s
 
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
     lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    table = pa.table({"item": pa.array(items, pa.string()), "embedding": lists})
+    # Bytes of file names that are not UTF-8 appear as in `voiceface.io.atomic.write_text`.
+    names = [item.encode("utf-8", "backslashreplace").decode() for item in items]
+    table = pa.table({"item": pa.array(names, pa.string()), "embedding": lists})
     metadata = {"fingerprint": fingerprint, "format": FORMAT, "digest": _TAG + _ZEROS}
     table = table.replace_schema_metadata(metadata)
     if suffix == ".parquet":

@@ -207,7 +207,8 @@ def _cache_folder_name(fingerprint: str) -> str:
 def _write_shard(folder: Path, vectors: dict[str, npt.NDArray[np.float32]]) -> None:
     """Write one shard; its name depends on its keys only, so writing it twice changes nothing."""
     keys = list(vectors)
-    name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
+    text = "\n".join(keys).encode("utf-8", "backslashreplace")
+    name = hashlib.sha256(text).hexdigest()[:24]
     EmbeddingTable(keys, np.stack(list(vectors.values())), folder.name).save(folder / f"shard-{name}.npz")
 
 

@@ -61,8 +61,12 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 text file atomically, line ends as given."""
-    write_bytes(path, text.encode())
+    r"""Write a UTF-8 text file atomically, line ends as given.
+
+    Bytes of file names that are not UTF-8 (surrogates in Python's text) are written as ``\udcff``, which
+    JSON reads back as it was.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

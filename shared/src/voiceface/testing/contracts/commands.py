@@ -1,6 +1,7 @@
 """Contract for `embed` and `match`: tables, rankings, and files that cannot be decoded."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -235,6 +236,24 @@ class CommandContract:
         voices, faces = embedder.embed_voices(utterances[:3]), embedder.embed_faces(images[0])
         expected = dict(zip(map(str, utterances), embedder.score(voices, faces)[:, 0].tolist()))
         assert scores == pytest.approx(expected, abs=1e-5)
+
+    def test_match_and_embed_take_files_with_strange_names(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        strange = [media / os.fsdecode(b"x\xff.jpg"), media / "y\x1b[2J.jpg"]
+        for path in strange:
+            shutil.copy(media / "f0.jpg", path)
+        page, ranks = tmp_path / "page.html", tmp_path / "ranks.json"
+        words = ["--gallery", *strange, "--weights", trained, "--report", page, "--json", ranks]
+        assert call("match", media / "v0.wav", *words) == 0
+        shown = capsys.readouterr().out
+        assert "x\\xff.jpg" in shown and "y\\x1b[2J.jpg" in shown and "\x1b" not in shown
+        (ranking,) = json.loads(ranks.read_text())["rankings"].values()
+        assert {candidate["name"] for candidate in ranking} == set(map(str, strange)) and page.is_file()
+        for suffix in (".npz", ".parquet"):
+            out = tmp_path / f"table{suffix}"
+            assert call("embed", media, "--weights", trained, "--out", out) == 0
+            assert len(EmbeddingTable.load(out)) == 6
 
     def test_match_orders_equal_scores_by_name(
         self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path
