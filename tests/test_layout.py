@@ -29,11 +29,12 @@ FLOORS = {
             ["audio", "checkpoints", "embeddings"],
             ["real"],
             ["faces"],
+            ["videos"],
             ["datasets", "training", "models"],
             ["synthetic"],
             ["evaluation"],
             ["report"],
-            ["association"],
+            ["association", "preparation"],
             ["commands", "testing", "suite"],
         ]
     )
