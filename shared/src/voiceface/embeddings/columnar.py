@@ -32,7 +32,14 @@ _ZEROS = b"0" * 64
 Vectors = npt.NDArray[np.float32]
 
 
-def write_columns(path: Path, items: list[str], vectors: Vectors, fingerprint: str, suffix: str) -> None:
+def write_columns(
+    path: Path,
+    items: list[str],
+    vectors: Vectors,
+    fingerprint: str,
+    suffix: str,
+    facts: list[str] | None = None,
+) -> None:
     """Write a table with its digest; equal tables give equal bytes.
 
     Args:
@@ -41,6 +48,7 @@ def write_columns(path: Path, items: list[str], vectors: Vectors, fingerprint: s
         vectors: (N, D).
         fingerprint: of the model.
         suffix: ".parquet", or another one for Arrow's file format.
+        facts: N texts of a further column `facts`; None: no such column.
     """
     import pyarrow as pa
     import pyarrow.feather
@@ -50,7 +58,10 @@ def write_columns(path: Path, items: list[str], vectors: Vectors, fingerprint: s
     lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     # Bytes of file names that are not UTF-8 appear as in `voiceface.io.atomic.write_text`.
     names = [item.encode("utf-8", "backslashreplace").decode() for item in items]
-    table = pa.table({"item": pa.array(names, pa.string()), "embedding": lists})
+    columns = {"item": pa.array(names, pa.string()), "embedding": lists}
+    if facts is not None:
+        columns["facts"] = pa.array(facts, pa.string())
+    table = pa.table(columns)
     metadata = {"fingerprint": fingerprint, "format": FORMAT, "digest": _TAG + _ZEROS}
     table = table.replace_schema_metadata(metadata)
     if suffix == ".parquet":
@@ -64,7 +75,7 @@ def write_columns(path: Path, items: list[str], vectors: Vectors, fingerprint: s
             data[place : place + len(digest)] = digest
 
 
-def read_columns(path: Path) -> tuple[list[str], Vectors, str]:
+def read_columns(path: Path) -> tuple[list[str], Vectors, str, list[str] | None]:
     """Read a table; to be called inside `voiceface.io.foreign_files.reading`.
 
     A table without a right digest is read in a process of its own: Arrow ends the process on some damaged
@@ -74,7 +85,8 @@ def read_columns(path: Path) -> tuple[list[str], Vectors, str]:
         path: ends in ".parquet", or in another suffix for Arrow's formats (file or stream).
 
     Returns:
-        Items (N), vectors (N, D), fingerprint ("" if none is stated).
+        Items (N), vectors (N, D), fingerprint ("" if none is stated), texts of the column `facts` (N; None
+        without such a column, and for tables of others).
 
     Raises:
         ValueError: a wrong digest, other columns, missing or ragged values.
@@ -84,7 +96,7 @@ def read_columns(path: Path) -> tuple[list[str], Vectors, str]:
         found = _parse_columns(data, path.suffix, verified=True)
     else:
         found = decode_isolated("voiceface.embeddings.columnar:decode_unverified", str(path))
-    return found["items"], found["vectors"], found["fingerprint"]
+    return found["items"], found["vectors"], found["fingerprint"], found.get("facts")
 
 
 def decode_unverified(path: str) -> dict[str, Any]:
@@ -100,7 +112,10 @@ def _parse_columns(data: bytes, suffix: str, *, verified: bool) -> dict[str, Any
         raise ValueError("its digest is missing, though its format has one")
     items, embeddings = (_find_column(table, wanted) for wanted in COLUMN_NAMES)
     fingerprint = metadata.get(b"fingerprint", b"").decode()
-    return {"items": _to_items(items), "vectors": _to_vectors(embeddings), "fingerprint": fingerprint}
+    found = {"items": _to_items(items), "vectors": _to_vectors(embeddings), "fingerprint": fingerprint}
+    if verified and "facts" in table.column_names:
+        found["facts"] = table.column("facts").to_pylist()
+    return found
 
 
 def _verify_digest(data: bytes) -> bool:
@@ -123,7 +138,7 @@ def _read_parquet(data: bytes) -> Any:
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(pa.py_buffer(data), page_checksum_verification=True)
-    wanted = {name for names in COLUMN_NAMES.values() for name in names}
+    wanted = {"facts", *(name for names in COLUMN_NAMES.values() for name in names)}
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
     values = sum(each.num_values for each in chunks if each.path_in_schema.split(".")[0] in wanted)

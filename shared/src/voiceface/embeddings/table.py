@@ -1,7 +1,8 @@
 """Tables of embeddings: one vector per item, written and read in numpy's and Arrow's formats."""
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from voiceface.embeddings.columnar import read_columns, write_columns
 from voiceface.io.atomic import atomic_path
+from voiceface.io.file_facts import FileFacts, facts_from_json, facts_to_json
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import reading
 from voiceface.io.safe_pickle import read_npz
@@ -40,12 +42,14 @@ class EmbeddingTable:
         vectors: float32 (N, D), not necessarily of unit length.
         fingerprint: of the model that computed them.
         failed: items that could not be encoded -> reason (not saved).
+        facts: items of people's own files -> what is known about the file beside its embedding.
     """
 
     items: list[str]
     vectors: npt.NDArray[np.float32]
     fingerprint: str = ""
     failed: dict[str, str] = field(default_factory=dict)
+    facts: Mapping[str, FileFacts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that there is one row per item and that items are distinct."""
@@ -88,7 +92,10 @@ class EmbeddingTable:
         Raises:
             EmbeddingError: an item is not in the table.
         """
-        return EmbeddingTable(list(items), self.vectors[self.row_indices(items)], self.fingerprint)
+        facts = {item: self.facts[item] for item in items if item in self.facts}
+        return EmbeddingTable(
+            list(items), self.vectors[self.row_indices(items)], self.fingerprint, facts=facts
+        )
 
     def group_means(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
         """Mean of the unit-length embeddings of each group of items, at unit length, (len(groups), D)."""
@@ -108,7 +115,11 @@ class EmbeddingTable:
     def save(self, path: str | Path) -> None:
         """Write the table atomically: .npz, .parquet, .arrow or .feather; equal tables give equal bytes."""
         target = Path(path)
+        facts = facts_to_json(self.facts, self.items) if self.facts else None
         if target.suffix == ".npz":
+            extra: dict[str, Any] = (
+                {} if facts is None else {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
+            )
             with atomic_path(target) as temporary, temporary.open("wb") as file:
                 np.savez(
                     file,
@@ -116,10 +127,11 @@ class EmbeddingTable:
                     vectors=self.vectors,
                     fingerprint=np.array(self.fingerprint),
                     format=np.array(FORMAT),
+                    **extra,
                 )
         elif target.suffix in (".parquet", ".arrow", ".feather"):
             with atomic_path(target) as temporary:
-                write_columns(temporary, self.items, self.vectors, self.fingerprint, target.suffix)
+                write_columns(temporary, self.items, self.vectors, self.fingerprint, target.suffix, facts)
         else:
             raise EmbeddingError(f"{target}: expected a name that ends in .npz, .parquet, .arrow or .feather")
 
@@ -130,7 +142,8 @@ class EmbeddingTable:
         The digest of `.parquet`, `.arrow` and `.feather` files of `save` and the checksums of `.npz` files
         are verified. Tables of others have a column `item` (or `path`, `file`, `name`, `id`) of text and a
         column `embedding` (or `vector`, `embeddings`, `features`) of lists of numbers of one length, as
-        pandas, Polars and Hugging Face write them; further columns are ignored.
+        pandas, Polars and Hugging Face write them; further columns are ignored, `facts` in tables of `save`
+        excepted.
 
         Args:
             path: .npz with the arrays `items`, `vectors` and, if known, `fingerprint`; .parquet; .arrow or
@@ -151,11 +164,15 @@ class EmbeddingTable:
                 fingerprint = str(arrays.get("fingerprint", ""))
                 if items.dtype.kind != "U" or items.ndim != 1 or vectors.dtype.kind not in "fiu":
                     raise ValueError(f"items of type {items.dtype}, vectors of type {vectors.dtype}")
-                parts = items.tolist(), vectors.astype(np.float32, copy=False), fingerprint
+                names, values = items.tolist(), vectors.astype(np.float32, copy=False)
+                texts = json.loads(arrays["facts"].tobytes()) if "facts" in arrays else None
             else:
-                parts = read_columns(source)
+                names, values, fingerprint, texts = read_columns(source)
+            if texts is not None and (len(texts) != len(names) or not all(isinstance(t, str) for t in texts)):
+                raise ValueError("its facts are no text for every item")
+            facts = {} if texts is None else facts_from_json(names, texts)
             try:
-                table = cls(*parts)
+                table = cls(names, values, fingerprint, facts=facts)
             except EmbeddingError as error:
                 raise EmbeddingError(f"{printable(source)}: {error}") from None
             if not np.isfinite(table.vectors).all():
