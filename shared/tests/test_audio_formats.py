@@ -221,7 +221,7 @@ class PanicError(Exception):
 )
 @pytest.mark.parametrize("library", ["decode_with_soundfile", "decode_with_pyav"])
 def test_whatever_a_library_raises_becomes_an_audio_error(tmp_path, monkeypatch, error, library):
-    import voiceface.audio.loading as module
+    import voiceface.audio.decoding as module
 
     def fail(*arguments):
         raise error

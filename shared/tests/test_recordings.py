@@ -16,6 +16,7 @@ from voiceface.audio.recordings import (
     MIN_SPEECH_SECONDS,
     load_recording,
     measure_quality,
+    read_recording,
     require_sound,
     require_speech,
 )
@@ -186,6 +187,25 @@ def test_doubtful_recordings_get_notes(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         load_recording(tmp_path / "a.wav", scale="int16")
     assert "clipped" in caplog.text
+
+
+def test_a_recording_is_returned_with_its_quality_and_all_its_notes(tmp_path, caplog):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.clip(20 * voice(2), -1, 1), RATE)
+    recorded = bytearray(path.read_bytes())
+    recorded[4:8] = recorded[40:44] = bytes(4)  # as a recorder leaves it
+    path.write_bytes(recorded)
+    found = read_recording(path, scale="int16")
+    np.testing.assert_array_equal(found.waveform, load_audio(path, scale="int16"))
+    assert found.quality == measure_quality(found.waveform, full_scale=32768)
+    assert [len(found.notes), "length" in found.notes[0], "clipped" in found.notes[1]] == [2, True, True]
+    assert not any("a.wav" in note for note in found.notes)
+    path.write_bytes(recorded[:40] + (2**20).to_bytes(4, "little") + recorded[44:])
+    caplog.clear()
+    assert "of audio are lost" in read_recording(path, scale="int16", on_corrupt="salvage").notes[0]
+    assert not caplog.records
+    soundfile.write(path, voice(2), RATE)
+    assert read_recording(path, scale="unit").notes == ()
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])

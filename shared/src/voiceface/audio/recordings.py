@@ -12,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.audio.channels import ChannelChoice
-from voiceface.audio.loading import load_audio, read_audio_info
+from voiceface.audio.loading import load_audio_with_notes, read_audio_info
 from voiceface.audio.samples import INT16_FULL_SCALE, AudioError, OnCorrupt, SampleScale, Waveform
 from voiceface.io.file_kinds import printable
 
 __all__ = [
     "MIN_SECONDS",
     "MIN_SPEECH_SECONDS",
+    "Recording",
     "RecordingQuality",
     "load_recording",
     "measure_quality",
+    "read_recording",
     "require_sound",
     "require_speech",
 ]
@@ -170,15 +172,33 @@ def require_speech(quality: RecordingQuality, source: str) -> None:
     )
 
 
-def load_recording(
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A person's own recording, ready for a front end.
+
+    Attributes:
+        waveform: (T,), float32, 16 kHz, in the scale that was asked for.
+        quality: measurements.
+        notes: sentences about what makes a result doubtful, and about peculiarities of the file, without its
+            name; empty for most.
+    """
+
+    waveform: Waveform
+    quality: RecordingQuality
+    notes: tuple[str, ...] = ()
+
+
+def read_recording(
     path: str | os.PathLike[str],
     *,
     scale: SampleScale,
     resample: bool = True,
     on_corrupt: OnCorrupt = "error",
     channel: ChannelChoice = "auto",
-) -> Waveform:
-    """Load a person's own recording at 16 kHz and refuse it if it holds no speech; notes are logged.
+) -> Recording:
+    """Read a person's own recording at 16 kHz, measure it, and refuse it if it holds no speech.
+
+    Nothing is logged: the notes are returned.
 
     Args:
         path: any file that `voiceface.audio.loading.decode_audio` reads.
@@ -187,22 +207,40 @@ def load_recording(
         on_corrupt: see `decode_audio`.
         channel: see `voiceface.audio.channels.mix_channels`.
 
-    Returns:
-        Shape (T,), float32.
-
     Raises:
         FileNotFoundError: no such file.
         AudioError: as of `load_audio`; silence, noise, or too little speech.
     """
     options = {"resample": resample, "on_corrupt": on_corrupt, "channel": channel}
-    waveform = load_audio(path, scale=scale, **options)  # type: ignore[arg-type]
-    judged, full_scale = waveform, INT16_FULL_SCALE if scale == "int16" else 1.0
+    loaded = load_audio_with_notes(path, scale=scale, **options)  # type: ignore[arg-type]
+    judged, full_scale = loaded.waveform, INT16_FULL_SCALE if scale == "int16" else 1.0
     if scale == "native" and read_audio_info(path).subtype != "PCM_16":
-        judged = load_audio(path, scale="unit", **options)  # type: ignore[arg-type]
+        judged = load_audio_with_notes(path, scale="unit", **options).waveform  # type: ignore[arg-type]
     elif scale == "native":
         full_scale = INT16_FULL_SCALE
     quality = measure_quality(judged, full_scale=full_scale)
     require_speech(quality, printable(path))
-    for note in quality.notes:
+    losses = (loaded.loss,) if loaded.loss else ()
+    return Recording(loaded.waveform, quality, (*losses, *loaded.notes, *quality.notes))
+
+
+def load_recording(
+    path: str | os.PathLike[str],
+    *,
+    scale: SampleScale,
+    resample: bool = True,
+    on_corrupt: OnCorrupt = "error",
+    channel: ChannelChoice = "auto",
+) -> Waveform:
+    """Load a person's own recording as `read_recording` does, log its notes, and return the waveform alone.
+
+    Returns:
+        Shape (T,), float32.
+
+    Raises:
+        FileNotFoundError, AudioError: see `read_recording`.
+    """
+    recording = read_recording(path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel)
+    for note in recording.notes:
         log.warning("%s: %s", printable(path), note)
-    return waveform
+    return recording.waveform

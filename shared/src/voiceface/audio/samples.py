@@ -75,6 +75,13 @@ class DecodedAudio:
     lost_seconds: float = 0.0
     notes: tuple[str, ...] = ()
 
+    @property
+    def loss(self) -> str:
+        """What is lost, for messages; "" if nothing is."""
+        if not self.lost_packets and not self.lost_seconds:
+            return ""
+        return f"{self.lost_packets} packets, {self.lost_seconds:.3f} s of audio are lost"
+
 
 def check_format(path: str | os.PathLike[str], sample_rate: int, num_channels: int) -> None:
     """Refuse rates and numbers of channels that no recording has, before anything is allocated.

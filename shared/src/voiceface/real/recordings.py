@@ -1,0 +1,21 @@
+"""A person's own recordings, with what the networks of real people say about them."""
+
+import os
+
+from voiceface.audio.channels import ChannelChoice
+from voiceface.audio.recordings import Recording, read_recording
+from voiceface.audio.samples import OnCorrupt, SampleScale
+
+__all__ = ["read_own_recording"]
+
+
+def read_own_recording(
+    path: str | os.PathLike[str],
+    *,
+    scale: SampleScale,
+    resample: bool = True,
+    on_corrupt: OnCorrupt = "error",
+    channel: ChannelChoice = "auto",
+) -> Recording:
+    """Read a person's own recording; arguments, result and errors are those of `read_recording`."""
+    return read_recording(path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel)
