@@ -14,9 +14,10 @@ from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
 from voiceface.checkpoints import export_compact
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import print_disclaimers, print_skipped
+from voiceface.commandline.messages import print_disclaimers, report_left_out
 from voiceface.datasets import dataset_arguments
 from voiceface.io.file_kinds import printable
+from voiceface.io.own_files import LeftOut
 
 __all__ = [
     "add_evaluation_arguments",
@@ -63,6 +64,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="folder for finished embeddings (default: OUT.cache)")
     arguments.add_resample_argument(parser, "auto")
     arguments.add_on_corrupt_argument(parser)
+    arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
@@ -71,7 +73,8 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 
     from voiceface.association.embedding import embed, find_files
 
-    voices, faces = find_files(args.paths)
+    left_out: list[LeftOut] = []
+    voices, faces = find_files(args.paths, left_out)
     model = load_embedder(
         spec, args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
     )
@@ -83,8 +86,8 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         f"{args.out}: {len(table)} embeddings of length {model.embedding_dim}, "
         f"of {len(voices)} utterances and {len(faces)} images"
     )
-    print_skipped(table.failed)
-    return 1 if table.failed else 0
+    left_out += [LeftOut.from_error(item, reason) for item, reason in table.failed.items()]
+    return report_left_out(left_out, strict=args.strict)
 
 
 def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
@@ -105,6 +108,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="also write a page with the images and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
     arguments.add_on_corrupt_argument(parser)
+    arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
@@ -115,12 +119,19 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     from voiceface.association.retrieval import build_gallery, describe_best, rank_gallery
     from voiceface.metrics.impostor_scores import format_percentile
 
-    find_files([*args.query, *args.gallery])
+    find_files([*args.query, *args.gallery], [])
+    left_out: list[LeftOut] = []
     model = load_embedder(spec, args.weights, device=args.device, on_corrupt=args.on_corrupt)
     print_disclaimers(model.disclaimer)
     rankings, failed = rank_gallery(
-        model, args.query, args.gallery, by_folder=args.by_folder, workers=args.workers
+        model,
+        args.query,
+        args.gallery,
+        by_folder=args.by_folder,
+        workers=args.workers,
+        left_out=left_out,
     )
+    left_out += [LeftOut.from_error(item, reason) for item, reason in failed.items()]
     known = model.impostor_scores
     for query, ranked in rankings.items():
         print(f"{printable(query)}: best of {len(ranked)}")
@@ -134,9 +145,9 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         print("no percentiles: these weights hold no scores of impostor pairs (see `export`)")
     else:
         print(f"percentiles: {known.describe()}")
-    print_skipped(failed)
     if args.json:
         from voiceface.io.atomic import write_json
+        from voiceface.io.own_files import describe_left_out
 
         ranks = {
             str(query): [
@@ -151,6 +162,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
                 "weights": model.source,
                 "percentiles": None if known is None else known.describe(),
                 "rankings": ranks,
+                "left_out": describe_left_out(left_out),
             },
         )
     if args.report:
@@ -164,7 +176,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
             retrieval_examples=[gallery],
         )
         print(f"report: {args.report}")
-    return 1 if failed else 0
+    return report_left_out(left_out, strict=args.strict)
 
 
 def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.io.own_files import find_own_files, log_left_out
+from voiceface.io.own_files import LeftOut, find_own_files, log_left_out
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 __all__ = ["embed", "find_files"]
 
 
-def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
+def find_files(
+    paths: Iterable[str | Path], left_out: list[LeftOut] | None = None
+) -> tuple[list[Path], list[Path]]:
     """Find utterances and images among files and, recursively, in folders, by their content.
 
     Args:
-        paths: files and folders. Other files of a folder are left out and logged, hidden ones skipped; see
+        paths: files and folders. Other files of a folder are left out, hidden ones skipped; see
             `voiceface.io.own_files`.
+        left_out: receives the files that are left out; None: they are logged.
 
     Returns:
         (utterances, images), each in the order given, files of a folder sorted, without duplicates.
@@ -28,7 +31,10 @@ def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
         ValueError: a given file is neither a recording nor a picture.
     """
     found = find_own_files(paths)
-    log_left_out(found.left_out)
+    if left_out is None:
+        log_left_out(found.left_out)
+    else:
+        left_out += found.left_out
     if not found.sounds and not found.pictures:
         raise FileNotFoundError(f"no utterances or images in {', '.join(map(str, paths))}")
     return found.sounds, found.pictures
@@ -87,6 +93,7 @@ def embed(
                 on_error="skip",
                 label=label,
                 progress=progress,
+                log_failures=False,
             )
         except EmbeddingError as error:
             if set(error.failures) != set(names):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.association.embedding import find_files
-from voiceface.io.own_files import is_sound
+from voiceface.io.own_files import LeftOut, is_sound
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -40,6 +40,7 @@ def rank_gallery(
     *,
     by_folder: bool = False,
     workers: int = 2,
+    left_out: list[LeftOut] | None = None,
 ) -> tuple[dict[Path, list[RankedCandidate]], dict[str, str]]:
     """Rank candidates of the other modality for every query.
 
@@ -49,29 +50,28 @@ def rank_gallery(
         gallery: files and folders of the other modality.
         by_folder: treat each folder as one candidate, the mean of its files' unit embeddings.
         workers: loading threads.
+        left_out: receives files of folders that are neither recordings nor pictures; None: they are logged.
 
     Returns:
-        (query -> candidates, best first, ties by name; unreadable candidate -> reason).
+        (query -> candidates, best first, ties by name; unreadable query or candidate -> reason).
 
     Raises:
-        ValueError: mixed queries, no candidate of the other modality, or an unreadable query.
+        ValueError: mixed queries, no candidate of the other modality, or no readable query or candidate.
     """
     import numpy as np
     import torch
 
     from voiceface.association.embedding import embed
 
-    query_voices, query_faces = find_files(queries)
+    query_voices, query_faces = find_files(queries, left_out)
     if query_voices and query_faces:
         raise ValueError("found utterances and images among the queries: give queries of one modality")
-    voices, faces = find_files(gallery)
+    voices, faces = find_files(gallery, left_out)
     candidates = faces if query_voices else voices
     if not candidates:
         expected = "images" if query_voices else "utterances"
         raise ValueError(f"no {expected} in the gallery {', '.join(map(str, gallery))}: nothing to rank")
     query_table = embed(model, query_voices, query_faces, workers=workers)
-    if query_table.failed:
-        raise ValueError("; ".join(query_table.failed.values()))
     table = embed(model, *(([], candidates) if query_voices else (candidates, [])), workers=workers)
     groups: dict[str, list[Path]] = {}
     for item in table.items:
@@ -95,7 +95,7 @@ def rank_gallery(
             )
             for i in order
         ]
-    return rankings, table.failed
+    return rankings, query_table.failed | table.failed
 
 
 def build_gallery(

@@ -19,6 +19,7 @@ __all__ = [
     "add_on_corrupt_argument",
     "add_override_argument",
     "add_resample_argument",
+    "add_strict_argument",
     "add_training_arguments",
     "add_weights_argument",
     "add_workers_argument",
@@ -109,6 +110,15 @@ def add_resample_argument(parser: argparse.ArgumentParser, default: str | None =
         choices=("never", "auto"),
         default=default,
         help=f"recordings not at 16 kHz: an error, or resample (default: {default or 'as in training'})",
+    )
+
+
+def add_strict_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --strict: input files that are left out are an error; see `voiceface.commandline.messages`."""
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="exit status 1 if an input file is left out; the results of the others are written",
     )
 
 

@@ -1,10 +1,16 @@
 """Programs with subcommands, each of which is imported only when it runs."""
 
 import importlib
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from voiceface.commandline.console import (
+    DASH_HINT,
+    clean_console,
+    has_dashed_word,
+    protect_dashed_files,
+)
+from voiceface.commandline.exit_status import INVALID_COMMAND_LINE
 from voiceface.io.file_kinds import printable_lines
 
 __all__ = ["Command", "dispatch", "run_main"]
@@ -24,8 +30,9 @@ def dispatch(
         argv: arguments without the program's name (default: those of the process).
 
     Returns:
-        Exit status: 0 success, 1 error or problems found, 2 invalid command line, 3 some results could not
-        be computed and the others were written, 130 stopped by Ctrl-C (`voiceface.commandline.exit_status`).
+        Exit status: 0 results were made, 1 error or no results, 2 invalid command line, 3 some results could
+        not be computed and the others were written, 130 stopped by Ctrl-C
+        (`voiceface.commandline.exit_status`).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
@@ -42,27 +49,27 @@ def dispatch(
 
 
 def run_main(command: Command, argv: Sequence[str] | None) -> int:
-    """Run a command; invalid input or a missing extra gives one line on standard error, no traceback."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    try:
-        function = importlib.import_module(command).main if isinstance(command, str) else command
-        return function(argv) or 0
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {printable_lines(error)}", file=sys.stderr)
-        return 1
+    """Run a command; invalid input or a missing extra gives one line on standard error, no traceback.
 
-
-class _PrintableFormatter(logging.Formatter):
-    """Formatter whose lines change nothing else on the terminal, whatever names of files they quote."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format a record."""
-        return printable_lines(super().format(record))
+    Files whose names begin with a dash are taken as files. Logging, warnings and output are those of
+    `voiceface.commandline.console.clean_console`.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
+    words = protect_dashed_files(given)
+    with clean_console():
+        try:
+            function = importlib.import_module(command).main if isinstance(command, str) else command
+            return function(words) or 0
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
+        except SystemExit as stop:
+            if stop.code == INVALID_COMMAND_LINE and has_dashed_word(words):
+                print(f"hint: {DASH_HINT}", file=sys.stderr)
+            raise
+        except (ValueError, OSError, ModuleNotFoundError) as error:
+            print(f"error: {printable_lines(error)}", file=sys.stderr)
+            return 1
 
 
 def _help(program: str, commands: Mapping[str, tuple[Command, str]]) -> str:

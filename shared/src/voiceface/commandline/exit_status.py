@@ -6,8 +6,9 @@ from collections.abc import Iterable
 __all__ = ["ERROR", "INCOMPLETE", "INVALID_COMMAND_LINE", "STOPPED", "SUCCESS", "completeness_status"]
 
 SUCCESS = 0
+"""Results were made; files of a person's own that were left out are listed with reason and remedy."""
 ERROR = 1
-"""An error, or problems that were found, such as input files that were skipped and listed."""
+"""An error or no results; with `--strict` also files that were left out; problems that a check found."""
 INVALID_COMMAND_LINE = 2
 INCOMPLETE = 3
 """Some results could not be computed; they are listed with their reasons, all others were written."""

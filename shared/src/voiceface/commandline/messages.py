@@ -1,14 +1,17 @@
-"""Messages of commands on standard error: disclaimers, skipped inputs, overlap with the training set.
+"""Messages of commands on standard error: disclaimers, files left out, overlap with the training set.
 
 Standard output is for results.
 """
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
+from voiceface.commandline.exit_status import ERROR, SUCCESS
 from voiceface.io.file_kinds import printable
+from voiceface.io.own_files import LeftOut, format_left_out
 
-__all__ = ["print_disclaimers", "print_skipped", "warn_training_overlap"]
+__all__ = ["print_disclaimers", "print_skipped", "report_left_out", "warn_training_overlap"]
 
 
 def print_disclaimers(*disclaimers: str) -> None:
@@ -16,6 +19,32 @@ def print_disclaimers(*disclaimers: str) -> None:
     for text in dict.fromkeys(disclaimers):
         if text:
             print(text, file=sys.stderr)
+
+
+def report_left_out(left_out: Sequence[LeftOut], *, strict: bool = False) -> int:
+    """Print the files of a person's own that were not used, as one table; nothing if there are none.
+
+    Call it once, after the results are written.
+
+    Args:
+        left_out: the files, in any order; of a file that occurs twice the first entry counts.
+        strict: files left out are an error (`voiceface.commandline.arguments.add_strict_argument`).
+
+    Returns:
+        Exit status: `SUCCESS`, or `ERROR` if `strict` and a file was left out.
+    """
+    first: dict[Path, LeftOut] = {}
+    for item in left_out:
+        first.setdefault(item.path, item)
+    distinct = list(first.values())
+    if not distinct:
+        return SUCCESS
+    count = "1 file was" if len(distinct) == 1 else f"{len(distinct)} files were"
+    print(f"{count} left out:\n{format_left_out(distinct)}", file=sys.stderr)
+    if not strict:
+        return SUCCESS
+    print(f"error: --strict: {count} left out; the results of the others were written", file=sys.stderr)
+    return ERROR
 
 
 def print_skipped(skipped: Mapping[str, str] | Iterable[str]) -> None:

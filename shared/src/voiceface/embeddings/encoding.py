@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.io.atomic import compute_sha256
+from voiceface.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,7 @@ def encode_files(
     on_error: str = "error",
     label: str = "encoding",
     progress: bool = True,
+    log_failures: bool = True,
 ) -> EmbeddingTable:
     """Encode every distinct item once, in batches; threads load the files ahead of the network.
 
@@ -60,7 +61,8 @@ def encode_files(
         on_error: files that cannot be read: "error" encodes all others, then raises and names them; "skip"
             skips them, logs them and lists them in the table's `failed`.
         label: description of the progress bar.
-        progress: show the bar (on standard error).
+        progress: show the bar (on a terminal).
+        log_failures: log skipped files; False: the caller reports them.
 
     Returns:
         Table of the distinct items in order of first appearance.
@@ -83,7 +85,7 @@ def encode_files(
     batches = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
     todo = [[item for item in batch if item not in done and item not in failed] for batch in batches]
     fresh: dict[str, npt.NDArray[np.float32]] = {}
-    with tqdm(total=len(distinct), initial=len(done), desc=label, unit="file", disable=not progress) as bar:
+    with progress_bar(description=label, total=len(distinct), initial=len(done), enabled=progress) as bar:
         for batch, arrays in _load_batches([batch for batch in todo if batch], resolve_path, load, workers):
             good = _encode_batch(batch, arrays, encode, failed)
             done |= good
@@ -99,9 +101,10 @@ def encode_files(
         if on_error == "error":
             remedy = "repair them, or skip them (--missing skip, on_error='skip')"
             raise EmbeddingError(f"{text}; {remedy}", failed)
-        for item, why in failed.items():
-            log.warning("skipped %s: %s", item, why)
-        log.warning("skipped %d of %d files that could not be encoded", len(failed), len(distinct))
+        if log_failures:
+            for item, why in failed.items():
+                log.warning("skipped %s: %s", item, why)
+            log.warning("skipped %d of %d files that could not be encoded", len(failed), len(distinct))
     kept = [item for item in distinct if item in done]
     if not kept:
         raise EmbeddingError(

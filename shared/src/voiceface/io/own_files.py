@@ -19,6 +19,7 @@ __all__ = [
     "FoundFiles",
     "LeftOut",
     "classify",
+    "describe_left_out",
     "find_own_files",
     "format_left_out",
     "is_sound",
@@ -44,6 +45,7 @@ IGNORED_NAMES = {
     *("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"),
 }
 MAX_SHOWN = 20
+MAX_COLUMN = 60  # characters; longer cells move the rest of their row to the right
 _told: set[Path] = set()
 
 
@@ -53,6 +55,20 @@ class LeftOut(NamedTuple):
     path: Path
     reason: str
     remedy: str = ""
+
+    @classmethod
+    def from_error(cls, path: str | Path, error: object) -> "LeftOut":
+        """Build the entry from the error of a reader, whose message is ``PATH: FINDING; REMEDY``.
+
+        Args:
+            path: the file.
+            error: the error, or its text. The name of the file at its beginning is left out.
+        """
+        text = str(error) or type(error).__name__
+        for name in (str(path), printable(path)):
+            text = text.removeprefix(f"{name}: ")
+        finding, _, remedy = text.rpartition("; ")
+        return cls(Path(path), finding or remedy, remedy if finding else "")
 
 
 @dataclass
@@ -163,15 +179,23 @@ def format_left_out(left_out: Sequence[LeftOut], max_shown: int = MAX_SHOWN) -> 
 
     Args:
         left_out: at least one file.
-        max_shown: further files are counted by reason.
+        max_shown: further files are counted.
     """
     rows = [("file", "reason", "remedy")]
-    rows += [(printable(item.path), item.reason, item.remedy or "-") for item in left_out[:max_shown]]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    rows += [
+        (printable(item.path), printable(item.reason), printable(item.remedy) or "-")
+        for item in left_out[:max_shown]
+    ]
+    widths = [min(MAX_COLUMN, max(len(row[column]) for row in rows)) for column in range(2)]
     lines = [f"{first:{widths[0]}}  {second:{widths[1]}}  {third}" for first, second, third in rows]
     if further := len(left_out) - max_shown:
         lines += [f"and {further} more"] if further > 0 else []
     return "\n".join(lines)
+
+
+def describe_left_out(left_out: Sequence[LeftOut]) -> list[dict[str, str]]:
+    """Values for JSON files: file, reason and remedy of every file that is not used."""
+    return [{"file": str(item.path), "reason": item.reason, "remedy": item.remedy} for item in left_out]
 
 
 def log_left_out(left_out: Sequence[LeftOut]) -> None:

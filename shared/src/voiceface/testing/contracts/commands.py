@@ -76,10 +76,15 @@ class CommandContract:
         for name, content in corrupt.items():
             (media / name).write_bytes(content)
         out = tmp_path / "table.npz"
-        assert call("embed", media, "--weights", trained, "--out", out) == 1
+        words = ["embed", media, "--weights", trained, "--out", out]
+        assert call(*words) == 0
         message = capsys.readouterr().err
-        assert_mentions(message, *(media / name for name in corrupt), media / "one_pixel.png", "empty file")
-        assert "v0.wav:" not in message and "Traceback" not in message
+        for name in (*corrupt, "one_pixel.png", "notes.txt"):
+            assert message.count(str(media / name)) == 1, "each file is told once"
+        assert_mentions(message, "7 files were left out", "empty file", "remedy")
+        assert "v0.wav" not in message and "Traceback" not in message
+        assert call(*words, "--strict") == 1
+        assert_mentions(capsys.readouterr().err, "error: --strict: 7 files were left out")
         names = {Path(item).name for item in EmbeddingTable.load(out).items}
         assert names == {"v0.wav", "v1.wav", "f0.jpg", "f1.jpg", "cmyk.jpg"}
 
@@ -97,7 +102,7 @@ class CommandContract:
         for path in corrupt:
             path.write_bytes(b"")
         out = tmp_path / "table.npz"
-        assert call("embed", media, "--weights", trained, "--out", out) == 1
+        assert call("embed", media, "--weights", trained, "--out", out) == 0
         assert len(EmbeddingTable.load(out)) == 2
         assert_mentions(capsys.readouterr().err, *corrupt)
 
@@ -113,7 +118,7 @@ class CommandContract:
         path, out = media / "v0.wav", tmp_path / "table.npz"
         path.write_bytes(path.read_bytes()[: 3 * path.stat().st_size // 4])
         words = ["embed", media, "--weights", trained, "--out", out]
-        assert call(*words) == 1
+        assert call(*words) == 0
         assert_mentions(capsys.readouterr().err, path, "truncated")
         assert path.as_posix() not in EmbeddingTable.load(out)
         assert call(*words, "--on-corrupt", "salvage") == 0
@@ -129,7 +134,7 @@ class CommandContract:
         soundfile.write(media / "cd.wav", tone, 44_100)
         words = ["embed", media, "--weights", trained, "--out", tmp_path / "table.npz"]
         assert call(*words) == 0
-        assert call(*words, "--resample", "never") == 1
+        assert call(*words, "--resample", "never", "--strict") == 1
         assert_mentions(capsys.readouterr().err, "cd.wav", "44100", "16000")
 
     def test_stopped_embed_resumes_to_the_same_bytes(
@@ -286,19 +291,45 @@ class CommandContract:
         cosine = mean @ voice / np.linalg.norm(mean) / np.linalg.norm(voice)
         assert ranking[0]["score"] == pytest.approx(cosine, abs=1e-5)
 
-    def test_match_skips_corrupt_candidates_and_refuses_corrupt_queries(
-        self, call: CommandRunner, media: Path, trained: Path, capsys: Capture
+    def test_match_leaves_out_corrupt_files_and_fails_without_a_query_or_a_candidate(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
     ) -> None:
         (media / "bad.jpg").write_text("no image")
-        weights = ["--weights", trained]
-        assert (
-            call("match", media / "v0.wav", "--gallery", media / "f0.jpg", media / "bad.jpg", *weights) == 1
-        )
+        weights, voice = ["--weights", trained], media / "v0.wav"
+        words = ["match", voice, "--gallery", media, "--json", tmp_path / "ranks.json", *weights]
+        assert call(*words) == 0
         output = capsys.readouterr()
-        assert "best of 1" in output.out and "bad.jpg" in output.err
-        assert call("match", media / "bad.jpg", "--gallery", media / "v0.wav", *weights) == 1
+        assert "best of 2" in output.out
+        assert output.err.count("bad.jpg") == output.err.count("notes.txt") == 1
+        left_out = json.loads((tmp_path / "ranks.json").read_text())["left_out"]
+        assert {each["file"] for each in left_out} == {str(media / "bad.jpg"), str(media / "notes.txt")}
+        assert all(each["reason"] for each in left_out)
+        (tmp_path / "ranks.json").unlink()
+        assert call(*words, "--strict") == 1 and (tmp_path / "ranks.json").is_file()
+        capsys.readouterr()
+        assert call("match", media / "bad.jpg", media / "f0.jpg", "--gallery", voice, *weights) == 0
         output = capsys.readouterr()
-        assert "bad.jpg" in output.err and "best of" not in output.out
+        assert output.out.count("best of 1") == 1 and output.err.count("bad.jpg") == 1
+        for query, gallery in ((media / "bad.jpg", voice), (voice, media / "bad.jpg")):
+            assert call("match", query, "--gallery", gallery, *weights) == 1
+            output = capsys.readouterr()
+            assert "bad.jpg" in output.err and "best of" not in output.out
+
+    def test_commands_take_files_whose_names_begin_with_a_dash(
+        self,
+        call: CommandRunner,
+        media: Path,
+        trained: Path,
+        capsys: Capture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        shutil.copy(media / "v0.wav", media / "-dash.wav")
+        monkeypatch.chdir(media)
+        assert call("match", "-dash.wav", "--gallery", "f0.jpg", "--weights", trained) == 0
+        assert "-dash.wav: best of 1" in capsys.readouterr().out
+        with pytest.raises(SystemExit) as stop:
+            call("match", "-absent.wav", "--gallery", "f0.jpg", "--weights", trained)
+        assert stop.value.code == 2 and "./-NAME" in capsys.readouterr().err
 
     def test_match_refuses_mixed_queries_and_galleries_of_the_same_modality(
         self, call: CommandRunner, media: Path, trained: Path, capsys: Capture
