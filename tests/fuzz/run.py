@@ -11,9 +11,11 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,7 @@ def main() -> int:
         "--inputs", type=int, default=5000, help="for each reader (default 5000; .ci/run: 300)"
     )
     parser.add_argument("--seconds", type=float, default=10, help="without an answer: a hang (default 10)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--reader", action="append", help="only readers whose name contains this")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
@@ -116,18 +119,28 @@ def main() -> int:
         text=True,
     ).stdout.split("\n")
     chosen = [name for name in names if name and any(word in name for word in options.reader or [""])]
-    worker, begin = Worker(), time.monotonic()
+    begin = time.monotonic()
     print(f"{'reader':<32}" + "".join(f"{each:>9}" for each in CLASSES), flush=True)
     total: Counter[str] = Counter()
     problems: list[str] = []
     figures: dict[str, Any] = {}
-    for name in chosen:
-        classes, words = fuzz_reader(worker, name, options.inputs, options.seconds)
-        print(f"{name:<32}" + "".join(f"{classes[each]:>9}" for each in CLASSES), flush=True)
-        figures[name] = dict(classes)
-        total += classes
-        problems += words
-    worker.stop()
+    held = threading.local()
+    started: list[Worker] = []
+
+    def work(name: str) -> tuple[Counter[str], list[str]]:
+        if not hasattr(held, "worker"):
+            held.worker = Worker()
+            started.append(held.worker)
+        return fuzz_reader(held.worker, name, options.inputs, options.seconds)
+
+    with ThreadPoolExecutor(max(1, options.workers)) as pool:
+        for name, (classes, words) in zip(chosen, pool.map(work, chosen)):
+            print(f"{name:<32}" + "".join(f"{classes[each]:>9}" for each in CLASSES), flush=True)
+            figures[name] = dict(classes)
+            total += classes
+            problems += words
+    for worker in started:
+        worker.stop()
     print(f"{'all':<32}" + "".join(f"{total[each]:>9}" for each in CLASSES))
     print(f"{sum(total.values()):,} inputs, {len(chosen)} readers, {time.monotonic() - begin:.0f} s")
     for line in problems[:200]:

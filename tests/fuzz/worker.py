@@ -1,6 +1,5 @@
 """Worker of the fuzz session: reads mutated files and prints the class of each; a crash ends it alone."""
 
-import contextlib
 import json
 import os
 import resource
@@ -10,7 +9,8 @@ import warnings
 from pathlib import Path
 
 from mutations import mutate
-from readers import READERS, digest, write_seed
+from reader import digest, write_seed
+from readers import READERS
 
 __all__ = ["main"]
 
@@ -21,7 +21,9 @@ def main() -> int:
     """Answer requests (reader, first, last), one JSON line each, with one line for each input."""
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # libraries may print
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):  # libraries print
+        os.dup2(nowhere, output)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -47,8 +49,7 @@ def _classify(name: str, path: Path, expected: str) -> tuple[str, str]:
     """Class of one input and, unless it is right, words about it."""
     reader = READERS[name]
     try:
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stderr(nowhere):
-            value = reader.read(path)
+        value = reader.read(path)
     except (*reader.errors, FileNotFoundError) as error:
         text = str(error)
         if not isinstance(error, reader.errors) or path.name not in text:
