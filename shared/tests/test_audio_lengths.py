@@ -281,6 +281,18 @@ def test_joined_files_of_different_rates_are_an_error(tmp_path, suffix):
         decode(tmp_path / "joined", data)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_one_channel_joined_with_several_is_repeated(tmp_path, suffix):
+    stereo = np.stack([WAVE, WAVE // 2], axis=1)
+    for name, wave in (("a", WAVE), ("b", stereo)):
+        soundfile.write(tmp_path / f"{name}.{suffix}", wave, RATE)
+    first, second = (decode_audio(tmp_path / f"{name}.{suffix}", scale="int16").samples for name in "ab")
+    joined = tmp_path / f"joined.{suffix}"
+    joined.write_bytes(b"".join((tmp_path / f"{name}.{suffix}").read_bytes() for name in "ab"))
+    samples = decode_audio(joined, scale="int16").samples
+    np.testing.assert_array_equal(samples, np.concatenate([np.repeat(first, 2, axis=0), second], axis=1))
+
+
 def without_end_mark(data):
     """An Ogg file whose last page is not marked as the last, with the right checksum (slow and clear)."""
     place = data.rfind(b"OggS")

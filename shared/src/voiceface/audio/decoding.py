@@ -121,20 +121,27 @@ def _decode_part(
 
 
 def _join(path: str | os.PathLike[str], parts: list[DecodedAudio]) -> DecodedAudio:
-    """Join the parts of a file.
+    """Join the parts of a file; one channel beside parts of several is repeated.
 
     Raises:
-        AudioError: their rates or channels differ.
+        AudioError: their rates differ, or their channels otherwise.
     """
     if len(parts) == 1:
         return parts[0]
+    num_channels = max(len(part.samples) for part in parts)
+    check_budget(path, num_channels * sum(part.samples.shape[1] for part in parts))
+    parts = [
+        replace(part, samples=np.repeat(part.samples, num_channels, axis=0))
+        if len(part.samples) == 1
+        else part
+        for part in parts
+    ]
     kinds = list(dict.fromkeys((part.sample_rate, len(part.samples)) for part in parts))
     if len(kinds) > 1:
         raise AudioError(
             f"{path}: recordings joined in one file have different (rate, channels): {kinds[0]} and "
             f"{kinds[1]}; separate them"
         )
-    check_budget(path, sum(part.samples.size for part in parts))
     return DecodedAudio(
         np.concatenate([part.samples for part in parts], axis=1),
         parts[0].sample_rate,
