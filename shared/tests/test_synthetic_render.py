@@ -65,14 +65,14 @@ def test_eyes_are_darker_than_cheeks(identities, row):
 
 
 def test_symmetric_from_the_front(identities, monkeypatch):
-    light = render._light_vector
+    light = render.light_vector
 
     def from_the_middle(*args):
         values = light(*args)
         values[[0, 3]] = 0.0
         return values
 
-    monkeypatch.setattr(render, "_light_vector", from_the_middle)
+    monkeypatch.setattr(render, "light_vector", from_the_middle)
     image = grey(render.render_image(plain(identities), 0, 0, image_size=SIDE, nuisance=0).image)
     middle = image[SIDE // 4 : 3 * SIDE // 4, SIDE // 6 : -SIDE // 6]
     assert np.abs(middle - middle[:, ::-1]).mean() < 2.0

@@ -91,11 +91,11 @@ def rasterise_grid(
         texture: (H, W, 4) linear colour and gloss; corners of texture and grid coincide.
         light: (8,) as in `shade`.
         two_sided: also draw back faces.
-        colour: (S, S, 3) linear light.
-        depth: (S, S), same unit as the depth of `screen_points`.
+        colour: (H, W, 3) linear light.
+        depth: (H, W), same unit as the depth of `screen_points`.
     """
     rows, columns = screen_points.shape[0], screen_points.shape[1]
-    side = depth.shape[0]
+    height, width = depth.shape[0], depth.shape[1]
     high, across = texture.shape[0] - 1, texture.shape[1] - 1
     per_row, per_column = np.float32(high / (rows - 1)), np.float32(across / (columns - 1))
     for r in range(rows - 1):
@@ -113,9 +113,9 @@ def rasterise_grid(
                     continue
                 flip = np.float32(-1) if area > 0 else np.float32(1)
                 left = max(0, int(np.ceil(min(ax, bx, qx) - np.float32(0.5))))
-                right = min(side - 1, int(np.floor(max(ax, bx, qx) - np.float32(0.5))))
+                right = min(width - 1, int(np.floor(max(ax, bx, qx) - np.float32(0.5))))
                 top = max(0, int(np.ceil(min(ay, by, qy) - np.float32(0.5))))
-                bottom = min(side - 1, int(np.floor(max(ay, by, qy) - np.float32(0.5))))
+                bottom = min(height - 1, int(np.floor(max(ay, by, qy) - np.float32(0.5))))
                 for py in range(top, bottom + 1):
                     for px in range(left, right + 1):
                         x, y = np.float32(px) + np.float32(0.5), np.float32(py) + np.float32(0.5)

@@ -36,7 +36,10 @@ __all__ = [
     "SUPERSAMPLING",
     "RenderParams",
     "RenderedImage",
+    "light_vector",
     "prepare_face",
+    "project_points",
+    "rasterise_surface",
     "render_image",
     "sample_render_params",
 ]
@@ -125,7 +128,7 @@ def sample_render_params(
     pose = nuisance * POSE_SD * np.clip(n[:3], -2.6, 2.6)
     expression = np.minimum(nuisance * np.abs(n[3:13]) * head_bases.EXPRESSION_SD * present, 1.3)
     landmarks = build_head_model(face_gain).compute_landmarks(shape, expression)
-    plane = _project(landmarks @ rotation_matrix(pose).T)[:, :2]
+    plane = project_points(landmarks @ rotation_matrix(pose).T)[:, :2]
     low, high = plane.min(axis=0), plane.max(axis=0)
     zoom = LANDMARK_BOX_SIZE * (1.0 + 0.05 * nuisance * n[23]) / (0.5 * (high - low).sum())
     centre = np.array([0.5, LANDMARK_BOX_CENTRE_Y]) + 0.02 * nuisance * n[24:26]
@@ -184,13 +187,13 @@ def render_image(
         mean_surface.GRID_ROWS, mean_surface.GRID_COLUMNS, 3
     )
     raster_size = image_size * SUPERSAMPLING
-    light = _light_vector(video_normals, video_uniforms, jitter, nuisance)
+    light = light_vector(video_normals, video_uniforms, jitter, nuisance)
     colour = _background(video_uniforms, raster_size, nuisance)
     depth = np.full((raster_size, raster_size), -1e9, np.float32)
     for surface in build_surfaces(face, grid, params.pose, video_uniforms[14:18], nuisance):
-        screen = _project(surface.points)
+        screen = project_points(surface.points)
         screen[..., :2] = raster_size * (params.scale * screen[..., :2] + params.offset)
-        _rasterise(surface, screen, light, colour, depth)
+        rasterise_surface(surface, screen, light, colour, depth)
 
     gain = 0.97 + nuisance * (0.25 * video_uniforms[3] - 0.125)
     balance = gain * (1.0 + 0.04 * nuisance * np.clip(video_normals[4:7], -2, 2))
@@ -212,14 +215,21 @@ def render_image(
     )
 
 
-def _project(points: Array) -> Array:
+def project_points(points: Array) -> Array:
     """Project camera-space points (..., 3) to image-plane x, y (down) in mm and depth."""
     scale = FOCAL_LENGTH_MM / (FOCAL_LENGTH_MM - points[..., 2])
     return np.stack([points[..., 0] * scale, -points[..., 1] * scale, points[..., 2]], axis=-1)
 
 
-def _light_vector(video_normals: Array, video_uniforms: Array, image_normals: Array, nuisance: float) -> Map:
-    """Compute the light of `raster.shade`: direction, half vector, ambient and direct light, (8,)."""
+def light_vector(video_normals: Array, video_uniforms: Array, image_normals: Array, nuisance: float) -> Map:
+    """Compute the light of `raster.shade`: direction, half vector, ambient and direct light, (8,).
+
+    Args:
+        video_normals: (2,) or more; direction, shared by the images of one video.
+        video_uniforms: (3,) or more; the third is the ambient light.
+        image_normals: (2,) change of the direction in one image.
+        nuisance: how much the light differs from that of a neutral picture.
+    """
     azimuth = nuisance * (0.55 * video_normals[0] + 0.08 * image_normals[0]) + 0.18
     height = 0.50 + nuisance * (0.20 * video_normals[1] + 0.05 * image_normals[1])
     azimuth, height = np.clip(azimuth, -1.05, 1.05), np.clip(height, 0.0, 1.1)
@@ -240,8 +250,16 @@ def _background(video_uniforms: Array, image_size: int, nuisance: float) -> Map:
     return first + (second - first) * weight.astype(np.float32)[..., None]
 
 
-def _rasterise(surface: Surface, screen_points: Array, light: Map, colour: Map, depth: Map) -> None:
-    """Rasterise one surface into `colour` and `depth`, in place."""
+def rasterise_surface(surface: Surface, screen_points: Array, light: Map, colour: Map, depth: Map) -> None:
+    """Rasterise one surface into `colour` and `depth`, in place.
+
+    Args:
+        surface: in camera space.
+        screen_points: (R, C, 3) pixel x, pixel y (down) and depth of its points.
+        light: (8,) from `light_vector`.
+        colour: (H, W, 3) linear light.
+        depth: (H, W), larger is nearer.
+    """
     from voiceface.synthetic.face.raster import compute_grid_normals, rasterise_grid
 
     outward = compute_grid_normals(np.ascontiguousarray(surface.points, np.float32), surface.closed)
