@@ -1,84 +1,20 @@
 """Finding, measuring and cutting out faces, with stand-ins that take red squares for faces."""
 
+import dataclasses
 import json
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from square_faces import BLUE, LANDMARKS, RED, make_finder, make_picture
 from voiceface.commandline.dispatch import run_main
 from voiceface.commands import faces as command
-from voiceface.faces import CROP_CONVENTIONS, MeshFaceFinder, crop_face
-from voiceface.faces.crops import is_tight_crop
+from voiceface.faces import CROP_CONVENTIONS, crop_face
+from voiceface.faces.crops import ENCODER_CHIP, is_tight_crop, upright_square
 from voiceface.faces.finding import largest_face
 from voiceface.faces.quality import FaceQuality, measure_quality, mesh_angles
 from voiceface.images.loading import load_image
-from voiceface.real.backends import Network
-from voiceface.real.catalogue import MODELS
-from voiceface.real.face_detector import FaceDetector, make_anchors
-from voiceface.real.face_mesh import FaceMesh
-
-RED, BLUE = (220, 20, 20), (20, 20, 220)
-LANDMARKS = {  # of a level face in a square of side 1, x to the right
-    **{33: (0.2, 0.3), 133: (0.4, 0.3), 362: (0.6, 0.3), 263: (0.8, 0.3), 1: (0.5, 0.5)},
-    **{61: (0.35, 0.7), 291: (0.65, 0.7), 2: (0.5, 0.55), 10: (0.5, 0.0), 152: (0.5, 1.0)},
-    **{234: (0.0, 0.4), 454: (1.0, 0.4)},
-}
-
-
-def squares(picture):
-    """Boxes (left, top, width, height) of red and blue squares."""
-    high = picture.astype(int)
-    red = (high[..., 0] > 140) & (high[..., 1] < 90) & (high[..., 2] < 90)
-    blue = (high[..., 2] > 140) & (high[..., 1] < 90) & (high[..., 0] < 90)
-    return [
-        tuple(stats[k, :4])
-        for mask in (red, blue)
-        for count, _, stats, _ in [cv2.connectedComponentsWithStats(mask.astype(np.uint8))]
-        for k in range(1, count)
-        if stats[k, 4] > 16
-    ]
-
-
-def detect(batch):
-    """Squares that do not touch the edge of the input are proposed as faces."""
-    boxes, scores = np.zeros((len(batch), 896, 16), np.float32), np.full((len(batch), 896), -9, np.float32)
-    for k, picture in enumerate(batch.transpose(0, 2, 3, 1)):
-        for left, top, width, height in squares(picture):
-            if min(left, top) < 12 or max(left + width, top + height) > 244:
-                continue
-            centre = np.array([left + width / 2, top + height / 2], np.float32)
-            anchor = int(np.abs(make_anchors() - centre).sum(1).argmin())
-            boxes[k, anchor, :2], boxes[k, anchor, 2:4] = centre - make_anchors()[anchor], [width, height]
-            eyes = np.array([[-0.2 * width, 0], [0.2 * width, 0]])
-            boxes[k, anchor, 4:8] = (eyes + centre - make_anchors()[anchor]).ravel()
-            scores[k, anchor] = 4
-    return boxes, scores
-
-
-def fit(batch):
-    """Landmarks of the square in the crop; only red ones are faces."""
-    points, presence = np.zeros((len(batch), 468, 3), np.float32), np.full(len(batch), -9, np.float32)
-    for k, picture in enumerate(batch.transpose(0, 2, 3, 1)):
-        for left, top, width, height in squares(picture)[:1]:
-            for number, (x, y) in LANDMARKS.items():
-                points[k, number, :2] = left - 0.5 + x * width, top - 0.5 + y * height
-            presence[k] = 9 if picture[96, 96, 0] > 140 else 4
-    return points, presence
-
-
-def make_finder(**options):
-    networks = {"face_detector": detect, "face_mesh": fit}
-    detector, mesh = (Network(MODELS[name], run, "torch", "f") for name, run in networks.items())
-    return MeshFaceFinder(FaceDetector(detector), FaceMesh(mesh), **options)
-
-
-def make_picture(height, width, *faces):
-    """Grey picture with squares: (left, top, side, colour)."""
-    picture = np.full((height, width, 3), 128, np.uint8)
-    for left, top, side, colour in faces:
-        picture[top : top + side, left : left + side] = colour
-    return picture
 
 
 def test_faces_are_found_where_they_are_largest_first():
@@ -145,6 +81,32 @@ def test_a_picture_that_is_a_crop_already_is_recognised():
     assert not is_tight_crop(places, (256, 256), convention)
     assert not is_tight_crop(places, (128, 130), convention)
     assert not is_tight_crop(places, (128, 128), CROP_CONVENTIONS["population"])
+
+
+def test_an_upright_square_shows_a_face_as_its_convention_does():
+    for convention in CROP_CONVENTIONS.values():
+        places = np.array(convention.points)
+        left, top, side = upright_square(places * 70 + [20.5, -3.5], convention)
+        assert (left, top, side) == pytest.approx((21, -3, 70))
+        turn = np.array([[0.98, -0.199], [0.199, 0.98]])  # a turned face stays in the middle
+        turned = (places - places.mean(0)) @ turn.T * 70 + 100
+        left, top, side = upright_square(turned, convention)
+        assert side == pytest.approx(70 * 0.98)
+        np.testing.assert_allclose((left, top) + places.mean(0) * side, 100.5)
+    with pytest.raises(ValueError, match="coincide"):
+        upright_square(np.ones((5, 2)), convention)
+    with pytest.raises(ValueError, match="points must be"):
+        upright_square(np.ones((4, 2)), convention)
+
+
+def test_a_face_without_mesh_has_a_chip_by_its_five_points():
+    picture = make_picture(300, 400, (200, 120, 90, RED))
+    (face,) = make_finder().find([picture])[0]
+    bare = dataclasses.replace(face, mesh=None)
+    assert bare.encoder_points is None and face.encoder_chip(picture).shape == (150, 150, 3)
+    np.testing.assert_array_equal(
+        bare.encoder_chip(picture), crop_face(picture, face.points, ENCODER_CHIP, 150)
+    )
 
 
 def make_face():

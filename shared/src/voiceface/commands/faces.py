@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONVENTIONS", "FaceRecord", "find_faces_of_files", "iterate_pictures", "main", "write_sheets"]
 
-CONVENTIONS = ("population", "vggface_frontal", "arcface")
+CONVENTIONS = ("population", "vggface_frontal", "arcface", "ffhq")
 TILE, COLUMNS, ROWS = 160, 4, 8  # of a contact sheet: picture and crop side by side
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voiceface.faces.crops import CROP_CONVENTIONS, CropConvention, crop_face
     from voiceface.faces.finding import FaceFinder, FoundFace, MeshFaceFinder, load_face_finder
+    from voiceface.faces.own_face import OwnFace
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.faces.quality import FaceQuality
 
 _LAZY_IMPORTS = {
@@ -15,6 +17,8 @@ _LAZY_IMPORTS = {
     "FaceQuality": "quality",
     "FoundFace": "finding",
     "MeshFaceFinder": "finding",
+    "OwnFace": "own_face",
+    "PictureReader": "own_pictures",
     "crop_face": "crops",
     "load_face_finder": "finding",
 }
@@ -25,6 +29,8 @@ __all__ = [
     "FaceQuality",
     "FoundFace",
     "MeshFaceFinder",
+    "OwnFace",
+    "PictureReader",
     "crop_face",
     "load_face_finder",
 ]

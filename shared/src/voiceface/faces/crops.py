@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from voiceface.real.alignment import fit_similarity, warp_crop
 
-__all__ = ["CROP_CONVENTIONS", "NUM_POINTS", "CropConvention", "crop_face", "is_tight_crop"]
+__all__ = [
+    "CROP_CONVENTIONS",
+    "ENCODER_CHIP",
+    "NUM_POINTS",
+    "CropConvention",
+    "crop_face",
+    "is_tight_crop",
+    "upright_square",
+]
 
 Image = NDArray[np.uint8]
 Points = tuple[tuple[float, float], ...]
@@ -64,9 +72,23 @@ CROP_CONVENTIONS: dict[str, CropConvention] = {
             ),
             112,
         ),
+        CropConvention(
+            "ffhq",
+            "FFHQ (Karras et al., 2019), such as StyleGAN2's published weights: its rule of alignment, for "
+            "the mean points of VGG_ALL_FRONTAL",
+            ((0.375, 0.476), (0.625, 0.476), (0.496, 0.636), (0.389, 0.716), (0.610, 0.717)),
+            256,
+        ),
     )
 }
 """Crop conventions by name."""
+ENCODER_CHIP = CropConvention(
+    "encoder_chip",
+    "chips of the face encoder (dlib), for faces without a mesh; mean of 48 pictures",
+    ((0.321, 0.322), (0.673, 0.320), (0.493, 0.546), (0.342, 0.667), (0.650, 0.666)),
+    150,
+)
+"""Where the five points lie in chips that are aligned by eye corners and bottom of the nose."""
 
 
 def crop_face(
@@ -121,3 +143,29 @@ def is_tight_crop(
         return False
     away = (np.asarray(points, float) + 0.5) / width - np.array(convention.points)
     return bool(np.linalg.norm(away, axis=1).max() <= tolerance)
+
+
+def upright_square(points: npt.ArrayLike, convention: CropConvention) -> tuple[float, float, float]:
+    """The square of a picture in which a face lies as in a convention, without turning the picture.
+
+    Args:
+        points: (5, 2), pixels, such as `FoundFace.points`.
+        convention: the convention.
+
+    Returns:
+        Left, top and side in pixels, of the scale and shift that move the points of the convention nearest to
+        the given ones (least squares). The square may reach beyond the picture.
+
+    Raises:
+        ValueError: points of another shape, or points that coincide.
+    """
+    places = np.asarray(points, float)
+    if places.shape != (NUM_POINTS, 2):
+        raise ValueError(f"points must be (5, 2), found {places.shape}")
+    wanted = np.array(convention.points)
+    centred = wanted - wanted.mean(0)
+    side = float((centred * (places - places.mean(0))).sum() / (centred**2).sum())
+    if not side > 0:
+        raise ValueError("the points of the face coincide, or it stands on its head")
+    left, top = places.mean(0) + 0.5 - side * wanted.mean(0)
+    return float(left), float(top), side

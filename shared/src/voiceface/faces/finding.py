@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.faces.crops import ENCODER_CHIP, crop_face
 from voiceface.faces.quality import FaceQuality, measure_quality
 from voiceface.real.backends import Backend
 from voiceface.real.face_detector import FaceDetections, FaceDetector, load_face_detector
@@ -46,7 +47,7 @@ class FoundFace:
         score: of the detector, 0...1.
         presence: probability that it is a face, 0...1.
         quality: measures.
-        mesh: (468, 3), pixels.
+        mesh: (468, 3), pixels; None: the finder fits none.
     """
 
     box: Array
@@ -54,20 +55,31 @@ class FoundFace:
     score: float
     presence: float
     quality: FaceQuality
-    mesh: Array
+    mesh: Array | None = None
 
     @property
-    def encoder_points(self) -> Array:
-        """The five points by which `voiceface.real.align_faces` aligns, (5, 2)."""
-        return self.mesh[list(FIVE_POINTS), :2]
+    def encoder_points(self) -> Array | None:
+        """The five points by which `voiceface.real.align_faces` aligns, (5, 2); None without a mesh."""
+        return None if self.mesh is None else self.mesh[list(FIVE_POINTS), :2]
 
     def encoder_chip(self, image: Image) -> Image:
         """The face as `voiceface.real.FaceEncoder` expects it, (150, 150, 3), cut out of its picture."""
+        if self.encoder_points is None:
+            return crop_face(image, self.points, ENCODER_CHIP)
         return align_faces(image, self.encoder_points[None]).chips[0]
 
 
 class FaceFinder(Protocol):
-    """What finds faces: pictures to the faces of each, largest first."""
+    """What finds faces: pictures to the faces of each, largest first.
+
+    Attributes:
+        identity: names networks and settings; keys caches.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Names networks and settings; keys caches."""
+        ...
 
     def find(self, images: Sequence[Image]) -> list[list[FoundFace]]:
         """Find the faces of RGB pictures, (H, W, 3) uint8."""
@@ -96,6 +108,12 @@ class MeshFaceFinder:
     ) -> None:
         self.detector, self.mesh = detector, mesh
         self.min_score, self.min_presence, self.border = min_score, min_presence, border
+
+    @property
+    def identity(self) -> str:
+        """Names the two networks and the settings; the same for both back ends."""
+        networks = (self.detector.network.fingerprint, self.mesh.network.fingerprint)
+        return " ".join(map(str, (*networks, self.min_score, self.min_presence, self.border)))
 
     def find(self, images: Sequence[Image]) -> list[list[FoundFace]]:
         """Find the faces of pictures.
