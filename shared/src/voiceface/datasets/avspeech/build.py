@@ -6,9 +6,7 @@ one visible speaker each, and the position of the face, without identities. Here
 downloaded; missing videos are listed.
 """
 
-import hashlib
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,6 +23,8 @@ from voiceface.datasets.avspeech.table import (
 from voiceface.datasets.identities import SPLITS, Identity
 from voiceface.datasets.layouts import find_files
 from voiceface.datasets.manifest import ManifestRow, read_manifest, write_manifest
+from voiceface.datasets.splits import assign_split as split_by_hash
+from voiceface.datasets.splits import check_fractions
 from voiceface.io.atomic import compute_sha256, write_bytes, write_json, write_text
 from voiceface.io.foreign_files import read_json
 
@@ -80,11 +80,8 @@ class AvspeechSettings:
             raise AvspeechError(f"image format {self.image_format!r}, expected {' or '.join(IMAGE_FORMATS)}")
         if self.seed < 0:
             raise AvspeechError(f"seed {self.seed}, expected 0 or more")
-        if not min(self.split_fractions) >= 0 or not math.isclose(sum(self.split_fractions), 1, abs_tol=1e-6):
-            raise AvspeechError(
-                f"split fractions {', '.join(map(str, self.split_fractions))}, expected three "
-                "non-negative numbers with the sum 1"
-            )
+        if problem := check_fractions(self.split_fractions):
+            raise AvspeechError(problem)
 
 
 @dataclass(frozen=True)
@@ -205,12 +202,7 @@ def output_paths(segment: Segment, settings: AvspeechSettings) -> list[str]:
 
 def assign_split(video_id: str, settings: AvspeechSettings) -> str:
     """Assign a video to a split by a hash of seed and id, independent of other videos."""
-    digest = hashlib.sha256(f"{settings.seed}:{video_id}".encode()).digest()
-    place = int.from_bytes(digest[:6], "big") / 2**48  # uniform in [0, 1), exact
-    train, val, test = settings.split_fractions
-    if place < train or not (val or test):
-        return "train"
-    return "val" if place < train + val or not test else "test"
+    return split_by_hash(video_id, settings.seed, settings.split_fractions)
 
 
 def _cut_segment(job: SegmentJob) -> str:
