@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from voiceface.audio.loading import OnCorrupt
 from voiceface.checkpoints.native import load_into, load_model
 from voiceface.checkpoints.paths import find_model_file
 from voiceface.checkpoints.published import CheckpointError
+from voiceface.io.file_facts import FileFacts
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.model import FV_Wrapper
@@ -57,13 +58,15 @@ class Embedder(embedder.Embedder):
         """
         return self.model.load_voice(path)
 
-    def load_recording(self, path: str | Path) -> NDArray[np.float32]:
-        """Load a person's own recording as network input, (1, 64, T); see `FV_Wrapper.load_recording`.
+    def read_recording(
+        self, path: str | Path, **options: Any
+    ) -> tuple[NDArray[np.float32], FileFacts | None]:
+        """Read a person's own recording as network input, (1, 64, T); see `FV_Wrapper.read_recording`.
 
         Raises:
             AudioError, SpeechError, FileNotFoundError: it cannot be used, or holds no speech.
         """
-        return self.model.load_recording(path)
+        return self.model.read_recording(path, **options)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
         """Load an image as network input, (3, S, S) in -1...1.
@@ -73,19 +76,15 @@ class Embedder(embedder.Embedder):
         """
         return self.model.load_face(path)
 
-    def load_photograph(self, path: str | Path) -> NDArray[np.float32]:
-        """Load a picture of a person's own as network input, read as a viewer shows it.
-
-        Raises:
-            ImageError: no readable image, or one that shows no face for certain.
-        """
-        return self.model.load_photograph(path)
-
     def _prepare_voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
         return self.model.load_recording(voice)
 
-    def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
-        return self.model.load_photograph(face)
+    def prepare_picture(self, image: Any) -> NDArray[np.float32]:
+        """Convert a Pillow image, or RGB bytes (H, W, 3), to network input, (3, S, S) in -1...1."""
+        return self.model.load_face(image)
+
+    def _prepare_face(self, face: Any) -> NDArray[np.float32]:
+        return self.load_photograph(face) if isinstance(face, str | Path) else self.prepare_picture(face)
 
 
 def load_embedder(
@@ -133,6 +132,7 @@ def load_embedder(
         frontend=frontend,
     )
     assert isinstance(loaded, Embedder)
+    loaded.model.pictures = loaded.pictures
     return loaded
 
 

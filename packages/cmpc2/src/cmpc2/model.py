@@ -3,6 +3,7 @@
 Notation: B batch, T frames, S image side in pixels, D embedding length.
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,11 @@ from torch import Tensor
 from voiceface.association.embedder import Embedder, encode_grouped
 from voiceface.association.encoders import Encoders
 from voiceface.audio.channels import to_waveform
-from voiceface.audio.recordings import load_recording, require_sound
+from voiceface.audio.recordings import require_sound
+from voiceface.faces.own_pictures import PictureReader
+from voiceface.io.file_facts import FileFacts
+from voiceface.io.file_kinds import printable
+from voiceface.real.recordings import read_own_recording
 
 from cmpc2.audio_frontend import compute_log_mel, load_log_mel, prepare_voice
 from cmpc2.config import Cmpc2Config
@@ -23,6 +28,8 @@ from cmpc2.model_config import ModelConfig, VoiceFrontendConfig
 from cmpc2.resnet import ResNet
 
 __all__ = ["FV_Wrapper", "build_model_for_checkpoint"]
+
+log = logging.getLogger(__name__)
 
 
 class FV_Wrapper(Encoders):
@@ -37,6 +44,9 @@ class FV_Wrapper(Encoders):
         test_only: without effect; the mode is set by `train` and `eval`.
         config: architecture, in place of `last_dim`.
         voice_frontend: front end of `encode_voice` for utterances; default: that of the published package.
+
+    Attributes:
+        pictures: reads files of people's own pictures (`voiceface.faces.PictureReader`).
 
     Raises:
         ValueError: `pretrain` is True, without a file.
@@ -54,6 +64,7 @@ class FV_Wrapper(Encoders):
         voice_frontend: VoiceFrontendConfig | None = None,
     ) -> None:
         super().__init__()
+        self.pictures = PictureReader(convention="vggface_frontal")
         self.config = config or ModelConfig(embedding_dim=last_dim)
         self.voice_frontend = voice_frontend or VoiceFrontendConfig(frontend="sphinx")
         voice, face, length = self.config.voice, self.config.face, self.config.embedding_dim
@@ -144,35 +155,62 @@ class FV_Wrapper(Encoders):
             features = compute_log_mel(np.asarray(source), 16000, self.voice_frontend)
         return prepare_voice(features, self.voice_frontend)
 
-    def load_recording(self, source: Any) -> np.ndarray:
+    def read_recording(self, source: Any, **options: Any) -> tuple[np.ndarray, FileFacts | None]:
         """Do the same for a person's own recording, or for an array of any layout and type of samples.
 
-        Several channels are mixed; silence and noise are refused (`voiceface.audio.recordings`). Feature
-        files, and recordings under `sample_rates=published`, are read as by `load_voice`.
+        Several channels are mixed; silence and noise are refused: see
+        `voiceface.real.recordings.read_own_recording`. Feature files, and recordings under
+        `sample_rates=published`, are read as by `load_voice`.
+
+        Args:
+            source: the file or the array.
+            options: further arguments of `read_own_recording`.
+
+        Returns:
+            Network input (1, 64, T), and what is known about the file: notes and measures; None where it was
+            not measured.
 
         Raises:
             AudioError, SpeechError, FileNotFoundError: it cannot be used.
         """
         config = self.voice_frontend
+        facts = None
         if isinstance(source, str | os.PathLike):
             if Path(source).suffix in (".pkl", ".npy") or config.sample_rates == "published":
-                return self.load_voice(source)
-            resample = config.sample_rates == "resample"
-            wave = load_recording(source, scale="int16", resample=resample, on_corrupt=config.corrupt_audio)
-            name = str(source)
+                return self.load_voice(source), None
+            recording = read_own_recording(
+                source,
+                scale="int16",
+                resample=config.sample_rates == "resample",
+                on_corrupt=config.corrupt_audio,
+                **options,
+            )
+            wave, name, facts = recording.waveform, str(source), recording.describe(source)
         else:
             wave, name = to_waveform(source), "the recording"
         samples = np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
         require_sound(samples, name)
-        return prepare_voice(compute_log_mel(samples, 16000, config, name), config)
+        return prepare_voice(compute_log_mel(samples, 16000, config, name), config), facts
+
+    def load_recording(self, source: Any) -> np.ndarray:
+        """Do the same, log the notes, and return the input alone; errors as of `read_recording`."""
+        features, facts = self.read_recording(source)
+        for note in facts.notes if facts else ():
+            log.warning("%s: %s", printable(source), note)
+        return features
 
     def load_face(self, source: Any) -> np.ndarray:
         """Load network input (3, S, S), -1...1, from a path, a Pillow image or RGB bytes (H, W, 3)."""
         return prepare_face(source, self.config.face.image_size)
 
     def load_photograph(self, source: Any) -> np.ndarray:
-        """Do the same for a picture of a person's own: upright, in sRGB, transparent parts on white."""
-        return prepare_face(source, self.config.face.image_size, photograph=True)
+        """Do the same for a picture of a person's own; a file is read as `pictures` says.
+
+        Raises:
+            ImageError: no readable image, or one without a face.
+        """
+        is_file = isinstance(source, str | os.PathLike)
+        return self.load_face(self.pictures.read(source) if is_file else source)
 
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
 from voiceface.checkpoints import export_compact
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import print_disclaimers, report_left_out
+from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
 from voiceface.datasets import dataset_arguments
 from voiceface.io.file_kinds import printable
 from voiceface.io.own_files import LeftOut
@@ -64,6 +64,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="folder for finished embeddings (default: OUT.cache)")
     arguments.add_resample_argument(parser, "auto")
     arguments.add_on_corrupt_argument(parser)
+    arguments.add_crop_arguments(parser, every_face=True)
     arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
@@ -72,12 +73,15 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
 
     from voiceface.association.embedding import embed, find_files
+    from voiceface.faces.own_pictures import PictureReader
 
     left_out: list[LeftOut] = []
     voices, faces = find_files(args.paths, left_out)
+    pictures = PictureReader.from_arguments(args)
     model = load_embedder(
         spec, args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
     )
+    model.pictures = pictures.with_convention(model.face_crop)
     print_disclaimers(model.disclaimer)
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
     table = embed(model, voices, faces, relative_to=args.relative_to, cache=cache, workers=args.workers)
@@ -86,6 +90,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         f"{args.out}: {len(table)} embeddings of length {model.embedding_dim}, "
         f"of {len(voices)} utterances and {len(faces)} images"
     )
+    report_notes(table.facts.values())
     left_out += [LeftOut.from_error(item, reason) for item, reason in table.failed.items()]
     return report_left_out(left_out, strict=args.strict)
 
@@ -108,6 +113,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="also write a page with the images and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
     arguments.add_on_corrupt_argument(parser)
+    arguments.add_crop_arguments(parser, every_face=True)
     arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
@@ -117,11 +123,16 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 
     from voiceface.association.embedding import find_files
     from voiceface.association.retrieval import build_gallery, describe_best, rank_gallery
+    from voiceface.faces.own_pictures import PictureReader
+    from voiceface.io.file_facts import FileFacts
     from voiceface.metrics.impostor_scores import format_percentile
 
     find_files([*args.query, *args.gallery], [])
+    pictures = PictureReader.from_arguments(args)
     left_out: list[LeftOut] = []
+    facts: dict[str, FileFacts] = {}
     model = load_embedder(spec, args.weights, device=args.device, on_corrupt=args.on_corrupt)
+    model.pictures = pictures.with_convention(model.face_crop)
     print_disclaimers(model.disclaimer)
     rankings, failed = rank_gallery(
         model,
@@ -130,15 +141,19 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         by_folder=args.by_folder,
         workers=args.workers,
         left_out=left_out,
+        facts=facts,
     )
     left_out += [LeftOut.from_error(item, reason) for item, reason in failed.items()]
     known = model.impostor_scores
     for query, ranked in rankings.items():
         print(f"{printable(query)}: best of {len(ranked)}")
+        for note in facts[query.as_posix()].notes if query.as_posix() in facts else ():
+            print(f"      note: {printable(note)}")
         for rank, candidate in enumerate(ranked[: args.top], 1):
             share = candidate.percentile
             shown = "" if share is None else f"  {format_percentile(share):>5} %"
-            print(f"{rank:4d}  {candidate.score:+.4f}{shown}  {printable(candidate.name)}")
+            note = f"  ({printable(candidate.note)})" if candidate.note else ""
+            print(f"{rank:4d}  {candidate.score:+.4f}{shown}  {printable(candidate.name)}{note}")
         if sentence := describe_best(ranked):
             print(f"      {sentence}")
     if known is None:
@@ -151,7 +166,13 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 
         ranks = {
             str(query): [
-                {"name": each.name, "score": each.score, "percentile": each.percentile} for each in ranked
+                {
+                    "name": each.name,
+                    "score": each.score,
+                    "percentile": each.percentile,
+                    "files": [known.to_values() for known in each.facts],
+                }
+                for each in ranked
             ]
             for query, ranked in rankings.items()
         }
@@ -162,13 +183,16 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
                 "weights": model.source,
                 "percentiles": None if known is None else known.describe(),
                 "rankings": ranks,
+                "queries": {name: each.to_values() for name, each in facts.items()},
                 "left_out": describe_left_out(left_out),
             },
         )
     if args.report:
         from voiceface.report import build_report
 
-        gallery = build_gallery(rankings, title="Best candidates", top=args.top, impostor_scores=known)
+        gallery = build_gallery(
+            rankings, title="Best candidates", top=args.top, impostor_scores=known, facts=facts
+        )
         build_report(
             args.report,
             title=f"{spec.name} match",

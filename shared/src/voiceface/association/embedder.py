@@ -1,5 +1,6 @@
 """A trained model with its front ends: embeddings and scores from utterances and images."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,15 +12,20 @@ from torch import Tensor
 
 from voiceface.audio.channels import is_one_recording, to_waveform
 from voiceface.audio.loading import load_audio, repeat_to_length
-from voiceface.audio.recordings import load_recording, require_sound
+from voiceface.audio.recordings import require_sound
 from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
+from voiceface.faces.own_pictures import PictureReader
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
-from voiceface.images.photographs import load_photograph
+from voiceface.io.file_facts import FileFacts
+from voiceface.io.file_kinds import printable
 from voiceface.metrics.impostor_scores import ImpostorScores
+from voiceface.real.recordings import read_own_recording
 
 __all__ = ["BUNDLED_MODEL_DISCLAIMER", "Embedder", "encode_grouped"]
+
+log = logging.getLogger(__name__)
 
 BUNDLED_MODEL_DISCLAIMER = (
     "These weights were trained on a synthetic population, not on real people: they show that the software "
@@ -39,8 +45,11 @@ class Embedder:
         disclaimer: text to show with every output, or empty.
         device: device of the model, such as "cpu" or "cuda".
         impostor_scores: scores of impostor pairs stored with the weights; None: not stored.
+        face_crop: convention of the faces that the weights were trained on, a key of
+            `voiceface.faces.crops.CROP_CONVENTIONS`.
 
     Attributes:
+        pictures: reads people's own pictures; replace it to crop otherwise (`PictureReader`).
         fingerprint: hash of the weights and of the front end; keys embedding caches.
         embedding_dim: length D of an embedding.
     """
@@ -55,8 +64,11 @@ class Embedder:
         disclaimer: str = "",
         device: str | torch.device = "cpu",
         impostor_scores: ImpostorScores | None = None,
+        face_crop: str = "population",
     ) -> None:
         self.model = model.eval().to(device)
+        self.face_crop = face_crop
+        self.pictures = PictureReader(convention=face_crop)
         self.impostor_scores = impostor_scores
         self.config = config
         self.source = source
@@ -90,20 +102,40 @@ class Embedder:
         )
         return repeat_to_length(waveform, data.clip_samples)
 
-    def load_recording(self, path: str | Path) -> NDArray[np.float32]:
-        """Load a person's own recording as network input, as `load_voice` does with data folders.
+    def read_recording(
+        self, path: str | Path, **options: Any
+    ) -> tuple[NDArray[np.float32], FileFacts | None]:
+        """Read a person's own recording as network input, as `load_voice` does with data folders.
 
         Several channels are mixed, and silence and noise are refused: see
-        `voiceface.audio.recordings.load_recording`.
+        `voiceface.real.recordings.read_own_recording`.
+
+        Args:
+            path: the file.
+            options: further arguments of that function.
+
+        Returns:
+            The input, and what is known about the file: notes and measures.
 
         Raises:
             AudioError: as `load_voice`; silence, noise, or too little speech.
         """
         data = self.config.data
-        waveform = load_recording(
-            path, scale=data.sample_scale, resample=data.resample, on_corrupt=data.corrupt_audio
+        recording = read_own_recording(
+            path,
+            scale=data.sample_scale,
+            resample=data.resample,
+            on_corrupt=data.corrupt_audio,
+            **options,
         )
-        return repeat_to_length(waveform, data.clip_samples)
+        return repeat_to_length(recording.waveform, data.clip_samples), recording.describe(path)
+
+    def load_recording(self, path: str | Path) -> NDArray[np.float32]:
+        """Do the same, log the notes, and return the input alone; errors as of `read_recording`."""
+        samples, facts = self.read_recording(path)
+        for note in facts.notes if facts else ():
+            log.warning("%s: %s", printable(path), note)
+        return samples
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
         """Load an image of a data folder as network input, (3, S, S), 0...255, in the configured order.
@@ -111,17 +143,17 @@ class Embedder:
         Raises:
             ImageError: no readable image.
         """
-        return self._preprocess_image(load_image(path))
+        return self.prepare_picture(load_image(path))
 
     def load_photograph(self, path: str | Path) -> NDArray[np.float32]:
         """Load a picture of a person's own as network input, as `load_face` does with data folders.
 
-        It is read as a viewer shows it: see `voiceface.images.photographs.load_photograph`.
+        It is read as a viewer shows it, and its largest face is cut out as `pictures` says.
 
         Raises:
-            ImageError: no readable image, or one that shows no face for certain.
+            ImageError: no readable image, or one without a face.
         """
-        return self._preprocess_image(load_photograph(path))
+        return self.prepare_picture(self.pictures.read(path))
 
     @torch.inference_mode()
     def encode_voices(self, voices: Tensor) -> Tensor:
@@ -156,7 +188,7 @@ class Embedder:
 
         Args:
             faces: paths, or RGB images (H, W, 3) of bytes; a sequence or a single one. Files are read by
-                `load_photograph`.
+                `load_photograph`, arrays are used as they are.
 
         Returns:
             Embeddings (N, D), on the CPU, not of unit length.
@@ -176,10 +208,10 @@ class Embedder:
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(face, str | Path):
             return self.load_photograph(face)
-        return self._preprocess_image(np.asarray(face))
+        return self.prepare_picture(np.asarray(face))
 
-    def _preprocess_image(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Convert an RGB image (H, W, 3) to network input."""
+    def prepare_picture(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Convert an RGB image (H, W, 3), uint8, to network input, (3, S, S)."""
         data = self.config.data
         planes = transforms.evaluation_transform(
             transforms.to_bgr(image), self.config.model.face.image_size, resize_mode=data.resize_mode

@@ -1,16 +1,23 @@
 """Embed many utterances and images into one table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from voiceface.io.file_facts import FileFacts
 from voiceface.io.own_files import LeftOut, find_own_files, log_left_out
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from voiceface.association.embedder import Embedder
     from voiceface.embeddings.table import EmbeddingTable
+    from voiceface.faces.own_face import OwnFace
 
 __all__ = ["embed", "find_files"]
+
+SAVE_INTERVAL = 512  # pictures between two writes of the faces that were found
 
 
 def find_files(
@@ -52,6 +59,10 @@ def embed(
 ) -> "EmbeddingTable":
     """Embed all files into one table; unreadable files are skipped and listed in its `failed`.
 
+    Its `facts` have what is known about the files beside their embeddings, such as notes. Faces are found and
+    cut out as `model.pictures` says; with its `every_face` a picture of several faces gives the items
+    "photo.jpg#1", "photo.jpg#2" and so on.
+
     Args:
         model: trained model.
         voices: utterances.
@@ -69,34 +80,47 @@ def embed(
     from voiceface.embeddings.encoding import encode_files
     from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 
+    facts: dict[str, FileFacts] = {}
+    item_of = {path: _item_name(path, relative_to) for path in voices}
+
+    def load_recording(path: Path) -> "NDArray[np.float32]":
+        samples, known = model.read_recording(path)
+        if known is not None:
+            facts[item_of[path]] = known
+        return samples
+
+    # `test` caches images read by another rule: their embeddings must not meet.
+    cache = cache and cache / "own_files_2"
+    recordings = _Files({item: path for path, item in item_of.items()}, load_recording, cache)
+    pictures = _find_pictures(model, faces, relative_to, cache, facts, workers, progress)
     tables: list[EmbeddingTable] = []
-    failed: dict[str, str] = {}
-    last_error = EmbeddingError("no files to embed")
-    for paths, load, encode, batch, label in (
-        (voices, model.load_recording, model.encode_voices, model.voice_batch_size, "voices"),
-        (faces, model.load_photograph, model.encode_faces, model.face_batch_size, "faces"),
+    failed: dict[str, str] = dict(pictures.failed)
+    last_error = EmbeddingError(f"no files to embed: {'; '.join(failed.values())}", failed)
+    for files, encode, batch, label in (
+        (recordings, model.encode_voices, model.voice_batch_size, "voices"),
+        (pictures, model.encode_faces, model.face_batch_size, "faces"),
     ):
-        if not paths:
+        if not files.paths:
             continue
-        names = {_item_name(path, relative_to): path for path in paths}
         try:
             table = encode_files(
-                list(names),
-                names.__getitem__,
-                load,
+                list(files.paths),
+                files.paths.__getitem__,
+                files.load,
                 encode,
+                by_item=files.by_item,
                 fingerprint=model.fingerprint,
-                # `test` caches images read by another rule: their embeddings must not meet.
-                cache_dir=cache and cache / "own_files",
+                cache_dir=files.cache,
                 batch_size=batch,
                 workers=workers,
                 on_error="skip",
                 label=label,
                 progress=progress,
                 log_failures=False,
+                facts=facts,
             )
         except EmbeddingError as error:
-            if set(error.failures) != set(names):
+            if set(error.failures) != set(files.paths):
                 raise
             last_error = error  # no file of this modality can be read; those of the other may be readable
             failed.update(error.failures)
@@ -110,6 +134,64 @@ def embed(
         np.concatenate([table.vectors for table in tables]),
         model.fingerprint,
         failed,
+        {item: each for table in tables for item, each in table.facts.items()},
+    )
+
+
+class _Files(NamedTuple):
+    """Files of one modality: item -> file, and how an item is loaded."""
+
+    paths: dict[str, Path]
+    load: "Callable[[Any], NDArray[np.float32]]"
+    cache: Path | None
+    by_item: bool = False
+    failed: Mapping[str, str] = {}
+
+
+def _find_pictures(
+    model: "Embedder",
+    paths: Sequence[Path],
+    relative_to: Path | None,
+    cache: Path | None,
+    facts: dict[str, FileFacts],
+    workers: int,
+    progress: bool,
+) -> _Files:
+    """Items of pictures: their faces where faces are looked for, whose records go to `facts`."""
+    reader = getattr(model, "pictures", None)
+    if reader is None or not reader.finds_faces or not paths:
+        return _Files({_item_name(path, relative_to): path for path in paths}, model.load_photograph, cache)
+    from voiceface.faces.findings import findings_path, load_findings, save_findings
+    from voiceface.runtime.progress import progress_bar
+
+    identity = reader.identity
+    store = cache and findings_path(cache, identity)
+    known = load_findings(store, identity) if store else {}
+    stored = len(known)
+    found: dict[str, OwnFace] = {}
+    failed: dict[str, str] = {}
+    with progress_bar(description="finding faces", total=len(paths), enabled=progress) as bar:
+        for path, faces in reader.find(paths, workers=workers, known=known):
+            name = _item_name(path, relative_to)
+            if isinstance(faces, str):
+                failed[name] = faces
+            else:
+                found |= {face.item.replace(path.as_posix(), name, 1): face for face in faces}
+            bar.update(1)
+            if store and len(known) >= stored + SAVE_INTERVAL:
+                save_findings(store, identity, known)
+                stored = len(known)
+    if store and len(known) > stored:
+        save_findings(store, identity, known)
+    facts |= {item: face.facts for item, face in found.items() if face.facts.face is not None}
+    # Embeddings of pictures that were cut in different ways, or not at all, must not meet.
+    place = None if cache is None else cache / findings_path(cache, identity).stem
+    return _Files(
+        {item: face.path for item, face in found.items()},
+        lambda item: model.prepare_picture(reader.load(found[item])),
+        place,
+        by_item=True,
+        failed=failed,
     )
 
 

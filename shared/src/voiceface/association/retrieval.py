@@ -1,11 +1,12 @@
 """Rank images for a voice, or voices for an image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.association.embedding import find_files
+from voiceface.io.file_facts import FileFacts
 from voiceface.io.own_files import LeftOut, is_sound
 
 if TYPE_CHECKING:
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
     from voiceface.metrics.impostor_scores import ImpostorScores
     from voiceface.report import RetrievalExamples
 
-__all__ = ["RankedCandidate", "build_gallery", "describe_best", "rank_gallery"]
+__all__ = [
+    "RankedCandidate",
+    "build_gallery",
+    "describe_best",
+    "describe_notes",
+    "join_notes",
+    "rank_gallery",
+]
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,19 @@ class RankedCandidate:
         score: cosine, -1...1.
         files: the candidate's files.
         percentile: share of impostor pairs that score lower, 0...1; None if the weights hold no such scores.
+        facts: what is known about the files, as far as they were measured.
     """
 
     name: str
     score: float
     files: tuple[Path, ...]
     percentile: float | None = None
+    facts: tuple[FileFacts, ...] = ()
+
+    @property
+    def note(self) -> str:
+        """What makes the score doubtful, in a few words; empty for most."""
+        return join_notes(self.facts)
 
 
 def rank_gallery(
@@ -41,6 +56,7 @@ def rank_gallery(
     by_folder: bool = False,
     workers: int = 2,
     left_out: list[LeftOut] | None = None,
+    facts: dict[str, FileFacts] | None = None,
 ) -> tuple[dict[Path, list[RankedCandidate]], dict[str, str]]:
     """Rank candidates of the other modality for every query.
 
@@ -51,6 +67,7 @@ def rank_gallery(
         by_folder: treat each folder as one candidate, the mean of its files' unit embeddings.
         workers: loading threads.
         left_out: receives files of folders that are neither recordings nor pictures; None: they are logged.
+        facts: receives what is known about the queries, by their names in the rankings.
 
     Returns:
         (query -> candidates, best first, ties by name; unreadable query or candidate -> reason).
@@ -73,10 +90,12 @@ def rank_gallery(
         raise ValueError(f"no {expected} in the gallery {', '.join(map(str, gallery))}: nothing to rank")
     query_table = embed(model, query_voices, query_faces, workers=workers)
     table = embed(model, *(([], candidates) if query_voices else (candidates, [])), workers=workers)
-    groups: dict[str, list[Path]] = {}
+    if facts is not None:
+        facts.update(query_table.facts)
+    groups: dict[str, list[str]] = {}
     for item in table.items:
-        groups.setdefault(str(Path(item).parent) if by_folder else item, []).append(Path(item))
-    items = [[path.as_posix() for path in files] for files in groups.values()]
+        groups.setdefault(str(Path(item).parent) if by_folder else item, []).append(item)
+    items = list(groups.values())
     means = table.group_means(items)
     scores = model.score(torch.from_numpy(query_table.vectors), torch.from_numpy(means)).numpy()
     names = list(groups)
@@ -90,8 +109,9 @@ def rank_gallery(
             RankedCandidate(
                 names[i],
                 float(scores[row, i]),
-                tuple(groups[names[i]]),
+                tuple(dict.fromkeys(_file_of(item, table.facts) for item in items[i])),
                 None if shares is None else float(shares[row, i]),
+                tuple(table.facts[item] for item in items[i] if item in table.facts),
             )
             for i in order
         ]
@@ -105,6 +125,7 @@ def build_gallery(
     top: int = 8,
     note: str = "",
     impostor_scores: "ImpostorScores | None" = None,
+    facts: Mapping[str, FileFacts] | None = None,
 ) -> "RetrievalExamples":
     """Build the report entry of rankings without identity labels: queries with their best candidates.
 
@@ -114,12 +135,16 @@ def build_gallery(
         top: candidates shown of each query.
         note: a sentence below the title.
         impostor_scores: of the model; the page says whether the best candidate stands out.
+        facts: what is known about the queries, from `rank_gallery`; the page shows their notes.
     """
     from voiceface.report import AudioSource, Photograph, ProbeRanking, RankedCandidate, RetrievalExamples
 
-    def media(path: Path) -> dict:
-        is_voice = is_sound(path)
-        return {"audio": AudioSource(str(path))} if is_voice else {"image": Photograph(path)}
+    def media(path: Path, known: FileFacts | None) -> dict:
+        is_voice = is_sound(path) if known is None else known.kind == "recording"
+        face = None if known is None else known.face
+        return {"audio": AudioSource(str(path))} if is_voice else {"image": Photograph(path, face)}
+
+    facts = facts or {}
 
     queries = []
     for query, ranked in rankings.items():
@@ -130,7 +155,8 @@ def build_gallery(
                 False,
                 each.score,
                 percentile=each.percentile,
-                **media(each.files[0]),
+                note=each.note,
+                **media(each.files[0], _facts_of(each.files[0], each.facts)),
             )
             for rank, each in enumerate(ranked[:top], 1)
         ]
@@ -140,14 +166,31 @@ def build_gallery(
                 candidates,
                 gallery_size=len(ranked),
                 labels_known=False,
-                note="" if impostor_scores is None else describe_best(ranked),
-                **media(query),
+                note=" ".join(
+                    text
+                    for text in (
+                        describe_notes(facts.get(query.as_posix())),
+                        "" if impostor_scores is None else describe_best(ranked),
+                    )
+                    if text
+                ),
+                **media(_file_of(query.as_posix(), facts), facts.get(query.as_posix())),
             )
         )
-    voices = is_sound(next(iter(rankings)))
+    voices = queries[0].audio is not None
     if impostor_scores is not None:
         note = f"{note} Percentages: {impostor_scores.describe()}.".strip()
     return RetrievalExamples(title, "v2f" if voices else "f2v", queries, note)
+
+
+def join_notes(facts: Sequence[FileFacts]) -> str:
+    """Short notes about several files, each once: "small, blurred"."""
+    return ", ".join(dict.fromkeys(note for each in facts for note in each.short_notes))
+
+
+def describe_notes(facts: FileFacts | None) -> str:
+    """Notes about a file as sentences; empty without notes."""
+    return "" if facts is None else " ".join(f"{note[0].upper()}{note[1:]}." for note in facts.notes)
 
 
 def describe_best(ranked: Sequence[RankedCandidate]) -> str:
@@ -158,6 +201,16 @@ def describe_best(ranked: Sequence[RankedCandidate]) -> str:
         return ""
     text = ImpostorScores.describe_best(ranked[0].percentile, len(ranked))
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _file_of(item: str, facts: Mapping[str, FileFacts]) -> Path:
+    """File of an item of a table: several items may be faces of one picture."""
+    return Path(facts[item].file if item in facts else item)
+
+
+def _facts_of(path: Path, facts: Sequence[FileFacts]) -> FileFacts | None:
+    """The first record of a file."""
+    return next((each for each in facts if Path(each.file) == path), None)
 
 
 def _short_name(candidate: RankedCandidate) -> str:

@@ -8,10 +8,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from voiceface.commandline.exit_status import ERROR, SUCCESS
+from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
 from voiceface.io.own_files import LeftOut, format_left_out
 
-__all__ = ["print_disclaimers", "print_skipped", "report_left_out", "warn_training_overlap"]
+__all__ = [
+    "print_disclaimers",
+    "print_skipped",
+    "report_left_out",
+    "report_notes",
+    "warn_training_overlap",
+]
+
+MAX_NOTES_SHOWN = 20
 
 
 def print_disclaimers(*disclaimers: str) -> None:
@@ -45,6 +54,22 @@ def report_left_out(left_out: Sequence[LeftOut], *, strict: bool = False) -> int
         return SUCCESS
     print(f"error: --strict: {count} left out; the results of the others were written", file=sys.stderr)
     return ERROR
+
+
+def report_notes(facts: Iterable[FileFacts]) -> None:
+    """Print what makes the results of own files doubtful: file and notes, a line for each file with notes.
+
+    Args:
+        facts: of the files that were used; results hold all of them.
+    """
+    noted = {printable(each.file): "; ".join(each.notes) for each in facts if each.notes}
+    if not noted:
+        return
+    print(f"notes about {len(noted)} file{'s' if len(noted) > 1 else ''}:", file=sys.stderr)
+    for name, notes in list(noted.items())[:MAX_NOTES_SHOWN]:
+        print(f"{name}: {printable(notes)}", file=sys.stderr)
+    if len(noted) > MAX_NOTES_SHOWN:
+        print(f"and {len(noted) - MAX_NOTES_SHOWN} more", file=sys.stderr)
 
 
 def print_skipped(skipped: Mapping[str, str] | Iterable[str]) -> None:

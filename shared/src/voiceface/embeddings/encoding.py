@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.io.atomic import compute_sha256
+from voiceface.io.file_facts import FileFacts
 from voiceface.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ log = logging.getLogger(__name__)
 def encode_files(
     items: Sequence[str],
     resolve_path: Callable[[str], Path],
-    load: Callable[[Path], npt.NDArray[Any]],
+    load: Callable[[Any], npt.NDArray[Any]],
     encode: Callable[["Tensor"], "Tensor"],
     *,
+    by_item: bool = False,
     fingerprint: str,
     cache_dir: str | Path | None = None,
     batch_size: int = 32,
@@ -39,6 +41,7 @@ def encode_files(
     label: str = "encoding",
     progress: bool = True,
     log_failures: bool = True,
+    facts: Mapping[str, FileFacts] | None = None,
 ) -> EmbeddingTable:
     """Encode every distinct item once, in batches; threads load the files ahead of the network.
 
@@ -50,6 +53,7 @@ def encode_files(
         resolve_path: file of an item, for instance `corpus.voice_path`.
         load: reads a file into an array, called in threads. Arrays of one shape form a batch.
         encode: batch (B, ...) on the CPU to embeddings (B, D); moves the batch to its device itself.
+        by_item: `load` takes an item in place of its file, where several items are parts of one file.
         fingerprint: content hash of the model and its front end, see
             `voiceface.checkpoints.native.fingerprint`.
         cache_dir: folder of the shards; None disables the cache.
@@ -63,6 +67,8 @@ def encode_files(
         label: description of the progress bar.
         progress: show the bar (on a terminal).
         log_failures: log skipped files; False: the caller reports them.
+        facts: item -> what is known about its file, filled by `load` while it reads. It is stored with the
+            cached embeddings and becomes the table's `facts`.
 
     Returns:
         Table of the distinct items in order of first appearance.
@@ -80,22 +86,23 @@ def encode_files(
     folder = None if cache_dir is None else Path(cache_dir) / _cache_folder_name(fingerprint)
     failed: dict[str, str] = {}
     keys = _cache_keys(distinct, resolve_path, cache_key, failed)
-    known = _read_shards(folder) if folder else {}
+    known, stored_facts = _read_shards(folder) if folder else ({}, {})
     done = {item: known[keys[item]] for item in distinct if keys.get(item) in known}
     batches = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
     todo = [[item for item in batch if item not in done and item not in failed] for batch in batches]
     fresh: dict[str, npt.NDArray[np.float32]] = {}
     with progress_bar(description=label, total=len(distinct), initial=len(done), enabled=progress) as bar:
-        for batch, arrays in _load_batches([batch for batch in todo if batch], resolve_path, load, workers):
+        read = load if by_item else lambda item: load(Path(resolve_path(item)))
+        for batch, arrays in _load_batches([batch for batch in todo if batch], read, workers):
             good = _encode_batch(batch, arrays, encode, failed)
             done |= good
             fresh |= {keys[item]: vector for item, vector in good.items()}
             bar.update(len(batch))
             if folder and len(fresh) >= shard_size:
-                _write_shard(folder, fresh)
+                _write_shard(folder, fresh, _select_facts(facts, keys, fresh))
                 fresh = {}
         if folder and fresh:
-            _write_shard(folder, fresh)
+            _write_shard(folder, fresh, _select_facts(facts, keys, fresh))
     if failed:
         text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_summarise_failures(failed)})"
         if on_error == "error":
@@ -115,7 +122,9 @@ def encode_files(
         raise EmbeddingError(
             f"embeddings differ in width: {sorted(widths)}; does the fingerprint name one model?"
         )
-    return EmbeddingTable(kept, np.stack([done[item] for item in kept]), fingerprint, failed)
+    known_facts = {item: stored_facts[keys[item]] for item in kept if keys[item] in stored_facts}
+    known_facts |= {item: facts[item] for item in kept if item in facts} if facts else {}
+    return EmbeddingTable(kept, np.stack([done[item] for item in kept]), fingerprint, failed, known_facts)
 
 
 def _summarise_failures(failed: dict[str, str]) -> str:
@@ -143,15 +152,14 @@ def _cache_keys(
 
 def _load_batches(
     batches: Sequence[list[str]],
-    resolve_path: Callable[[str], Path],
-    load: Callable[[Path], npt.NDArray[Any]],
+    load: Callable[[str], npt.NDArray[Any]],
     workers: int,
 ) -> Iterator[tuple[list[str], list[npt.NDArray[Any] | str]]]:
     """Yield batches with their arrays (or the text of an error), loaded two batches ahead."""
 
     def attempt(item: str) -> npt.NDArray[Any] | str:
         try:
-            return np.asarray(load(Path(resolve_path(item))))
+            return np.asarray(load(item))
         except (ValueError, OSError) as error:
             return str(error) or type(error).__name__
 
@@ -207,17 +215,28 @@ def _cache_folder_name(fingerprint: str) -> str:
     return hashlib.sha256(fingerprint.encode()).hexdigest()
 
 
-def _write_shard(folder: Path, vectors: dict[str, npt.NDArray[np.float32]]) -> None:
+def _select_facts(
+    facts: Mapping[str, FileFacts] | None, keys: Mapping[str, str], fresh: Mapping[str, object]
+) -> dict[str, FileFacts]:
+    """Records of freshly encoded items, by their cache keys."""
+    return {keys[item]: each for item, each in list((facts or {}).items()) if keys.get(item) in fresh}
+
+
+def _write_shard(
+    folder: Path, vectors: dict[str, npt.NDArray[np.float32]], facts: Mapping[str, FileFacts]
+) -> None:
     """Write one shard; its name depends on its keys only, so writing it twice changes nothing."""
     keys = list(vectors)
     text = "\n".join(keys).encode("utf-8", "backslashreplace")
     name = hashlib.sha256(text).hexdigest()[:24]
-    EmbeddingTable(keys, np.stack(list(vectors.values())), folder.name).save(folder / f"shard-{name}.npz")
+    table = EmbeddingTable(keys, np.stack(list(vectors.values())), folder.name, facts=facts)
+    table.save(folder / f"shard-{name}.npz")
 
 
-def _read_shards(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Everything cached for one model; shards that cannot be read are set aside with a warning."""
+def _read_shards(folder: Path) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, FileFacts]]:
+    """Vectors and records cached for one model; shards that cannot be read are set aside with a warning."""
     known: dict[str, npt.NDArray[np.float32]] = {}
+    facts: dict[str, FileFacts] = {}
     for path in sorted(folder.glob("shard-*.npz")):
         try:
             table = EmbeddingTable.load(path)
@@ -225,4 +244,5 @@ def _read_shards(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
             log.warning("ignored a corrupt shard of the cache: %s", error)
             continue
         known |= dict(zip(table.items, table.vectors))
-    return known
+        facts |= table.facts
+    return known, facts

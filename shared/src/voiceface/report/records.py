@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from voiceface.io.file_facts import FaceFacts
+
 __all__ = [
     "AudioSource",
     "Curve",
@@ -40,9 +42,10 @@ CurveKind = Literal["system", "chance", "baseline", "upper_bound"]
 
 @dataclass(frozen=True)
 class Photograph:
-    """File of a person's own picture, shown as the networks saw it (`voiceface.images.photographs`)."""
+    """File of a person's own picture, shown as the networks saw it; of a `face`, what was cut out."""
 
     path: str | PathLike[str]
+    face: FaceFacts | None = None
 
 
 ImageSource = str | PathLike[str] | bytes | np.ndarray | Photograph
@@ -234,12 +237,9 @@ class Plot:
     Attributes:
         title: heading of the plot.
         curves: lines of the plot; an empty plot is omitted.
-        x_label: name and unit of the horizontal axis.
-        y_label: name and unit of the vertical axis.
-        x_range: ends of the horizontal axis; None fits the data.
-        y_range: ends of the vertical axis; None fits the data.
-        x_percent: write horizontal ticks as per cent of fractions.
-        y_percent: write vertical ticks as per cent of fractions.
+        x_label, y_label: name and unit of the axes.
+        x_range, y_range: ends of the axes; None fits the data.
+        x_percent, y_percent: write ticks as per cent of fractions.
         x_log: logarithmic horizontal axis (ranks).
         note: text under the plot.
     """
@@ -273,12 +273,11 @@ class RankedCandidate:
     """One candidate of a probe, a face or an utterance.
 
     Attributes:
-        name, rank: name on the page; rank from 1.
-        correct: it is the identity of the probe.
+        name, rank, correct: name on the page; rank from 1; it is the identity of the probe.
         score: similarity.
-        image: a face.
-        audio: an utterance.
+        image, audio: a face, or an utterance.
         percentile: share of impostor pairs with a lower score, 0...1.
+        note: what makes the score doubtful, a few words.
     """
 
     name: str
@@ -288,6 +287,7 @@ class RankedCandidate:
     image: ImageSource | None = None
     audio: AudioSource | None = None
     percentile: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

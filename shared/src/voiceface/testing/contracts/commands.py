@@ -88,6 +88,39 @@ class CommandContract:
         names = {Path(item).name for item in EmbeddingTable.load(out).items}
         assert names == {"v0.wav", "v1.wav", "f0.jpg", "f1.jpg", "cmyk.jpg"}
 
+    def test_notes_about_recordings_travel_into_tables_json_and_pages(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        import soundfile
+
+        from voiceface.audio.loading import load_audio
+
+        wave = load_audio(media / "v0.wav", scale="unit")
+        soundfile.write(media / "v1.wav", np.clip(wave * 40, -1, 1), 16_000)  # clipped
+        out = tmp_path / "table.npz"
+        for _ in range(2):  # the second time from the cache
+            assert call("embed", media, "--weights", trained, "--out", out) == 0
+            message = capsys.readouterr().err
+            assert message.count("notes about") == message.count(f"{media / 'v1.wav'}: clipped: ") == 1
+            facts = EmbeddingTable.load(out).facts
+            loud = facts[(media / "v1.wav").as_posix()]
+            assert loud.short_notes == ("clipped",) and loud.measures["clipped"] > 0.005
+            assert facts[(media / "v0.wav").as_posix()].measures["speech_seconds"] > 0
+            out.unlink()
+        page, ranks = tmp_path / "page.html", tmp_path / "ranks.json"
+        options = ["--weights", trained, "--json", ranks, "--report", page]
+        assert call("match", media / "v1.wav", "--gallery", media / "f0.jpg", *options) == 0
+        output = capsys.readouterr()
+        assert "note: clipped: " in output.out and "clipped" not in output.err
+        stored = json.loads(ranks.read_text())["queries"][(media / "v1.wav").as_posix()]
+        assert stored["kind"] == "recording" and stored["notes"][0].startswith("clipped: ")
+        assert "Clipped: " in page.read_text()
+        assert call("match", media / "f0.jpg", "--gallery", media / "v1.wav", *options) == 0
+        assert f"{media / 'v1.wav'}  (clipped)" in capsys.readouterr().out
+        (ranking,) = json.loads(ranks.read_text())["rankings"].values()
+        assert ranking[0]["files"][0]["notes"] == stored["notes"]
+        assert '<span class="doubt">clipped</span>' in page.read_text()
+
     @pytest.mark.parametrize("pattern", ["*.wav", "*.jpg"])
     def test_embed_goes_on_if_one_modality_cannot_be_decoded(
         self,
@@ -113,7 +146,6 @@ class CommandContract:
         trained: Path,
         tmp_path: Path,
         capsys: Capture,
-        caplog: pytest.LogCaptureFixture,
     ) -> None:
         path, out = media / "v0.wav", tmp_path / "table.npz"
         path.write_bytes(path.read_bytes()[: 3 * path.stat().st_size // 4])
@@ -123,7 +155,7 @@ class CommandContract:
         assert path.as_posix() not in EmbeddingTable.load(out)
         assert call(*words, "--on-corrupt", "salvage") == 0
         assert path.as_posix() in EmbeddingTable.load(out)
-        assert_mentions(caplog.text, f"{path}: 0 packets, 0.2", "lost")
+        assert_mentions(capsys.readouterr().err, f"{path}: 0 packets, 0.2", "lost")
 
     def test_embed_resamples_or_refuses_another_sampling_rate(
         self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
