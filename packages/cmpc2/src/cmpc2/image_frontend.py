@@ -61,7 +61,10 @@ def prepare_face(source: Any, image_size: int, *, photograph: bool = False) -> N
 
 
 def visual_preprocess(img_size: int = 224) -> Callable[[Any], Tensor]:
-    """Build the function from a path or Pillow image to network input, (3, img_size, img_size) in -1...1."""
+    """Build the function from a path or Pillow image to network input, (3, img_size, img_size) in -1...1.
+
+    As in the published program, faces are not cut out; `FV_Wrapper.load_photograph` does it.
+    """
 
     def preprocess(source: Any) -> Tensor:
         return torch.from_numpy(prepare_face(source, img_size, photograph=True))

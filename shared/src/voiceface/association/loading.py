@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["load_embedder"]
 
+SYNTHETIC_FACE_CROP = "population"
+
 
 def load_embedder(
     spec: SystemSpec,
@@ -73,7 +75,9 @@ def load_embedder(
     state, config = spec.resolve("read_published")(path, **published_options)
     config = config.with_input_options(**options)
     model = _build_with_weights(spec, config, state, None, path)
-    embedder: Embedder = spec.resolve("embedder")(model, config, source=path.name, device=device)
+    embedder: Embedder = spec.resolve("embedder")(
+        model, config, source=path.name, device=device, face_crop=spec.face_crop
+    )
     return embedder
 
 
@@ -88,16 +92,18 @@ def _load_native(
     loaded = load_model(path, system=spec.name, kind="model")
     config = validate_config(loaded.config, spec.resolve("config"), f"configuration in {path}")
     config = config.with_input_options(**options)
-    names = loaded.extra.get("names")
+    names, disclaimer = loaded.extra.get("names"), loaded.extra.get("disclaimer") or disclaimer
     model = _build_with_weights(spec, config, loaded.state, None if names is None else tuple(names), path)
     embedder: Embedder = spec.resolve("embedder")(
         model,
         config,
         identity_names=names,
         source=path.name,
-        disclaimer=loaded.extra.get("disclaimer") or disclaimer,
+        disclaimer=disclaimer,
         device=device,
         impostor_scores=ImpostorScores.from_values(loaded.extra.get("impostor_scores")),
+        # Weights with a disclaimer were trained on a synthetic population.
+        face_crop=SYNTHETIC_FACE_CROP if disclaimer else spec.face_crop,
     )
     return embedder
 

@@ -31,6 +31,8 @@ class SystemSpec:
         identity_weights: dotted attribute of the network, identity weights (C,) for reports; None: none.
         computed_keys: shell patterns of state-dict keys that are computed with the model and may be missing.
         bundled_checkpoint: path of the bundled checkpoint inside the package.
+        face_crop: convention of the faces that published weights were trained on, a key of
+            `voiceface.faces.crops.CROP_CONVENTIONS`; also of own training data other than populations.
     """
 
     name: str
@@ -47,6 +49,7 @@ class SystemSpec:
     identity_weights: str | None = None
     computed_keys: tuple[str, ...] = ()
     bundled_checkpoint: str = "weights/population.safetensors"
+    face_crop: str = "vggface_frontal"
 
     def resolve(self, field: str) -> Any:
         """Import the object that a field names, such as ``resolve("config")``."""

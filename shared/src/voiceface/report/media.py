@@ -115,8 +115,8 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
     """
     from PIL import Image
 
+    from voiceface.faces.own_face import read_face
     from voiceface.images.loading import load_image
-    from voiceface.images.photographs import load_photograph
 
     if isinstance(source, np.ndarray):
         if (
@@ -129,7 +129,7 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
             )
         image = Image.fromarray(source)
     elif isinstance(source, Photograph):
-        image = Image.fromarray(load_photograph(source.path))
+        image = Image.fromarray(read_face(source.path, source.face))
     else:
         image = Image.fromarray(load_image(source))
     image = image.convert("RGB")
