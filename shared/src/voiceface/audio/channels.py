@@ -7,12 +7,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from voiceface.audio.samples import AudioError, Waveform
 
-__all__ = ["ChannelChoice", "is_one_recording", "mix_channels", "to_waveform"]
+__all__ = ["ChannelChoice", "ChannelStatistics", "is_one_recording", "mix_channels", "to_waveform"]
 
 ChannelChoice = Literal["first", "mean", "auto"]
 SILENT_RATIO = 0.03  # of the louder channel's level (-30 dB): the other one is silent
 CANCEL_RATIO = 0.5  # of the louder channel's level: the mean is quieter, so the channels cancel
 MAX_ARRAY_CHANNELS = 8
+STATISTICS_SAMPLES = 1 << 17  # per channel, in double precision at a time
 
 
 def mix_channels(samples: NDArray[Any], channel: ChannelChoice) -> Waveform:
@@ -46,6 +47,38 @@ def mix_channels(samples: NDArray[Any], channel: ChannelChoice) -> Waveform:
     if mixed.std(dtype=np.float64) < CANCEL_RATIO * level.max():
         return samples[int(level.argmax())]
     return mixed
+
+
+class ChannelStatistics:
+    """Chooses channels as `mix_channels` does with "auto", from blocks of a long recording.
+
+    Args:
+        num_channels: of the recording.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        self._count = 0
+        self._sums = np.zeros(num_channels)
+        self._products = np.zeros((num_channels, num_channels))
+
+    def add(self, samples: NDArray[Any]) -> None:
+        """Add a block, (channels, T); one channel counts for all."""
+        for start in range(0, samples.shape[1], STATISTICS_SAMPLES):
+            part = samples[:, start : start + STATISTICS_SAMPLES].astype(np.float64)
+            self._count += part.shape[1]
+            self._sums += part.sum(axis=1)
+            self._products += part @ part.T
+
+    def choose(self) -> NDArray[np.intp]:
+        """Return the channels whose mean is to be taken."""
+        means = self._sums / max(1, self._count)
+        covariance = self._products / max(1, self._count) - np.outer(means, means)
+        level = np.sqrt(np.maximum(np.diag(covariance), 0))
+        loud = np.flatnonzero(level > SILENT_RATIO * level.max())
+        if not len(loud):
+            return np.array([0])
+        mixed = np.sqrt(max(0.0, covariance[np.ix_(loud, loud)].mean()))
+        return np.array([level.argmax()]) if mixed < CANCEL_RATIO * level.max() else loud
 
 
 def is_one_recording(array: Any) -> bool:

@@ -1,13 +1,15 @@
-"""Decoding of whole audio files: every part by the library that its content asks for."""
+"""Decoding of audio files, whole or block by block: every part by the library that its content asks for."""
 
 import os
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import BinaryIO, get_args
 
 import numpy as np
 
 from voiceface.audio.byte_ranges import raw_file
-from voiceface.audio.decoders import decode_with_pyav, decode_with_soundfile
+from voiceface.audio.decoders import decode_with_soundfile
+from voiceface.audio.packets import decode_with_pyav
 from voiceface.audio.parts import AudioPart
 from voiceface.audio.probing import open_audio_file, probe_open_file
 from voiceface.audio.samples import (
@@ -20,7 +22,7 @@ from voiceface.audio.samples import (
 )
 from voiceface.io.file_kinds import printable
 
-__all__ = ["decode_audio"]
+__all__ = ["decode_audio", "decode_blocks", "join_blocks"]
 
 
 def decode_audio(
@@ -57,6 +59,34 @@ def decode_audio(
         raise ValueError(f'scale must be "int16", "unit" or "native", found {scale!r}')
     if on_corrupt not in ("error", "salvage"):
         raise ValueError(f'on_corrupt must be "error" or "salvage", found {on_corrupt!r}')
+    blocks = list(decode_blocks(path, scale=scale, on_corrupt=on_corrupt, max_samples=max_samples))
+    return join_blocks(printable(path), blocks)
+
+
+def decode_blocks(
+    path: str | os.PathLike[str],
+    *,
+    scale: SampleScale,
+    on_corrupt: OnCorrupt = "error",
+    max_samples: int | None = None,
+    block_seconds: float | None = None,
+) -> Generator[DecodedAudio, None, None]:
+    """Decode one audio file block by block, in bounded memory; otherwise as `decode_audio`.
+
+    The blocks, one behind another, are what `decode_audio` returns. An error of a damaged file may come after
+    some blocks. Close the generator (`contextlib.closing`) if it is not read to its end.
+
+    Args:
+        path, scale, on_corrupt, max_samples: see `decode_audio`.
+        block_seconds: of a block, as far as a limit on its samples allows; None: few large blocks.
+
+    Yields:
+        Blocks (channels, T), T at least 1, each with what was lost in it; at last one of no samples with
+        what is lost and noted of the whole file.
+
+    Raises:
+        FileNotFoundError, AudioError: as `decode_audio`.
+    """
     place, path = path, printable(path)
     with open_audio_file(place) as file:
         probe = probe_open_file(path, file, search=False)
@@ -64,27 +94,79 @@ def decode_audio(
             raise AudioError(
                 f'{path}: truncated: {probe.cut}; copy the file again or use on_corrupt="salvage"'
             )
-        found: list[DecodedAudio] = []
+        held, known, known_seconds = 0, 0, 0.0  # losses of the blocks that were given out
+        lost, lost_seconds = 0, 0.0  # and of those without samples
+        kind: DecodedAudio | None = None  # without samples
+        notes: list[str] = []
         parts = list(probe.parts)
         for part in parts:
-            held = sum(each.samples.shape[1] for each in found)
             if max_samples is not None and held >= max_samples:
                 break
             limit = None if max_samples is None else max_samples - held
-            found.append(_decode_part(path, file, part, scale, on_corrupt, limit))
+            for block in _decode_part(path, file, part, scale, on_corrupt, limit, block_seconds):
+                if kind is not None:
+                    _check_kind(path, kind, block)
+                if kind is None or len(kind.samples) == 1:
+                    nothing = np.zeros((len(block.samples), 0), np.float32)
+                    kind = DecodedAudio(nothing, block.sample_rate, subtype=block.subtype)
+                held += block.samples.shape[1]
+                notes += block.notes
+                if block.samples.shape[1]:
+                    known, known_seconds = known + block.lost_packets, known_seconds + block.lost_seconds
+                    yield replace(block, notes=())
+                else:
+                    lost, lost_seconds = lost + block.lost_packets, lost_seconds + block.lost_seconds
             if part.kind == "flac" and raw_file(file).tell() < part.end:  # something lies behind
                 probe = probe_open_file(path, file)
                 parts += probe.parts[len(parts) :]
-    joined = _join(path, found)
-    if joined.samples.shape[1] == 0:
+    if not held or kind is None:
         raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
-    if not probe.cut and not probe.notes:
-        return joined
+    tail = replace(kind, lost_packets=lost, lost_seconds=lost_seconds)
     if probe.missing_seconds:
-        joined = replace(joined, lost_seconds=max(probe.missing_seconds, joined.lost_seconds))
-    elif probe.cut:  # how much is missing is not stated
-        joined = replace(joined, lost_packets=max(1, joined.lost_packets))
-    return replace(joined, notes=(*probe.notes, *joined.notes))
+        tail = replace(tail, lost_seconds=max(probe.missing_seconds - known_seconds, lost_seconds))
+    elif probe.cut and not known + lost:  # how much is missing is not stated
+        tail = replace(tail, lost_packets=1)
+    yield replace(tail, notes=(*probe.notes, *dict.fromkeys(notes)))
+
+
+def join_blocks(path: str | os.PathLike[str], blocks: Sequence[DecodedAudio]) -> DecodedAudio:
+    """Join blocks of `decode_blocks` to one recording; one channel beside parts of several is repeated.
+
+    Args:
+        path: for messages.
+        blocks: at least one with samples.
+
+    Raises:
+        AudioError: more samples than may be held at once.
+    """
+    pieces = [block.samples for block in blocks if block.samples.shape[1]]
+    num_channels = max(len(piece) for piece in pieces)
+    if len(pieces) > 1:
+        check_budget(path, sum(piece.shape[1] for piece in pieces), num_channels)
+    pieces = [
+        np.repeat(piece, num_channels, axis=0) if len(piece) < num_channels else piece for piece in pieces
+    ]
+    return replace(
+        blocks[0],
+        samples=pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1),
+        lost_packets=sum(block.lost_packets for block in blocks),
+        lost_seconds=sum(block.lost_seconds for block in blocks),
+        notes=tuple(dict.fromkeys(note for block in blocks for note in block.notes)),
+    )
+
+
+def _check_kind(path: str | os.PathLike[str], former: DecodedAudio, block: DecodedAudio) -> None:
+    """Compare a block with a former one of its file.
+
+    Raises:
+        AudioError: their rates differ, or their channels do, and neither has one alone.
+    """
+    kinds = [(each.sample_rate, len(each.samples)) for each in (former, block)]
+    if kinds[0][0] != kinds[1][0] or (kinds[0][1] != kinds[1][1] and 1 not in (kinds[0][1], kinds[1][1])):
+        raise AudioError(
+            f"{path}: recordings joined in one file have different (rate, channels): {kinds[0]} and "
+            f"{kinds[1]}; separate them"
+        )
 
 
 def _decode_part(
@@ -94,58 +176,37 @@ def _decode_part(
     scale: SampleScale,
     on_corrupt: OnCorrupt,
     max_samples: int | None,
-) -> DecodedAudio:
+    block_seconds: float | None,
+) -> Iterator[DecodedAudio]:
     """Decode one part by the library that its header asks for; what libsndfile declines goes to PyAV."""
     if part.sample_rate:
         check_format(path, part.sample_rate, 1)
-    arguments = (path, file, part, scale, on_corrupt, max_samples)
+    arguments = (path, file, part, scale, on_corrupt, max_samples, block_seconds)
     if part.decoder == "pyav":
-        return decode_with_pyav(*arguments)
+        yield from decode_with_pyav(*arguments)
+        return
     import soundfile
 
+    held = 0
     try:
-        return decode_with_soundfile(*arguments)
+        for block in decode_with_soundfile(*arguments):
+            held += block.samples.shape[1]
+            yield block
+        return
     except soundfile.LibsndfileError as error:
         refusal: Exception = error
     except AudioError as error:
         if on_corrupt == "error":
             raise
         refusal = error
+    lost = 0 if isinstance(refusal, AudioError) else 1
     try:  # in salvage also where libsndfile gives up on a damaged flac or ogg, or stops within an mp3
-        found = decode_with_pyav(*arguments)
+        for block in decode_with_pyav(*arguments):
+            again, held = block.samples[:, :held], max(0, held - block.samples.shape[1])
+            lost += block.lost_packets
+            missed = 0 if lost or block.samples.shape[1] else 1  # libsndfile found a loss
+            yield replace(
+                block, samples=block.samples[:, again.shape[1] :], lost_packets=block.lost_packets + missed
+            )
     except Exception:
         raise refusal from None
-    return (
-        replace(found, lost_packets=max(1, found.lost_packets)) if isinstance(refusal, AudioError) else found
-    )
-
-
-def _join(path: str | os.PathLike[str], parts: list[DecodedAudio]) -> DecodedAudio:
-    """Join the parts of a file; one channel beside parts of several is repeated.
-
-    Raises:
-        AudioError: their rates differ, or their channels otherwise.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    num_channels = max(len(part.samples) for part in parts)
-    check_budget(path, num_channels * sum(part.samples.shape[1] for part in parts))
-    parts = [
-        replace(part, samples=np.repeat(part.samples, num_channels, axis=0))
-        if len(part.samples) == 1
-        else part
-        for part in parts
-    ]
-    kinds = list(dict.fromkeys((part.sample_rate, len(part.samples)) for part in parts))
-    if len(kinds) > 1:
-        raise AudioError(
-            f"{path}: recordings joined in one file have different (rate, channels): {kinds[0]} and "
-            f"{kinds[1]}; separate them"
-        )
-    return DecodedAudio(
-        np.concatenate([part.samples for part in parts], axis=1),
-        parts[0].sample_rate,
-        sum(part.lost_packets for part in parts),
-        sum(part.lost_seconds for part in parts),
-        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
-    )

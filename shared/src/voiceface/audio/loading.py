@@ -32,6 +32,7 @@ from voiceface.audio.samples import (
     check_format,
 )
 from voiceface.io.atomic import write_bytes
+from voiceface.io.decoding_worker import runs_in_worker
 from voiceface.io.file_kinds import printable
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ __all__ = [
     "load_audio_with_notes",
     "read_audio_info",
     "repeat_to_length",
+    "require_rate",
+    "to_one_channel",
     "write_wav",
 ]
 
@@ -130,6 +133,7 @@ def load_audio(
     return loaded.waveform
 
 
+@runs_in_worker(AudioError, LoadedAudio)
 def load_audio_with_notes(
     path: str | os.PathLike[str],
     *,
@@ -149,26 +153,48 @@ def load_audio_with_notes(
     found = decode_audio(
         path, scale=scale, on_corrupt=on_corrupt, max_samples=None if resample else max_samples
     )
+    loaded = to_one_channel(path, found, sample_rate=sample_rate, resample=resample, channel=channel)
+    return replace(loaded, waveform=loaded.waveform[:max_samples])
+
+
+def to_one_channel(
+    path: str | os.PathLike[str],
+    decoded: DecodedAudio,
+    *,
+    sample_rate: int,
+    resample: bool,
+    channel: ChannelChoice,
+) -> LoadedAudio:
+    """Make one channel at one rate of decoded sound; arguments and errors are those of `load_audio`."""
     path = printable(path)
-    if found.sample_rate != sample_rate and not resample:
-        raise AudioError(
-            f"{path}: sample rate {found.sample_rate} Hz, expected {sample_rate} Hz; convert the file or "
-            "pass resample=True"
-        )
-    wave = mix_channels(found.samples, channel)
-    if found.sample_rate != sample_rate:
+    require_rate(path, decoded.sample_rate, sample_rate, resample)
+    wave = mix_channels(decoded.samples, channel)
+    if decoded.sample_rate != sample_rate:
         import soxr
 
-        check_budget(path, len(wave) * sample_rate // found.sample_rate)
-        wave = soxr.resample(wave, found.sample_rate, sample_rate, quality="HQ")
+        check_budget(path, len(wave) * sample_rate // decoded.sample_rate)
+        wave = soxr.resample(wave, decoded.sample_rate, sample_rate, quality="HQ")
         if not len(wave):
             raise AudioError(
-                f"{path}: {found.samples.shape[1]} samples at {found.sample_rate} Hz leave none at "
+                f"{path}: {decoded.samples.shape[1]} samples at {decoded.sample_rate} Hz leave none at "
                 f"{sample_rate} Hz; remove it"
             )
-    return LoadedAudio(wave[:max_samples], found.loss, found.notes)
+    return LoadedAudio(wave, decoded.loss, decoded.notes)
 
 
+def require_rate(path: str | os.PathLike[str], found: int, expected: int, resample: bool) -> None:
+    """Refuse another sampling rate, unless it may be converted.
+
+    Raises:
+        AudioError: the rates differ and `resample` is not set.
+    """
+    if found != expected and not resample:
+        raise AudioError(
+            f"{path}: sample rate {found} Hz, expected {expected} Hz; convert the file or pass resample=True"
+        )
+
+
+@runs_in_worker(AudioError, AudioInfo)
 def read_audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     """Read the header only; the samples are not examined.
 

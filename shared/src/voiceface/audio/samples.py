@@ -23,7 +23,9 @@ __all__ = [
     "check_budget",
     "check_floats",
     "check_format",
+    "limit_block",
     "rescale",
+    "scale_factor_offset",
 ]
 
 SampleScale = Literal["int16", "unit", "native"]
@@ -50,7 +52,8 @@ MIN_RATE, MAX_RATE = 2000, 1_536_000
 """Sampling rates in Hz that a recording can have; others are a damaged header."""
 MAX_CHANNELS = 256
 MAX_SAMPLES = 2**30
-"""Most samples of one file, all channels together (4 GiB of float32; 18 hours at 16 kHz, mono)."""
+"""Most samples that are held at once, all channels together (4 GiB of float32; 18 hours at 16 kHz, mono)."""
+MAX_BLOCK_SAMPLES = 2**23  # of a file that is decoded in blocks; 3 minutes of 48 kHz, mono
 
 
 class AudioError(ValueError):
@@ -67,6 +70,7 @@ class DecodedAudio:
         lost_packets: compressed packets that could not be decoded or were missing (0 under "error").
         lost_seconds: sound that is missing, as far as the file states its length (0 under "error").
         notes: peculiarities of the file by which nothing was lost, such as a header without a length.
+        subtype: sample format, as libsndfile names it; lossy formats are "PCM_16" or their own name.
     """
 
     samples: Waveform
@@ -74,6 +78,7 @@ class DecodedAudio:
     lost_packets: int = 0
     lost_seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    subtype: str = ""
 
     @property
     def loss(self) -> str:
@@ -114,6 +119,20 @@ def check_budget(path: str | os.PathLike[str], num_samples: int, num_channels: i
         )
 
 
+def limit_block(seconds: float, sample_rate: int, num_channels: int) -> int:
+    """Samples per channel of a block of some seconds, at most `MAX_BLOCK_SAMPLES` in all channels."""
+    return max(1, min(round(seconds * sample_rate), MAX_BLOCK_SAMPLES // num_channels))
+
+
+def scale_factor_offset(scale: SampleScale, subtype: str) -> tuple[float, float]:
+    """Factor and offset that take samples in -1...1 to a scale; see `rescale`."""
+    if scale == "unit":
+        return (1.0, 0.0)
+    return (
+        NATIVE_FACTOR_OFFSET.get(subtype, INT16_FACTOR_OFFSET) if scale == "native" else INT16_FACTOR_OFFSET
+    )
+
+
 def rescale(samples: Waveform, scale: SampleScale, subtype: str) -> None:
     """Scale samples in -1...1, in place; every factor is a power of two, so that nothing is rounded.
 
@@ -124,9 +143,7 @@ def rescale(samples: Waveform, scale: SampleScale, subtype: str) -> None:
     """
     if scale == "unit":
         return
-    factor, offset = (
-        NATIVE_FACTOR_OFFSET.get(subtype, INT16_FACTOR_OFFSET) if scale == "native" else INT16_FACTOR_OFFSET
-    )
+    factor, offset = scale_factor_offset(scale, subtype)
     samples *= np.float32(factor)
     if offset:
         samples += np.float32(offset)

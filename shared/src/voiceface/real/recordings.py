@@ -5,6 +5,7 @@ import os
 from voiceface.audio.channels import ChannelChoice
 from voiceface.audio.recordings import Recording, read_recording
 from voiceface.audio.samples import OnCorrupt, SampleScale
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 
 __all__ = ["read_own_recording"]
 
@@ -16,6 +17,9 @@ def read_own_recording(
     resample: bool = True,
     on_corrupt: OnCorrupt = "error",
     channel: ChannelChoice = "auto",
+    long: LongRecordings = DEFAULT_LONG_RECORDINGS,
 ) -> Recording:
     """Read a person's own recording; arguments, result and errors are those of `read_recording`."""
-    return read_recording(path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel)
+    return read_recording(
+        path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel, long=long
+    )

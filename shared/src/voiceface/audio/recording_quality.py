@@ -1,0 +1,180 @@
+"""Measurements of a person's own recording, and the gate that lets no silence or noise reach a network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.audio.samples import AudioError
+
+__all__ = [
+    "MIN_SECONDS",
+    "MIN_SPEECH_SECONDS",
+    "RecordingQuality",
+    "combine_qualities",
+    "measure_quality",
+    "require_sound",
+    "require_speech",
+]
+
+MIN_SECONDS = 0.5
+"""Seconds that a recording must have."""
+MIN_SPEECH_SECONDS = 0.3
+"""Seconds of voiced sound that a recording must have."""
+FEW_SPEECH_SECONDS = 1.0  # fewer get a note
+SILENCE_PEAK = 1e-3  # of full scale
+QUIET_LEVEL_DB = -45.0  # of the voiced part, below full scale; quieter gets a note
+CLIPPED_SHARE = 0.005  # of all samples at full scale; more get a note
+ANALYSIS_RATE = 16000
+FRAME, HOP = 1024, 512  # 64 ms, 32 ms
+PITCH_LAGS = slice(ANALYSIS_RATE // 500, ANALYSIS_RATE // 60)  # 60...500 Hz
+VOICE_BINS = slice(80 * 2 * FRAME // ANALYSIS_RATE, 1000 * 2 * FRAME // ANALYSIS_RATE)  # 80...1000 Hz
+MIN_PERIODICITY = 0.6  # normalised autocorrelation at the best lag
+MIN_RELATIVE_LEVEL_DB = -35.0  # of a frame, below the loudest one
+PAUSE_FRAMES = 3  # around a voiced frame, for consonants
+TELEPHONE_HZ, TELEPHONE_DB = 4000, -70.0  # nothing above, relative to the strongest below
+MAX_SECONDS = 120.0  # of a recording that are examined, evenly spaced frames of a longer one
+
+
+@dataclass(frozen=True)
+class RecordingQuality:
+    """Measurements of a recording.
+
+    Attributes:
+        seconds: duration.
+        speech_seconds: duration of voiced sound with up to 0.1 s around it.
+        peak: largest deviation from the mean, 1 is full scale.
+        level_db: root mean square of the voiced part, in dB below full scale; -inf without one.
+        clipped: share of samples at full scale.
+        is_telephone: whether there is nothing above 4 kHz.
+    """
+
+    seconds: float
+    speech_seconds: float
+    peak: float
+    level_db: float
+    clipped: float
+    is_telephone: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What makes a result doubtful, such as "clipped: 2.0 % of the samples"."""
+        found = []
+        if self.speech_seconds < FEW_SPEECH_SECONDS:
+            found.append(
+                f"little speech: {self.speech_seconds:.1f} s of speech, {FEW_SPEECH_SECONDS:g} s or more are "
+                "better"
+            )
+        if self.level_db < QUIET_LEVEL_DB:
+            found.append(f"quiet: the speech is {-self.level_db:.0f} dB below full scale")
+        if self.clipped > CLIPPED_SHARE:
+            found.append(f"clipped: {100 * self.clipped:.1f} % of the samples")
+        if self.is_telephone:
+            found.append("telephone: nothing above 4 kHz, the networks were trained on wideband sound")
+        return tuple(found)
+
+
+def measure_quality(waveform: NDArray[np.floating], *, full_scale: float = 1.0) -> RecordingQuality:
+    """Measure a recording: voiced sound by the autocorrelation of frames, 80 to 1000 Hz.
+
+    Args:
+        waveform: (T,) at 16 kHz.
+        full_scale: value of full scale, 1 or 32768.
+
+    Returns:
+        The measurements; noise and silence have no voiced sound.
+    """
+    wave = np.asarray(waveform, np.float32) / np.float32(full_scale)
+    seconds = len(wave) / ANALYSIS_RATE
+    if not len(wave):
+        return RecordingQuality(0.0, 0.0, 0.0, -np.inf, 0.0, False)
+    clipped = float(np.mean(np.abs(wave) >= 0.999))
+    wave = wave - wave.mean()
+    peak = float(np.abs(wave).max())
+    padded = np.pad(wave, (0, max(0, FRAME - len(wave))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]
+    step = max(1, round(seconds / MAX_SECONDS))
+    spectrum = np.square(np.abs(np.fft.rfft(frames[::step], 2 * FRAME, axis=1)))
+    spectrum[:, : VOICE_BINS.start] = 0
+    spectrum[:, VOICE_BINS.stop :] = 0
+    correlation = np.fft.irfft(spectrum, axis=1)[:, : FRAME // 2]
+    overlap = 1 - np.arange(FRAME // 2) / FRAME  # shorter at longer lags
+    best = (correlation[:, PITCH_LAGS] / overlap[PITCH_LAGS]).max(axis=1)
+    periodicity = best / np.maximum(correlation[:, 0], 1e-20)
+    power = np.mean(np.square(frames[::step]), axis=1)
+    loud = power > max(power.max() * 10 ** (MIN_RELATIVE_LEVEL_DB / 10), 1e-12)
+    voiced = loud & (periodicity > MIN_PERIODICITY)
+    if step == 1:  # a single frame is chance
+        voiced &= np.convolve(voiced, [1, 0, 1], "same")[: len(voiced)] > 0
+        speech = np.convolve(voiced, np.ones(2 * PAUSE_FRAMES + 1), "same")[: len(voiced)] > 0
+    else:
+        speech = voiced
+    share = float(np.mean(speech & loud))
+    level = 10 * float(np.log10(power[voiced].mean())) if voiced.any() else -np.inf
+    mean_power = np.square(np.abs(np.fft.rfft(frames[::step] * np.hanning(FRAME), axis=1))).mean(axis=0)
+    edge = TELEPHONE_HZ * FRAME // ANALYSIS_RATE
+    above, below = mean_power[edge + 8 :].mean(), mean_power[:edge].max()
+    telephone = bool(voiced.any() and above < below * 10 ** (TELEPHONE_DB / 10))
+    return RecordingQuality(seconds, share * seconds, peak, level, clipped, telephone)
+
+
+def require_sound(waveform: NDArray[Any], source: str = "the recording") -> None:
+    """Refuse a constant signal, such as digital silence.
+
+    Args:
+        waveform: (T,), any scale.
+        source: name for the message.
+
+    Raises:
+        AudioError: all samples are equal.
+    """
+    if len(waveform) and np.ptp(waveform) == 0:
+        raise AudioError(f"{source}: is silent from beginning to end ({len(waveform)} equal samples)")
+
+
+def require_speech(quality: RecordingQuality, source: str) -> None:
+    """Refuse a recording without speech.
+
+    Args:
+        quality: from `measure_quality`.
+        source: name for the message.
+
+    Raises:
+        AudioError: silence, noise, or less than `MIN_SECONDS` of sound or `MIN_SPEECH_SECONDS` of speech.
+    """
+    if quality.seconds < MIN_SECONDS:
+        finding = f"has {quality.seconds:.2f} s of sound"
+    elif quality.peak < SILENCE_PEAK:
+        finding = f"is silent (the loudest sample is {quality.peak:.1g} of full scale)"
+    elif quality.speech_seconds == 0:
+        finding = f"holds no voice: its {quality.seconds:.2f} s are noise"
+    elif quality.speech_seconds < MIN_SPEECH_SECONDS:
+        finding = f"holds {quality.speech_seconds:.2f} s of speech in {quality.seconds:.2f} s"
+    else:
+        return
+    raise AudioError(
+        f"{source}: {finding}, expected at least {MIN_SECONDS:g} s with {MIN_SPEECH_SECONDS:g} s of speech; "
+        "record it again"
+    )
+
+
+def combine_qualities(parts: Sequence[RecordingQuality]) -> RecordingQuality:
+    """Measurements of a recording from those of its parts.
+
+    Args:
+        parts: of parts that lie one behind another, at least one.
+    """
+    seconds = sum(part.seconds for part in parts)
+    voiced = [part for part in parts if part.speech_seconds]
+    speech = sum(part.speech_seconds for part in parts)
+    power = sum(part.speech_seconds * 10 ** (part.level_db / 10) for part in voiced)
+    return RecordingQuality(
+        seconds,
+        speech,
+        max(part.peak for part in parts),
+        10 * float(np.log10(power / speech)) if voiced else -np.inf,
+        sum(part.clipped * part.seconds for part in parts) / seconds if seconds else 0.0,
+        bool(voiced) and all(part.is_telephone for part in voiced),
+    )
