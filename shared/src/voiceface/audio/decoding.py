@@ -20,11 +20,13 @@ from voiceface.audio.samples import (
     check_budget,
     check_format,
 )
+from voiceface.io.decoding_worker import runs_in_worker
 from voiceface.io.file_kinds import printable
 
 __all__ = ["decode_audio", "decode_blocks", "join_blocks"]
 
 
+@runs_in_worker(AudioError, DecodedAudio)
 def decode_audio(
     path: str | os.PathLike[str],
     *,
@@ -63,6 +65,7 @@ def decode_audio(
     return join_blocks(printable(path), blocks)
 
 
+@runs_in_worker(AudioError, DecodedAudio)
 def decode_blocks(
     path: str | os.PathLike[str],
     *,

@@ -3,8 +3,9 @@
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.io.atomic import compute_sha256
+from voiceface.io.decoding_worker import decoding_in_workers, stop_decoding
 from voiceface.io.file_facts import FileFacts
 from voiceface.runtime.progress import progress_bar
 
@@ -43,7 +45,10 @@ def encode_files(
     log_failures: bool = True,
     facts: Mapping[str, FileFacts] | None = None,
 ) -> EmbeddingTable:
-    """Encode every distinct item once, in batches; threads load the files ahead of the network.
+    """Encode every distinct item once, in batches; files are loaded ahead of the network.
+
+    Sounds and pictures are decoded in worker processes (`voiceface.io.decoding_worker`): a file on which a
+    library crashes fails like any other that cannot be read.
 
     Batches are formed from the list of items, not from the remaining ones, and a shard of the cache holds
     whole batches, so an interrupted run that is started again gives the same bytes as an uninterrupted one.
@@ -59,7 +64,7 @@ def encode_files(
         cache_dir: folder of the shards; None disables the cache.
         batch_size: files per batch.
         shard_size: minimum number of files per shard, which bounds the loss when a run is killed.
-        workers: loading threads.
+        workers: loading threads, each with a decoding process; 0: one thread, which decodes in this process.
         cache_key: identity of a cached file: "stat" (item, size, modification time) or "content" (item and
             SHA-256 of its bytes).
         on_error: files that cannot be read: "error" encodes all others, then raises and names them; "skip"
@@ -91,9 +96,12 @@ def encode_files(
     batches = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
     todo = [[item for item in batch if item not in done and item not in failed] for batch in batches]
     fresh: dict[str, npt.NDArray[np.float32]] = {}
-    with progress_bar(description=label, total=len(distinct), initial=len(done), enabled=progress) as bar:
-        read = load if by_item else lambda item: load(Path(resolve_path(item)))
-        for batch, arrays in _load_batches([batch for batch in todo if batch], read, workers):
+    read = load if by_item else lambda item: load(Path(resolve_path(item)))
+    with (
+        progress_bar(description=label, total=len(distinct), initial=len(done), enabled=progress) as bar,
+        closing(_load_batches([batch for batch in todo if batch], read, workers)) as loaded,
+    ):
+        for batch, arrays in loaded:
             good = _encode_batch(batch, arrays, encode, failed)
             done |= good
             fresh |= {keys[item]: vector for item, vector in good.items()}
@@ -154,7 +162,7 @@ def _load_batches(
     batches: Sequence[list[str]],
     load: Callable[[str], npt.NDArray[Any]],
     workers: int,
-) -> Iterator[tuple[list[str], list[npt.NDArray[Any] | str]]]:
+) -> Generator[tuple[list[str], list[npt.NDArray[Any] | str]], None, None]:
     """Yield batches with their arrays (or the text of an error), loaded two batches ahead."""
 
     def attempt(item: str) -> npt.NDArray[Any] | str:
@@ -165,13 +173,18 @@ def _load_batches(
 
     pool = ThreadPoolExecutor(max(1, workers))
     ahead: list[list[Future[npt.NDArray[Any] | str]]] = []
-    try:
-        for number, batch in enumerate(batches):
-            while len(ahead) < 3 and number + len(ahead) < len(batches):
-                ahead.append([pool.submit(attempt, item) for item in batches[number + len(ahead)]])
-            yield batch, [future.result() for future in ahead.pop(0)]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with decoding_in_workers(workers):
+        try:
+            for number, batch in enumerate(batches):
+                while len(ahead) < 3 and number + len(ahead) < len(batches):
+                    ahead.append([pool.submit(attempt, item) for item in batches[number + len(ahead)]])
+                yield batch, [future.result() for future in ahead.pop(0)]
+        except BaseException:  # Ctrl-C must not wait for a file
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop_decoding()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _encode_batch(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
+from voiceface.io.decoding_worker import runs_in_worker
 from voiceface.io.file_kinds import HEAD_SIZE, printable, recognise
 from voiceface.io.foreign_files import first_line, read_file_bytes
 
@@ -30,6 +31,7 @@ class ImageError(ValueError):
     """An image that cannot be used; the message names file, problem, expectation and remedy."""
 
 
+@runs_in_worker(ImageError)
 def load_image(
     source: str | os.PathLike[str] | bytes,
     *,

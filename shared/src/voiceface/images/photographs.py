@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageCms, ImageOps
 
 from voiceface.images.loading import MAX_PIXELS, ImageArray, ImageError, decode_image, to_rgb
+from voiceface.io.decoding_worker import runs_in_worker
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import first_line
 
@@ -22,6 +23,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 _AVIF_BRANDS = (b"avif", b"avis")
 
 
+@runs_in_worker(ImageError)
 def load_photograph(
     source: str | os.PathLike[str] | bytes, *, min_side: int = MIN_SIDE, max_pixels: int = MAX_PIXELS
 ) -> ImageArray:

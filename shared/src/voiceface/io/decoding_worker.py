@@ -1,34 +1,192 @@
-"""Decoding in a process of its own: a library that crashes on a damaged file ends that process alone.
+"""Worker processes that decode the files of bulk work: a crash of a library costs one file, not the batch.
 
-One worker per process is started at the first call and again after a crash or a time-out. Values come back as
-JSON and raw arrays, nothing is unpickled. `python -m voiceface.io.decoding_worker` is the worker.
+Inside `decoding_in_workers`, readers that `runs_in_worker` marks send each file to one of a few processes
+(`voiceface.io.decoding_process`), from whatever thread they are called. The processes stay for later work and
+are replaced after a crash.
 """
 
-import json
+import atexit
 import os
-import select
-import signal
-import subprocess
-import sys
 import threading
-from pkgutil import resolve_name
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import wraps
+from inspect import isgeneratorfunction, signature
+from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
+from voiceface.io.decoding_process import DecodingError, DecodingWorker
+from voiceface.io.file_kinds import printable
 
-from voiceface.io.foreign_files import first_line
+__all__ = ["DecodingError", "decode_isolated", "decoding_in_workers", "runs_in_worker", "stop_decoding"]
 
-__all__ = ["DecodingError", "decode_isolated"]
-
-DEFAULT_SECONDS = 120.0
-
-
-class DecodingError(ValueError):
-    """A file cannot be decoded: the decoder refused it, crashed on it or did not end."""
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
-def decode_isolated(function: str, *arguments: Any, seconds: float = DEFAULT_SECONDS) -> dict[str, Any]:
-    """Call a decoder in the worker process.
+class _Pool:
+    """At most `limit` processes, started when they are needed."""
+
+    def __init__(self) -> None:
+        self.process_id = os.getpid()
+        self.limit = 1
+        self.num_users = 0
+        self._changed = threading.Condition()
+        self._idle: list[DecodingWorker] = []
+        self._busy: set[DecodingWorker] = set()
+        self._holders: list[int] = []  # threads of the busy ones
+
+    @contextmanager
+    def worker(self) -> Iterator[DecodingWorker]:
+        """A process that is free."""
+        thread = threading.get_ident()
+        worker = self._take(thread)
+        try:
+            yield worker
+        finally:
+            with self._changed:
+                self._busy.discard(worker)
+                self._holders.remove(thread)
+                if worker.is_alive:
+                    self._idle.append(worker)
+                else:
+                    worker.close()
+                self._changed.notify()
+
+    def stop(self) -> None:
+        """End all processes; requests that wait for them end with an error."""
+        with self._changed:
+            for worker in self._busy:
+                worker.stop()
+            for worker in self._idle:
+                worker.close()
+            self._idle.clear()
+
+    def _take(self, thread: int) -> DecodingWorker:
+        """Wait for a process; a thread that has one already, for a generator, does not wait."""
+        with self._changed:
+            while not self._idle and len(self._busy) >= self.limit and thread not in self._holders:
+                self._changed.wait()
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.has_ended():  # killed while nobody needed it
+                    worker.close()
+                    continue
+                break
+            else:
+                worker = DecodingWorker()
+            self._busy.add(worker)
+            self._holders.append(thread)
+            return worker
+
+
+_pools: list[_Pool] = []
+
+
+def _pool() -> _Pool:
+    """Pool of this process; that of a parent process answers the parent."""
+    if not _pools or _pools[0].process_id != os.getpid():
+        _pools[:] = [_Pool()]
+    return _pools[0]
+
+
+def stop_decoding() -> None:
+    """End the worker processes of this process, such as after Ctrl-C; later work starts new ones."""
+    if _pools and _pools[0].process_id == os.getpid():
+        _pools[0].stop()
+
+
+atexit.register(stop_decoding)
+
+
+@contextmanager
+def decoding_in_workers(workers: int) -> Iterator[None]:
+    """Decode sounds and pictures in worker processes, in all threads of this process, until the end.
+
+    Results do not depend on it. An error that ends the context ends the processes.
+
+    Args:
+        workers: most processes at a time; 0 decodes in this process, where a crash of a library ends it.
+    """
+    if workers < 1:
+        yield
+        return
+    pool = _pool()
+    pool.limit = max(pool.limit, workers)
+    pool.num_users += 1
+    try:
+        yield
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.num_users -= 1
+
+
+def runs_in_worker(
+    error_type: type[Exception], result_type: type[Any] | None = None
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Mark a reader that runs in a worker process inside `decoding_in_workers`.
+
+    Args:
+        error_type: documented error of the reader, raised also when the process ends or takes too long.
+        result_type: data class of JSON values, tuples of them and arrays that the reader returns or, as a
+            generator, yields; None: one array.
+
+    Returns:
+        A decorator of functions of a module. Their first argument is a file (what is not a path is decoded
+        in this process), all others are JSON values.
+    """
+
+    def rebuild(values: dict[str, Any]) -> Any:
+        if result_type is None:
+            return values["array"]
+        return result_type(
+            **{name: tuple(each) if isinstance(each, list) else each for name, each in values.items()}
+        )
+
+    def decorate(reader: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        place = f"{reader.__module__}:{reader.__qualname__}"
+
+        def iterate(path: Any, values: dict[str, Any]) -> Iterator[Any]:
+            with (
+                _pool().worker() as worker,
+                _translated_errors(path, error_type),
+                closing(worker.iterate(place, values)) as items,
+            ):
+                yield from map(rebuild, items)
+
+        @wraps(reader)
+        def read(*arguments: Any, **options: Any) -> Any:
+            path = arguments[0] if arguments else options.get(parameter)
+            if not _pool().num_users or len(arguments) > 1 or not isinstance(path, str | os.PathLike):
+                return reader(*arguments, **options)
+            values = {**options, parameter: os.fspath(path)}
+            if isgeneratorfunction(reader):
+                return iterate(path, values)
+            with _pool().worker() as worker, _translated_errors(path, error_type):
+                return rebuild(worker.request(place, values))
+
+        parameter = next(iter(signature(reader).parameters))
+        return read  # type: ignore[return-value]
+
+    return decorate
+
+
+@contextmanager
+def _translated_errors(path: Any, error_type: type[Exception]) -> Iterator[None]:
+    """Raise the reader's own errors for those of the worker."""
+    try:
+        yield
+    except DecodingError as error:
+        if error.kind == "FileNotFoundError":
+            raise FileNotFoundError(str(error)) from None
+        if error.kind == error_type.__name__:
+            raise error_type(str(error)) from None
+        raise error_type(f"{printable(path)}: {error}; copy it again or remove it") from None
+
+
+def decode_isolated(function: str, *arguments: Any, seconds: float = 120.0) -> dict[str, Any]:
+    """Call a decoder in a worker process, inside and outside of `decoding_in_workers`.
 
     Args:
         function: "module:name" of a function that returns a dict of JSON values and numpy arrays.
@@ -41,90 +199,5 @@ def decode_isolated(function: str, *arguments: Any, seconds: float = DEFAULT_SEC
     Raises:
         DecodingError: the function raised an error, ended its process, or took too long.
     """
-    with _lock:
-        if _workers.get("pid") != os.getpid():  # the worker of a parent process answers the parent
-            _workers.clear()
-            _workers["pid"] = os.getpid()
-        process = _workers.get("process")
-        if process is None or process.poll() is not None:
-            process = _workers["process"] = _start()
-        try:
-            process.stdin.write(json.dumps([function, arguments]).encode() + b"\n")
-            process.stdin.flush()
-            if not select.select([process.stdout], [], [], seconds)[0]:
-                raise DecodingError(f"the decoder did not end within {seconds:g} s")
-            return _receive(process.stdout)
-        except (EOFError, BrokenPipeError):
-            status = process.wait()
-            name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-            raise DecodingError(f"the decoding library crashed on it ({name})") from None
-        except BaseException as error:
-            if not getattr(error, "answered", False):  # what the worker still sends belongs to nobody
-                process.kill()
-                process.wait()
-            raise
-
-
-_lock = threading.Lock()
-_workers: dict[str, Any] = {}
-
-
-def _start() -> Any:
-    """Start a worker; it ends when this process closes its input."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "voiceface.io.decoding_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-
-
-def _receive(stream: Any) -> dict[str, Any]:
-    """Read one answer."""
-    line = stream.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError
-    answer = json.loads(line)
-    if "error" in answer:
-        error = DecodingError(answer["error"])
-        error.answered = True  # type: ignore[attr-defined]
-        raise error
-    values: dict[str, Any] = answer["values"]
-    for name, (kind, shape) in answer["arrays"].items():
-        array = np.empty(shape, kind)
-        content = array.reshape(-1).view(np.uint8)
-        if array.nbytes and stream.readinto(content) != array.nbytes:
-            raise EOFError
-        values[name] = array
-    return values
-
-
-def _answer(stream: Any, result: dict[str, Any]) -> None:
-    """Write one answer."""
-    arrays = {
-        name: np.ascontiguousarray(each) for name, each in result.items() if isinstance(each, np.ndarray)
-    }
-    values = {name: each for name, each in result.items() if name not in arrays}
-    kinds = {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
-    stream.write(json.dumps({"values": values, "arrays": kinds}).encode() + b"\n")
-    for array in arrays.values():
-        stream.write(array.reshape(-1).view(np.uint8).data)
-    stream.flush()
-
-
-def _serve() -> None:
-    """Answer requests until the input ends."""
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # libraries may print
-    for request in sys.stdin.buffer:
-        function, arguments = json.loads(request)
-        try:
-            _answer(output, resolve_name(function)(*arguments))
-        except Exception as error:
-            output.write(json.dumps({"error": first_line(error)}).encode() + b"\n")
-            output.flush()
-
-
-if __name__ == "__main__":
-    _serve()
+    with _pool().worker() as worker:
+        return worker.request(function, list(arguments), seconds)
