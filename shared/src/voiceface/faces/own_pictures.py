@@ -27,6 +27,8 @@ from voiceface.io.file_kinds import printable
 from voiceface.real.installation import MissingModelError, find_installed, models_directory, require_installed
 
 if TYPE_CHECKING:
+    import argparse
+
     from voiceface.faces.finding import FaceFinder, FoundFace
 
 __all__ = ["NO_NETWORKS", "CropMode", "PictureReader", "is_training_picture"]
@@ -79,9 +81,7 @@ class PictureReader:
                 f"no crop convention {convention!r}; expected one of {', '.join(CROP_CONVENTIONS)}"
             )
         if crop == "never" and every_face:
-            raise ValueError(
-                "every face of a picture needs faces to be found: --every-face without --crop never"
-            )
+            raise ValueError("--every-face contradicts --crop never: omit one of them")
         self.crop, self.convention, self.every_face = crop, convention, every_face
         self._finder = finder
         self._kept: OrderedDict[str, Image] = OrderedDict()
@@ -108,6 +108,25 @@ class PictureReader:
             MissingModelError: no finder was given and the networks were not fetched.
         """
         return _load_installed_finder(models_directory()) if self._finder is None else self._finder
+
+    @classmethod
+    def from_arguments(cls, args: "argparse.Namespace") -> "PictureReader":
+        """Build the reader that a command line asks for, before any work.
+
+        Args:
+            args: with the values of `voiceface.commandline.arguments.add_crop_arguments`.
+
+        Raises:
+            MissingModelError: faces must be found and the networks were not fetched.
+            ValueError: arguments that contradict.
+        """
+        reader = cls(args.crop, every_face=getattr(args, "every_face", False))
+        reader.require()
+        return reader
+
+    def with_convention(self, convention: str) -> "PictureReader":
+        """The same settings and finder for weights of another crop convention."""
+        return PictureReader(self.crop, convention, every_face=self.every_face, finder=self._finder)
 
     def require(self) -> None:
         """Check, before any work, that what the settings need is there.

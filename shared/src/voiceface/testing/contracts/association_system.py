@@ -7,6 +7,8 @@ from voiceface.testing.contracts.configuration import ConfigurationContract
 from voiceface.testing.contracts.corpora import CorpusContract
 from voiceface.testing.contracts.embedders import EmbedderContract
 from voiceface.testing.contracts.evaluation import EvaluationContract
+from voiceface.testing.contracts.own_pictures import OwnPictureContract
+from voiceface.testing.contracts.own_recordings import OwnRecordingContract
 from voiceface.testing.contracts.percentiles import PercentileContract
 from voiceface.testing.contracts.published import PublishedCheckpointContract
 from voiceface.testing.contracts.resume import ResumeContract
@@ -23,6 +25,8 @@ class AssociationSystemContract(
     EmbedderContract,
     CommandContract,
     EvaluationContract,
+    OwnPictureContract,
+    OwnRecordingContract,
     PercentileContract,
     PublishedCheckpointContract,
     ResumeContract,

@@ -64,6 +64,7 @@ class PublishedCheckpointContract:
             path = tmp_path / path.name
         embedder = system.load(path)
         assert embedder.identity_names is None and embedder.source == path.name and not embedder.disclaimer
+        assert embedder.face_crop == embedder.pictures.convention == "vggface_frontal"
         state = embedder.model.state_dict()
         assert all(torch.equal(state[key], value) for key, value in expected.items())
         scores = embedder.score(embedder.embed_voices(utterances[:1]), embedder.embed_faces(images[:1]))
