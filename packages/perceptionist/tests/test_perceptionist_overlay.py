@@ -331,9 +331,11 @@ def test_coefficients_in_the_folder_of_the_identity_are_found(album: Path, tmp_p
 def test_images_that_cannot_be_used_are_skipped_and_named(album: Path, tmp_path: Path, capsys) -> None:
     (album / "Bob_B" / "1.png").write_bytes(b"no image")
     out = tmp_path / "out"
-    assert main(["overlay", str(album), "--out", str(out)]) == 1
+    assert main(["overlay", str(album), "--out", str(out)]) == 0
     output = capsys.readouterr()
-    assert "1 overlays" in output.out and "skipped: " in output.err and "1.png" in output.err
+    assert "1 overlays" in output.out and output.err.count("1.png") == 1
+    assert main(["overlay", str(album), "--out", str(out), "--strict"]) == 1
+    assert "error: --strict: 1 file was left out" in capsys.readouterr().err
     assert [path.name for path in out.rglob("*.*")] == ["0_b.jpg"]
 
 

@@ -97,9 +97,11 @@ def test_demo_as_published_writes_two_images_and_skips_invalid_files(features, w
     np.save(bad, np.zeros((64, 90, 2)))
     out = tmp_path / "out"
     words = ["--weights", str(weights["unsupervised"]), "--out", str(out), "--published", "--no-report"]
-    assert main(["demo", str(features), *words]) == 1
+    assert main(["demo", str(features), *words]) == 0
     assert len(list(out.rglob("*.png"))) == 8 and not list(out.rglob("*.obj"))
-    assert str(bad) in capsys.readouterr().err and not list(out.rglob("*00009*"))
+    assert capsys.readouterr().err.count(str(bad)) == 1 and not list(out.rglob("*00009*"))
+    assert main(["demo", str(features), *words, "--strict"]) == 1
+    assert "error: --strict: 1 file was left out" in capsys.readouterr().err
 
 
 def test_output_paths_are_the_published_ones(tmp_path):
@@ -136,7 +138,8 @@ def test_demo_mic_describes_a_file(population, weights, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: silence(p / "still.wav"), "no voice found"),
+        (lambda p: silence(p / "still.wav"), "is silent"),
+        (lambda p: silence(p / "noise.wav", level=3000), "noise"),
         (lambda p: p / "absent.wav", "no file"),
         (lambda p: (p / "text.wav").write_text("no sound") and p / "text.wav", "text.wav"),
     ],
@@ -367,3 +370,45 @@ def test_missing_bundled_weights_are_reported(monkeypatch):
     monkeypatch.setattr(inference, "BUNDLED_CHECKPOINT", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"weights/none.safetensors.*perceptionist train"):
         inference.load()
+
+
+def test_own_recordings_are_measured_and_doubts_are_part_of_the_results(
+    population, weights, tmp_path, capsys
+):
+    from voiceface.audio.loading import AudioError, load_audio, write_wav
+
+    model = inference.load(weights["supervised"])
+    clip = first_recording(population)
+    samples = load_audio(clip, scale="int16")
+    face = model.generate(samples.astype(np.int16))
+    assert (face.vertices == model.generate(clip).vertices).all() and face.facts is None
+    assert (face.vertices == model.generate(np.stack([samples, samples], 1)).vertices).all()
+    assert (face.vertices == model.generate_from_data(clip).vertices).all()
+    noise = silence(tmp_path / "noise.wav", 2.0, 3000)
+    with pytest.raises(AudioError, match=r"noise\.wav: holds .*speech"):
+        model.generate(noise)
+    for broken, finding in ((np.zeros(32000), "silent"), (np.full(32000, np.nan), "not finite")):
+        with pytest.raises(AudioError, match=finding):
+            model.generate(broken)
+    write_wav(tmp_path / "loud.wav", np.clip(samples * 60, -32768, 32767).astype(np.int16))
+    options = ["--weights", str(weights["supervised"]), "--out", str(tmp_path / "out")]
+    assert main(["demo", str(noise), str(tmp_path / "loud.wav"), *options]) == 0
+    output = capsys.readouterr().err
+    assert output.count("loud.wav: clipped: ") == output.count("noise.wav") == 1
+    stored = json.loads((tmp_path / "out" / "files.json").read_text())
+    assert stored["files"]["loud"][0]["notes"][0].startswith("clipped: ")
+    assert [each["file"] for each in stored["left_out"]] == [str(noise)]
+    assert "clipped: " in (tmp_path / "out" / "index.html").read_text()
+    words = ["demo_mic", "--wav", str(tmp_path / "loud.wav"), *options]
+    assert main(words) == 0 and capsys.readouterr().err.count("clipped: ") == 1
+    assert "clipped: " in (tmp_path / "out" / "loud.html").read_text()
+
+
+def test_what_a_microphone_delivers_is_measured(population):
+    from perceptionist.demo_mic import judge_microphone
+    from voiceface.audio.loading import AudioError
+
+    samples, _ = read_speech(first_recording(population))
+    assert judge_microphone(samples).facts.measures["speech_seconds"] > 0.3
+    with pytest.raises(AudioError, match="the recording: is silent"):
+        judge_microphone(np.zeros(80000, np.int16))

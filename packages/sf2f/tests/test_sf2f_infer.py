@@ -1,5 +1,6 @@
 """Inference: generated faces, outputs of `sf2f infer`, and its errors."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -195,14 +196,47 @@ def test_infer_skips_unusable_files(
     text.write_text("no sound")
     np.save(flat, np.zeros((3, 5)))
     words = ["--weights", str(runs["quick_1st_stage"]), "--out", str(tmp_path / "out"), "--no-report"]
-    assert main(["infer", str(voices), *map(str, (silence, text, flat)), *words]) == 1
+    given = ["infer", str(voices), *map(str, (silence, text, flat)), *words]
+    assert main(given) == 0
     said = capsys.readouterr()
-    assert said.err.count("skipped: ") == 3
-    assert "no voice found" in said.err and "text.wav" in said.err and "(40, frames)" in said.err
+    assert "3 files were left out" in said.err and said.err.count("still.wav") == 1
+    assert "is silent" in said.err and "text.wav" in said.err and "(40, frames)" in said.err
     assert len(list((tmp_path / "out" / "faces").rglob("*.png"))) == 3
     assert not (tmp_path / "out" / "index.html").exists()
+    stored = json.loads((tmp_path / "out" / "files.json").read_text())
+    assert {Path(each["file"]).name for each in stored["left_out"]} == {"still.wav", "text.wav", "flat.npy"}
+    assert stored["files"]["carl"][0]["measures"]["speech_seconds"] > 1
+    assert main([*given, "--strict"]) == 1 and "error: --strict: 3 files" in capsys.readouterr().err
     assert main(["infer", str(silence), *words]) == 1
-    assert "none of the 1 files could be used" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "none of the 1 files could be used" in said and said.count("still.wav") == 1
+
+
+def test_noise_never_becomes_a_face_and_doubts_are_told(
+    runs: Any, voices: Path, tmp_path: Path, capsys: Any
+) -> None:
+    from voiceface.audio.loading import load_audio, write_wav
+
+    model = sf2f.load(runs["quick_1st_stage"])
+    samples = load_audio(voices / "carl.wav", scale="int16")
+    face = model.generate(samples)
+    np.testing.assert_array_equal(face.image, model.generate(voices / "carl.wav").image)
+    np.testing.assert_array_equal(face.image, model.generate(np.stack([samples, samples], 1)).image)
+    assert face.facts == () and len(model.generate([samples, voices / "carl.wav"]).facts) == 1
+    noise = np.rint(np.random.default_rng(0).standard_normal(32000) * 3000).astype(np.int16)
+    write_wav(tmp_path / "noise.wav", noise)
+    with pytest.raises(AudioError, match=r"noise\.wav: holds .*speech"):
+        model.generate(tmp_path / "noise.wav")
+    for broken, finding in ((np.zeros(32000), "silent"), (np.full(32000, np.nan), "not finite")):
+        with pytest.raises(AudioError, match=finding):
+            model.generate(broken)
+    write_wav(tmp_path / "loud.wav", np.clip(samples * 60, -32768, 32767).astype(np.int16))
+    words = ["--weights", str(runs["quick_1st_stage"]), "--out", str(tmp_path / "out")]
+    assert main(["infer", str(tmp_path / "loud.wav"), *words]) == 0
+    assert capsys.readouterr().err.count("loud.wav: clipped: ") == 1
+    assert "clipped: " in (tmp_path / "out" / "index.html").read_text()
+    (known,) = json.loads((tmp_path / "out" / "files.json").read_text())["files"]["loud"]
+    assert known["notes"][0].startswith("clipped: ")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """`perceptionist demo`: generate image, mesh and overlay from recordings or stored features."""
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline.arguments import require_existing_paths
-from voiceface.commandline.messages import print_disclaimers, print_skipped
+from voiceface.commandline.arguments import add_strict_argument, require_existing_paths
+from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
+from voiceface.io.file_kinds import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,38 +27,42 @@ __all__ = [
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the faces of all files; the exit status is 1 if a file was skipped, else 0."""
+    """Write the faces of all files; files that cannot be used are left out and listed."""
     args = build_parser().parse_args(argv)
     if len(set(args.mesh)) != len(args.mesh):
         raise ValueError(f"--mesh has a format twice: {' '.join(args.mesh)}; expected each once")
     from voiceface.io.input_files import find_input_files, make_writable_directory
+    from voiceface.io.own_files import LeftOut, write_file_records
+    from voiceface.runtime.progress import progress_bar, write_line
 
-    from perceptionist.features import FEATURE_SUFFIX, load_features
+    from perceptionist.features import FEATURE_SUFFIX, load_voice
     from perceptionist.inference import load
-    from perceptionist.pictures import PicturePainter
 
     require_existing_paths({"image": args.image, "expert": args.expert})
-    inputs = find_input_files(args.paths, (FEATURE_SUFFIX,), on_same_stem="refuse")
+    left_out: list[LeftOut] = []
+    inputs = find_input_files(args.paths, (FEATURE_SUFFIX,), on_same_stem="refuse", left_out=left_out)
+
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
+    from perceptionist.pictures import PicturePainter
+
     painter = PicturePainter(model, args.image, args.expert, published=args.published, device=args.device)
     out = make_writable_directory(args.out)
     disclaimer = model.disclaimer or model.face_model.disclaimer
     print_disclaimers(disclaimer)
     faces: dict[Path, GeneratedFace] = {}
-    skipped = []
-    for path, relative_path in inputs:
+    for path, relative_path in progress_bar(inputs, "faces", "utterance"):
         try:
-            features = load_features(path, n_mels=model.voice.config.n_mels)
+            features, facts = load_voice(path, model.voice.config.n_mels)
             face = model.generate_from_features(features, str(path), published=args.published)
-            face = painter.complete(face, path)
+            face = dataclasses.replace(painter.complete(face, path), facts=facts)
         except (ValueError, OSError) as error:
-            skipped.append(str(error))
+            left_out.append(LeftOut.from_error(path, error))
             continue
         faces[relative_path] = face
         files = write_face(out, relative_path, face, model.face_model, args.mesh, args.published)
-        print(f"{path}: {', '.join(file.name for file in files)}", flush=True)
-    print_skipped(skipped)
+        write_line(printable(f"{path}: {', '.join(file.name for file in files)}"))
     if not faces:
+        report_left_out(left_out)
         raise ValueError("None of the files could be used; see the messages above.")
     same, other = mesh_distances(list(faces.values()), [_identity_from_path(each) for each in faces])
     if same is not None and other is not None:
@@ -67,7 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.no_report:
         report = write_report(out / "index.html", faces, model.face_model, model.kind, disclaimer)
         print(f"report: {report}")
-    return 1 if skipped else 0
+    known = {place.as_posix(): [face.facts] for place, face in faces.items() if face.facts is not None}
+    if not args.published:
+        write_file_records(out / "files.json", known, left_out)
+    report_notes(each for facts in known.values() for each in facts)
+    return report_left_out(left_out, strict=args.strict)
 
 
 def write_face(
@@ -162,8 +172,10 @@ def write_report(
             images[", mesh over the image"] = face.overlay
         images[", mesh"] = render_portrait(face.vertices, model, 240, -24)
         utterance = "/".join(relative_path.parts[1:] or relative_path.parts)
+        notes = "; ".join(face.facts.notes) if face.facts is not None else ""
         for suffix, each in images.items():
-            groups.setdefault(identity, []).append(IdentityCard(utterance + suffix, image=each))
+            card = IdentityCard(utterance + suffix, image=each, note="" if suffix else notes)
+            groups.setdefault(identity, []).append(card)
     origins = sorted({face.picture_origin for face in faces.values() if face.picture_origin})
     note = f" The images are not generated from the voice: {'; '.join(origins)}." if origins else ""
     views = [
@@ -195,7 +207,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="perceptionist demo",
         description="Generate image, mesh and overlay from recordings or stored features (.npy). Results are "
         "written to OUT/SPEAKER/VIDEO_UTTERANCE_image.png (picture), _overlap.png (the mesh over it), "
-        "_mesh.png and .obj; OUT/index.html is a report. Unsupervised weights generate the picture; else it "
+        "_mesh.png and .obj; OUT/index.html is a report, OUT/files.json holds measures and notes of every "
+        "recording. Unsupervised weights generate the picture; else it "
         "is --image, the speaker's in a population, or a drawing of the generated head.",
     )
     parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")
@@ -206,6 +219,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--mesh", nargs="*", default=["obj"], choices=["obj", "ply", "xyz", "glb"], help="mesh formats"
     )
     parser.add_argument("--no-report", action="store_true", help="write no index.html")
+    add_strict_argument(parser)
     parser.add_argument(
         "--published",
         action="store_true",

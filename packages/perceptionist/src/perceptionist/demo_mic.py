@@ -2,13 +2,18 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.commandline.arguments import require_existing_paths
-from voiceface.commandline.messages import print_disclaimers
+from voiceface.commandline.messages import print_disclaimers, report_notes
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from voiceface.real.voice_samples import VoiceSamples
+
     from perceptionist.proportions import Description
     from perceptionist.voice_to_mesh import GeneratedFace, VoiceToMesh
 
@@ -16,6 +21,7 @@ __all__ = [
     "LIKENESS_DISCLAIMER",
     "build_parser",
     "format_description",
+    "judge_microphone",
     "main",
     "write_report",
     "write_results",
@@ -43,39 +49,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out is None and (args.image or args.expert):
         raise ValueError("--image and --expert are for the overlay, which needs --out DIR")
     from voiceface.io.input_files import make_writable_directory
+    from voiceface.real.voice_samples import read_voice_samples
 
     from perceptionist.face_models.synthetic_head import classify_gender
     from perceptionist.features import extract_speech_features
     from perceptionist.inference import load
     from perceptionist.pictures import PicturePainter
     from perceptionist.proportions import describe_face
-    from perceptionist.speech import read_recording
 
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     painter = PicturePainter(model, args.image, args.expert, device=args.device) if args.out else None
     out = make_writable_directory(args.out) if args.out else None
     if args.wav is None:
         countdown(args.countdown)
-        samples, name, rate = record(args.seconds, args.microphone), "microphone", SAMPLE_RATE
+        voice, name = judge_microphone(record(args.seconds, args.microphone)), "microphone"
     else:
-        (samples, rate), name = read_recording(args.wav), args.wav.stem
-    features = extract_speech_features(samples, rate, source=str(args.wav or "the recording"))
-    face = model.generate_from_features(features, name)
+        voice, name = read_voice_samples(args.wav), args.wav.stem
+    features = extract_speech_features(voice.samples, SAMPLE_RATE, source=voice.name)
+    face = replace(model.generate_from_features(features, name), facts=voice.facts)
     face_model = model.face_model
     gender = classify_gender(face.shape) if face_model.name == "population" else None
     description = describe_face(face.vertices, face_model.references, face_model.pairs, gender)
     disclaimer = model.disclaimer or face_model.disclaimer
     print(format_description(description, model.kind))
     print_disclaimers(disclaimer, LIKENESS_DISCLAIMER)
+    report_notes([voice.facts] if voice.facts is not None else [])
     if out is None or painter is None:
         print("mesh, image and report: not written (pass --out DIR)")
         return 0
     face = painter.complete(face, args.wav)
-    files = write_results(out, name, face, description, model, disclaimer, samples)
+    files = write_results(out, name, face, description, model, disclaimer, voice.samples)
     for label, path in files.items():
         origin = f" ({face.picture_origin})" if label == "picture" and face.picture_origin else ""
         print(f"{label}: {path}{origin}")
     return 0
+
+
+def judge_microphone(samples: "NDArray[np.int16]") -> "VoiceSamples":
+    """Measure what a microphone delivered, and refuse silence and noise.
+
+    Args:
+        samples: (T,) at 16 kHz.
+
+    Raises:
+        AudioError: silence, noise or too little speech; the message says what was found.
+    """
+    from voiceface.audio.recordings import Recording, measure_quality, require_speech
+    from voiceface.real.voice_samples import VoiceSamples
+
+    wave = samples.astype("float32")
+    quality = measure_quality(wave, full_scale=32768)
+    require_speech(quality, "the recording")
+    return VoiceSamples(
+        samples, "the recording", Recording(wave, quality, quality.notes).describe("microphone")
+    )
 
 
 def format_description(description: "Description", kind: str = "") -> str:
@@ -168,6 +195,7 @@ def write_report(
                 f"voice; image: {face.picture_origin}" if face.picture_origin else "voice",
                 image=face.image,
                 audio=None if samples is None else AudioSource(samples),
+                note="" if face.facts is None else "; ".join(face.facts.notes),
             )
         )
     if face.overlay is not None:

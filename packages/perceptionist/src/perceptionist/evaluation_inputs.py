@@ -120,7 +120,7 @@ def predict_split(args: argparse.Namespace) -> "tuple[LinearFaceModel, MeshGroun
     unavailable: list[UnavailableResult] = []
     for record, path, stem in tqdm(list(iterate_utterances(records)), "meshes", disable=None):
         try:
-            face = model.generate(path)
+            face = model.generate_from_data(path)
         except (ValueError, OSError) as error:
             unavailable.append(UnavailableResult.from_error(f"{record.identity}/{stem}", error))
             continue

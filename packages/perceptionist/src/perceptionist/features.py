@@ -1,4 +1,4 @@
-"""Voice features of one utterance: from a recording, or from a stored feature file.
+"""Voice features of one utterance: from a recording, an array of samples, or a stored feature file.
 
 Letters: T frames, M mel bands.
 """
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from voiceface.io.file_facts import FileFacts
+
     from perceptionist.network_config import SpeechConfig
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "MIN_SPEECH_SECONDS",
     "extract_speech_features",
     "load_features",
+    "load_voice",
 ]
 
 
@@ -23,8 +26,34 @@ FEATURE_SUFFIX = ".npy"
 MIN_SPEECH_SECONDS = 0.5
 
 
+def load_voice(source: Any, n_mels: int = 64, **options: Any) -> "tuple[NDArray[Any], FileFacts | None]":
+    """Load features (T, M) of a person's own voice, which is measured: silence and noise are refused.
+
+    Args:
+        source: path of a recording or a feature file (.npy), or samples; see
+            `voiceface.real.voice_samples.read_voice_samples`.
+        n_mels: M of stored features.
+        options: further arguments of that function.
+
+    Returns:
+        The features, and what is known about the recording: notes and measures; None for others.
+
+    Raises:
+        AudioError, FileNotFoundError: as of `read_voice_samples`.
+        SpeechError: as of `load_features`.
+    """
+    from voiceface.real.voice_samples import is_path, read_voice_samples
+
+    from perceptionist.speech import SAMPLE_RATE, read_features
+
+    if is_path(source) and Path(source).suffix.lower() == FEATURE_SUFFIX:
+        return read_features(source, n_mels), None
+    samples, name, facts = read_voice_samples(source, **options)
+    return extract_speech_features(samples, SAMPLE_RATE, source=name), facts
+
+
 def load_features(path: str | Path, speech: "SpeechConfig | None" = None, n_mels: int = 64) -> NDArray[Any]:
-    """Load features (T, M) from a feature file (.npy) or compute them from a recording.
+    """Load features (T, M) from a feature file (.npy) or a recording of a data folder, first channel.
 
     Raises:
         SpeechError: no voice, less than half a second of speech, or features of another shape or not finite.

@@ -42,15 +42,15 @@ def load(
         FileNotFoundError: no such weights; the message says how to train some.
         CheckpointError, FaceModelError, ValueError: the weights or the face model cannot be used.
     """
+    source = find_bundled_checkpoint() if weights is None else Path(weights)
+    if not source.exists():
+        raise FileNotFoundError(f"Weights {source} do not exist. To train a model: {TRAIN_COMMAND}")
     from voiceface.runtime.devices import choose_device
 
     from perceptionist.face_models.io import resolve_face_model
     from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.models import load_voice_to_mesh
 
-    source = find_bundled_checkpoint() if weights is None else Path(weights)
-    if not source.exists():
-        raise FileNotFoundError(f"Weights {source} do not exist. To train a model: {TRAIN_COMMAND}")
     model = face_model if isinstance(face_model, LinearFaceModel) else None
     if model is None and (face_model is not None or references is not None):
         model = resolve_face_model(face_model, references)  # type: ignore[arg-type]

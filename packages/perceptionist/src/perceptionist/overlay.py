@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline.messages import print_disclaimers, print_skipped
+from voiceface.commandline.messages import print_disclaimers, report_left_out
 
 if TYPE_CHECKING:
     from perceptionist.face_models.linear import FaceParameters
@@ -33,7 +33,7 @@ class ImageFile:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the overlays; the exit status is 1 if an image was skipped, else 0."""
+    """Write the overlays; images that cannot be used are left out and listed."""
     args = build_parser().parse_args(argv)
     if args.alpha is not None and not 0 <= args.alpha <= 1:
         raise ValueError(f"--alpha is {args.alpha:g}, expected 0 (invisible) to 1 (opaque)")
@@ -54,10 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--coefficients is one file and there are {len(files)} images; pass a folder with a file "
             "for each"
         )
-    from tqdm import tqdm
     from voiceface.images.loading import load_image
     from voiceface.io.atomic import atomic_path, write_bytes
     from voiceface.io.input_files import make_writable_directory
+    from voiceface.io.own_files import LeftOut
+    from voiceface.runtime.progress import progress_bar
 
     from perceptionist.face_models.io import resolve_face_model
     from perceptionist.face_models.pose import PUBLISHED_Y_FLIP, Y_FLIP
@@ -78,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options["alpha"] = 1.0 if args.published else ALPHA
     options["y_flip"] = PUBLISHED_Y_FLIP if args.published else Y_FLIP
     options["coverage"] = "inclusive" if args.published else "top_left"
-    skipped = []
-    for file in tqdm(files, "overlays", unit="image", disable=None):
+    left_out: list[LeftOut] = []
+    for file in progress_bar(files, "overlays", "image"):
         try:
             photograph = load_image(file.path)
             stored = None
@@ -88,19 +89,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 stored = read_coefficients(place, model, whitened=args.whitened)
             result = overlay_photograph(photograph, model, stored, expert, **options)
         except (ValueError, OSError) as error:
-            text = str(error)
-            skipped.append(text if str(file.path) in text else f"{file.path}: {text}")
+            left_out.append(LeftOut.from_error(file.path, error))
             continue
         target = out / file.relative_path
         with atomic_path(target.with_name(f"{target.name}{OVERLAY_ENDING}.{args.format}")) as part:
             _save_image(part, result.image)
         if args.save_coefficients:
             write_bytes(target.with_name(f"{target.name}.npy"), _npy_bytes(result.parameters))
-    print_skipped(skipped)
-    if len(skipped) == len(files):
+    status = report_left_out(left_out, strict=args.strict)
+    if len(left_out) == len(files):
         raise ValueError("None of the images could be used; see the messages above.")
-    print(f"{out}: {len(files) - len(skipped)} overlays")
-    return 1 if skipped else 0
+    print(f"{out}: {len(files) - len(left_out)} overlays")
+    return status
 
 
 def find_image_files(paths: Sequence[Path]) -> list[ImageFile]:
@@ -164,7 +164,7 @@ def find_coefficient_file(place: Path, image: ImageFile) -> Path:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist overlay`."""
-    from voiceface.commandline.arguments import add_device_argument
+    from voiceface.commandline.arguments import add_device_argument, add_strict_argument
 
     from perceptionist.arguments import add_expert_argument, add_face_model_argument
 
@@ -203,6 +203,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--published", action="store_true", help="draw as the published demo: opaque, six pixels of 120 low"
     )
+    add_strict_argument(parser)
     add_device_argument(parser)
     return parser
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             num_meshes += 1
             continue
         try:
-            face = model.generate(path)
+            face = model.generate_from_data(path)
         except (ValueError, OSError) as error:
             skipped.append(str(error))
             continue

@@ -3,7 +3,7 @@
 Letters: B batch, D embedding length, M mel bands, T frames, N vertices, S image side.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from voiceface.io.file_facts import FileFacts
+from voiceface.real.voice_samples import is_path
 
 from perceptionist.config import PerceptionistConfig
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.pose import NUM_POSE_PARAMETERS, PUBLISHED_Y_FLIP, Y_FLIP, split_pose
-from perceptionist.features import load_features
+from perceptionist.features import load_features, load_voice
 from perceptionist.generator import Generator, resize_bilinear
 from perceptionist.image_to_3d import ImageTo3D
 from perceptionist.supervised_head import SupervisedHead
@@ -70,6 +72,7 @@ class GeneratedFace:
         overlay: the mesh over that image, where an expert predicts its pose, else None.
         picture_origin: what the image is if it was not generated from the voice
             (`perceptionist.pictures.PicturePainter`); else empty.
+        facts: what is known about a person's own recording: notes and measures.
     """
 
     source: str
@@ -79,6 +82,7 @@ class GeneratedFace:
     image: NDArray[np.uint8] | None = None
     overlay: NDArray[np.uint8] | None = None
     picture_origin: str = ""
+    facts: FileFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,22 @@ class VoiceToMesh:
                 part.to(device)
         return self
 
-    def generate(self, path: str | Path) -> GeneratedFace:
-        """Generate the face of a recording or stored feature file (.npy).
+    def generate(self, voice: Any, **options: Any) -> GeneratedFace:
+        """Generate the face of a person's own recording, samples, or stored feature file (.npy).
+
+        Args:
+            voice, options: see `perceptionist.features.load_voice`.
+
+        Raises:
+            AudioError, SpeechError, OSError: as `load_voice`: silence, noise, too little speech, unreadable.
+            ValueError: as `generate_from_features`.
+        """
+        features, facts = load_voice(voice, self.voice.config.n_mels, **options)
+        source = str(voice) if is_path(voice) else "the recording"
+        return replace(self.generate_from_features(features, source), facts=facts)
+
+    def generate_from_data(self, path: str | Path) -> GeneratedFace:
+        """Generate the face of an utterance of a data folder: first channel, no measurements.
 
         Raises:
             SpeechError, OSError: as `perceptionist.features.load_features`.

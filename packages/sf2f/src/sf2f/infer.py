@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import print_disclaimers, print_skipped
+from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
+from voiceface.io.file_kinds import printable
 
 from sf2f.arguments import CHECKPOINT_HELP
 
@@ -29,7 +30,7 @@ MAX_VOICES_COMPARED = 100
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Generate and write the faces of all voices; the exit code is 1 if a file was skipped, else 0."""
+    """Generate and write the faces of all voices; files that cannot be used are left out and listed."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.stride is not None and args.stride < 1:
@@ -45,28 +46,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     from voiceface.io.atomic import write_png
     from voiceface.io.input_files import find_input_files, make_writable_directory
+    from voiceface.io.own_files import LeftOut, write_file_records
+    from voiceface.runtime.progress import progress_bar, write_line
+
+    from sf2f.speech import FEATURE_SUFFIXES, VOICE2FACE_SUFFIXES
+
+    arguments.require_existing_paths({"weights": args.weights, "voice2face": args.voice2face})
+    left_out: list[LeftOut] = []
+    suffixes = VOICE2FACE_SUFFIXES if args.voice2face else FEATURE_SUFFIXES
+    inputs = find_input_files(args.voices, suffixes, left_out=left_out)
+    groups = group_recordings(inputs, args.group_by, args.single_identity)
 
     from sf2f.contact_sheets import labelled_contact_sheet
     from sf2f.inference import generate_from_features, load_voice_features
     from sf2f.inference_report import RecordingGroup, describe_face, format_comparison, write_report
     from sf2f.split_half_consistency import split_half_distances
 
-    model, suffixes = _load_model(args)
-    groups = group_recordings(find_input_files(args.voices, suffixes), args.group_by, args.single_identity)
+    model = _load_model(args)
     out = make_writable_directory(args.out)
     print_disclaimers(model.disclaimer)
     noise = _build_noise_generator(args.noise_seed)
     faces: dict[Path, tuple[RecordingGroup, GeneratedFace]] = {}
     compared: list[tuple[str, list[VoiceFeatures]]] = []
-    skipped = []
     compared_indices = {len(groups) * step // MAX_VOICES_COMPARED for step in range(MAX_VOICES_COMPARED)}
-    for index, group in enumerate(groups):
+    for index, group in enumerate(progress_bar(groups, "faces", "face")):
         voices = []
         for path in group.paths:
             try:
                 voices.append(load_voice_features(model, path))
             except (ValueError, OSError) as error:
-                skipped.append(str(error))
+                left_out.append(LeftOut.from_error(path, error))
         if not voices:
             continue
         face = generate_from_features(
@@ -82,13 +91,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if index in compared_indices:
             compared.append((group.identity, voices))
         written = save_face(out, group.relative_path, face, args.published, model.has_fuser)
-        print(
-            f"{group.relative_path.as_posix()}: {describe_face(face)}; {_format_written(written, out)}",
-            flush=True,
-        )
-    print_skipped(skipped)
+        place = printable(group.relative_path.as_posix())
+        write_line(f"{place}: {describe_face(face)}; {printable(_format_written(written, out))}")
     if not faces:
-        raise ValueError(f"none of the {len(skipped)} files could be used")
+        report_left_out(left_out)
+        raise ValueError(f"none of the {len(inputs)} files could be used")
     same, other = split_half_distances(
         model, [voices for _, voices in compared], [identity for identity, _ in compared], stride=args.stride
     )
@@ -104,7 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.no_report:
         report = write_report(out / "index.html", model, list(faces.values()), comparison, args.stride)
         print(f"report: {report}")
-    return 1 if skipped else 0
+    if not args.published:
+        known = {place.as_posix(): face.facts for place, (_, face) in faces.items()}
+        write_file_records(out / "files.json", known, left_out)
+    report_notes(each for _, face in faces.values() for each in face.facts)
+    return report_left_out(left_out, strict=args.strict)
 
 
 def group_recordings(
@@ -174,7 +185,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sf2f infer",
         description="Generate faces from recordings or stored features (.npz, .npy, .pickle). Writes "
-        "OUT/faces/NAME.png, the contact sheet OUT/sheet.png, and the report OUT/index.html with audio.",
+        "OUT/faces/NAME.png, the contact sheet OUT/sheet.png, the report OUT/index.html with audio, and "
+        "OUT/files.json with measures and notes of every recording.",
     )
     add = parser.add_argument
     add("voices", nargs="+", type=Path, metavar="VOICE", help="files, and folders searched recursively")
@@ -215,23 +227,20 @@ def build_parser() -> argparse.ArgumentParser:
         "the published program; with --voice2face each image is rescaled to 0...255",
     )
     add("--no-report", action="store_true", help="do not write index.html")
+    arguments.add_strict_argument(parser)
     arguments.add_device_argument(parser, note="; --voice2face: CPU only")
     return parser
 
 
-def _load_model(args: argparse.Namespace) -> "tuple[Model, tuple[str, ...]]":
-    """Model selected by the arguments, and the suffixes of stored features that it reads."""
+def _load_model(args: argparse.Namespace) -> "Model":
+    """Load the model that the arguments select."""
     if args.voice2face:
-        from sf2f.voice2face_inference import FEATURE_SUFFIXES as VOICE2FACE_SUFFIXES
         from sf2f.voice2face_inference import load_voice2face_model
 
-        return load_voice2face_model(
-            args.voice2face, "per_image" if args.published else "fixed"
-        ), VOICE2FACE_SUFFIXES
+        return load_voice2face_model(args.voice2face, "per_image" if args.published else "fixed")
     from sf2f.models import load
-    from sf2f.speech import FEATURE_SUFFIXES
 
-    return load(args.weights, device=args.device), FEATURE_SUFFIXES
+    return load(args.weights, device=args.device)
 
 
 def _build_noise_generator(seed: int | None) -> "torch.Generator | None":

@@ -4,13 +4,16 @@ Letters: M mel bands, T frames, W frames of a window, S windows, R recordings of
 size, H x W image.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from voiceface.audio.channels import is_one_recording
+from voiceface.io.file_facts import FileFacts
+from voiceface.real.voice_samples import is_path
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +28,7 @@ __all__ = [
     "decode_images",
     "embed_windows",
     "generate_from_features",
+    "is_stored",
     "load_voice_features",
 ]
 
@@ -36,8 +40,13 @@ BATCH_SIZE = 64
 class Model(Protocol):
     """Base of `sf2f.models.Sf2fModel` and `sf2f.voice2face_inference.Voice2FaceModel`."""
 
-    def load_features(self, path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], float]:
-        """Load normalised features (M, T) and seconds of speech of a recording or feature file."""
+    def load_features(self, source: Any, **options: Any) -> "VoiceFeatures":
+        """Load normalised features of a recording, an array of samples or a feature file.
+
+        Args:
+            source: path, or samples: see `voiceface.real.voice_samples.read_voice_samples`.
+            options: further arguments of that function.
+        """
         ...
 
     def split_windows(self, mel: NDArray[np.float32], stride: int | None = None) -> NDArray[np.float32]:
@@ -73,7 +82,7 @@ class Model(Protocol):
 
     def generate(
         self,
-        voices: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        voices: Any,
         *,
         stride: int | None = None,
         window_images: bool = False,
@@ -83,8 +92,9 @@ class Model(Protocol):
         """Generate a face from a recording, or from several recordings of one identity.
 
         Args:
-            voices: an audio file (wav, flac, mp3, ogg, m4a and others) or stored features (.npz, .npy,
-                .pickle), or a list of such files of one identity.
+            voices: an audio file (wav, flac, mp3, ogg, m4a and others), stored features (.npz, .npy,
+                .pickle) or an array of samples at 16 kHz in the 16-bit range, (T,) or (T, channels); or a
+                list of these, of one identity.
             stride: see `split_windows`.
             window_images: also generate an image of each window.
             recording_images: also generate an image of each recording as one long window.
@@ -94,10 +104,10 @@ class Model(Protocol):
             ValueError: no files, or as `load_voice_features` and `generate_from_features`.
             FileNotFoundError: no such file.
         """
-        paths = [voices] if isinstance(voices, str | os.PathLike) else list(voices)
+        sources = [voices] if is_path(voices) or is_one_recording(voices) else list(voices)
         return generate_from_features(
             self,
-            [load_voice_features(self, path) for path in paths],
+            [load_voice_features(self, source) for source in sources],
             stride=stride,
             window_images=window_images,
             recording_images=recording_images,
@@ -113,11 +123,13 @@ class VoiceFeatures:
         source: its file.
         mel: (M, T) float32, normalised.
         speech_seconds: duration of speech, silence removed.
+        facts: what is known about a person's own recording: notes and measures.
     """
 
     source: str
     mel: NDArray[np.float32]
     speech_seconds: float
+    facts: FileFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,7 @@ class GeneratedFace:
         window_embeddings: (S, D) float32, of all windows in order.
         window_images: (S, H, W, 3), an image of each window, if requested.
         recording_images: (R, H, W, 3), an image of each recording as one long window, if requested.
+        facts: what is known about the recordings: notes and measures.
     """
 
     image: ImageArray
@@ -143,16 +156,27 @@ class GeneratedFace:
     window_embeddings: NDArray[np.float32]
     window_images: ImageArray | None = None
     recording_images: ImageArray | None = None
+    facts: tuple[FileFacts, ...] = ()
 
 
-def load_voice_features(model: "Model", path: str | os.PathLike[str]) -> VoiceFeatures:
+def load_voice_features(model: "Model", source: Any, **options: Any) -> VoiceFeatures:
     """Load the features of a recording, or stored features, as the model expects them.
+
+    Args:
+        model: the model.
+        source, options: see `Model.load_features`.
 
     Raises:
         SpeechError: no speech, or features of another shape or not finite.
-        FileNotFoundError, voiceface.audio.loading.AudioError: missing, or not an audio file.
+        FileNotFoundError, voiceface.audio.loading.AudioError: missing, or not an audio file; silence,
+            noise or too little speech.
     """
-    return VoiceFeatures(str(path), *model.load_features(path))
+    return model.load_features(source, **options)
+
+
+def is_stored(source: Any, suffixes: Sequence[str]) -> bool:
+    """Whether a path has the suffix of stored features."""
+    return Path(source).suffix.lower() in suffixes
 
 
 def generate_from_features(
@@ -207,6 +231,7 @@ def generate_from_features(
         window_embeddings.float().cpu().numpy(),
         images[1:first_recording] if window_images else None,
         images[first_recording:] if recording_images else None,
+        tuple(voice.facts for voice in voices if voice.facts is not None),
     )
 
 

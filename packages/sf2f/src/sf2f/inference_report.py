@@ -118,7 +118,7 @@ def write_report(
             group.relative_path.as_posix(),
             image=upscale_image(face.image),
             audio=_audio_sample(face.sources[0]),
-            note=describe_face(face),
+            note="; ".join([describe_face(face), *(note for each in face.facts for note in each.notes)]),
         )
         for group, face in faces
     ]
@@ -186,7 +186,8 @@ def generate_per_recording(model: "Model", face: "GeneratedFace") -> "np.ndarray
 
 def _audio_sample(source: str) -> "AudioSource | None":
     """Recording for the report; None for stored features."""
-    from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
     from voiceface.report import AudioSource
 
-    return AudioSource(source) if Path(source).suffix.lower() in AUDIO_FILE_SUFFIXES else None
+    from sf2f.speech import FEATURE_SUFFIXES
+
+    return None if Path(source).suffix.lower() in FEATURE_SUFFIXES else AudioSource(source)

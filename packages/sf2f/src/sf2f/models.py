@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into, load_model
 from voiceface.checkpoints.paths import find_model_file
 from voiceface.checkpoints.published import CheckpointError
+from voiceface.real.voice_samples import is_path, read_voice_samples
 from voiceface.runtime.config import validate_config
 
 from sf2f import speech
@@ -24,7 +25,7 @@ from sf2f.config import DataConfig, Sf2fConfig
 from sf2f.discriminators import Discriminators
 from sf2f.generator import EncoderDecoder
 from sf2f.image_transforms import denormalise
-from sf2f.inference import Model
+from sf2f.inference import Model, VoiceFeatures, is_stored
 from sf2f.windows import default_stride, extract_recording_windows
 
 if TYPE_CHECKING:
@@ -75,14 +76,24 @@ class Sf2fModel(Model):
         """Whether windows are fused by attention; else their embeddings are averaged."""
         return self.generator.config.fuser is not None
 
-    def load_features(self, path: str | PathLike[str]) -> tuple[NDArray[np.float32], float]:
-        """Load normalised features (M, T) and seconds of speech of a recording or feature file."""
-        config = self.data.speech
-        if Path(path).suffix.lower() in speech.FEATURE_SUFFIXES:
-            mel = speech.read_mel(path, config.n_mels)
+    def load_features(self, source: Any, **options: Any) -> VoiceFeatures:
+        """Load normalised features of a recording, an array of samples or a feature file.
+
+        Recordings are read and checked as a person's own (`voiceface.real.voice_samples`), unless the model
+        was configured by `speech.sample_rates=published`.
+        """
+        config, facts = self.data.speech, None
+        name = str(source) if is_path(source) else "the recording"
+        if is_path(source) and is_stored(source, speech.FEATURE_SUFFIXES):
+            mel = speech.read_mel(source, config.n_mels)
+        elif is_path(source) and config.sample_rates == "published":
+            mel = speech.compute_log_mel_from_file(source, config)
         else:
-            mel = speech.compute_log_mel_from_file(path, config)
-        return speech.normalise_mel(mel, self.data.mel), mel.shape[1] / speech.FRAMES_PER_SECOND
+            options.setdefault("channel", "first" if config.channel == "first" else "auto")
+            samples, _, facts = read_voice_samples(source, **options)
+            mel = speech.compute_log_mel(samples, speech.SAMPLE_RATE, config, name)
+        seconds = mel.shape[1] / speech.FRAMES_PER_SECOND
+        return VoiceFeatures(name, speech.normalise_mel(mel, self.data.mel), seconds, facts)
 
     def split_windows(self, mel: NDArray[np.float32], stride: int | None = None) -> NDArray[np.float32]:
         """Split normalised features (M, T) into overlapping windows (S, M, W)."""

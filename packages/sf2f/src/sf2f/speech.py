@@ -36,6 +36,7 @@ __all__ = [
     "N_MELS",
     "PUBLISHED_SAMPLE_RATES",
     "SAMPLE_RATE",
+    "VOICE2FACE_SUFFIXES",
     "Mel",
     "compute_log_mel",
     "compute_log_mel_from_file",
@@ -53,6 +54,8 @@ SAMPLE_RATE = 16000
 FRAMES_PER_SECOND = 100
 PUBLISHED_SAMPLE_RATES = (8000, 16000, 32000, 48000)
 FEATURE_SUFFIXES = (".npz", ".npy", ".pickle", ".pkl")  # the earlier one counts where several have one stem
+VOICE2FACE_SUFFIXES = (".npy",)
+"""Suffixes of stored features that the voice2face networks read."""
 FEATURES_KEY, ID_KEYS = "LogMel_Features", ("spkid", "clipid", "wavid")
 
 

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from voiceface.audio.vad import (
     read_samples,
     split_frames,
 )
+from voiceface.real.voice_samples import is_path, read_voice_samples
 
-from sf2f.inference import Model
-from sf2f.speech import Mel, validate_mel
+from sf2f.inference import Model, VoiceFeatures, is_stored
+from sf2f.speech import VOICE2FACE_SUFFIXES, Mel, validate_mel
 from sf2f.voice2face_baseline import Rescale, Voice2FaceNetworks, load_voice2face
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ VAD_FRAME_SAMPLES = 320
 """20 ms."""
 VAD_RING_FRAMES = 2
 """A ring of 50 ms holds two whole frames."""
-FEATURE_SUFFIXES = (".npy",)
+FEATURE_SUFFIXES = VOICE2FACE_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,14 @@ class Voice2FaceModel(Model):
         """M."""
         return self.networks.e.config.n_mels
 
-    def load_features(self, path: str | os.PathLike[str]) -> tuple[Mel, float]:
-        """Load features (M, T) and seconds of speech of a recording or feature file."""
-        return load_voice2face_features(path, self.n_mels)
+    def load_features(self, source: Any, **options: Any) -> VoiceFeatures:
+        """Load features of a recording, an array of samples or a feature file; see `sf2f.inference.Model`."""
+        if is_path(source) and is_stored(source, FEATURE_SUFFIXES):
+            return VoiceFeatures(str(source), *load_voice2face_features(source, self.n_mels))
+        samples, name, facts = read_voice_samples(source, **options)
+        voiced = remove_silence(samples, name)
+        mel = compute_voice2face_features(voiced, self.n_mels)
+        return VoiceFeatures(name, mel, len(voiced) / SAMPLE_RATE, facts)
 
     def split_windows(self, mel: Mel, stride: int | None = None) -> Mel:
         """Return the whole recording as one window (1, M, T); `stride` is not used."""

@@ -20,6 +20,7 @@ def find_input_files(
     feature_suffixes: Sequence[str] = (),
     *,
     on_same_stem: Literal["features", "refuse"] = "features",
+    left_out: list[LeftOut] | None = None,
 ) -> list[tuple[Path, Path]]:
     """Find recordings and feature files among files and, recursively, in folders.
 
@@ -33,6 +34,7 @@ def find_input_files(
             over audio, or both are refused, like all files whose results would have the same name.
             Recordings that differ only in their suffix are all used; their results have the names `a_wav`
             and `a_mp3`.
+        left_out: receives the files that are left out; None: they are logged.
 
     Returns:
         (file, relative path of its results: path below the given folder, without suffix), sorted in a folder.
@@ -42,10 +44,10 @@ def find_input_files(
         ValueError: a file of another kind, or two files whose results would have the same name.
     """
     found: dict[Path, Path] = {}
-    left_out: list[LeftOut] = []
+    unused: list[LeftOut] = []
     for given in map(Path, paths):
         if given.is_dir():
-            found |= _find_in_folder(given, feature_suffixes, on_same_stem, left_out)
+            found |= _find_in_folder(given, feature_suffixes, on_same_stem, unused)
         elif given.exists():
             kind, title, remedy = classify(given)
             if kind != "sound" and given.suffix.lower() not in feature_suffixes:
@@ -59,7 +61,10 @@ def find_input_files(
         else:
             hint = f"; if its name begins with a dash, write ./{given}" if str(given).startswith("-") else ""
             raise FileNotFoundError(f"no file or folder at {printable(given)}{hint}")
-    log_left_out(left_out)
+    if left_out is None:
+        log_left_out(unused)
+    else:
+        left_out += unused
     if not found:
         raise FileNotFoundError(f"no recordings or feature files in {', '.join(map(str, paths))}")
     taken: dict[Path, Path] = {}

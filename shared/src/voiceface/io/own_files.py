@@ -5,11 +5,13 @@ Published data folders are listed by `voiceface.datasets.layouts`, by the ending
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from voiceface.io.atomic import write_json
+from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import find_file_kind
 
@@ -25,6 +27,7 @@ __all__ = [
     "is_sound",
     "log_left_out",
     "walk_folder",
+    "write_file_records",
 ]
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ IGNORED_NAMES = {
     *("@eadir", "#recycle", "$recycle.bin", "__macosx", "lost+found", "system volume information"),
     *("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"),
 }
+FILES_FORMAT = "voiceface-files-1"
 MAX_SHOWN = 20
 MAX_COLUMN = 60  # characters; longer cells move the rest of their row to the right
 _told: set[Path] = set()
@@ -196,6 +200,20 @@ def format_left_out(left_out: Sequence[LeftOut], max_shown: int = MAX_SHOWN) -> 
 def describe_left_out(left_out: Sequence[LeftOut]) -> list[dict[str, str]]:
     """Values for JSON files: file, reason and remedy of every file that is not used."""
     return [{"file": str(item.path), "reason": item.reason, "remedy": item.remedy} for item in left_out]
+
+
+def write_file_records(
+    path: str | Path, files: Mapping[str, Sequence[FileFacts]], left_out: Sequence[LeftOut]
+) -> None:
+    """Write what is known about a person's own files as JSON, atomically: `files` and `left_out`.
+
+    Args:
+        path: the JSON file.
+        files: result -> records of the files behind it.
+        left_out: files that were not used.
+    """
+    known = {result: [each.to_values() for each in records] for result, records in files.items()}
+    write_json(path, {"format": FILES_FORMAT, "files": known, "left_out": describe_left_out(left_out)})
 
 
 def log_left_out(left_out: Sequence[LeftOut]) -> None:
