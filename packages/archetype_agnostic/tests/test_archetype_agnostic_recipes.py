@@ -45,6 +45,7 @@ def test_published_differs_from_main_in_the_documented_quirks() -> None:
         "data.rotation": "published",
         "data.second_sample": "with_replacement",
         "data.sample_scale": "native",
+        "data.own_channel": "first",
         "stopping.rule": "patience",
         "evaluation.tie_breaking": "first",
     }

@@ -27,6 +27,7 @@ def test_published_configurations_differ_in_the_documented_quirks() -> None:
             "name",
             "loss.identity_loss_weighting",
             "data.rotation",
+            "data.own_channel",
             "evaluation.tie_breaking",
         }
 

@@ -185,6 +185,7 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
             "rotation": "published",
             "resize_mode": "stretch",
             "sample_scale": "native",
+            "own_channel": "first",
             "second_sample": "with_replacement",
             "pair_augmentation": "shared",
         },

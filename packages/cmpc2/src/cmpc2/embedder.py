@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.association import embedder
@@ -66,7 +67,34 @@ class Embedder(embedder.Embedder):
         Raises:
             AudioError, SpeechError, FileNotFoundError: it cannot be used, or holds no speech.
         """
-        return self.model.read_recording(path, **options)
+        return self.model.read_recording(path, **({"long": self.long_recordings} | options))
+
+    @property
+    def recording_options(self) -> dict[str, Any]:
+        """Arguments of `voiceface.real.recordings.read_own_recording` by the configuration."""
+        voice = self.voice_config
+        resample = voice.sample_rates == "resample"
+        return {"scale": "int16", "resample": resample, "on_corrupt": voice.corrupt_audio}
+
+    @property
+    def window_seconds(self) -> float:
+        """Seconds of the windows of a long recording: those of `num_frames` frames."""
+        return self.voice_config.num_frames / 100
+
+    def prepare_recording(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert a waveform (T,) at 16 kHz, 16-bit range, to network input, (1, 64, T').
+
+        Raises:
+            SpeechError: no voice is found in it.
+        """
+        return self.model.prepare_recording(waveform)
+
+    def embed_recording(self, path: str | Path) -> tuple[NDArray[np.float32], FileFacts | None]:
+        """Embed a person's own recording; feature files, and `sample_rates=published`: in one piece."""
+        if self.model.is_read_as_published(path):
+            samples, facts = self.read_recording(path)
+            return self.encode_voices(torch.from_numpy(samples[None]))[0].cpu().numpy(), facts
+        return super().embed_recording(path)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
         """Load an image as network input, (3, S, S) in -1...1.
@@ -77,6 +105,8 @@ class Embedder(embedder.Embedder):
         return self.model.load_face(path)
 
     def _prepare_voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
+        if isinstance(voice, str | Path):
+            return self.load_recording(voice)
         return self.model.load_recording(voice)
 
     def prepare_picture(self, image: Any) -> NDArray[np.float32]:

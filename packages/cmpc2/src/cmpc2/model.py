@@ -176,7 +176,7 @@ class FV_Wrapper(Encoders):
         config = self.voice_frontend
         facts = None
         if isinstance(source, str | os.PathLike):
-            if Path(source).suffix in (".pkl", ".npy") or config.sample_rates == "published":
+            if self.is_read_as_published(source):
                 return self.load_voice(source), None
             recording = read_own_recording(
                 source,
@@ -188,9 +188,21 @@ class FV_Wrapper(Encoders):
             wave, name, facts = recording.waveform, str(source), recording.describe(source)
         else:
             wave, name = to_waveform(source), "the recording"
-        samples = np.clip(np.rint(wave), -32768, 32767).astype(np.int16)
+        return self.prepare_recording(wave, name), facts
+
+    def prepare_recording(self, waveform: np.ndarray, name: str = "the recording") -> np.ndarray:
+        """Convert a waveform (T,) at 16 kHz, 16-bit range, to network input (1, 64, T').
+
+        Raises:
+            AudioError, SpeechError: it is constant, or no voice is found in it.
+        """
+        samples = np.clip(np.rint(waveform), -32768, 32767).astype(np.int16)
         require_sound(samples, name)
-        return prepare_voice(compute_log_mel(samples, 16000, config, name), config), facts
+        return prepare_voice(compute_log_mel(samples, 16000, self.voice_frontend, name), self.voice_frontend)
+
+    def is_read_as_published(self, path: str | os.PathLike[str]) -> bool:
+        """Whether a file is read as those of data folders: stored features, and `sample_rates=published`."""
+        return Path(path).suffix in (".pkl", ".npy") or self.voice_frontend.sample_rates == "published"
 
     def load_recording(self, source: Any) -> np.ndarray:
         """Do the same, log the notes, and return the input alone; errors as of `read_recording`."""

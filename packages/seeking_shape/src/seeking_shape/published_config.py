@@ -150,7 +150,7 @@ def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
             "update_interval": positive_or_none(get("training.weight_update_iter", -1)),
         },
         **solver_sections(get, SOLVER_KEY, []),
-        "data": {"rotation": "published"},
+        "data": {"rotation": "published", "own_channel": "first"},
         "training": {
             "max_steps": max_steps,
             "batch_size": get("training.batchsize", 64),

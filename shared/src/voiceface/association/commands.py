@@ -64,6 +64,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="folder for finished embeddings (default: OUT.cache)")
     arguments.add_resample_argument(parser, "auto")
     arguments.add_on_corrupt_argument(parser)
+    arguments.add_long_recordings_argument(parser)
     arguments.add_crop_arguments(parser, every_face=True)
     arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
@@ -82,6 +83,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         spec, args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
     )
     model.pictures = pictures.with_convention(model.face_crop)
+    model.long_recordings = args.long_recordings
     print_disclaimers(model.disclaimer)
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
     table = embed(model, voices, faces, relative_to=args.relative_to, cache=cache, workers=args.workers)
@@ -113,6 +115,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="also write a page with the images and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
     arguments.add_on_corrupt_argument(parser)
+    arguments.add_long_recordings_argument(parser)
     arguments.add_crop_arguments(parser, every_face=True)
     arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
@@ -133,6 +136,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     facts: dict[str, FileFacts] = {}
     model = load_embedder(spec, args.weights, device=args.device, on_corrupt=args.on_corrupt)
     model.pictures = pictures.with_convention(model.face_crop)
+    model.long_recordings = args.long_recordings
     print_disclaimers(model.disclaimer)
     rankings, failed = rank_gallery(
         model,

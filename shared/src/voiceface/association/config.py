@@ -42,7 +42,8 @@ class DataConfig(Config):
     16-bit range (`int16`), or as stored in the file (`native`). `colour_jitter`: strength of random contrast
     and colour cast of training images; 0 as published. `corrupt_audio`: utterances that cannot be decoded
     completely are an error (`error`), or the decoded part is used and a warning is logged (`salvage`). Files
-    without any decodable audio are always an error.
+    without any decodable audio are always an error. `own_channel`: of people's own recordings, see
+    `voiceface.audio.channels.mix_channels`; of data folders the first channel is used, as published.
     """
 
     clip_samples: Positive = 160_000
@@ -58,6 +59,7 @@ class DataConfig(Config):
     sample_scale: Literal["int16", "native"] = "int16"
     resample: bool = False
     corrupt_audio: Literal["error", "salvage"] = "error"
+    own_channel: Literal["auto", "first", "mean"] = "auto"
 
     @model_validator(mode="after")
     def _augmentation_fits_scale(self) -> Self:
@@ -129,7 +131,7 @@ class AssociationConfig(Config):
         data = self.data
         parts = [f"{data.clip_samples} {self.model.face.image_size} {data.resample}"]
         parts += ["salvage"] if data.corrupt_audio == "salvage" else []
-        for key in ("resize_mode", "channels", "sample_scale"):
+        for key in ("resize_mode", "channels", "sample_scale", "own_channel"):
             value = getattr(data, key)
             parts += [f"{key}={value}"] if value != DataConfig.model_fields[key].default else []
         return " ".join(parts)

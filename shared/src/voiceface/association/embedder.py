@@ -12,7 +12,8 @@ from torch import Tensor
 
 from voiceface.audio.channels import is_one_recording, to_waveform
 from voiceface.audio.loading import load_audio, repeat_to_length
-from voiceface.audio.recordings import require_sound
+from voiceface.audio.recordings import is_longer, require_sound, use_windows
+from voiceface.audio.vad import SpeechError
 from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
 from voiceface.faces.own_pictures import PictureReader
@@ -20,6 +21,7 @@ from voiceface.images import transforms
 from voiceface.images.loading import load_image
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS
 from voiceface.metrics.impostor_scores import ImpostorScores
 from voiceface.real.recordings import read_own_recording
 
@@ -50,6 +52,7 @@ class Embedder:
 
     Attributes:
         pictures: reads people's own pictures; replace it to crop otherwise (`PictureReader`).
+        long_recordings: what is used of people's own long recordings; replace it to use all of them.
         fingerprint: hash of the weights and of the front end; keys embedding caches.
         embedding_dim: length D of an embedding.
     """
@@ -69,6 +72,7 @@ class Embedder:
         self.model = model.eval().to(device)
         self.face_crop = face_crop
         self.pictures = PictureReader(convention=face_crop)
+        self.long_recordings = DEFAULT_LONG_RECORDINGS
         self.impostor_scores = impostor_scores
         self.config = config
         self.source = source
@@ -120,15 +124,30 @@ class Embedder:
         Raises:
             AudioError: as `load_voice`; silence, noise, or too little speech.
         """
+        options = self.recording_options | options
+        recording = read_own_recording(path, long=self.long_recordings, **options)
+        return self.prepare_recording(recording.waveform), recording.describe(path)
+
+    @property
+    def recording_options(self) -> dict[str, Any]:
+        """Arguments of `read_own_recording` by the configuration."""
         data = self.config.data
-        recording = read_own_recording(
-            path,
-            scale=data.sample_scale,
-            resample=data.resample,
-            on_corrupt=data.corrupt_audio,
-            **options,
-        )
-        return repeat_to_length(recording.waveform, data.clip_samples), recording.describe(path)
+        return {
+            "scale": data.sample_scale,
+            "resample": data.resample,
+            "on_corrupt": data.corrupt_audio,
+            "channel": data.own_channel,
+            "best_seconds": self.window_seconds,
+        }
+
+    @property
+    def window_seconds(self) -> float:
+        """Seconds of sound that an embedding is made of."""
+        return self.config.data.clip_samples / 16000
+
+    def prepare_recording(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convert a waveform (T,) at 16 kHz, in the configured scale, to network input."""
+        return repeat_to_length(waveform, self.config.data.clip_samples)
 
     def load_recording(self, path: str | Path) -> NDArray[np.float32]:
         """Do the same, log the notes, and return the input alone; errors as of `read_recording`."""
@@ -136,6 +155,42 @@ class Embedder:
         for note in facts.notes if facts else ():
             log.warning("%s: %s", printable(path), note)
         return samples
+
+    def embed_recording(self, path: str | Path) -> tuple[NDArray[np.float32], FileFacts | None]:
+        """Embed a person's own recording: a long one by the mean of its windows that hold speech.
+
+        Memory does not grow with the length.
+
+        Args:
+            path: the file.
+
+        Returns:
+            Embedding (D,), and what is known about the file. That of a long recording is a mean of unit
+            vectors.
+
+        Raises:
+            AudioError: as `read_recording`.
+        """
+        if not is_longer(path, self.long_recordings.seconds):
+            samples, facts = self.read_recording(path)
+            return self.encode_voices(torch.from_numpy(samples[None]))[0].cpu().numpy(), facts
+        options = {key: value for key, value in self.recording_options.items() if key != "best_seconds"}
+        total, count, refusal = torch.zeros(self.embedding_dim), 0, None
+
+        def add(waveform: NDArray[np.float32]) -> None:
+            nonlocal count, refusal
+            try:
+                inputs = torch.from_numpy(self.prepare_recording(waveform)[None])
+            except SpeechError as error:  # of a system with its own voice activity detection
+                refusal = error
+                return
+            total.add_(torch.nn.functional.normalize(self.encode_voices(inputs).cpu(), dim=1)[0])
+            count += 1
+
+        recording = use_windows(path, add, window_seconds=self.window_seconds, **options)
+        if not count and refusal is not None:
+            raise refusal
+        return (total / count).numpy(), recording.describe(path)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
         """Load an image of a data folder as network input, (3, S, S), 0...255, in the configured order.
@@ -181,6 +236,8 @@ class Embedder:
         """
         if is_one_recording(voices):
             voices = [voices]
+        if self.long_recordings.policy == "all":
+            return encode_windows(self, [voices] if isinstance(voices, str | Path) else list(voices))
         return self._embed(voices, 1, self._prepare_voice, self.encode_voices, self.voice_batch_size)
 
     def embed_faces(self, faces: str | Path | NDArray | Sequence[Any]) -> Tensor:
@@ -235,6 +292,20 @@ class Embedder:
     def score(voices: Tensor, faces: Tensor) -> Tensor:
         """Compute the cosine of every voice with every face embedding, shape (voices, faces), -1...1."""
         return torch.nn.functional.normalize(voices, dim=1) @ torch.nn.functional.normalize(faces, dim=1).T
+
+
+def encode_windows(model: Embedder, items: Sequence[Any]) -> Tensor:
+    """Embed recordings by `embed_recording`, and waveforms; notes are logged. See `Embedder.embed_voices`."""
+    out = torch.empty(len(items), model.embedding_dim)
+    for row, item in enumerate(items):
+        if isinstance(item, str | Path):
+            embedding, facts = model.embed_recording(item)
+            for note in facts.notes if facts else ():
+                log.warning("%s: %s", printable(item), note)
+            out[row] = torch.from_numpy(embedding)
+        else:
+            out[row] = model.encode_voices(torch.from_numpy(model._prepare_voice(item)[None]))[0].cpu()
+    return out
 
 
 def encode_grouped(

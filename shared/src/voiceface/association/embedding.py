@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from voiceface.io.file_facts import FileFacts
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS
 from voiceface.io.own_files import LeftOut, find_own_files, log_left_out
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from voiceface.association.embedder import Embedder
     from voiceface.embeddings.table import EmbeddingTable
@@ -59,9 +61,9 @@ def embed(
 ) -> "EmbeddingTable":
     """Embed all files into one table; unreadable files are skipped and listed in its `failed`.
 
-    Its `facts` have what is known about the files beside their embeddings, such as notes. Faces are found and
-    cut out as `model.pictures` says; with its `every_face` a picture of several faces gives the items
-    "photo.jpg#1", "photo.jpg#2" and so on.
+    Its `facts` have what is known about the files beside their embeddings, such as notes. Long recordings are
+    used as `model.long_recordings` says. Faces are found and cut out as `model.pictures` says; with its
+    `every_face` a picture of several faces gives the items "photo.jpg#1", "photo.jpg#2" and so on.
 
     Args:
         model: trained model.
@@ -83,21 +85,26 @@ def embed(
     facts: dict[str, FileFacts] = {}
     item_of = {path: _item_name(path, relative_to) for path in voices}
 
+    averages = model.long_recordings.policy == "all"  # embeddings of windows; they are made while files load
+
     def load_recording(path: Path) -> "NDArray[np.float32]":
-        samples, known = model.read_recording(path)
+        samples, known = model.embed_recording(path) if averages else model.read_recording(path)
         if known is not None:
             facts[item_of[path]] = known
         return samples
 
     # `test` caches images read by another rule: their embeddings must not meet.
     cache = cache and cache / "own_files_2"
-    recordings = _Files({item: path for path, item in item_of.items()}, load_recording, cache)
+    sounds = cache
+    if cache is not None and model.long_recordings != DEFAULT_LONG_RECORDINGS:
+        sounds = cache / str(model.long_recordings).replace(":", "_")
+    recordings = _Files({item: path for path, item in item_of.items()}, load_recording, sounds)
     pictures = _find_pictures(model, faces, relative_to, cache, facts, workers, progress)
     tables: list[EmbeddingTable] = []
     failed: dict[str, str] = dict(pictures.failed)
     last_error = EmbeddingError(f"no files to embed: {'; '.join(failed.values())}", failed)
     for files, encode, batch, label in (
-        (recordings, model.encode_voices, model.voice_batch_size, "voices"),
+        (recordings, _keep if averages else model.encode_voices, model.voice_batch_size, "voices"),
         (pictures, model.encode_faces, model.face_batch_size, "faces"),
     ):
         if not files.paths:
@@ -136,6 +143,11 @@ def embed(
         failed,
         {item: each for table in tables for item, each in table.facts.items()},
     )
+
+
+def _keep(embeddings: "Tensor") -> "Tensor":
+    """Return embeddings as they are."""
+    return embeddings
 
 
 class _Files(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 
 from voiceface.audio.channels import ChannelChoice
 from voiceface.audio.decoding import decode_blocks, join_blocks
-from voiceface.audio.loading import to_one_channel
+from voiceface.audio.loading import read_audio_info, to_one_channel
 from voiceface.audio.long_recordings import RecordingStream, choose_best, join_stretches, read_all
 from voiceface.audio.recording_quality import (
     MIN_SECONDS,
@@ -42,6 +42,7 @@ __all__ = [
     "LongRecordings",
     "Recording",
     "RecordingQuality",
+    "is_longer",
     "load_recording",
     "measure_quality",
     "read_recording",
@@ -92,6 +93,7 @@ def read_recording(
     on_corrupt: OnCorrupt = "error",
     channel: ChannelChoice = "auto",
     long: LongRecordings = DEFAULT_LONG_RECORDINGS,
+    best_seconds: float | None = None,
 ) -> Recording:
     """Read a person's own recording at 16 kHz, measure it, and refuse it if it holds no speech.
 
@@ -106,6 +108,8 @@ def read_recording(
         on_corrupt: see `decode_audio`.
         channel: see `voiceface.audio.channels.mix_channels`.
         long: what is used of a long recording.
+        best_seconds: of a long recording, what the network takes if that is less than `long.seconds`; "best"
+            then chooses so much.
 
     Raises:
         FileNotFoundError: no such file.
@@ -116,7 +120,7 @@ def read_recording(
         return found
     stream = RecordingStream(path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel)
     if long.policy == "best":
-        waveform, stretches = choose_best(stream, long.seconds)
+        waveform, stretches = choose_best(stream, min(long.seconds, best_seconds or long.seconds))
         quality = measure_quality(stream.judged(waveform), full_scale=stream.full_scale)
         used = f"the best {len(waveform) / SAMPLE_RATE:.0f} s of speech are used"
     else:
@@ -174,9 +178,8 @@ def use_windows(
         "speech"
     )
     nothing = np.zeros(0, np.float32)
-    return Recording(
-        nothing, whole, (note, *stream.notes, *whole.notes), stream.seconds, join_stretches(stretches)
-    )
+    notes = (note, *stream.notes, *whole.notes)
+    return Recording(nothing, whole, notes, stream.seconds, join_stretches(stretches))
 
 
 def _read_short(
@@ -207,6 +210,15 @@ def _read_short(
     losses = (loaded.loss,) if loaded.loss else ()
     notes = (*losses, *loaded.notes, *quality.notes)
     return Recording(loaded.waveform, quality, notes, quality.seconds, ((0.0, quality.seconds),))
+
+
+def is_longer(path: str | os.PathLike[str], seconds: float) -> bool:
+    """Whether a file is longer than some seconds, by its header, or does not state its length.
+
+    Raises:
+        FileNotFoundError, AudioError: as `voiceface.audio.loading.read_audio_info`.
+    """
+    return not 0 < read_audio_info(path).duration <= seconds
 
 
 def load_recording(

@@ -8,13 +8,17 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
+
 __all__ = [
     "CHECKPOINT_HELP",
     "COMPARISON_SAMPLES",
     "CORPUS_HELP",
     "add_checkpoint_argument",
+    "add_crop_arguments",
     "add_data_source_arguments",
     "add_device_argument",
+    "add_long_recordings_argument",
     "add_missing_argument",
     "add_on_corrupt_argument",
     "add_override_argument",
@@ -111,6 +115,47 @@ def add_resample_argument(parser: argparse.ArgumentParser, default: str | None =
         default=default,
         help=f"recordings not at 16 kHz: an error, or resample (default: {default or 'as in training'})",
     )
+
+
+def add_long_recordings_argument(parser: argparse._ActionsContainer) -> None:
+    """Add --long-recordings: what is used of long recordings, a `LongRecordings`."""
+
+    def parse(text: str) -> LongRecordings:
+        try:
+            return LongRecordings.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    parser.add_argument(
+        "--long-recordings",
+        type=parse,
+        default=DEFAULT_LONG_RECORDINGS,
+        metavar="best|all[:SECONDS]",
+        help="of recordings longer than SECONDS (60), the best SECONDS of speech, or all (default: best)",
+    )
+
+
+def add_crop_arguments(parser: argparse._ActionsContainer, *, every_face: bool = False) -> None:
+    """Add --crop and, for commands that compare pictures, --every-face; see `voiceface.faces.PictureReader`.
+
+    Args:
+        parser: parser of the command.
+        every_face: add --every-face.
+    """
+    parser.add_argument(
+        "--crop",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="find the face of a picture and cut it out as in the training pictures of the weights; auto: "
+        "unless the picture is such a crop already, where networks that find faces are installed "
+        "(default: %(default)s)",
+    )
+    if every_face:
+        parser.add_argument(
+            "--every-face",
+            action="store_true",
+            help="each face of a picture counts: photo.jpg#1, photo.jpg#2 (default: the largest alone)",
+        )
 
 
 def add_strict_argument(parser: argparse._ActionsContainer) -> None:

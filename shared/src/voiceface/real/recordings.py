@@ -18,8 +18,15 @@ def read_own_recording(
     on_corrupt: OnCorrupt = "error",
     channel: ChannelChoice = "auto",
     long: LongRecordings = DEFAULT_LONG_RECORDINGS,
+    best_seconds: float | None = None,
 ) -> Recording:
     """Read a person's own recording; arguments, result and errors are those of `read_recording`."""
     return read_recording(
-        path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel, long=long
+        path,
+        scale=scale,
+        resample=resample,
+        on_corrupt=on_corrupt,
+        channel=channel,
+        long=long,
+        best_seconds=best_seconds,
     )

@@ -7,6 +7,7 @@ from voiceface.testing.contracts.configuration import ConfigurationContract
 from voiceface.testing.contracts.corpora import CorpusContract
 from voiceface.testing.contracts.embedders import EmbedderContract
 from voiceface.testing.contracts.evaluation import EvaluationContract
+from voiceface.testing.contracts.own_file_messages import OwnFileMessagesContract
 from voiceface.testing.contracts.own_pictures import OwnPictureContract
 from voiceface.testing.contracts.own_recordings import OwnRecordingContract
 from voiceface.testing.contracts.percentiles import PercentileContract
@@ -24,6 +25,7 @@ class AssociationSystemContract(
     CheckpointContract,
     EmbedderContract,
     CommandContract,
+    OwnFileMessagesContract,
     EvaluationContract,
     OwnPictureContract,
     OwnRecordingContract,
