@@ -1,0 +1,153 @@
+"""Tracks of faces in a video: who is where and when, how far the mouth is open, and the best images.
+
+Times are seconds from the beginning of the file. Memory does not grow with the number of images, except by
+the numbers of each track.
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.faces.finding import FaceFinder
+from voiceface.videos.decoding import VideoInfo, iterate_images, probe_video
+from voiceface.videos.shots import ShotDetector
+from voiceface.videos.track_images import TrackedFace
+from voiceface.videos.tracker import FaceTracker, OpenTrack
+
+__all__ = [
+    "DETECTION_INTERVAL",
+    "MIN_TRACK_SECONDS",
+    "TRACK_RATE",
+    "FaceTrack",
+    "VideoFaces",
+    "find_face_tracks",
+]
+
+Array = NDArray[np.float32]
+TRACK_RATE = 12.5
+"""Images a second in which faces are followed: syllables come at up to 6 Hz."""
+DETECTION_INTERVAL = 0.4
+MIN_TRACK_SECONDS = 0.3
+MAX_FACES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTrack:
+    """One face from when it appears to when it is lost, within one shot.
+
+    Attributes:
+        shot: number of the shot, from 0.
+        times: (K,) seconds, ascending.
+        boxes: (K, 4) left, top, right, bottom of the mesh (of finders without a mesh: of the face), pixels of
+            the video as shown.
+        points: (K, 5, 2) as of `voiceface.faces.finding.FoundFace`.
+        mouth: (K,) opening, see `voiceface.videos.mouth.mouth_opening`; NaN for finders without a mesh: who
+            speaks cannot be told then.
+        images: the best, best first, spread over the track.
+    """
+
+    shot: int
+    times: NDArray[np.float64]
+    boxes: Array
+    points: Array
+    mouth: NDArray[np.float64]
+    images: tuple[TrackedFace, ...]
+
+    @property
+    def start(self) -> float:
+        """Seconds."""
+        return float(self.times[0])
+
+    @property
+    def end(self) -> float:
+        """Seconds."""
+        return float(self.times[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFaces:
+    """The faces of a video.
+
+    Attributes:
+        info: of the video.
+        rate: images a second that were examined, at most.
+        cuts: seconds of the first image after each cut.
+        tracks: by beginning; of equal ones the larger face first.
+        damaged_frames: of the video, that were left out.
+    """
+
+    info: VideoInfo
+    rate: float
+    cuts: tuple[float, ...]
+    tracks: tuple[FaceTrack, ...]
+    damaged_frames: int
+
+
+def find_face_tracks(
+    path: str | os.PathLike[str],
+    finder: FaceFinder,
+    *,
+    rate: float = TRACK_RATE,
+    max_images: int = 8,
+    start: float = 0.0,
+    end: float | None = None,
+    detection_interval: float = DETECTION_INTERVAL,
+    max_faces: int = MAX_FACES,
+    min_seconds: float = MIN_TRACK_SECONDS,
+) -> VideoFaces:
+    """Follow the faces of a video.
+
+    With a `voiceface.faces.MeshFaceFinder` the detector runs at intervals, after cuts and where a face was
+    lost, and the mesh alone in between. Other finders search every image; without a mesh they tell nothing
+    of the mouth.
+
+    Args:
+        path: a video.
+        finder: such as `voiceface.faces.load_face_finder()`.
+        rate: images a second that are examined.
+        max_images: images that are kept of each track.
+        start: seconds.
+        end: seconds; None: to the end.
+        detection_interval: seconds between runs of the detector.
+        max_faces: faces that are followed at a time, the largest first.
+        min_seconds: shorter tracks are dropped.
+
+    Returns:
+        Tracks and cuts; the same for the same file, networks and settings.
+
+    Raises:
+        FileNotFoundError: no such file.
+        VideoError: as `voiceface.videos.decoding.probe_video`.
+    """
+    info = probe_video(path)
+    shots = ShotDetector()
+    tracker = FaceTracker(finder, detection_interval, max_faces, max_images)
+    cuts: list[float] = []
+    ended: list[OpenTrack] = []
+    with iterate_images(path, rate=rate, start=start, end=end) as images:
+        for time, image in images:
+            cut = shots.add(image)
+            if cut:
+                cuts.append(time)
+            ended += tracker.add(time, image, cut=cut)
+        damaged = images.damaged_frames
+    ended += tracker.finish()
+    step = 1 / min(rate, info.frame_rate or rate)
+    tracks = [_close(track) for track in ended if track.times[-1] - track.times[0] + step >= min_seconds]
+    tracks.sort(
+        key=lambda track: (track.start, -float(np.ptp(track.boxes[0, ::2])), float(track.boxes[0, 0]))
+    )
+    return VideoFaces(info, min(rate, info.frame_rate or rate), tuple(cuts), tuple(tracks), damaged)
+
+
+def _close(track: OpenTrack) -> FaceTrack:
+    return FaceTrack(
+        track.shot,
+        np.array(track.times),
+        np.stack(track.boxes),
+        np.stack(track.points),
+        np.array(track.mouth),
+        track.images.best(),
+    )
