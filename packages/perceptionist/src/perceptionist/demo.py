@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from voiceface.commandline.arguments import add_strict_argument, require_existing_paths
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
+from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_kinds import printable
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 
+@decoding_in_workers(1)
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the faces of all files; files that cannot be used are left out and listed."""
     args = build_parser().parse_args(argv)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
+from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_kinds import printable
 
 from sf2f.arguments import CHECKPOINT_HELP
@@ -29,6 +30,7 @@ MAX_VOICES_COMPARED = 100
 """Maximum number of voices in the split-half comparison; of more, evenly spaced ones are taken."""
 
 
+@decoding_in_workers(1)
 def main(argv: Sequence[str] | None = None) -> int:
     """Generate and write the faces of all voices; files that cannot be used are left out and listed."""
     parser = build_parser()

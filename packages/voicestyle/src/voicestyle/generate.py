@@ -5,7 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from voiceface.commandline.arguments import split_overrides
+from voiceface.commandline.arguments import (
+    add_long_recordings_argument,
+    add_strict_argument,
+    split_overrides,
+)
+from voiceface.io.decoding_worker import decoding_in_workers
 
 from voicestyle.arguments import (
     add_bank_arguments,
@@ -19,15 +24,22 @@ from voicestyle.arguments import (
 __all__ = ["main"]
 
 
+@decoding_in_workers(1)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the pipeline on all voices; the exit status is 1 if a recording was skipped."""
+    """Run the pipeline on all voices; recordings that cannot be used are left out and listed."""
     args = build_parser().parse_intermixed_args(argv)
     require_inputs(args)
     paths, overrides = split_overrides(args.voices)
-    from voiceface.commandline.messages import print_disclaimers, print_skipped
+    from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
+    from voiceface.io.file_kinds import printable
     from voiceface.io.input_files import find_input_files, make_writable_directory
+    from voiceface.io.own_files import LeftOut, write_file_records
+
+    left_out: list[LeftOut] = []
+    voices = find_input_files(paths, left_out=left_out)
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
+    from voiceface.runtime.progress import write_line
 
     from voicestyle.bank_builders import BUNDLED_PRESET, load_bank
     from voicestyle.config import VoiceStyleConfig
@@ -38,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", overrides)
-    voices = find_input_files(paths)
     check_output_directory(args.out, args.resume)
     models = load_models(config, **model_options(args))
+    models.embedder.long_recordings = args.long_recordings
     print_disclaimers(models.disclaimer)
     out = make_writable_directory(args.out)
     bank = load_bank(
@@ -52,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **bank_options(args),
     )
     try:
-        results, skipped = run_pipeline_on_files(
+        results, unusable = run_pipeline_on_files(
             voices,
             bank,
             models,
@@ -60,17 +72,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             out,
             exclude=args.exclude,
             resume=args.resume,
-            on_progress=lambda line: print(line, flush=True),
+            on_progress=write_line,
         )
     except KeyboardInterrupt:
         print(f"interrupted; finished steps are kept in {out}, give --resume to continue", file=sys.stderr)
         raise
-    print_skipped(skipped)
+    left_out += unusable
     for result in results:
         image = (out / "faces" / result.name).as_posix() + ".png"
-        print(
-            f"{result.name}: similarity {result.initial_similarity:.3f} -> {result.similarity:.3f}  {image}"
-        )
+        scores = f"{result.initial_similarity:.3f} -> {result.similarity:.3f}"
+        print(f"{printable(result.name)}: similarity {scores}  {printable(image)}")
     disclaimers = list(dict.fromkeys(text for text in (models.disclaimer, bank.disclaimer) if text))
     report = write_generation_report(
         out / "index.html",
@@ -78,10 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         bank,
         config,
         disclaimers=disclaimers,
-        skipped=[*skipped, *bank.skipped],
+        skipped=[*(f"{item.path}: {item.reason}" for item in left_out), *bank.skipped],
     )
     print(f"report: {report}")
-    return 1 if len(results) < len(voices) else 0
+    known = {result.name: [result.facts] for result in results if result.facts is not None}
+    write_file_records(out / "files.json", known, left_out)
+    report_notes(each for records in known.values() for each in records)
+    return report_left_out(left_out, strict=args.strict)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -90,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="voicestyle generate",
         description="Generate a face for each voice: invert the bank images that the voice retrieves, "
         "average their latents, and optimise the result until its image matches the voice. Results are "
-        "OUT/faces/NAME.png, OUT/index.html and every intermediate step; --resume continues a stopped run.",
+        "OUT/faces/NAME.png, OUT/index.html, OUT/files.json (measures and notes) and every intermediate step; --resume continues a stopped run.",
     )
     add = parser.add_argument
     add(
@@ -118,6 +132,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_config_arguments(parser, "default", "guidance.num_steps=50")
     add_bank_arguments(parser)
     add("--resume", action="store_true", help="continue the run in --out")
+    add_long_recordings_argument(parser)
+    add_strict_argument(parser)
     add_model_arguments(parser)
     return parser
 

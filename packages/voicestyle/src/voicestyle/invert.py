@@ -5,22 +5,29 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from voiceface.commandline.arguments import split_overrides
+from voiceface.commandline.arguments import add_strict_argument, split_overrides
+from voiceface.io.decoding_worker import decoding_in_workers
 
 from voicestyle.arguments import add_config_arguments, add_model_arguments, model_options, require_inputs
 
 __all__ = ["find_images", "main"]
 
 
+@decoding_in_workers(1)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Invert images; the exit status is 1 if an image could not be read."""
+    """Invert images; those that cannot be read are left out and listed."""
     args = build_parser().parse_intermixed_args(argv)
     require_inputs(args)
     paths, overrides = split_overrides(args.images)
-    from voiceface.commandline.messages import print_disclaimers, print_skipped
+    from voiceface.commandline.messages import print_disclaimers, report_left_out
     from voiceface.io.input_files import make_writable_directory
+    from voiceface.io.own_files import LeftOut
+
+    files = find_images(paths)
+    left_out: list[LeftOut] = []
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
+    from voiceface.runtime.progress import progress_bar, write_line
 
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.face_bank import ImageFile
@@ -32,21 +39,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", overrides)
-    files, skipped = find_images(paths), []
     check_output_directory(args.out, args.resume)
     models = load_models(config, **model_options(args))
     print_disclaimers(models.disclaimer)
     out = make_writable_directory(args.out)
     readable: list[ImageFile] = []
-    for path, label in files:
+    for path, label in progress_bar(files, "images", "image"):
         image = ImageFile(path, label, photograph=True)
         try:
             image.read()
             readable.append(image)
         except (ValueError, OSError) as error:
-            skipped.append(str(error))
+            left_out.append(LeftOut.from_error(path, error))
     if not readable:
-        raise ValueError(f"none of the {len(files)} images can be read: {skipped[0]}")
+        report_left_out(left_out)
+        raise ValueError(f"none of the {len(files)} images can be read")
     provenance = collect_provenance([(image.path, Path(image.label)) for image in readable], None, models)
     store = DirectoryStore(out=out, config=config, provenance=provenance, resume=args.resume)
     store.prepare()
@@ -55,15 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     batches = [items[start : start + size] for start in range(0, len(items), size)]
     try:
         with store.defer_signals():
-            invert_in_batches(batches, models, config, store, lambda line: print(line, flush=True))
+            invert_in_batches(batches, models, config, store, write_line)
     except KeyboardInterrupt:
         print(f"interrupted; finished batches are kept in {out}, give --resume to continue", file=sys.stderr)
         raise
-    print_skipped(skipped)
     inverted = list(store.inverted.values())
     report = write_inversion_report(out / "index.html", inverted, config, models.disclaimer)
     print(f"images and latents: {out / 'inversions'}\nreport: {report}")
-    return 1 if skipped else 0
+    return report_left_out(left_out, strict=args.strict)
 
 
 def find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
@@ -115,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="run directory, new or empty")
     add_config_arguments(parser, "default", "inversion.mse_weight=1")
     add("--resume", action="store_true", help="continue the run in --out")
+    add_strict_argument(parser)
     add_model_arguments(parser)
     return parser
 

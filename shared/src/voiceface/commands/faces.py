@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from voiceface.commandline.arguments import add_device_argument
 from voiceface.commandline.messages import print_skipped
 from voiceface.io.atomic import write_json, write_png
+from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_kinds import printable
 from voiceface.io.input_files import make_writable_directory
 
@@ -55,6 +56,7 @@ class FaceRecord:
     problems: list[str]
 
 
+@decoding_in_workers(1)
 def main(argv: Sequence[str] | None = None) -> int:
     """Find faces; exit code 0 faces were found, 1 none, 2 bad usage."""
     parser = argparse.ArgumentParser(prog="voiceface faces", description=__doc__)

@@ -22,6 +22,7 @@ from voiceface.faces.findings import file_key, from_values, to_values
 from voiceface.faces.own_face import OwnFace, cut_out, describe_face, read_face
 from voiceface.images.loading import ImageError
 from voiceface.images.photographs import load_photograph
+from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
 from voiceface.real.installation import MissingModelError, find_installed, models_directory, require_installed
@@ -167,18 +168,18 @@ class PictureReader:
     def find(
         self, paths: Sequence[Path], *, workers: int = 2, known: "dict[str, Any] | None" = None
     ) -> Iterator[tuple[Path, "list[OwnFace] | str"]]:
-        """Find the faces of pictures, decoded in threads ahead of the networks.
+        """Find the faces of pictures, decoded in worker processes ahead of the networks.
 
         Args:
             paths: pictures.
-            workers: decoding threads.
+            workers: decoding processes; 0 decodes in this process.
             known: findings of an earlier call, which are used and completed; see `voiceface.faces.findings`.
 
         Yields:
             Every path, in order, with its faces (largest first, one of them unless `every_face` is set), or
             with the reason why it cannot be used.
         """
-        with ThreadPoolExecutor(max(1, workers)) as pool:
+        with decoding_in_workers(workers), ThreadPoolExecutor(max(1, workers)) as pool:
             for start in range(0, len(paths), BATCH):
                 part = list(paths[start : start + BATCH])
                 yield from zip(part, self._find_batch(part, pool, {} if known is None else known))

@@ -23,26 +23,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.io.decoding_errors import DecodingError
 from voiceface.io.foreign_files import first_line
 from voiceface.io.shared_arrays import CAN_SHARE, SHARED_BYTES, ArrayReceiver, ArraySender
 
-__all__ = ["DEFAULT_SECONDS", "DecodingError", "DecodingWorker"]
+__all__ = ["DEFAULT_SECONDS", "DecodingWorker"]
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 DEFAULT_SECONDS = 600.0
 """Longest time that a decoder may take for one file."""
-
-
-class DecodingError(ValueError):
-    """A file cannot be decoded: the decoder refused it, crashed on it or did not end.
-
-    Attributes:
-        kind: type of the error that the decoder raised; "" after a crash or a time-out.
-    """
-
-    def __init__(self, message: str, kind: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class DecodingWorker:

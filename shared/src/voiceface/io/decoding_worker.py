@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import wraps
 from inspect import isgeneratorfunction, signature
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from voiceface.io.decoding_process import DecodingError, DecodingWorker
+from voiceface.io.decoding_errors import DecodingError
 from voiceface.io.file_kinds import printable
+
+if TYPE_CHECKING:
+    from voiceface.io.decoding_process import DecodingWorker
 
 __all__ = ["DecodingError", "decode_isolated", "decoding_in_workers", "runs_in_worker", "stop_decoding"]
 
@@ -36,7 +39,7 @@ class _Pool:
         self._holders: list[int] = []  # threads of the busy ones
 
     @contextmanager
-    def worker(self) -> Iterator[DecodingWorker]:
+    def worker(self) -> Iterator["DecodingWorker"]:
         """A process that is free."""
         thread = threading.get_ident()
         worker = self._take(thread)
@@ -61,8 +64,10 @@ class _Pool:
                 worker.close()
             self._idle.clear()
 
-    def _take(self, thread: int) -> DecodingWorker:
+    def _take(self, thread: int) -> "DecodingWorker":
         """Wait for a process; a thread that has one already, for a generator, does not wait."""
+        from voiceface.io.decoding_process import DecodingWorker  # numpy
+
         with self._changed:
             while not self._idle and len(self._busy) >= self.limit and thread not in self._holders:
                 self._changed.wait()
@@ -115,6 +120,8 @@ def decoding_in_workers(workers: int) -> Iterator[None]:
     pool.num_users += 1
     try:
         yield
+    except GeneratorExit:
+        raise
     except BaseException:
         pool.stop()
         raise

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.io.decoding_worker import decoding_in_workers
+
 if TYPE_CHECKING:
     from voiceface.suite.inference import SystemOutputs
     from voiceface.suite.plugins import SystemSet
@@ -17,6 +19,7 @@ __all__ = ["build_parser", "main", "parse_checkpoints", "run_report"]
 DEFAULT_MAX_CARDS = 8
 
 
+@decoding_in_workers(2)
 def run_report(
     voice_folder: Path,
     face_folder: Path | None,
