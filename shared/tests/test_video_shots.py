@@ -132,6 +132,24 @@ def test_another_shape_of_the_image_is_a_cut_and_the_first_image_none():
     assert find_cuts([np.zeros((90, 160, 3), np.uint8)] * 3) == []
 
 
+def test_a_cut_to_a_picture_of_one_tone_and_back_are_cuts():
+    rng = np.random.default_rng(5)
+    head = list(film(rng, "head", 20))
+    wall = [to_image(120 + rng.normal(0, 3, head[0].shape)) for _ in range(10)]
+    assert find_cuts(head[:10] + wall + head[10:]) == [10, 20]
+
+
+def test_the_same_person_before_another_wall_is_a_cut():
+    rng = np.random.default_rng(6)
+    face = draw_scene(rng, 80, 90)
+    images = []
+    for _ in range(6):
+        wall = draw_scene(rng)
+        wall[10:100, 50:130] = face
+        images += [to_image(wall + rng.normal(0, 3, wall.shape)) for _ in range(9)]
+    assert find_cuts(images) == [9, 18, 27, 36, 45]
+
+
 def test_the_difference_is_zero_for_the_same_image_and_does_not_see_motion_and_light():
     rng = np.random.default_rng(1)
     scene = draw_scene(rng, 2 * WIDTH, 2 * HEIGHT)

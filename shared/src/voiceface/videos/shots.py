@@ -4,7 +4,7 @@ Images are compared on a small grid. Each block of the grid is looked for in the
 place, so that motion and noise are no difference; brightness and contrast are taken out of each block, so
 that neither a flash nor a change of the exposure is one. A hard cut is a large difference, larger than
 those shortly before. A dissolve is found where an image is a mixture of one before and one behind it that
-differ. Images of one tone, as in a fade through black, and flashes are passed over: the images on both
+differ. Black and white images, as in a fade, and flashes are passed over: the images on both
 sides are compared.
 """
 
@@ -24,9 +24,11 @@ REACH = 4  # cells by which a block may have moved in each direction
 MIN_CONTRAST = 4.0  # grey levels, standard deviation in a block that shows something
 COLOUR_SCALE = 0.25  # difference of chroma by luminance that is another colour
 DARK = 10.0  # levels of luminance below which colours fade away
-FLAT_DEVIATION = 6.0  # grey levels; an image with less shows nothing
-QUIET = 0.25  # difference without motion below which motion is not looked for
+FLAT_DEVIATION = 6.0  # grey levels; a black or white image with less shows nothing
+BLACK_LEVEL, WHITE_LEVEL = 40.0, 230.0
+QUIET = 0.2  # difference without motion below which motion is not looked for
 WHITE, FLASH_RISE, FLASH_SHARE, FLASH_IMAGES = 250, 15.0, 0.15, 3
+GAP_FACTOR, GAP_THRESHOLD = 0.4, 0.55  # more motion is expected across images that were passed over
 DISSOLVE_SPANS = (4, 8, 14)  # images
 DISSOLVE_SHARE = 0.3  # of the difference that a mixture may leave unexplained
 COOLDOWN = 4  # images after a cut without another
@@ -41,11 +43,12 @@ class ShotDetector:
         find_dissolves: whether gradual changes are cuts.
     """
 
-    def __init__(self, threshold: float = 0.35, ratio: float = 1.7, *, find_dissolves: bool = True) -> None:
+    def __init__(self, threshold: float = 0.3, ratio: float = 1.7, *, find_dissolves: bool = True) -> None:
         self.threshold, self.ratio, self.find_dissolves = threshold, ratio, find_dissolves
         self._history: deque[Map] = deque(maxlen=max(DISSOLVE_SPANS) + 1)
         self._recent: deque[float] = deque(maxlen=5)
-        self._passed, self._since_cut = 0, max(DISSOLVE_SPANS)
+        self._flashes, self._gap = 0, 0
+        self._since_cut = max(DISSOLVE_SPANS)
 
     def add(self, image: Image) -> bool:
         """Take the next image.
@@ -57,7 +60,8 @@ class ShotDetector:
             Whether a cut lies between this image and the one before; never at the first.
         """
         features = shot_features(image)
-        if features[..., 0].std() < FLAT_DEVIATION:
+        if _shows_nothing(features):
+            self._gap += 1
             return False
         self._since_cut += 1
         if not self._history:
@@ -66,15 +70,17 @@ class ShotDetector:
         before = self._history[-1]
         if features.shape != before.shape:
             return self._cut(features)
-        if _is_flash(features, before) and self._passed < FLASH_IMAGES:
-            self._passed += 1
+        if _is_flash(features, before) and self._flashes < FLASH_IMAGES:
+            self._flashes += 1
+            self._gap += 1
             return False
         difference = image_difference(features, before)
         usual = max(self._recent, default=0.0)
         settled = self._since_cut > COOLDOWN
-        if settled and difference > self.threshold and difference > self.ratio * usual:
+        threshold = min(self.threshold * (1 + GAP_FACTOR * self._gap), max(self.threshold, GAP_THRESHOLD))
+        if settled and difference > threshold and difference > self.ratio * usual:
             return self._cut(features)
-        self._passed = 0
+        self._flashes = self._gap = 0
         self._recent.append(difference)
         self._history.append(features)
         if self.find_dissolves and self._since_cut > max(DISSOLVE_SPANS) and self._is_dissolve():
@@ -85,7 +91,7 @@ class ShotDetector:
         self._history.clear()
         self._recent.clear()
         self._history.append(features)
-        self._passed, self._since_cut = 0, 0
+        self._flashes = self._gap = self._since_cut = 0
         return True
 
     def _is_dissolve(self) -> bool:
@@ -178,6 +184,12 @@ def _blocks(maps: Map) -> Map:
     count, height, width, channels = maps.shape
     parts = maps.reshape(count, height // BLOCK, BLOCK, width // BLOCK, BLOCK, channels)
     return parts.transpose(0, 1, 3, 2, 4, 5).reshape(count, -1, BLOCK * BLOCK, channels)
+
+
+def _shows_nothing(features: Map) -> bool:
+    """Whether an image is black or white."""
+    light = features[..., 0]
+    return bool(light.std() < FLAT_DEVIATION and not BLACK_LEVEL < light.mean() < WHITE_LEVEL)
 
 
 def _is_flash(features: Map, before: Map) -> bool:
