@@ -22,7 +22,7 @@ from voiceface.audio.samples import (
     rescale,
 )
 
-__all__ = ["decode_with_pyav"]
+__all__ = ["decode_with_pyav", "frame_samples"]
 
 DURATION_TOLERANCE = 0.1  # seconds by which a container's duration may exceed its sound (encoder padding)
 LAST_PACKET_SECONDS = 0.13  # a packet of AAC at 8 kHz
@@ -151,7 +151,7 @@ def _read_packets(
             held = sum(frame.samples / max(1, frame.sample_rate) for frame in frames)
             state.end = float(packet.pts) * tick + max(held, float(packet.duration or 0) * tick)
         for frame in frames:
-            samples = _frame_samples(path, frame)
+            samples = frame_samples(path, frame)
             found = (frame.sample_rate, len(samples))
             state.kind = state.kind or found
             state.subtype = state.subtype or _subtype(stream.codec_context.name, frame.format.name)
@@ -216,7 +216,7 @@ def _counts_samples(stream: Any) -> bool:
     return bool(stream.frames) and stream.codec_context.name.startswith("pcm_")
 
 
-def _frame_samples(path: str | os.PathLike[str], frame: Any) -> NDArray[Any]:
+def frame_samples(path: str | os.PathLike[str], frame: Any) -> NDArray[Any]:
     """Samples of one PyAV frame in -1...1, shape (channels, T).
 
     `AudioFrame.to_ndarray` is not used: it reads behind the planes of frames with eight or more channels.
