@@ -28,7 +28,7 @@ SIBLINGS = {"voicestyle": ["shared", "packages/cmpc2"]}
 COMMANDS = {
     "voiceface": [
         *("demo", "report", "population", "avspeech", "check", "lists", "evaluate", "compare", "weights"),
-        *("faces", "models"),
+        *("faces", "models", "prepare"),
     ],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo", "export"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo", "export"],
@@ -157,7 +157,8 @@ def published(session: nox.Session) -> None:
 def real(session: nox.Session) -> None:
     """Get the networks of real people, compare them with their originals; `-- --inputs 1000 -s` in full."""
     one_thread_each(session)
-    session.install("./shared[test]", "pytest-xdist>=3.6")
+    systems = [f"./packages/{name}" for name in ("cmpc2", "seeking_shape", "archetype_agnostic")]
+    session.install("./shared[test]", *systems, "pytest-xdist>=3.6")
     folder = Path(session.create_tmp()).resolve()
     session.env.setdefault("VOICEFACE_HOME", os.environ.get("VOICEFACE_HOME", str(folder / "home")))
     try:
@@ -168,7 +169,8 @@ def real(session: nox.Session) -> None:
     code = "import importlib.metadata as m; print(m.distribution('resemblyzer').locate_file(''))"
     packages = str(session.run("python", "-c", code, silent=True)).strip()
     session.env.setdefault("VOICEFACE_SAMPLES", str(CASES.parent / "samples"))
-    session.run("pytest", "tests/real", "--originals", packages, *session.posargs)
+    sounds = str(folder / "debian")  # fetched with apt-get, see tests/real/debian_packages.py
+    session.run("pytest", "tests/real", "--originals", packages, "--packages", sounds, *session.posargs)
 
 
 @nox.session(tags=["docs"])

@@ -1,5 +1,6 @@
 """The networks of `voiceface.real` as installed for the user, and inputs from the synthetic population."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from voiceface.testing.runs import use_one_thread
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inputs", type=int, default=40, help="inputs per comparison with an original")
     parser.addoption("--originals", type=Path, help="folder with the unpacked files of the catalogue")
+    parser.addoption("--packages", type=Path, help="folder that keeps Debian's packages of sounds")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +38,12 @@ def networks_installed() -> None:
 def num_inputs(request: pytest.FixtureRequest) -> int:
     """Inputs per comparison."""
     return request.config.getoption("--inputs")
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Folder of pictures of real people that VOICEFACE_SAMPLES names; it need not exist."""
+    return Path(os.environ.get("VOICEFACE_SAMPLES", "absent"))
 
 
 @pytest.fixture(scope="session")

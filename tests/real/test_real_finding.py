@@ -1,6 +1,5 @@
 """Faces through the whole way: found, aligned, embedded; what is none of them is not found."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -13,7 +12,6 @@ from voiceface.real import load_face_encoder
 from voiceface.real.face_encoder import SAME_PERSON_DISTANCE
 
 Image = NDArray[np.uint8]
-SAMPLES = Path(os.environ.get("VOICEFACE_SAMPLES", "absent"))
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +90,9 @@ def test_nothing_that_is_no_face_is_embedded(finder: MeshFaceFinder, num_inputs:
     assert not wrong
 
 
-def test_real_pictures_of_one_person_are_nearer_than_those_of_others(finder: MeshFaceFinder):
+def test_real_pictures_of_one_person_are_nearer_than_those_of_others(finder: MeshFaceFinder, samples: Path):
     """On a folder of people's pictures, one folder a person: VOICEFACE_SAMPLES names it."""
-    paths = sorted((SAMPLES / "voicestyle" / "VGG_ALL_FRONTAL").glob("*/*.jpg"))
+    paths = sorted((samples / "voicestyle" / "VGG_ALL_FRONTAL").glob("*/*.jpg"))
     if not paths:
         pytest.skip("no pictures of real people at hand: VOICEFACE_SAMPLES names their folder")
     encoder, embeddings = load_face_encoder("onnxruntime"), []
