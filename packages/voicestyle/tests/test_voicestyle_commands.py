@@ -177,9 +177,12 @@ def test_unusable_recordings_are_skipped(generate, voices, tmp_path, capsys):
     shutil.copy(voices / "v0.wav", some)
     write_wav(some / "silent.wav", np.zeros(32_000, np.int16))
     (some / "broken.wav").write_bytes(b"no sound at all")
-    assert generate(tmp_path / "out", voices=some) == 1
+    assert generate(tmp_path / "out", voices=some) == 0
     said = capsys.readouterr().err
-    assert_mentions(said, "skipped: ", "silent.wav: the recording is silent", "broken.wav")
+    assert_mentions(said, "2 files were left out", "silent.wav", "is silent", "broken.wav")
+    stored = json.loads((tmp_path / "out" / "files.json").read_text())
+    assert {Path(each["file"]).name for each in stored["left_out"]} == {"silent.wav", "broken.wav"}
+    assert stored["files"]["v0"][0]["measures"]["speech_seconds"] > 0.3
     assert [p.name for p in (tmp_path / "out" / "faces").iterdir()] == ["v0.png"]
     assert "silent.wav" in (tmp_path / "out" / "index.html").read_text()
     (some / "v0.wav").unlink()
@@ -187,7 +190,7 @@ def test_unusable_recordings_are_skipped(generate, voices, tmp_path, capsys):
     assert_mentions(capsys.readouterr().err, "error: none of the 2 recordings can be used", "broken.wav")
     assert not (tmp_path / "none" / "provenance.json").exists()  # to be tried again in the same directory
     shutil.copy(voices / "v0.wav", some / "broken.wav")
-    assert generate(tmp_path / "none", voices=some) == 1  # one of two
+    assert generate(tmp_path / "none", "--strict", voices=some) == 1  # one of two
     assert [p.name for p in (tmp_path / "none" / "faces").iterdir()] == ["broken.png"]
 
 
@@ -241,9 +244,9 @@ def test_invert_files_and_directories(invert, faces, tmp_path, capsys):
     Image.open(mixed / "0.png").resize((90, 40)).convert("CMYK").save(mixed / "wide.jpg")
     (mixed / "broken.png").write_bytes(b"no image")
     single = faces / "person1" / "1.png"
-    assert invert(tmp_path / "out", mixed, single) == 1
-    said = capsys.readouterr()
-    assert_mentions(said.err, "skipped: ", "broken.png")
+    assert invert(tmp_path / "out", mixed, single) == 0
+    assert_mentions(capsys.readouterr().err, "1 file was left out", "broken.png")
+    assert invert(tmp_path / "out", mixed, single, "--strict", "--resume") == 1
     kept = {
         load_state(p)["label"]: load_state(p) for p in (tmp_path / "out" / "inversions").glob("*.safetensors")
     }
@@ -311,3 +314,26 @@ def test_python_api(voices, faces, few, tmp_path):
     assert not any("person0" in each.image.label for each in excluded.selected)
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'"):
         voicestyle.nothing  # noqa: B018
+
+
+def test_noise_never_becomes_a_face_and_doubts_are_part_of_the_results(
+    voices, faces, few, generate, tmp_path, capsys
+):
+    import voicestyle
+    from voiceface.audio.loading import AudioError, load_audio
+
+    samples = load_audio(voices / "v0.wav", scale="int16")
+    noise = np.rint(np.random.default_rng(0).standard_normal(32_000) * 3000).astype(np.int16)
+    write_wav(tmp_path / "noise.wav", noise)
+    write_wav(tmp_path / "loud.wav", np.clip(samples * 60, -32768, 32767).astype(np.int16))
+    model = voicestyle.load(bank=faces, overrides=few)
+    with pytest.raises(AudioError, match=r"noise\.wav: holds .*speech"):
+        model.generate(tmp_path / "noise.wav")
+    for broken, finding in ((np.zeros(32_000), "silent"), (np.full(32_000, np.nan), "not finite")):
+        with pytest.raises(ValueError, match=finding):
+            model.generate(broken)
+    assert generate(tmp_path / "out", voices=tmp_path / "loud.wav") == 0
+    assert capsys.readouterr().err.count("loud.wav: clipped: ") == 1
+    (known,) = json.loads((tmp_path / "out" / "files.json").read_text())["files"]["loud"]
+    assert known["notes"][0].startswith("clipped: ")
+    assert "clipped: " in (tmp_path / "out" / "index.html").read_text()

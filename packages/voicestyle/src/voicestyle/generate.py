@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from voiceface.commandline.arguments import (
+    add_crop_arguments,
     add_long_recordings_argument,
     add_strict_argument,
     split_overrides,
@@ -31,12 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_inputs(args)
     paths, overrides = split_overrides(args.voices)
     from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.io.file_kinds import printable
     from voiceface.io.input_files import find_input_files, make_writable_directory
     from voiceface.io.own_files import LeftOut, write_file_records
 
     left_out: list[LeftOut] = []
     voices = find_input_files(paths, left_out=left_out)
+    pictures = PictureReader.from_arguments(args)
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
     from voiceface.runtime.progress import write_line
@@ -61,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.bank,
         population=args.population or BUNDLED_PRESET,
         cache_file=out / BANK_FILE,
+        pictures=pictures,
         **bank_options(args),
     )
     try:
@@ -104,7 +108,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="voicestyle generate",
         description="Generate a face for each voice: invert the bank images that the voice retrieves, "
         "average their latents, and optimise the result until its image matches the voice. Results are "
-        "OUT/faces/NAME.png, OUT/index.html, OUT/files.json (measures and notes) and every intermediate step; --resume continues a stopped run.",
+        "OUT/faces/NAME.png, OUT/index.html, OUT/files.json (measures and notes of the recordings) and every "
+        "intermediate step; --resume continues a stopped run.",
     )
     add = parser.add_argument
     add(
@@ -131,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="run directory, new or empty")
     add_config_arguments(parser, "default", "guidance.num_steps=50")
     add_bank_arguments(parser)
+    add_crop_arguments(parser)
     add("--resume", action="store_true", help="continue the run in --out")
     add_long_recordings_argument(parser)
     add_strict_argument(parser)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from voiceface.commandline.arguments import add_strict_argument, split_overrides
+from voiceface.commandline.arguments import add_crop_arguments, add_strict_argument, split_overrides
 from voiceface.io.decoding_worker import decoding_in_workers
 
 from voicestyle.arguments import add_config_arguments, add_model_arguments, model_options, require_inputs
@@ -20,10 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_inputs(args)
     paths, overrides = split_overrides(args.images)
     from voiceface.commandline.messages import print_disclaimers, report_left_out
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.io.input_files import make_writable_directory
     from voiceface.io.own_files import LeftOut
 
     files = find_images(paths)
+    pictures = PictureReader.from_arguments(args)
     left_out: list[LeftOut] = []
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
@@ -41,11 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", overrides)
     check_output_directory(args.out, args.resume)
     models = load_models(config, **model_options(args))
+    pictures = pictures.with_convention(models.face_crop)
     print_disclaimers(models.disclaimer)
     out = make_writable_directory(args.out)
     readable: list[ImageFile] = []
     for path, label in progress_bar(files, "images", "image"):
-        image = ImageFile(path, label, photograph=True)
+        image = ImageFile(path, label, pictures)
         try:
             image.read()
             readable.append(image)
@@ -55,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         report_left_out(left_out)
         raise ValueError(f"none of the {len(files)} images can be read")
     provenance = collect_provenance([(image.path, Path(image.label)) for image in readable], None, models)
+    if pictures.identity:
+        provenance["crop"] = pictures.identity
     store = DirectoryStore(out=out, config=config, provenance=provenance, resume=args.resume)
     store.prepare()
     items = [InversionItem(image.label, image.label, image.label, image.read) for image in readable]
@@ -120,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--out", type=Path, required=True, help="run directory, new or empty")
     add_config_arguments(parser, "default", "inversion.mse_weight=1")
+    add_crop_arguments(parser)
     add("--resume", action="store_true", help="continue the run in --out")
     add_strict_argument(parser)
     add_model_arguments(parser)

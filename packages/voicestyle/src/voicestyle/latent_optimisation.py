@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from voiceface.runtime.progress import progress_bar
 
 from voicestyle.config import LatentOptimisationConfig
 from voicestyle.noise import NoiseSource, PerSampleNoise, noise_regularisation_loss, normalise_noise_maps
@@ -206,9 +207,12 @@ class LatentOptimiser:
             stop_at: stop after this step, even if more are planned.
         """
         last = self.config.num_steps if stop_at is None else min(stop_at, self.config.num_steps)
-        while self.step < last and self.active_rows:
-            self._optimise_step(objective)
-            callback(self)
+        kind = type(self.config).__name__.removesuffix("Config").lower()
+        with progress_bar(description=kind, unit="step", total=last, initial=self.step, leave=False) as bar:
+            while self.step < last and self.active_rows:
+                self._optimise_step(objective)
+                callback(self)
+                bar.update()
         return self.trajectory()
 
     def _optimise_step(self, objective: Objective) -> None:

@@ -17,7 +17,6 @@ See docs/voicestyle.md.
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from voicestyle.latent_optimisation import LatentOptimiser, LatentTrajectory
 from voicestyle.models import PipelineModels
 from voicestyle.noise import PerSampleNoise
 from voicestyle.stylegan2.images import to_uint8
+from voicestyle.voice_embedding import embed_voices
 
 __all__ = [
     "build_face_encoder",
@@ -52,17 +52,6 @@ __all__ = [
     "synthesise_images",
     "with_initial_latents",
 ]
-
-
-def embed_voices(voices: Sequence[Path | str | NDArray[Any]], models: PipelineModels) -> Tensor:
-    """Embed recordings (or int16 samples at 16 kHz), (V, E).
-
-    Raises:
-        AudioError, SpeechError, FileNotFoundError: a recording cannot be used, or contains no speech.
-    """
-    for voice in voices:
-        _require_not_silent(voice)
-    return models.embedder.embed_voices(list(voices)).float()
 
 
 def find_nearest_prototypes(
@@ -304,23 +293,3 @@ def derive_seed(seed: int, *words: str) -> int:
     """Derive an independent seed for one use of random numbers; the same on every machine."""
     digest = hashlib.sha256(" ".join([str(seed), *words]).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
-
-
-def _require_not_silent(voice: Path | str | NDArray[Any]) -> None:
-    """Refuse a constant signal, such as digital silence: not every front end detects voice activity.
-
-    Raises:
-        AudioError, SpeechError, FileNotFoundError: the recording cannot be read, or is silent.
-    """
-    from voiceface.audio.loading import load_audio
-    from voiceface.audio.vad import SpeechError
-    from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
-
-    source: Path | str = "the recording"
-    if isinstance(voice, str | Path):
-        source = voice
-        if Path(voice).suffix.lower() not in AUDIO_FILE_SUFFIXES:
-            return  # stored features
-        voice = load_audio(voice, scale="unit", resample=True, on_corrupt="salvage")
-    if np.size(voice) and np.ptp(voice) == 0:
-        raise SpeechError(f"{source}: the recording is silent from beginning to end; expected speech")

@@ -9,6 +9,7 @@ import numpy as np
 from cmpc2.prototype_retrieval import Prototype
 from numpy.typing import NDArray
 from torch import Tensor
+from voiceface.io.file_facts import FileFacts
 
 from voicestyle.latent_optimisation import LatentTrajectory
 from voicestyle.selection import SelectedImage
@@ -32,6 +33,7 @@ class VoiceQuery:
         seed_key: the random numbers of the voice depend on this key and the seed only.
         voice_path: the recording, if it is one file.
         inversion_seed_prefix: precedes image labels in the seeds of coupled inversions.
+        facts: what is known about a person's own recording: notes and measures.
     """
 
     name: str
@@ -39,6 +41,7 @@ class VoiceQuery:
     seed_key: str
     voice_path: Path | None = None
     inversion_seed_prefix: str = ""
+    facts: FileFacts | None = None
 
 
 class InversionItem(NamedTuple):
@@ -120,6 +123,11 @@ class PipelineResult:
     def voice_path(self) -> Path | None:
         """The recording, if it is one file."""
         return self.retrieval.query.voice_path
+
+    @property
+    def facts(self) -> FileFacts | None:
+        """What is known about the recording."""
+        return self.retrieval.query.facts
 
     @property
     def selected(self) -> list[SelectedImage]:

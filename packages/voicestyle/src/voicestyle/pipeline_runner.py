@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from voiceface.io.atomic import compute_sha256
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS
+from voiceface.io.own_files import LeftOut, format_left_out
+from voiceface.runtime.progress import progress_bar
 
 from voicestyle import pipeline
 from voicestyle.config import VoiceStyleConfig
@@ -26,6 +29,7 @@ from voicestyle.pipeline_records import (
 )
 from voicestyle.result_store import DirectoryStore, MemoryStore, check_output_directory, last_finite
 from voicestyle.stylegan2.images import to_uint8
+from voicestyle.voice_embedding import embed_data_voice, embed_voice
 
 __all__ = [
     "collect_provenance",
@@ -46,7 +50,8 @@ def run_pipeline_on_files(
     exclude: Collection[str] = (),
     resume: bool = False,
     on_progress: Callable[[str], None] = lambda _: None,
-) -> tuple[list[PipelineResult], list[str]]:
+    data_folder: bool = False,
+) -> tuple[list[PipelineResult], list[LeftOut]]:
     """Generate faces from recordings and keep every step in a run directory.
 
     Args:
@@ -58,9 +63,10 @@ def run_pipeline_on_files(
         exclude: names whose videos are skipped.
         resume: continue the run in `out`.
         on_progress: called with a line of text after each batch.
+        data_folder: the recordings are those of a data folder, which are not measured.
 
     Returns:
-        The results, and the reasons why recordings were skipped.
+        The results, and the recordings that were left out.
 
     Raises:
         ValueError: none of the recordings can be used, or the bank does not fit; see `voicestyle.pipeline`.
@@ -69,23 +75,25 @@ def run_pipeline_on_files(
     """
     check_output_directory(out, resume)
     queries: list[VoiceQuery] = []
-    skipped: list[str] = []
-    for path, relative_path in voices:
+    left_out: list[LeftOut] = []
+    embed = embed_data_voice if data_folder else embed_voice
+    for path, relative_path in progress_bar(voices, "voices", "voice"):
         name = relative_path.as_posix()
         try:
-            embedding = pipeline.embed_voices([path], models)
+            embedding, facts = embed(path, models)
         except (ValueError, OSError) as error:
-            skipped.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
+            left_out.append(LeftOut.from_error(path, error))
         else:
-            queries.append(VoiceQuery(name, embedding, name, path, f"{name} "))
+            queries.append(VoiceQuery(name, embedding, name, path, f"{name} ", facts))
     if not queries:
-        raise ValueError(f"none of the {len(voices)} recordings can be used: {', '.join(skipped[:1])}")
+        shown = format_left_out(left_out)
+        raise ValueError(f"none of the {len(voices)} recordings can be used:\n{shown}")
     provenance = collect_provenance(voices, bank, models, exclude)
     store = DirectoryStore(out=out, config=config, provenance=provenance, resume=resume)
     results = run_pipeline(
         queries, bank, models, config, store=store, exclude=exclude, on_progress=on_progress
     )
-    return results, skipped
+    return results, left_out
 
 
 def collect_provenance(
@@ -98,6 +106,8 @@ def collect_provenance(
     provenance: dict[str, Any] = {"weights": models.fingerprint}
     if bank is not None:
         provenance |= {"bank": bank.digest, "exclude": sorted(set(exclude))}
+        if models.embedder.long_recordings != DEFAULT_LONG_RECORDINGS:
+            provenance["long_recordings"] = str(models.embedder.long_recordings)
     return {
         **provenance,
         "files": {relative_path.as_posix(): compute_sha256(path) for path, relative_path in files},

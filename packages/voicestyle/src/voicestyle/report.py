@@ -42,7 +42,12 @@ def write_generation_report(
             result.name,
             image=upscale_image(result.image),
             audio=AudioSource(str(result.voice_path)),
-            note=f"voice similarity {result.initial_similarity:.3f}, finally {result.similarity:.3f}",
+            note="; ".join(
+                [
+                    f"voice similarity {result.initial_similarity:.3f}, finally {result.similarity:.3f}",
+                    *(result.facts.notes if result.facts is not None else ()),
+                ]
+            ),
         )
         for result in results
     ]

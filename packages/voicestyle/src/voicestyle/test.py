@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.metrics.unavailable import describe_unavailable
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
+    from voiceface.runtime.progress import write_line
 
     from voicestyle.bank_builders import BUNDLED_PRESET, load_bank
     from voicestyle.config import VoiceStyleConfig
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     voices = [
         (path, Path(name)) for path, name in zip(evaluation_set.voice_paths, evaluation_set.identity_names)
     ]
-    results, skipped = run_pipeline_on_files(
+    results, left_out = run_pipeline_on_files(
         voices,
         bank,
         models,
@@ -113,8 +114,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         out / "generated",
         exclude=exclude,
         resume=args.resume,
-        on_progress=print,
+        on_progress=write_line,
+        data_folder=True,
     )
+    skipped = [f"{item.path}: {'; '.join(filter(None, item[1:]))}" for item in left_out]
     print_skipped(skipped)
     result, images = evaluate_results(
         results,
