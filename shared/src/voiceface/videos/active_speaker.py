@@ -117,8 +117,8 @@ class SpeakerSettings:
     min_margin: float = 0.15
     min_movement: float = 0.008
     second_movement: float = 0.33
-    second_agreement: float = 0.25
-    second_score: float = 1.0
+    second_agreement: float = 0.2
+    second_score: float = 2.0
     part_correlation: float = 0.3
     part_margin: float = 0.1
     neutral_correlation: float = 0.3

@@ -252,9 +252,10 @@ def match_motion(
 
 
 def partial_agreement(first: MeasuredMouth, second: MeasuredMouth) -> float:
-    """Agreement of a second mouth with the part of the sound that the first does not explain.
+    """Agreement of the sound with what a second mouth does beside the first.
 
-    The partial correlation, with both mouths at the lags at which they agree best.
+    The semipartial correlation of the sound with the part of the second mouth that is independent of the
+    first, with both at the lags at which they agree best.
 
     Args:
         first: band-limited opening (F,), where it is known (F,), its agreement with the sound.
@@ -275,4 +276,4 @@ def partial_agreement(first: MeasuredMouth, second: MeasuredMouth) -> float:
     level, difference = (a * b).sum(axis=1) / np.maximum(norm, 1e-9)
     mutual = (1 - DIFFERENCE_WEIGHT) * level + DIFFERENCE_WEIGHT * difference
     r1, r2 = first[2].correlation, second[2].correlation
-    return float((r2 - r1 * mutual) / np.sqrt(max((1 - r1**2) * (1 - mutual**2), 1e-6)))
+    return float((r2 - r1 * mutual) / np.sqrt(max(1 - mutual**2, 1e-3)))

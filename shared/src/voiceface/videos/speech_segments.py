@@ -41,7 +41,7 @@ class SpeechLengths:
 
     min_seconds: float = 1.0
     max_seconds: float = 10.0
-    max_pause: float = 0.3
+    max_pause: float = 0.5
 
 
 def find_speech_segments(
