@@ -8,9 +8,10 @@ import av
 import cv2
 import numpy as np
 import pytest
+from video_files import moving_square, write_video
 from voiceface.__main__ import main
 from voiceface.audio.loading import load_audio
-from voiceface.datasets.avspeech import build, video_segments
+from voiceface.datasets.avspeech import build
 from voiceface.datasets.avspeech.build import AvspeechSettings, assign_split, build_corpus
 from voiceface.datasets.avspeech.table import AvspeechError, Segment, VideoIndex, read_segments
 from voiceface.datasets.avspeech.video_segments import (
@@ -22,6 +23,7 @@ from voiceface.datasets.avspeech.video_segments import (
 from voiceface.datasets.corpus import open_corpus
 from voiceface.datasets.trials.sampling import generate_trial_lists
 from voiceface.datasets.validation.checker import check_corpus
+from voiceface.videos import containers
 
 WIDTH, HEIGHT, FPS, SQUARE = 160, 96, 10, 24
 RATE = 22050
@@ -442,7 +444,7 @@ def test_seeking_and_reading_from_the_beginning_give_the_same(videos, monkeypatc
         wave, images = read_audio_segment(path, 3.5, 5.5), read_images_at(path, [3.6, 4.2, 5.4])
         with monkeypatch.context() as patch:
             patch.setattr(
-                video_segments, "SEEK_TOLERANCE", -99.0
+                containers, "SEEK_TOLERANCE", -99.0
             )  # every place that seeking gives counts as too late
             other = read_audio_segment(path, 3.5, 5.5)
             again = read_images_at(path, [3.6, 4.2, 5.4])
@@ -451,6 +453,22 @@ def test_seeking_and_reading_from_the_beginning_give_the_same(videos, monkeypatc
         apart = [np.abs(wave[50:-50] - other[50 + n : len(other) - 50 + n].astype(float)).mean() for n in lag]
         assert min(apart) < 2400, path.name  # half a sample's step of the tone
         assert path.suffix == ".mkv" or (wave == other).all()
+
+
+def test_videos_of_telephones_are_upright_and_eight_channels_are_mixed(tmp_path):
+    turned = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]  # a quarter turn clockwise
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)
+    plain = write_video(tmp_path / "a.mkv", moving_square(50), codec="ffv1", sound=tone)
+    gains = np.array([1.6, 0.4, 1, 1, 1, 1, 1, 1])[:, None]
+    path = write_video(
+        tmp_path / "b.mov", moving_square(50), matrix=turned, options={"crf": "1"}, sound=gains * tone,
+        sound_codec="pcm_s16le",
+    )  # fmt: skip
+    (upright,), (stored,) = read_images_at(path, [1.0]), read_images_at(plain, [1.0])
+    assert upright.shape == (160, 96, 3)
+    assert np.abs(upright.astype(int) - np.rot90(stored, -1)).mean() < 3
+    wave = read_audio_segment(path, 0.5, 1.5)
+    assert frequency(wave) == pytest.approx(440, abs=1) and np.abs(wave).max() == pytest.approx(16384, abs=30)
 
 
 def test_images_that_do_not_differ_are_refused(videos):

@@ -19,8 +19,10 @@ from voiceface.io.foreign_files import first_line, reading
 
 __all__ = [
     "MAX_GAP",
+    "REMEDY",
     "SEEK_LEAD",
     "SEEK_TOLERANCE",
+    "Kind",
     "Timeline",
     "VideoError",
     "check_pixels",

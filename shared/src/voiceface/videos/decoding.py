@@ -30,7 +30,7 @@ from voiceface.videos.containers import (
 )
 from voiceface.videos.orientation import FrameConverter
 
-__all__ = ["VideoError", "VideoImages", "VideoInfo", "iterate_images", "probe_video"]
+__all__ = ["VideoError", "VideoImages", "VideoInfo", "iterate_images", "pixel_aspect", "probe_video"]
 
 Image = NDArray[np.uint8]
 MAX_FRAME_RATE = 1000.0

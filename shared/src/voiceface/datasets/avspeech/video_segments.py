@@ -1,24 +1,28 @@
 """Segments of video files: audio, images at given times, crops around a face (PyAV).
 
-Times are seconds from the beginning of the file. Missing or undecodable data in a segment are errors; corrupt
+Images are upright and have square pixels, as a player shows them (`voiceface.videos`). Times are seconds from
+the beginning of the file. Missing or undecodable data in a segment are errors; corrupt
 data elsewhere in the file do not matter, since only the segment is decoded.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.audio.packets import frame_samples
+from voiceface.audio.samples import AudioError
+from voiceface.videos.containers import Kind, VideoError, iterate_frames
+from voiceface.videos.decoding import pixel_aspect
+from voiceface.videos.orientation import FrameConverter
+from voiceface.videos.sound import TIMESTAMP_TOLERANCE
+
 __all__ = [
     "MISSING_TOLERANCE",
-    "SEEK_LEAD",
-    "SEEK_TOLERANCE",
-    "TIMESTAMP_TOLERANCE",
     "MediaError",
     "crop_square",
     "read_audio_segment",
@@ -26,9 +30,6 @@ __all__ = [
 ]
 
 MISSING_TOLERANCE = 0.5  # seconds that may be missing at the end of a segment, and age of its last image
-SEEK_LEAD = 1.0  # seconds decoded before a segment, since decoders need some packets to settle
-TIMESTAMP_TOLERANCE = 0.02  # rounding of time stamps in seconds; larger steps are gaps
-SEEK_TOLERANCE = 0.1  # seconds by which the first frame after seeking may be late
 
 
 class MediaError(ValueError):
@@ -56,7 +57,6 @@ def read_audio_segment(
     """
     wave: NDArray[np.float32] | None = None
     native, filled, reach, follows = 0, 0, 0, None
-    convert = av.AudioResampler(format="fltp")
     with closing(_iterate_frames(path, "audio", start)) as frames:
         for time, frame in frames:
             if wave is None:
@@ -64,9 +64,7 @@ def read_audio_segment(
                 wave = np.zeros(max(1, round((end - start) * native)), np.float32)
             elif frame.sample_rate != native:
                 raise MediaError(f"{path}: the sample rate changes from {native} to {frame.sample_rate} Hz")
-            samples = np.concatenate([part.to_ndarray() for part in convert.resample(frame)], axis=1).mean(
-                axis=0
-            )
+            samples = _mix(path, frame)
             place = round((time - start) * native)
             if follows is not None and abs(place - follows) <= TIMESTAMP_TOLERANCE * native:
                 place = follows
@@ -109,7 +107,12 @@ def read_images_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.
     shown: list[tuple[float, Any]] = []
     left = list(times)
     before: tuple[float, Any] | None = None
-    with closing(_iterate_frames(path, "video", left[0])) as frames:
+    converters: list[FrameConverter] = []
+
+    def prepare(track: Any) -> None:
+        converters.append(FrameConverter(pixel_aspect(track), "bgr24", guess_colours=False))
+
+    with closing(_iterate_frames(path, "video", left[0], prepare)) as frames:
         for time, frame in frames:
             while left and time > left[0] + 1e-6:
                 shown.append(before or (time, frame))
@@ -133,7 +136,7 @@ def read_images_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.
         raise MediaError(
             f"{path}: corrupt images between {times[0]:.2f} s and {times[-1]:.2f} s; obtain the file again"
         )
-    return [frame.to_ndarray(format="bgr24") for _, frame in shown]
+    return [converters[-1].convert(frame) for _, frame in shown]
 
 
 def crop_square(
@@ -163,7 +166,7 @@ def crop_square(
 
 
 def _iterate_frames(
-    path: str | Path, kind: Literal["audio", "video"], start: float
+    path: str | Path, kind: Kind, start: float, on_track: Callable[[Any], None] | None = None
 ) -> Generator[tuple[float, Any], None, None]:
     """Yield (seconds from the beginning of the file, frame), from shortly before `start` to the end.
 
@@ -171,37 +174,15 @@ def _iterate_frames(
         MediaError: no such track, or corrupt.
     """
     try:
-        for seek in (True, False) if start > SEEK_LEAD else (False,):
-            with av.open(str(path), metadata_errors="replace") as container:
-                streams = container.streams.audio if kind == "audio" else container.streams.video
-                if not streams:
-                    raise MediaError(f"{path}: contains no {kind} track, expected one; obtain the file again")
-                streams[0].codec_context.thread_count = 1  # videos are spread over processes
-                origin = (container.start_time or 0) / 1e6
-                frames = _decode_timed(container, streams[0], origin, start if seek else None)
-                first = next(frames, None)
-                if seek and (first is None or first[0] > start + SEEK_TOLERANCE):
-                    continue  # wrong index: read from the beginning
-                if first is not None:
-                    yield first
-                yield from frames
-                return
-    except av.FFmpegError as error:
-        reason = str(error.strerror or error).strip().rstrip(".")
-        raise MediaError(
-            f"{path}: the {kind} track cannot be decoded ({reason}); the file is corrupt: obtain it again"
-        ) from error
+        yield from iterate_frames(path, kind, start, on_track=on_track)
+    except (VideoError, FileNotFoundError) as error:
+        raise MediaError(str(error)) from error
 
 
-def _decode_timed(
-    container: Any, stream: Any, origin: float, start: float | None
-) -> Generator[tuple[float, Any], None, None]:
-    """Decode one track from shortly before `start`; frames without a time stamp are skipped."""
-    if start is not None:
-        try:
-            container.seek(round((start - SEEK_LEAD + origin) * 1e6))
-        except av.FFmpegError:
-            return
-    for frame in container.decode(stream):
-        if frame.pts is not None:
-            yield float(frame.pts * frame.time_base) - origin, frame
+def _mix(path: str | Path, frame: Any) -> NDArray[np.float32]:
+    """Mean of the channels of a frame, (T,)."""
+    try:
+        samples = np.ascontiguousarray(frame_samples(path, frame), np.float32)
+    except AudioError as error:
+        raise MediaError(str(error)) from error
+    return np.asarray(samples.mean(axis=0))
