@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ class FolderNameEmbedder:
         self.voice_batch_size = self.face_batch_size = 16
         self.fingerprint = f"stub {constant} {sorted(identity_rows.items())}"
         self.device, self.dimension = torch.device("cpu"), WIDTH
+        self.face_crop = "population"
+        self.long_recordings = SimpleNamespace(policy="best")
 
     def _vector(self, path: str | Path) -> np.ndarray:
         vector = np.full(WIDTH, 0.01, np.float32)
@@ -37,8 +40,8 @@ class FolderNameEmbedder:
         load_audio(path, scale="unit", resample=True)
         return self._vector(path)
 
-    def load_recording(self, path: str | Path) -> np.ndarray:
-        return self.load_voice(path)
+    def read_recording(self, path: str | Path) -> tuple[np.ndarray, None]:
+        return self.load_voice(path), None
 
     def load_photograph(self, path: str | Path) -> np.ndarray:
         return self.load_face(path)

@@ -1,5 +1,7 @@
 """`voiceface report`: collection of user files, labels from folder names, the page and its JSON file."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -7,11 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stub_systems import build_stub_systems
+import soundfile
+from PIL import Image
+from stub_systems import WIDTH, FolderNameEmbedder, build_stub_systems
+from voiceface.faces import PictureReader
 from voiceface.suite import plugins, report
 from voiceface.suite.inference import Utterance
 from voiceface.suite.plugins import SystemSet
 from voiceface.suite.user_media import collect_media, select_spread
+from voiceface.testing.faces import FrameFinder
 
 
 @pytest.fixture
@@ -43,8 +49,6 @@ def test_folder_names_are_identity_labels_and_corrupt_files_are_reported(user_me
     (voices / identity / "._ghost.wav").write_bytes(b"x")
     (voices / identity / "notes.txt").write_text("no sound")
     (voices / identity / "broken.wav").write_bytes(b"RIFF no sound")
-    import soundfile
-
     soundfile.write(voices / "silence.wav", np.zeros(16000), 16000)
     soundfile.write(voices / "blink.wav", np.ones(800) / 2, 16000)
     (faces / identity / "torn.jpg").write_bytes(b"\xff\xd8 no image")
@@ -165,3 +169,60 @@ def test_a_failed_report_states_the_reason_and_leaves_no_page(user_media, tmp_pa
     with pytest.raises(ValueError, match="No system could process any recording"):
         run_report(user_media, tmp_path / "out", monkeypatch, systems=build_stub_systems({})[2:3])
     assert refusing and not list((tmp_path / "out").glob("*.html"))
+
+
+class FramedEmbedder(FolderNameEmbedder):
+    """The stub with a door for own pictures: an embedding is the mean colour of what was cut out."""
+
+    pictures: PictureReader
+
+    def prepare_picture(self, image):
+        vector = np.zeros(WIDTH, np.float32)
+        vector[:3] = image.mean((0, 1)) / 255
+        return vector
+
+    def load_photograph(self, path):
+        return self.prepare_picture(self.pictures.read(path))
+
+
+def test_every_face_is_a_candidate_that_the_page_shows_as_it_was_cut_out(tmp_path):
+    picture = np.full((100, 220, 3), 90, np.uint8)
+    picture[::2] = 110
+    for left, side, colour in ((4, 88, (250, 20, 20)), (110, 40, (20, 250, 20))):
+        picture[4 : 4 + side, left : left + side] = colour
+        FrameFinder.frame(picture, left, 4, side)
+    (tmp_path / "faces").mkdir()
+    Image.fromarray(picture).save(tmp_path / "faces" / "two.png")
+    Image.fromarray(picture[:, :106]).save(tmp_path / "faces" / "one.png")
+    Image.fromarray(picture[:, 180:]).save(tmp_path / "faces" / "wall.png")
+    time = np.arange(32000) / 16000
+    (tmp_path / "voices").mkdir()
+    voice = sum(np.sin(2 * np.pi * 140 * k * time) / k for k in range(1, 9)) * (1 + np.sin(9 * time)) / 8
+    soundfile.write(tmp_path / "voices" / "a.wav", voice, 16000)
+    model = FramedEmbedder({})
+    systems = SystemSet((plugins.AssociationSystem("framed", "", lambda weights, **_: model),), {})
+    for every_face in (False, True):
+        page, media, outputs = report.run_report(
+            tmp_path / "voices",
+            tmp_path / "faces",
+            tmp_path / "out",
+            systems=systems,
+            pictures=PictureReader(every_face=every_face, finder=FrameFinder()),
+        )
+        names = ["one.png", "two.png#1", "two.png#2"] if every_face else ["one.png", "two.png"]
+        assert [face.name for face in media.gallery] == names
+        assert np.isfinite(outputs.scores["framed"]).all()
+        record = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert set(names) <= set(record["files"]["framed"])
+        assert "no face found" in record["skipped"]["wall.png"]["all"]
+    known = record["files"]["framed"]["two.png#2"]
+    assert known["face"]["crop"] == "population" and known["notes"][0].startswith("small")
+    text = page.read_text("utf-8")
+    assert '<span class="doubt">small</span>' in text
+    shown = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        for data in re.findall(r'<img class="picture" src="data:image/jpeg;base64,([^"]+)"', text)
+    ]
+    assert {image.shape for image in shown} == {(128, 128, 3)}
+    green = [image for image in shown if image[60, 64, 1] > 200 and image[60, 64, 0] < 90]
+    assert len(green) == 1  # the smaller face

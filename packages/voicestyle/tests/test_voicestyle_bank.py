@@ -9,6 +9,8 @@ from cmpc2.nearest import load_prototype_memory
 from cmpc2.prototype_retrieval import TrainingVideo
 from cmpc2.published import PrototypeMemory
 from PIL import Image
+from voiceface.faces import PictureReader
+from voiceface.testing.faces import FrameFinder
 from voicestyle.bank_builders import build_bank, build_bank_from_prototypes, build_synthetic_bank
 from voicestyle.bank_layout import find_videos, locate_bank_folders, videos_from_images
 from voicestyle.config import VoiceStyleConfig
@@ -260,3 +262,19 @@ def test_excluding_all_videos_raises(ordered):
         FaceBankError, match=r"no video in bank once 3 names are excluded.*retrieval.num_prototypes"
     ):
         select_videos(near, bank, retrieval_config(num_prototypes=1), exclude=("c", "d", "f"))
+
+
+def test_faces_of_own_bank_images_are_cut_out_and_those_of_videos_are_not(tmp_path):
+    picture = np.full((100, 220, 3), 90, np.uint8)
+    picture[::2] = 110
+    FrameFinder.frame(picture, 10, 4, 88)
+    (tmp_path / "Ada" / "1.6" / "clip").mkdir(parents=True)
+    for name in ("Ada/1.6/clip/1.png", "own.png"):
+        Image.fromarray(picture).save(tmp_path / name)
+    pictures = PictureReader(convention="vggface_frontal", finder=FrameFinder())
+    frames = find_videos(tmp_path, pictures)[1]
+    ((video,), (own,)) = frames
+    assert video.read().shape == picture.shape and own.read().shape == (128, 128, 3)
+    plain = find_videos(tmp_path)[1][1][0]
+    assert plain.stamp == str((tmp_path / "own.png").stat().st_size) and own.stamp != plain.stamp
+    assert own.stamp != videos_from_images([own.path], PictureReader("never"))[1][0][0].stamp

@@ -10,6 +10,7 @@ from voiceface.suite.plugins import ImageSystem
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from voiceface.faces import PictureReader
 
     from sf2f.models import Sf2fModel
 
@@ -42,8 +43,14 @@ class LoadedSystem:
         return self.model.generate(list(utterances)).image
 
 
-def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> LoadedSystem:
-    """Load the bundled generator, or that of a checkpoint or run folder; `bank` is not used."""
+def load(
+    weights: Path | None = None,
+    *,
+    device: str = "cpu",
+    bank: Sequence[Path] = (),
+    pictures: "PictureReader | None" = None,
+) -> LoadedSystem:
+    """Load the bundled generator, or that of a checkpoint or run folder; `bank` and `pictures` are unused."""
     from sf2f.models import load as load_generator
 
     return LoadedSystem(

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from cmpc2.prototype_retrieval import TrainingVideo
 from cmpc2.prototypes import cluster
 from cmpc2.published import PrototypeMemory
+from voiceface.faces.own_pictures import PictureReader
 
 from voicestyle.bank_layout import (
     find_frontal_images,
@@ -55,6 +56,7 @@ def load_bank(
     frontal: str | Path | None = None,
     population: str = BUNDLED_PRESET,
     cache_file: Path | None = None,
+    pictures: PictureReader | None = None,
 ) -> FaceBank:
     """Load the face bank that the arguments name.
 
@@ -68,6 +70,8 @@ def load_bank(
         frontal: directory of frontal images, <name>/<image>.
         population: preset of the synthetic identities that CMPC was trained on.
         cache_file: file that keeps the embeddings of a directory's images.
+        pictures: finds the faces of images outside of the published layout, cut out by the crop convention of
+            CMPC; None: with the networks that are installed.
 
     Raises:
         FileNotFoundError, CheckpointError: a file or directory is missing or corrupt.
@@ -102,6 +106,7 @@ def load_bank(
         min_clusters=config.retrieval.num_prototypes,
         seed=config.seed,
         cached=cached,
+        pictures=(pictures or PictureReader()).with_convention(models.embedder.face_crop),
     )
     if cache_file is not None and (cached is None or cached.get("key") != embeddings["key"]):
         save_state(cache_file, embeddings)
@@ -117,6 +122,7 @@ def build_bank(
     min_clusters: int = 3,
     seed: int = 0,
     cached: dict[str, Any] | None = None,
+    pictures: PictureReader | None = None,
 ) -> tuple[FaceBank, dict[str, Any]]:
     """Build a bank from a directory: embed its images and find prototypes by k-means.
 
@@ -130,6 +136,8 @@ def build_bank(
         min_clusters: K, the number of prototypes that will be retrieved.
         seed: of k-means.
         cached: embeddings that an earlier call returned for the same directory and embedder.
+        pictures: reads images outside of the published layout as people's own pictures; None: as data folders
+            are read.
 
     Returns:
         The bank, and its embeddings for `cached` of a later call.
@@ -143,10 +151,10 @@ def build_bank(
         tracks, frontal = locate_bank_folders(root, frontal)
         if tracks == root and frontal is not None and frontal.is_relative_to(root):
             tracks, frontal = frontal, None  # the bank contains frontal images only
-        (table, frames), name = find_videos(Path(tracks)), root.name or str(root)
+        (table, frames), name = find_videos(Path(tracks), pictures), root.name or str(root)
     else:
         tracks, name = "the bank", f"{len(root)} images"
-        table, frames = videos_from_images(root)
+        table, frames = videos_from_images(root, pictures)
     key = [
         embedder.fingerprint,
         *(f"{p.label} {_file_stamp(p)}" for each in frames for p in each[:MAX_FRAMES]),
@@ -294,8 +302,5 @@ def _identity_index(name: str, voice_id: str) -> int:
 
 
 def _file_stamp(image: BankImage) -> str:
-    """Size and modification time of an image's file."""
-    if not isinstance(image, ImageFile):
-        return ""
-    status = image.path.stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
+    """Stamp and modification time of an image's file."""
+    return f"{image.stamp} {image.path.stat().st_mtime_ns}" if isinstance(image, ImageFile) else ""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cmpc2.prototype_retrieval import TrainingVideo
+from voiceface.faces.own_pictures import PictureReader
 
 from voicestyle.face_bank import BankImage, ImageFile
 from voicestyle.stylegan2.dataset import IMAGE_SUFFIXES
@@ -25,8 +26,14 @@ TRACK_FOLDERS, FRONTAL_FOLDERS = (
 )
 
 
-def find_videos(root: Path) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
+def find_videos(
+    root: Path, pictures: PictureReader | None = None
+) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
     """Find videos in a directory, `<name>/1.6/<video>/<frame>`; any other image is a video of one frame.
+
+    Args:
+        root: the directory.
+        pictures: reads images outside of this layout as people's own; None: as data folders are read.
 
     Raises:
         FileNotFoundError: the directory is missing, or contains no image.
@@ -39,11 +46,12 @@ def find_videos(root: Path) -> tuple[list[TrainingVideo], list[list[BankImage]]]
             continue
         parts = path.relative_to(root).parts
         label = "/".join(parts)
+        reader = pictures
         if len(parts) == 4 and parts[1] == SCALE_FOLDER:
-            key = parts[0], parts[2]
+            key, reader = (parts[0], parts[2]), None
         else:
             key = parts[0] if len(parts) > 1 else path.stem, "/".join(parts[1:]) or path.name
-        videos.setdefault(key, []).append(ImageFile(path, label))
+        videos.setdefault(key, []).append(ImageFile(path, label, reader))
     if not videos:
         raise FileNotFoundError(
             f"no face images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {root}: the bank is empty"
@@ -52,8 +60,14 @@ def find_videos(root: Path) -> tuple[list[TrainingVideo], list[list[BankImage]]]
     return rows, list(videos.values())
 
 
-def videos_from_images(files: Sequence[Path]) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
+def videos_from_images(
+    files: Sequence[Path], pictures: PictureReader | None = None
+) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
     """Make a video of one frame of each file; its identity is named after the file's directory.
+
+    Args:
+        files: images.
+        pictures: reads them as people's own pictures; None: as data folders are read.
 
     Raises:
         FileNotFoundError: there are no files.
@@ -64,7 +78,7 @@ def videos_from_images(files: Sequence[Path]) -> tuple[list[TrainingVideo], list
     labels = [f"{path.parent.name}/{path.name}" for path in files]
     if len(set(labels)) < len(labels):  # such as a/x/1.jpg and b/x/1.jpg
         labels = [path.as_posix() for path in files]
-    return rows, [[ImageFile(path, label)] for path, label in zip(files, labels)]
+    return rows, [[ImageFile(path, label, pictures)] for path, label in zip(files, labels)]
 
 
 def list_images(folder: Path) -> list[Path]:

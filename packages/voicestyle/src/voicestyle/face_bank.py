@@ -14,6 +14,8 @@ import numpy as np
 from cmpc2.prototype_retrieval import TrainingVideo
 from cmpc2.published import PrototypeMemory
 from numpy.typing import NDArray
+from voiceface.faces.own_pictures import PictureReader
+from voiceface.images.loading import load_image
 
 __all__ = ["BankImage", "FaceBank", "FaceBankError", "ImageFile", "SyntheticImage"]
 
@@ -44,23 +46,26 @@ class ImageFile:
     Attributes:
         path: the file.
         label: its path relative to the bank, or its name.
-        photograph: a person's own picture, read as a viewer shows it; otherwise as data folders are read.
+        pictures: reads it as a person's own picture, whose face is found; None: as data folders are read.
     """
 
     path: Path
     label: str
-    photograph: bool = False
+    pictures: PictureReader | None = None
 
     def read(self) -> NDArray[np.uint8]:
         """Decode the file.
 
         Raises:
-            ImageError: the file cannot be read.
+            ImageError: the file cannot be read, or an own picture shows no face.
         """
-        from voiceface.images.loading import load_image
-        from voiceface.images.photographs import load_photograph
+        return load_image(self.path) if self.pictures is None else self.pictures.read(self.path)
 
-        return (load_photograph if self.photograph else load_image)(self.path)
+    @property
+    def stamp(self) -> str:
+        """Size of the file, and what decides which part of it is used."""
+        crop = "" if self.pictures is None else self.pictures.identity
+        return f"{self.path.stat().st_size} {crop}".strip()
 
 
 @dataclass(frozen=True)
@@ -119,10 +124,10 @@ class FaceBank:
 
     @property
     def digest(self) -> str:
-        """Hash of the videos, the prototypes, and the names and sizes of all images."""
+        """Hash of the videos, the prototypes, and the names, sizes and crops of all images."""
         digest = hashlib.sha256("\n".join(video.image_folder for video in self.videos).encode())
         for images in (*self.frames, *self.frontal_images.values()):
-            digest.update("\n".join(f"{each.label} {_file_size(each)}" for each in images).encode())
+            digest.update("\n".join(f"{each.label} {_stamp(each)}" for each in images).encode())
         for centroids, assignment in zip(self.memory.centroids, self.memory.assignment):
             digest.update(np.ascontiguousarray(centroids.numpy()).tobytes())
             digest.update(np.ascontiguousarray(assignment.numpy()).tobytes())
@@ -151,6 +156,6 @@ def _render_image(
     ).image
 
 
-def _file_size(image: BankImage) -> int:
-    """Size of the image's file; 0 if it is rendered."""
-    return image.path.stat().st_size if isinstance(image, ImageFile) else 0
+def _stamp(image: BankImage) -> str:
+    """Stamp of the image's file; 0 if it is rendered."""
+    return image.stamp if isinstance(image, ImageFile) else "0"

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from voiceface.faces.own_pictures import PictureReader
 
 from voicestyle import pipeline
 from voicestyle.bank_builders import BUNDLED_PRESET, load_bank
@@ -104,6 +105,7 @@ def load(
     frontal: str | Path | None = None,
     population: str = BUNDLED_PRESET,
     on_corrupt: "OnCorrupt | None" = None,
+    pictures: PictureReader | None = None,
 ) -> FaceGenerator:
     """Load a face generator.
 
@@ -117,8 +119,8 @@ def load(
         device: "cpu", "cuda" or "auto".
         cmpc, stylegan, lpips, lpips_net, identity, clip, on_corrupt: networks in place of those of `weights`;
             see `voicestyle.models.load_models`.
-        memory, table, frontal, population: prototypes and images of the bank; see
-            `voicestyle.bank_builders.load_bank`.
+        memory, table, frontal, population, pictures: prototypes and images of the bank, and how own ones are
+            read; see `voicestyle.bank_builders.load_bank`.
 
     Raises:
         CheckpointError, FileNotFoundError: a file is missing or corrupt.
@@ -149,6 +151,7 @@ def load(
         table=table,
         frontal=frontal,
         population=population,
+        pictures=pictures,
     )
     return FaceGenerator(models, face_bank, config)
 

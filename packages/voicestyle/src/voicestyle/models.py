@@ -50,6 +50,8 @@ class PipelineModels:
         feature_extractor: image features that select bank images; None for the embedder's.
         disclaimer: text to show with every result, or empty.
         fingerprint: hash of all weights.
+        face_crop: convention of the faces that the generator was trained on, a key of
+            `voiceface.faces.crops.CROP_CONVENTIONS`.
     """
 
     embedder: "Embedder"
@@ -60,6 +62,7 @@ class PipelineModels:
     feature_extractor: FeatureExtractor | None = None
     disclaimer: str = ""
     fingerprint: str = ""
+    face_crop: str = "population"
 
     @property
     def device(self) -> torch.device:
@@ -76,6 +79,7 @@ def build_models(
     identity_encoder: IdentityEncoder | None = None,
     feature_extractor: FeatureExtractor | None = None,
     disclaimer: str = "",
+    face_crop: str = "population",
 ) -> PipelineModels:
     """Freeze the networks and compute the statistics of w.
 
@@ -98,6 +102,7 @@ def build_models(
         feature_extractor,
         disclaimer,
         digest.hexdigest(),
+        face_crop,
     )
 
 
@@ -175,7 +180,22 @@ def load_models(
         else None,
         feature_extractor=load_clip_features(Path(clip), device) if clip is not None else None,
         disclaimer=disclaimer,
+        face_crop=_find_face_crop(stylegan_path, embedder),
     )
+
+
+def _find_face_crop(stylegan: Path | None, embedder: "Embedder") -> str:
+    """Crop convention of a generator: published weights are FFHQ's; others saw the same data as CMPC."""
+    if stylegan is None:
+        return "population"
+    if stylegan.suffix != ".safetensors":
+        return "ffhq"
+    from voiceface.checkpoints.native import load_model
+
+    from voicestyle.stylegan2.checkpoints import SYSTEM
+
+    extra = load_model(stylegan, system=SYSTEM, kind="generator").extra
+    return "population" if extra.get("disclaimer") else embedder.face_crop
 
 
 def _fingerprint_of(part: object) -> str:

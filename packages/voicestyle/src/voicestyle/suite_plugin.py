@@ -10,6 +10,7 @@ from voiceface.suite.plugins import ImageSystem
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from voiceface.faces import PictureReader
 
     from voicestyle.face_generator import FaceGenerator
 
@@ -41,18 +42,25 @@ class LoadedSystem:
         return self.generator.generate_from_utterances(list(utterances)).image
 
 
-def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> LoadedSystem:
+def load(
+    weights: Path | None = None,
+    *,
+    device: str = "cpu",
+    bank: Sequence[Path] = (),
+    pictures: "PictureReader | None" = None,
+) -> LoadedSystem:
     """Load the bundled networks or those of a run directory.
 
     Args:
         weights: run directory of `voicestyle train`; None for the bundled weights.
         device: "cpu", "cuda" or "auto".
         bank: image files of the face bank.
+        pictures: finds the faces of these images; None: with the networks that are installed.
     """
     from voicestyle import face_generator
 
     images = list(bank) if len(bank) >= MIN_BANK_IMAGES else None
-    generator = face_generator.load(weights, bank=images, device=device)
+    generator = face_generator.load(weights, bank=images, device=device, pictures=pictures)
     source = "bundled" if weights is None else weights.name
     return LoadedSystem(generator, f"{source}, bank: {generator.bank.name}")
 

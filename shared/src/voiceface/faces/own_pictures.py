@@ -11,6 +11,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -41,6 +42,7 @@ Image = NDArray[np.uint8]
 NETWORKS = ("face_detector", "face_mesh")
 BATCH = 8
 MAX_BYTES_KEPT = 200_000_000
+MAX_SEEN = 20_000  # pictures whose faces are kept for the readers of other systems, about 1 KB each
 DATA_FOLDERS = {"VGG_ALL_FRONTAL", "unzippedFaces", "masked_faces", "origin_faces"}
 """Folders of aligned faces in published data layouts."""
 NO_NETWORKS = (
@@ -87,6 +89,8 @@ class PictureReader:
         self._finder = finder
         self._kept: OrderedDict[str, Image] = OrderedDict()
         self._bytes_kept = 0
+        # File -> faces and size of the picture, shared by the readers of several systems.
+        self._seen: dict[str, tuple[list[FoundFace], tuple[int, int]]] = {}
 
     @property
     def finds_faces(self) -> bool:
@@ -127,7 +131,9 @@ class PictureReader:
 
     def with_convention(self, convention: str) -> "PictureReader":
         """The same settings and finder for weights of another crop convention."""
-        return PictureReader(self.crop, convention, every_face=self.every_face, finder=self._finder)
+        other = PictureReader(self.crop, convention, every_face=self.every_face, finder=self._finder)
+        other._seen = self._seen
+        return other
 
     def require(self) -> None:
         """Check, before any work, that what the settings need is there.
@@ -162,8 +168,11 @@ class PictureReader:
         """
         if not self._must_look_at(path):
             return [self._as_it_is(path)]
+        seen = self._seen.get(file_key(path))
+        if seen is not None:
+            return self._select(path, None, *seen)
         image = load_photograph(path)
-        return self._select(path, image, self.finder.find([image])[0])
+        return self._select(path, image, self.finder.find([image])[0], image.shape[:2])
 
     def find(
         self, paths: Sequence[Path], *, workers: int = 2, known: "dict[str, Any] | None" = None
@@ -226,30 +235,40 @@ class PictureReader:
             if keys[path] in known:
                 with contextlib.suppress(ValueError, TypeError):  # a damaged entry: look again
                     results[path] = from_values(path, known[keys[path]])
+            elif keys[path] in self._seen:
+                results[path] = self._attempt_to_select(path, None, *self._seen[keys[path]])
         rest = [path for path in dict.fromkeys(paths) if path not in results]
         images = dict(zip(rest, pool.map(_attempt_to_load, rest)))
         results |= {path: image for path, image in images.items() if isinstance(image, str)}
         readable = {path: image for path, image in images.items() if not isinstance(image, str)}
-        for (path, image), faces in zip(readable.items(), self.finder.find(list(readable.values()))):
-            try:
-                results[path] = self._select(path, image, faces)
-            except ImageError as error:
-                results[path] = str(error)
+        found = self.finder.find(list(readable.values())) if readable else []
+        for (path, image), faces in zip(readable.items(), found):
+            results[path] = self._attempt_to_select(path, image, faces, image.shape[:2])
             if keys[path]:
                 known[keys[path]] = to_values(results[path])
         return [results[path] for path in paths]
 
-    def _select(self, path: Path, image: Image, found: "Sequence[FoundFace]") -> list[OwnFace]:
+    def _attempt_to_select(self, path: Path, *found: Any) -> "list[OwnFace] | str":
+        try:
+            return self._select(path, *found)
+        except ImageError as error:
+            return str(error)
+
+    def _select(
+        self, path: Path, image: Image | None, found: "Sequence[FoundFace]", size: tuple[int, int]
+    ) -> list[OwnFace]:
         """The faces of a picture that are used; their pixels are kept for `load` while there is room."""
         from voiceface.faces.crops import CROP_CONVENTIONS, is_tight_crop
 
+        if len(self._seen) < MAX_SEEN and (key := file_key(path)):
+            self._seen[key] = [replace(face, mesh=None) for face in found], size
         if not found:
             raise ImageError(
                 f"{printable(path)}: no face found; give a picture in which the face is larger or faces the "
                 "camera, or use the picture as it is (--crop never)"
             )
         wanted = CROP_CONVENTIONS[self.convention]
-        tight = self.crop == "auto" and is_tight_crop(found[0].points, image.shape[:2], wanted)
+        tight = self.crop == "auto" and is_tight_crop(found[0].points, size, wanted)
         chosen = found if self.every_face and not tight else found[:1]
         faces = []
         for number, face in enumerate(chosen, 1):
@@ -258,7 +277,8 @@ class PictureReader:
             )
             name = path.as_posix()
             own = OwnFace(f"{name}#{number}" if len(chosen) > 1 else name, path, facts)
-            self._keep(own.item, cut_out(image, facts.face))
+            if image is not None:
+                self._keep(own.item, cut_out(image, facts.face))
             faces.append(own)
         return faces
 

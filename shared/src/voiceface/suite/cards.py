@@ -1,12 +1,14 @@
 """Cards of a page: the outputs of all systems for one utterance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.association.retrieval import join_notes
+from voiceface.io.file_facts import FileFacts
 from voiceface.metrics.impostor_scores import ImpostorScores
 from voiceface.report import (
     AudioSource,
@@ -89,13 +91,17 @@ def build_system_cards(
                     scores[row],
                     num_shown,
                     outputs.percentiles[name][row] if name in outputs.percentiles else None,
+                    outputs.facts.get(name),
                 ),
             )
             for name, scores in outputs.scores.items()
             if np.isfinite(scores[row]).any()
         ]
         audio = AudioSource(str(utterance.file))
-        cards.append(SystemCard(utterance.name, audio, tiles, rankings, utterance.note, missing))
+        known = outputs.find_facts(utterance.file.as_posix())
+        notes = [utterance.note, *(known.notes if known else ())]
+        note = "; ".join(text for text in notes if text)
+        cards.append(SystemCard(utterance.name, audio, tiles, rankings, note, missing))
     return cards
 
 
@@ -117,8 +123,25 @@ def build_probe_ranking(
     scores: NDArray[np.float64],
     num_shown: int = 8,
     percentiles: NDArray[np.float64] | None = None,
+    facts: Mapping[str, FileFacts] | None = None,
 ) -> ProbeRanking:
-    """Rank the faces for one utterance; the first correct one is set apart if it is not among the best."""
+    """Rank the faces for one utterance; the first correct one is set apart if it is not among the best.
+
+    Args:
+        utterance: the probe.
+        gallery: F candidates.
+        scores: (F,), NaN for those that cannot be used.
+        num_shown: candidates shown.
+        percentiles: (F,), shares of impostor pairs with lower scores.
+        facts: what the system knows about the faces: it shows what was cut out, and notes.
+    """
+    facts = facts or {}
+
+    def show(entry: GalleryEntry) -> dict[str, Any]:
+        known = [facts[item] for item in entry.items if item in facts]
+        face = facts[entry.items[0]].face if entry.items[0] in facts else None
+        return {"image": Photograph(entry.files[0], face), "note": join_notes(known)}
+
     usable = np.flatnonzero(np.isfinite(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
     correct = [bool(utterance.identity) and gallery[index].identity == utterance.identity for index in order]
@@ -131,8 +154,8 @@ def build_probe_ranking(
             position + 1,
             correct[position],
             float(scores[order[position]]),
-            image=Photograph(gallery[order[position]].files[0]),
             percentile=None if percentiles is None else float(percentiles[order[position]]),
+            **show(gallery[order[position]]),
         )
         for position in positions
     ]

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from voiceface.io.file_facts import FileFacts
 from voiceface.suite.plugins import AssociationSystem, ImageGenerator, ImageSystem, MeshGenerator, SystemSet
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.metrics.impostor_scores import ImpostorScores
 
 __all__ = [
@@ -59,11 +61,18 @@ class GalleryEntry:
         name: name on the page.
         files: its images; the first is shown.
         identity: the identity shown; empty where unknown.
+        faces: names of its faces in tables of embeddings; empty: the paths of `files`.
     """
 
     name: str
     files: tuple[Path, ...]
     identity: str = ""
+    faces: tuple[str, ...] = ()
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Names of its faces in tables of embeddings."""
+        return self.faces or tuple(file.as_posix() for file in self.files)
 
 
 @dataclass
@@ -80,6 +89,7 @@ class SystemOutputs:
         checkpoint_sources: system -> origin of its checkpoint.
         impostor_scores: association system -> scores of impostor pairs, if its checkpoint holds them.
         percentiles: association system -> (V, F) shares of impostor pairs with lower scores, 0...1.
+        facts: association system -> item of its embeddings -> what is known about the file and its face.
         failures: file -> system -> reason why the file could not be used.
     """
 
@@ -92,7 +102,12 @@ class SystemOutputs:
     checkpoint_sources: dict[str, str] = field(default_factory=dict)
     impostor_scores: dict[str, "ImpostorScores"] = field(default_factory=dict)
     percentiles: dict[str, Scores] = field(default_factory=dict)
+    facts: dict[str, Mapping[str, FileFacts]] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def find_facts(self, item: str) -> FileFacts | None:
+        """What the first system that knows a file says about it."""
+        return next((known[item] for known in self.facts.values() if item in known), None)
 
     def record_system(self, name: str, loaded: Any) -> None:
         """Record checkpoint, training identities and disclaimer of a loaded model."""
@@ -121,7 +136,12 @@ class SystemOutputs:
 
 
 def load_systems(
-    systems: SystemSet, checkpoints: Mapping[str, Path], *, device: str = "cpu", bank: Sequence[Path] = ()
+    systems: SystemSet,
+    checkpoints: Mapping[str, Path],
+    *,
+    device: str = "cpu",
+    bank: Sequence[Path] = (),
+    pictures: "PictureReader | None" = None,
 ) -> tuple[dict[str, Any], SystemSet]:
     """Load the checkpoint of every system.
 
@@ -130,6 +150,8 @@ def load_systems(
         checkpoints: system -> file or run folder; the other systems use their bundled ones.
         device: device of the networks.
         bank: images from which generators may start.
+        pictures: how own pictures are read, the bank's too, each system by its own crop convention. None: the
+            bank is a data folder.
 
     Returns:
         Loaded models by name; the systems without those whose bundled checkpoint is missing.
@@ -142,6 +164,8 @@ def load_systems(
     for system in systems.found:
         checkpoint = checkpoints.get(system.name)
         options: dict[str, Any] = {"bank": bank} if isinstance(system, ImageSystem) else {}
+        if options and pictures is not None:
+            options["pictures"] = pictures
         try:
             models[system.name] = system.load(checkpoint, device=device, **options)
         except (ValueError, OSError) as error:
@@ -149,6 +173,9 @@ def load_systems(
                 raise
             unavailable[system.name] = str(error)
             log.warning("unavailable: %s (%s)", system.name, error)
+    for each in systems.association_systems:
+        if each.name in models and pictures is not None:
+            models[each.name].pictures = pictures.with_convention(models[each.name].face_crop)
     if not models:
         raise ValueError(f"no system can be used: {'; '.join(f'{k}: {v}' for k, v in unavailable.items())}")
     return models, SystemSet(tuple(s for s in systems.found if s.name in models), unavailable)
@@ -166,7 +193,7 @@ def rank_gallery(
     from voiceface.embeddings.table import EmbeddingError
 
     outputs.record_system(system.name, model)
-    image_files = [file for entry in gallery for file in entry.files]
+    image_files = list(dict.fromkeys(file for entry in gallery for file in entry.files))
     try:
         table = embed(model, [utterance.file for utterance in utterances], image_files, progress=False)
     except EmbeddingError as error:
@@ -177,6 +204,7 @@ def rank_gallery(
         return
     for file, reason in table.failed.items():
         outputs.record_failure(file, system.name, reason)
+    outputs.facts[system.name] = table.facts
     voice_vectors = np.full((len(utterances), table.vectors.shape[1]), np.nan)
     face_vectors = np.full((len(gallery), table.vectors.shape[1]), np.nan)
     lengths = np.ones(len(gallery))
@@ -184,9 +212,9 @@ def rank_gallery(
         if utterance.file.as_posix() in table:
             voice_vectors[row] = table.group_means([[utterance.file.as_posix()]])[0]
     for row, entry in enumerate(gallery):
-        if files := [file.as_posix() for file in entry.files if file.as_posix() in table]:
-            face_vectors[row] = table.group_means([files])[0]
-            lengths[row] = table.mean_resultant_lengths([files])[0]
+        if items := [item for item in entry.items if item in table]:
+            face_vectors[row] = table.group_means([items])[0]
+            lengths[row] = table.mean_resultant_lengths([items])[0]
     voice_vectors /= np.linalg.norm(voice_vectors, axis=1, keepdims=True)
     face_vectors /= np.linalg.norm(face_vectors, axis=1, keepdims=True)
     outputs.scores[system.name] = voice_vectors @ face_vectors.T

@@ -88,7 +88,8 @@ def train_systems(
         raise
     if failed:
         raise ValueError("; ".join(failed))
-    return {name: Path((out / name / "run.txt").read_text("utf-8").strip()) for name in names}
+    places = {name: read_file_text(out / name / "run.txt", ValueError, "the name of a run") for name in names}
+    return {name: Path(text.strip()) for name, text in places.items()}
 
 
 def describe_progress(folder: Path) -> str:
@@ -97,8 +98,9 @@ def describe_progress(folder: Path) -> str:
     if not logs:
         return f"{folder.name}: starting"
     step = None
-    with suppress(OSError, ValueError, IndexError):
-        step = json.loads(logs[-1].read_text("utf-8").splitlines()[-1]).get("step")
+    with suppress(OSError, ValueError, IndexError, AttributeError, RecursionError):
+        text = read_file_text(logs[-1], ValueError, "a training log")
+        step = json.loads(text.splitlines()[-1]).get("step")
     return f"{folder.name}: {logs[-1].parent.name}{'' if step is None else f' step {step}'}"
 
 
@@ -163,9 +165,10 @@ def _stop_all(running: "Mapping[str, subprocess.Popen[bytes]]", on_progress: Cal
 
 def _describe_failure(name: str, return_code: int, out: Path) -> str:
     log = out / "logs" / f"{name}.txt"
-    lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
+    text = read_file_bytes(log, ValueError, "the output of a training").decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
     last_line = lines[-1] if lines else "no output"
-    return f"{name}: the training failed with exit code {return_code} ({last_line}); see {log}"
+    return f"{name}: the training failed with exit code {return_code} ({printable(last_line)}); see {log}"
 
 
 def _exit_with_parent() -> None:

@@ -136,7 +136,8 @@ class ImageSystem:
         name: name of the package.
         description: a few words.
         load: (checkpoint or None for the bundled weights, device=..., bank=...) -> `ImageGenerator`. `bank`:
-            files of face images from which a generator may start, none of them of a known speaker.
+            files of face images from which a generator may start, none of them of a known speaker; with
+            pictures=... (`voiceface.faces.PictureReader`) they are people's own pictures.
         is_fast: an image takes a fraction of a second, so that a hundred identities can be evaluated.
     """
 

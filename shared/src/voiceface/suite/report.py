@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.commandline.arguments import add_crop_arguments
 from voiceface.io.decoding_worker import decoding_in_workers
 
 if TYPE_CHECKING:
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.suite.inference import SystemOutputs
     from voiceface.suite.plugins import SystemSet
     from voiceface.suite.user_media import MediaSet
@@ -29,6 +31,7 @@ def run_report(
     checkpoints: Mapping[str, Path] | None = None,
     max_cards: int = DEFAULT_MAX_CARDS,
     per_image: bool = False,
+    pictures: "PictureReader | None" = None,
     device: str = "cpu",
     commands: Sequence[str] = (),
 ) -> "tuple[Path, MediaSet, SystemOutputs]":
@@ -42,6 +45,7 @@ def run_report(
         checkpoints: system -> checkpoint or run folder; the other systems use their bundled ones.
         max_cards: number of voices with a card on the page; the JSON file holds all.
         per_image: rank images individually instead of one folder per identity.
+        pictures: finds the faces of the images; None: with the networks that are installed.
         device: device of the networks.
         commands: shell lines that reproduce the page.
 
@@ -51,6 +55,7 @@ def run_report(
     Raises:
         FileNotFoundError, ValueError: no usable file, or an unusable checkpoint.
     """
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.suite.cards import output_paths
     from voiceface.suite.inference import (
         SystemOutputs,
@@ -73,10 +78,14 @@ def run_report(
         raise ValueError(
             f"--weights names {', '.join(sorted(unknown))}, which is not among the selected systems"
         )
-    media = collect_media(voice_folder, face_folder, per_image=per_image)
+    if pictures is None:
+        pictures = PictureReader()
+    media = collect_media(voice_folder, face_folder, per_image=per_image, pictures=pictures)
     speakers = {voice.identity for voice in media.utterances if voice.identity}
     bank = [file for face in media.gallery if face.identity not in speakers for file in face.files]
-    models, chosen = load_systems(chosen, checkpoints or {}, device=device, bank=bank)
+    models, chosen = load_systems(
+        chosen, checkpoints or {}, device=device, bank=list(dict.fromkeys(bank)), pictures=pictures
+    )
     outputs = SystemOutputs()
     rows = select_spread(media.utterances, max_cards)
     for system in chosen.association_systems:
@@ -113,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.max_cards < 1:
         parser.error(f"--max-cards {args.max_cards}: expected at least 1")
     checkpoints = parse_checkpoints(args.weights)
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.io.input_files import make_writable_directory
     from voiceface.suite.cards import output_paths
     from voiceface.suite.plugins import find_systems
@@ -122,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     systems = systems.select(args.systems) if args.systems else systems
     for name, reason in systems.unavailable.items():
         print(format_unavailable(name, reason), file=sys.stderr)
+    pictures = PictureReader.from_arguments(args)
     make_writable_directory(output_paths(args.out)[0].parent)
     page, media, outputs = run_report(
         args.voices,
@@ -131,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoints=checkpoints,
         max_cards=args.max_cards,
         per_image=args.per_image,
+        pictures=pictures,
         device=args.device,
         commands=[shlex.join(["voiceface", "report", *arguments])],
     )
@@ -195,6 +207,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="number of recordings with a card on the page (default: %(default)s)",
     )
     add("--per-image", action="store_true", help="rank single images instead of folders")
+    add_crop_arguments(parser, every_face=True)
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
     return parser
 

@@ -127,7 +127,8 @@ def find_true_faces(media: "MediaSet") -> "list[Photograph | None]":
     first: dict[str, Photograph] = {}
     for face in media.gallery:
         if face.identity:
-            first.setdefault(face.identity, Photograph(face.files[0]))
+            found = media.faces.get(face.items[0])
+            first.setdefault(face.identity, Photograph(face.files[0], found.facts.face if found else None))
     return [first.get(voice.identity) if voice.identity else None for voice in media.utterances]
 
 
@@ -165,5 +166,14 @@ def build_record(
         "metrics": {name: asdict(each) for name, each in metrics.items()},
         "differences": {name: asdict(gap) for name, gap in differences.items()},
         "rankings": rankings,
+        "files": {
+            name: {_relative_name(item, each.file, media): each.to_values() for item, each in known.items()}
+            for name, known in outputs.facts.items()
+        },
         "skipped": {media.relative_paths.get(file, file): dict(each) for file, each in failures.items()},
     }
+
+
+def _relative_name(item: str, file: str, media: "MediaSet") -> str:
+    """Name of an item with the path of its file relative to the given folder."""
+    return item.replace(Path(file).as_posix(), media.relative_paths.get(file, file), 1)

@@ -1,12 +1,17 @@
-"""User recordings and images: collect and check files, derive identity labels from folder names."""
+"""User recordings and images: check files, find faces, derive identity labels from folder names."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from voiceface.io.own_files import find_own_files, log_left_out
 from voiceface.suite.inference import GalleryEntry, Utterance
+
+if TYPE_CHECKING:
+    from voiceface.faces.own_face import OwnFace
+    from voiceface.faces.own_pictures import PictureReader
 
 __all__ = ["MediaSet", "check_image", "check_recording", "collect_media", "select_spread"]
 
@@ -20,12 +25,14 @@ class MediaSet:
         gallery: every candidate, an identity's folder or a single image.
         failures: file -> reason why no system can use it.
         relative_paths: file -> path relative to the given folder.
+        faces: item of a gallery entry -> the face, as far as faces were looked for.
     """
 
     utterances: list[Utterance]
     gallery: list[GalleryEntry]
     failures: dict[str, str] = field(default_factory=dict)
     relative_paths: dict[str, str] = field(default_factory=dict)
+    faces: "dict[str, OwnFace]" = field(default_factory=dict)
 
     @property
     def paired_identities(self) -> set[str]:
@@ -40,16 +47,23 @@ class MediaSet:
         return bool(self.paired_identities)
 
 
-def collect_media(voices: Path, faces: Path | None = None, *, per_image: bool = False) -> MediaSet:
+def collect_media(
+    voices: Path,
+    faces: Path | None = None,
+    *,
+    per_image: bool = False,
+    pictures: "PictureReader | None" = None,
+) -> MediaSet:
     """Collect recordings and images from two folders, recursively; hidden and other files are ignored.
 
     The top-level subfolder of a file is its identity. The images of one subfolder are one candidate, unless
-    there is only one subfolder or `per_image` is set.
+    there is only one subfolder or `per_image` is set. With `every_face` of `pictures` each face is one.
 
     Args:
         voices: folder of recordings.
         faces: folder of images; None disables ranking.
         per_image: every image is a separate candidate.
+        pictures: finds the faces of the images; None: with the networks that are installed.
 
     Raises:
         FileNotFoundError: a folder does not exist or has no file of its kind.
@@ -65,20 +79,46 @@ def collect_media(voices: Path, faces: Path | None = None, *, per_image: bool = 
     _require_usable(media.utterances, media, voices, "recordings")
     if faces is None:
         return media
-    images = []
-    for file, label, identity in _list_files(faces, "images", "--faces"):
-        if _check_file(media, file, label, check_image):
-            images.append((file, label, identity))
+    images = _find_faces(media, _list_files(faces, "images", "--faces"), pictures)
     _require_usable(images, media, faces, "images")
+    per_image = per_image or (pictures is not None and pictures.every_face)
     grouped = not per_image and len({identity for _, _, identity in images if identity}) > 1
-    groups: dict[str, list[Path]] = defaultdict(list)
+    groups: dict[str, list[OwnFace]] = defaultdict(list)
     owners: dict[str, str] = {}
-    for file, label, identity in images:
+    for face, label, identity in images:
         name = identity if grouped and identity else label
-        groups[name].append(file)
+        groups[name].append(face)
         owners[name] = identity
-    media.gallery = [GalleryEntry(name, tuple(files), owners[name]) for name, files in groups.items()]
+    media.gallery = [
+        GalleryEntry(
+            name, tuple(face.path for face in found), owners[name], tuple(face.item for face in found)
+        )
+        for name, found in groups.items()
+    ]
     return media
+
+
+def _find_faces(
+    media: MediaSet, files: Sequence[tuple[Path, str, str]], pictures: "PictureReader | None"
+) -> "list[tuple[OwnFace, str, str]]":
+    """Faces of images with label and identity; failures are recorded."""
+    from voiceface.faces.own_pictures import PictureReader
+
+    reader = PictureReader() if pictures is None else pictures
+    labels = {file: (label, identity) for file, label, identity in files}
+    media.relative_paths |= {str(file): label for file, label, _ in files}
+    images = []
+    for file, found in reader.find(list(labels)):
+        label, identity = labels[file]
+        if not isinstance(found, str) and found[0].facts.face is None:  # not looked at yet
+            found = found if _check_file(media, file, label, check_image) else media.failures[str(file)]
+        if isinstance(found, str):
+            media.failures[str(file)] = found
+            continue
+        for face in found:
+            images.append((face, face.item.replace(file.as_posix(), label, 1), identity))
+            media.faces |= {face.item: face} if face.facts.face is not None else {}
+    return images
 
 
 def check_recording(file: Path) -> None:
