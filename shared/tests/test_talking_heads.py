@@ -1,13 +1,16 @@
 """Videos of talking heads: sound, pictures and ground truth agree, and the same arguments give the same."""
 
+import json
 from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
+from voiceface.commands import population
 from voiceface.synthetic.face.render import prepare_face
-from voiceface.synthetic.identities import sample_identities
-from voiceface.synthetic.talking_heads import render_talking_video
+from voiceface.synthetic.identities import get_split, sample_identities
+from voiceface.synthetic.layout import PopulationError, build_settings
+from voiceface.synthetic.talking_heads import folders, render_talking_video
 from voiceface.synthetic.talking_heads.frames import paint_mouth
 from voiceface.synthetic.talking_heads.motion import chewing_track, idle_track, speech_track
 from voiceface.synthetic.talking_heads.scenes import VIDEO_KINDS, Scene, Turn, sample_scenes
@@ -177,3 +180,50 @@ def test_impossible_videos_are_refused_and_leave_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="no more frames"):
         write_video(tmp_path / "a.mp4", broken(), np.zeros(1600, np.float32), 96, 72, 10, 16000)
     assert not list(tmp_path.iterdir())
+
+
+def test_only_missing_videos_of_a_population_are_written_again(tmp_path, monkeypatch):
+    settings = build_settings("tiny", num_identities=3)
+    clip = Scene(1.0, turns=(Turn(0.2, 0.9, 1),))
+    monkeypatch.setattr(folders, "sample_scenes", lambda kind, people, rng: (replace(clip, people=people),))
+    first = folders.write_talking_videos(tmp_path / "a", settings, 2, workers=1, progress=False, **SMALL)
+    assert len(first) == 6 and len({path.name for path in first}) > 2
+    files = sorted(path for path in (tmp_path / "a").rglob("*") if path.is_file())
+    assert len(files) == 12
+    content = {path: path.read_bytes() for path in files}
+    (tmp_path / "a" / "videos" / ".x.part.mp4").write_bytes(b"killed")
+    files[0].unlink()
+    times = {path: path.stat().st_mtime_ns for path in files[1:]}
+    folders.write_talking_videos(tmp_path / "a", settings, 2, workers=1, progress=False, **SMALL)
+    assert {path: path.read_bytes() for path in files} == content
+    assert sum(path.stat().st_mtime_ns != times[path] for path in files[1:]) == 1
+    assert not list((tmp_path / "a").rglob(".*"))
+
+
+def test_people_of_a_video_are_of_one_split_and_do_not_depend_on_the_size_of_the_population():
+    small, large = (build_settings("tiny", num_identities=number) for number in (12, 40))
+    jobs = {job.name: job for job in folders.list_video_jobs(large, 3)}
+    assert len(jobs) == 120 and len({job.number for job in jobs.values()}) == 120
+    for job in folders.list_video_jobs(small, 2):
+        assert jobs[job.name] == job
+    for job in [*jobs.values(), folders.VideoJob(115, 0, "one", ""), folders.VideoJob(308, 0, "one", "")]:
+        assert len(set(job.people)) == 3 and job.people[0] == job.identity
+        assert len({get_split(each) for each in job.people}) == 1
+
+
+def test_the_command_writes_videos_with_truth(tmp_path, capsys, monkeypatch):
+    short = Scene(0.8, (7,), (Turn(0.1, 0.7, 7),))
+    monkeypatch.setattr(folders, "sample_scenes", lambda kind, people, rng: (short,))
+    words = ["--preset", "tiny", "--identities", "3", "--clips", "1", "--clip-seconds", "0.5", "--no-lists"]
+    words += ["--images", "1", "--image-size", "32", "--workers", "1"]
+    assert population.main([str(tmp_path / "out"), *words, "--videos", "1"]) == 0
+    assert "3 videos" in capsys.readouterr().out
+    for path in (tmp_path / "out" / "videos").glob("*/*.mp4"):
+        truth = json.loads(
+            (tmp_path / "out/truth/videos" / path.parent.name / f"{path.stem}.json").read_text()
+        )
+        assert truth["video"] == path.name and truth["segments"][0]["identity"] == 7
+        assert (tmp_path / "out" / "faces" / path.parent.name).is_dir()
+    with pytest.raises(PopulationError, match="--videos"):
+        population.main([str(tmp_path / "other"), *words, "--videos", "100"])
+    assert not (tmp_path / "other").exists()

@@ -11,6 +11,10 @@ NOT_RUN = {
     r"^perceptionist .*(VOX3D|train\.configs)": "needs a registered face model",
     r"--lists CMPC_LISTS": "needs the published lists of CMPC; tests/published writes such lists",
     r"^voiceface avspeech": "needs videos; shared/tests/test_avspeech.py makes some and runs it",
+    r"^voiceface population .*--videos": "minutes; shared/tests render smaller videos",
+    r"^voiceface prepare": (
+        "needs videos and networks that are fetched; shared/tests and nox -s real prepare videos"
+    ),
     r"^sf2f (split|prepare) ROOT|mel_statistics ROOT": (
         "needs the HQ-VoxCeleb layout; packages/sf2f/tests write and prepare it"
     ),

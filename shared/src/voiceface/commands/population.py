@@ -60,6 +60,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--voices-from", type=Path, metavar="DIR", help="link the utterances of another population"
     )
+    parser.add_argument(
+        "--videos",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also write videos/: N videos of each identity speaking, with ground truth (default: 0)",
+    )
     parser.add_argument("--no-lists", action="store_false", dest="lists", help="generate no trial lists")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument(
@@ -73,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     changes = vars(build_parser().parse_args(argv))
     out, name = changes.pop("out"), changes.pop("preset")
     options = {option: changes.pop(option) for option in ("workers", "lists", "voices_from", "force")}
+    videos = changes.pop("videos")
+    if not 0 <= videos <= 99:
+        raise PopulationError(f"--videos must lie in 0 ... 99, got {videos}")
     from voiceface.synthetic.presets import get_preset
 
     preset = get_preset(name)
@@ -90,6 +100,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = len(settings.ids())
         clips, images = count * settings.clips, count * settings.images
         print(f"{folder}: {count} identities, {clips} clips, {images} images; synthetic, no real person")
+        if videos:
+            from voiceface.synthetic.talking_heads.folders import write_talking_videos
+
+            written = write_talking_videos(folder, settings, videos, workers=options["workers"])
+            print(
+                f"{folder / 'videos'}: {len(written)} videos, ground truth in {folder / 'truth' / 'videos'}"
+            )
     return 0
 
 

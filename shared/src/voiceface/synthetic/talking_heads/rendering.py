@@ -82,7 +82,7 @@ def render_talking_video(
     population: PopulationSettings | str = "tiny",
     width: int = 320,
     height: int = 240,
-    frame_rate: int = 25,
+    frame_rate: float = 25.0,
 ) -> TalkingVideo:
     """Render scenes, with a cut between any two, and write them with their sound.
 
@@ -94,7 +94,7 @@ def render_talking_video(
         number: of the video, at least 0; determines light, motion, speech and noise.
         population: settings or preset from which the identities come (seed, coupling, variation).
         width, height: in pixels, even, at least 64.
-        frame_rate: frames per second, at least 5.
+        frame_rate: frames per second, at least 5, such as 12.5 or 29.97.
 
     Returns:
         The ground truth.

@@ -35,7 +35,7 @@ def write_video(
     sound: NDArray[np.float32],
     width: int,
     height: int,
-    frame_rate: int,
+    frame_rate: float,
     sample_rate: int,
 ) -> None:
     """Write a video atomically.
@@ -56,16 +56,17 @@ def write_video(
     path = Path(path)
     check_ending(path)
     container_format, video_codec, audio_codec = VIDEO_CODECS[path.suffix]
+    rate = Fraction(frame_rate).limit_denominator(1001)
     options = {"fflags": "+bitexact"}
     with (
         atomic_path(path) as partial,
         av.open(str(partial), "w", format=container_format, options=options) as container,
     ):
-        video: Any = container.add_stream(video_codec, rate=frame_rate)
+        video: Any = container.add_stream(video_codec, rate=rate)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.bit_rate = int(_BITS_PER_PIXEL * width * height * frame_rate)
         video.codec_context.thread_count = 1
-        video.codec_context.time_base = Fraction(1, frame_rate)
+        video.codec_context.time_base = 1 / rate
         video.options = {"flags": "+bitexact"}
         if video_codec == "libvpx-vp9":
             video.options = {"deadline": "good", "cpu-used": "5", "row-mt": "0"}
@@ -75,7 +76,7 @@ def write_video(
         written = 0
         for number, image in enumerate(frames):
             frame: Any = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, frame_rate)
+            frame.pts, frame.time_base = number, 1 / rate
             container.mux(video.encode(frame))
             due = min(len(sound), round((number + 1) * sample_rate / frame_rate))
             written = _write_sound(container, audio, sound, written, due, sample_rate)
