@@ -16,6 +16,7 @@ COMMANDS = {
         "voiceface.commands.population",
         "generate synthetic identities: voices, faces, meshes and their ground truth",
     ),
+    "prepare": ("voiceface.commands.prepare", "make a dataset from your own videos of people who speak"),
     "avspeech": (
         "voiceface.commands.avspeech",
         "build a dataset from the AVSpeech table and your own videos",

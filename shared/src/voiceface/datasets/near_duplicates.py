@@ -29,7 +29,7 @@ __all__ = [
 
 Array = NDArray[np.float32]
 HASH_BITS = 64
-SAME_PICTURE_BITS = 6
+SAME_PICTURE_BITS = 4
 """Bits by which the hashes of two near-duplicate pictures differ at most."""
 SAME_PICTURE_DISTANCE = 0.25
 """Euclidean distance of the face embeddings of two near-duplicate pictures, at most."""

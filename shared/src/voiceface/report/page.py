@@ -101,6 +101,7 @@ def build_report(
     system_cards: Sequence[SystemCard] = (),
     cards_title: str = "Voices",
     cards_hint: str = "",
+    section_titles: Mapping[str, str] | None = None,
     system_tables: Sequence[Table] = (),
     responsible_use: Sequence[str] = (),
     kicker: str = DEFAULT_KICKER,
@@ -138,6 +139,7 @@ def build_report(
         system_cards: cards with the outputs of several systems for one utterance.
         cards_title: heading of these cards.
         cards_hint: a sentence under it.
+        section_titles: usual heading -> heading of this page.
         system_tables: tables of the systems.
         responsible_use: rules for the use of the page, one or two sentences each.
         kicker: line above the title that names the kind of page.
@@ -206,7 +208,7 @@ def build_report(
         disclaimers=[t for t in ([disclaimers] if isinstance(disclaimers, str) else disclaimers) if t],
         responsible_use_anchor=_anchor(RESPONSIBLE_USE) if responsible_use else "",
         sections=[
-            {"title": name, "anchor": _anchor(name), "html": sections[name]}
+            {"title": (section_titles or {}).get(name, name), "anchor": _anchor(name), "html": sections[name]}
             for name in order
             if sections[name]
         ],

@@ -77,7 +77,10 @@ def map_unordered(
                         running[pool.submit(function, item)] = item
                         break
         except BaseException:
+            processes = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:  # else the interpreter waits at its end for what they are at
+                process.terminate()
             raise
         pool.shutdown()
 

@@ -1,0 +1,472 @@
+"""`voiceface prepare` without networks: names, clusters, tables, limits, files, interruptions, failures."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from fake_videos import NETWORKS, PROBE, STEP, speaker, write_fake_video
+from voiceface.commandline.dispatch import run_main
+from voiceface.datasets.corpus import open_corpus
+from voiceface.datasets.identities import IdentityError
+from voiceface.datasets.manifest import read_manifest
+from voiceface.datasets.splits import assign_split
+from voiceface.datasets.validation.checker import check_corpus
+from voiceface.preparation.dataset import prepare_dataset
+from voiceface.preparation.settings import GatherSettings, PreparationError, VideoSettings
+from voiceface.preparation.sources import choose_names, find_videos, name_of_file
+from voiceface.preparation.video_step import cut_pieces
+
+FEW = GatherSettings(min_clips=1, min_images=1, check_voices=False)
+
+
+def prepare(videos, out, settings=FEW, **more):
+    options = {"networks": NETWORKS, "probe": PROBE, "step": STEP, "progress": False, "workers": 1, **more}
+    return prepare_dataset([videos] if isinstance(videos, Path) else videos, out, None, settings, **options)
+
+
+def people(done):
+    """Person -> number of clips and images."""
+    return {each.name: (len(each.clips), len(each.images)) for each in done.gathering.people}
+
+
+def reasons(done):
+    return {(kind, reason): number for kind, reason, number in done.gathering.counts_by_reason()}
+
+
+def content(folder):
+    """Every file of a data folder but the empty lock."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def table(out):
+    with (out / "clusters.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def edit(out, change):
+    """Rewrite the column `person`."""
+    rows = table(out)
+    for row in rows:
+        row["person"] = change(row)
+    with (out / "clusters.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+@pytest.fixture
+def four(tmp_path):
+    """Faces 1 and 2 in two videos each, and face 3 in one; the second video shows two people."""
+    folder = tmp_path / "videos"
+    write_fake_video(folder / "a.mp4", [speaker(1, 0, 6), speaker(1, 8, 20)])
+    write_fake_video(folder / "b.mov", [speaker(1, 1, 5), speaker(2, 6, 10)], seed=1)
+    write_fake_video(folder / "c.webm.mp4", [speaker(2, 2, 7)], seed=2)
+    write_fake_video(folder / "d.mp4", [speaker(3, 2, 7)], seed=3)
+    return folder
+
+
+def test_faces_become_people_and_the_folder_passes_the_check(four, tmp_path):
+    out = tmp_path / "data"
+    done = prepare(four, out)
+    # 12 s of speech are two clips of 6 s
+    assert people(done) == {"person_001": (4, 24), "person_002": (2, 16), "person_003": (1, 8)}
+    report = check_corpus(out, decode=True)
+    assert not report.unreadable and not report.unreferenced_folders and not report.duplicates
+    rows = read_manifest(out / "manifest.csv")
+    assert {row.identity.split for row in rows if row.identity.name == "person_001"} == {
+        assign_split("person_001")
+    }
+    corpus = open_corpus(out, None)
+    assert len(corpus.records) == 3 and all(record.voices and record.faces for record in corpus.records)
+    record = json.loads((out / "prepare.json").read_text())
+    assert record["people"]["person_002"]["videos"] == ["b.mov", "c.webm.mp4"]
+    for page, words in {
+        "prepare.html": ["person_001", "d.mp4"],
+        "clusters.html": ["person_003", "#0"],
+    }.items():
+        text = (out / page).read_text()
+        assert all(word in text for word in words) and str(tmp_path) not in text
+        assert "data:image/jpeg" in text and "data:audio/" in text
+
+
+def test_the_number_of_workers_changes_no_byte(four, tmp_path):
+    prepare(four, tmp_path / "one", workers=1)
+    prepare(four, tmp_path / "two", workers=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_a_second_run_prepares_only_what_changed(four, tmp_path):
+    out = tmp_path / "data"
+    prepare(four, out)
+    before = content(out)
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    prepare(four, out, step="fake_videos:missing")  # nothing is left to do
+    assert content(out) == before
+    assert stamps == {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    write_fake_video(four / "d.mp4", [speaker(4, 2, 9)], seed=9)
+    done = prepare(four, out)
+    assert people(done)["person_003"] == (1, 8)
+    kept = {name for name in before if name.startswith(("wav/", "faces/")) and "person_003" not in name}
+    after = content(out)
+    assert all(after[name] == before[name] for name in kept)
+    assert not {name for name in before if "person_003" in name} & set(after)
+    other = VideoSettings(image_size=64)
+    options = {"networks": NETWORKS, "probe": PROBE, "step": STEP, "progress": False, "workers": 1}
+    prepare_dataset([four], out, other, FEW, **options)
+    assert check_corpus(out).image_sizes == {"64x64": 48}
+
+
+def test_crashes_and_broken_files_cost_one_video_and_are_named(four, tmp_path):
+    write_fake_video(four / "e.mp4", fails="crash")
+    write_fake_video(four / "f.mp4", fails="probe")
+    (four / "notes.txt").write_text("who is who")
+    (four / "h.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVEfmt ")
+    for workers in (1, 2):
+        done = prepare(four, tmp_path / f"data{workers}", workers=workers)
+        assert len(people(done)) == 3
+        assert "SIGSEGV" in done.failed["e.mp4"]
+        assert done.failed["f.mp4"] == "holds no pictures; give a video"
+        assert {each.path.name for each in done.left_out} == {"notes.txt", "h.wav"}
+    with pytest.raises(PreparationError, match=r"2 files cannot be used, which --strict"):
+        prepare(four, tmp_path / "strict", strict=True)
+    assert not (tmp_path / "strict").exists()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from voiceface.preparation.dataset import prepare_dataset
+from voiceface.preparation.settings import GatherSettings
+from fake_videos import NETWORKS, PROBE, STEP
+if __name__ == "__main__":
+    settings = GatherSettings(min_clips=1, min_images=1, check_voices=False)
+    options = {"networks": NETWORKS, "probe": PROBE, "step": STEP, "workers": int(sys.argv[3])}
+    prepare_dataset([Path(sys.argv[1])], sys.argv[2], None, settings, **options)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stopped_run_continues_with_the_same_bytes(tmp_path, workers):
+    videos = tmp_path / "videos"
+    for number in range(6):
+        write_fake_video(videos / f"{number}.mp4", [speaker(number, 0, 4)], seed=number, sleep=0.4)
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT)
+    out = tmp_path / "stopped"
+    command = [sys.executable, str(script), str(videos), str(out), str(workers)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    running = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list(out.glob(".prepare/*/record.json"))) < 2:
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(30) != 0
+    done = len(list(out.glob(".prepare/*/record.json")))
+    assert 2 <= done < 6 and not (out / "manifest.csv").exists()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and group_is_alive(running.pid):
+        time.sleep(0.1)
+    assert not group_is_alive(running.pid), "processes work on after the run was stopped"
+    prepare(videos, out, workers=workers)
+    prepare(videos, tmp_path / "whole")
+    assert content(out) == content(tmp_path / "whole")
+
+
+def group_is_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_two_runs_in_one_folder_exclude_each_other(four, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    prepare(four, tmp_path / "data")
+    with (tmp_path / "data" / ".prepare" / "lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(PreparationError, match="by another process"):
+            prepare(four, tmp_path / "data")
+
+
+def test_the_same_video_twice_and_the_same_content_again_count_once(four, tmp_path):
+    (four / "copy.mp4").write_bytes((four / "a.mp4").read_bytes())
+    # the same pictures and sound in a file with other bytes
+    write_fake_video(four / "again.mp4", [speaker(1, 30, 36, shown=0, said=0)], title="another encoder")
+    done = prepare(four, tmp_path / "data")
+    assert people(done)["person_001"] == (4, 24)
+    assert reasons(done)["video", "the same file"] == 1
+    assert reasons(done)["clip", "the same sound"] == 1
+    assert reasons(done)["image", "near duplicate"] == 8
+
+
+def test_people_seen_at_one_time_are_two(tmp_path):
+    write_fake_video(
+        tmp_path / "v" / "twins.mp4", [speaker(1, 0, 9, speaks=[0, 4]), speaker(1, 1, 9, speaks=[5, 9])]
+    )
+    assert list(people(prepare(tmp_path / "v", tmp_path / "data"))) == ["person_001", "person_002"]
+
+
+def test_doubtful_pictures_and_silence_are_left_out(tmp_path):
+    speakers = [speaker(1, 0, 5), speaker(2, 6, 9, problem="blurred: sharpness 0.001"), speaker(3, 10, 10.5)]
+    write_fake_video(tmp_path / "v" / "a.mp4", speakers)
+    done = prepare(tmp_path / "v", tmp_path / "data")
+    assert people(done) == {"person_001": (1, 8)}
+    assert reasons(done) == {
+        ("track", "no good image of the face"): 1,
+        ("track", "does not speak"): 1,
+        ("image", "face blurred"): 8,
+        ("speech", "shorter than 1 s"): 1,
+    }
+
+
+def test_limits_spread_over_videos_and_small_people_are_left_out(four, tmp_path):
+    settings = GatherSettings(min_clips=2, min_images=2, max_clips=3, max_images=6, check_voices=False)
+    done = prepare(four, tmp_path / "data", settings)
+    assert people(done) == {"person_001": (3, 6), "person_002": (2, 6)}
+    assert reasons(done)["person", "too few clips or images"] == 1
+    first = done.gathering.people[0]
+    assert [track.video.label for track, _ in first.images].count("b.mov") == 3
+    assert any("nobody is in" in note for note in done.gathering.notes)
+
+
+def test_voices_are_checked_by_person(four, tmp_path):
+    def check(embeddings, labels):
+        assert len(embeddings) == len(labels) == 7
+        return ["another voice: cosine 0.1" if label == "person_003" else "" for label in labels]
+
+    done = prepare(four, tmp_path / "data", GatherSettings(min_clips=1, min_images=1), check_voices=check)
+    assert set(people(done)) == {"person_001", "person_002"}
+    assert reasons(done)["clip", "another voice"] == 1
+
+
+# names
+
+
+def test_names_from_folders_leave_out_who_is_not_the_person(tmp_path):
+    folder = tmp_path / "videos"
+    write_fake_video(folder / "Ann" / "1.mp4", [speaker(1, 0, 5), speaker(9, 6, 30)])
+    write_fake_video(folder / "Ann" / "2.mp4", [speaker(1, 0, 5), speaker(9, 6, 30)], seed=1)
+    write_fake_video(folder / "Bob" / "x" / "1.mp4", [speaker(2, 0, 5), speaker(9, 6, 30)], seed=2)
+    done = prepare(folder, tmp_path / "data")
+    assert done.names == "folders"
+    assert set(people(done)) == {"Ann", "Bob"}
+    assert reasons(done)["track", "does not look like the rest of Ann"] == 2
+    assert reasons(done)["track", "does not look like the rest of Bob"] == 1
+    assert {row["person"] for row in table(tmp_path / "data")} == {"Ann", "Bob", ""}
+
+
+def test_one_person_under_two_names_is_noticed(tmp_path):
+    write_fake_video(tmp_path / "v" / "Ann" / "1.mp4", [speaker(1, 0, 5)])
+    write_fake_video(tmp_path / "v" / "Bob" / "1.mp4", [speaker(1, 0, 5)], seed=1)
+    done = prepare(tmp_path / "v", tmp_path / "data")
+    assert any("Ann and Bob" in note for note in done.gathering.notes)
+
+
+def test_names_of_files(tmp_path):
+    stems = ("Ann_Lee_01", "Ann Lee (2)", "Ann-3", "Ann", "007")
+    assert [name_of_file(stem) for stem in stems] == ["Ann_Lee", "Ann Lee", "Ann", "Ann", "007"]
+    for stem in ("Ann_1", "Ann_2", "Bob"):
+        write_fake_video(tmp_path / f"{stem}.mp4")
+    videos, _ = find_videos([tmp_path])
+    named, _, mode = choose_names(videos, "files")
+    assert ([video.name for video in named], mode) == (["Ann", "Ann", "Bob"], "files")
+
+
+def test_names_are_folders_only_where_every_video_lies_in_one(tmp_path):
+    write_fake_video(tmp_path / "v" / "Ann" / "1.mp4")
+    for expected, extra in (("folders", None), ("none", "2.mp4")):
+        if extra:
+            write_fake_video(tmp_path / "v" / extra, seed=1)
+        videos, _ = find_videos([tmp_path / "v"])
+        assert choose_names(videos, "auto", [tmp_path / "v"])[2] == expected
+    videos, _ = find_videos([tmp_path / "v" / "Ann"])
+    assert choose_names(videos, "auto", [tmp_path / "v" / "Ann"])[2] == "none"
+    assert choose_names(videos, "folders")[0][0].name == "Ann"
+
+
+def test_a_table_gives_names_and_facts(four, tmp_path):
+    names = tmp_path / "names.csv"
+    names.write_text("video,name,gender,nationality,age\na.mp4,Ann,f,Chile,34\nb.mov,Ann,,,\nd.mp4,Dan,m,,\n")
+    done = prepare(four, tmp_path / "data", names=str(names))
+    assert set(people(done)) == {"Ann", "Dan"}
+    identity = read_manifest(tmp_path / "data" / "manifest.csv")[0].identity
+    assert (identity.name, identity.gender, identity.nationality, identity.age) == ("Ann", "f", "Chile", 34)
+    assert reasons(done)["track", "the video has no name"] == 1
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("video,person\n", "line 1, column 2"),
+        ("video,name\na.mp4,A/B\n", "line 2, column 2"),
+        ("video,name\na.mp4,Ann\na.mp4,Bob\n", "line 3, column 2"),
+        ("video,name,gender\na.mp4,Ann,x\n", "line 2, column 3"),
+        ("video,name,gender,nationality,age\na.mp4,Ann,,,old\n", "line 2, column 5"),
+        ("video,name\nz.mp4,Ann\n", "names none of the 4 videos"),
+    ],
+)
+def test_wrong_lines_of_a_table_of_names_are_named(four, tmp_path, text, message):
+    (tmp_path / "names.csv").write_text(text)
+    with pytest.raises(IdentityError, match=message):
+        prepare(four, tmp_path / "data", names=str(tmp_path / "names.csv"))
+    assert not (tmp_path / "data").exists()
+
+
+# clusters.csv
+
+
+def test_people_are_renamed_merged_split_and_left_out_by_the_table(four, tmp_path):
+    out = tmp_path / "data"
+    prepare(four, out)
+    assert [row["cluster"] for row in table(out)] == [*["person_001"] * 3, *["person_002"] * 2, "person_003"]
+    edit(out, lambda row: {"person_001": "Ann", "person_003": "Ann"}.get(row["cluster"], row["person"]))
+    assert people(prepare(four, out)) == {"Ann": (5, 32), "person_002": (2, 16)}
+    assert people(prepare(four, out)) == {"Ann": (5, 32), "person_002": (2, 16)}, "changes stay"
+    edit(
+        out,
+        lambda row: "" if row["video"] == "d.mp4" else "Bea" if row["video"] == "b.mov" else row["person"],
+    )
+    done = prepare(four, out)
+    assert people(done) == {"Ann": (3, 16), "Bea": (2, 16), "person_002": (1, 8)}
+    assert reasons(done)["track", "left out in clusters.csv"] == 1
+    assert sorted({path.parent.name for path in out.glob("wav/*/*")}) == ["Ann", "Bea", "person_002"]
+    (out / "clusters.csv").unlink()
+    assert set(people(prepare(four, out))) == {"person_001", "person_002", "person_003"}
+
+
+def test_new_videos_join_the_people_of_the_table(four, tmp_path):
+    out = tmp_path / "data"
+    prepare(four, out)
+    edit(out, lambda row: {"person_001": "Ann"}.get(row["cluster"], row["person"]))
+    write_fake_video(four / "0.mp4", [speaker(3, 1, 5), speaker(1, 6, 10), speaker(7, 11, 20)], seed=7)
+    found = people(prepare(four, out))
+    assert found["Ann"] == (5, 32) and found["person_003"] == (2, 16)
+    assert len(found) == 4, "the new face is a person of its own"
+
+
+def test_named_tracks_can_be_brought_back_by_the_table(tmp_path):
+    write_fake_video(tmp_path / "v" / "Ann" / "1.mp4", [speaker(1, 0, 5), speaker(2, 6, 9)])
+    out = tmp_path / "data"
+    prepare(tmp_path / "v", out)
+    edit(out, lambda row: "Ann")
+    assert people(prepare(tmp_path / "v", out)) == {"Ann": (2, 16)}
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("person_001,person_001,x", "column 1"),
+        ("ab#0,c,x/y", "column 3"),
+        ("ab#0,c,x\nab#0,c,x", "already on line"),
+        ("ab#0,c", "cells"),
+    ],
+)
+def test_wrong_lines_of_the_cluster_table_are_named_and_nothing_is_changed(four, tmp_path, line, message):
+    out = tmp_path / "data"
+    prepare(four, out)
+    (out / "clusters.csv").write_text(f"track,cluster,person\n{line}\n")
+    before = content(out)
+    with pytest.raises(IdentityError, match=message):
+        prepare(four, out)
+    assert content(out) == before
+
+
+def test_rows_of_absent_videos_stay_in_the_table(four, tmp_path):
+    out = tmp_path / "data"
+    prepare(four, out)
+    edit(out, lambda row: "Dan" if row["video"] == "d.mp4" else row["person"])
+    saved = (four / "d.mp4").read_bytes()
+    (four / "d.mp4").unlink()
+    done = prepare(four, out)
+    assert any("1 rows of clusters.csv name no track" in note for note in done.gathering.notes)
+    (four / "d.mp4").write_bytes(saved)
+    assert "Dan" in people(prepare(four, out))
+
+
+# pieces of speech
+
+
+def pieces(*spoken, settings=None):
+    """(track, start, end) of clips, and reasons of the rest, for (track, start, end) of speech."""
+    attributions = [
+        SimpleNamespace(
+            segment=SimpleNamespace(start=start, end=end), track=track, correlation=0.5, reason="no face"
+        )
+        for track, start, end in spoken
+    ]
+    clips, unused = cut_pieces(attributions, settings or VideoSettings())
+    return [(clip.track, clip.start, clip.end) for clip in clips], [each.reason for each in unused]
+
+
+def test_short_pauses_join_and_long_speech_is_cut_evenly():
+    assert pieces((0, 0, 2), (0, 2.4, 4)) == ([(0, 0, 4)], [])
+    assert pieces((0, 0, 2), (0, 2.6, 4)) == ([(0, 0, 2), (0, 2.6, 4)], [])
+    assert pieces((0, 0, 24)) == ([(0, 0, 8), (0, 8, 16), (0, 16, 24)], [])
+    assert pieces((0, 5, 5.9)) == ([], ["shorter than 1 s"])
+
+
+def test_speech_of_others_and_of_nobody_lies_in_no_clip():
+    assert pieces((0, 0, 2), (1, 2.05, 2.2), (0, 2.3, 4))[0] == [(0, 0, 2), (0, 2.3, 4)]
+    assert pieces((0, 0, 2), (None, 2.05, 2.2), (0, 2.3, 4)) == ([(0, 0, 2), (0, 2.3, 4)], ["no face"])
+
+
+# the folder and the command
+
+
+def test_what_a_user_wrote_into_the_manifest_stays(four, tmp_path):
+    out = tmp_path / "data"
+    prepare(four, out)
+    text = (out / "manifest.csv").read_text().replace(".wav,,,,", ".wav,f,Chile,30,")
+    (out / "manifest.csv").write_text(text)
+    prepare(four, out)
+    assert {row.identity.nationality for row in read_manifest(out / "manifest.csv")} == {"Chile"}
+
+
+def test_a_folder_of_something_else_is_refused(four, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "thesis.txt").write_text("mine")
+    with pytest.raises(PreparationError, match="is not empty"):
+        prepare(four, tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["thesis.txt"]
+
+
+def test_no_video_and_no_speaker(tmp_path):
+    (tmp_path / "v").mkdir()
+    with pytest.raises(PreparationError, match="no videos"):
+        prepare(tmp_path / "v", tmp_path / "data")
+    with pytest.raises(FileNotFoundError, match="no file or folder"):
+        prepare(tmp_path / "absent", tmp_path / "data")
+    write_fake_video(tmp_path / "v" / "a.mp4")
+    done = prepare(tmp_path / "v", tmp_path / "data")
+    assert not done.gathering.people and (tmp_path / "data" / "prepare.html").is_file()
+
+
+def test_without_networks_the_command_says_how_to_get_them(four, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VOICEFACE_HOME", str(tmp_path / "empty"))
+    words = [str(four), "--out", str(tmp_path / "data")]
+    assert run_main("voiceface.commands.prepare", words) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and "voiceface models get real" in errors[0]
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--workers", "0"], ["--min-clips", "0"], ["--split-fractions", "1", "1", "0"]]
+)
+def test_wrong_options_are_bad_usage(four, tmp_path, words):
+    with pytest.raises(SystemExit) as stop:
+        run_main("voiceface.commands.prepare", [str(four), "--out", str(tmp_path / "data"), *words])
+    assert stop.value.code == 2
