@@ -6,11 +6,15 @@ import numpy as np
 import pytest
 from perceptionist import inference
 from perceptionist.__main__ import main
+from perceptionist.image_expert import find_face_box
 from perceptionist.pictures import PicturePainter, find_population_picture, render_head
 from perceptionist.voice_to_mesh import GeneratedFace, VoiceToMesh
 from PIL import Image
 from tiny_checkpoints import write_unsupervised_checkpoint
+from voiceface.faces import PictureReader
+from voiceface.images.loading import ImageError
 from voiceface.synthetic.writer import write_population
+from voiceface.testing.faces import FrameFinder
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +153,22 @@ def test_invalid_pictures_end_in_one_line(words, message, people, tmp_path, monk
     assert main([word.format(**places) for word in words]) == 1
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: ") and message in last and not (tmp_path / "o").exists()
+
+
+def test_the_face_of_an_own_image_is_found(model, people, face, tmp_path) -> None:
+    source = next(iter(sorted((people / "faces").rglob("*.jpg"))))
+    picture = np.full((200, 300, 3), 90, np.uint8)
+    picture[::2] = 110
+    picture[20:148, 150:278] = np.asarray(Image.open(source).resize((128, 128)))
+    FrameFinder.frame(picture, 150, 20, 128)
+    Image.fromarray(picture).save(tmp_path / "wide.png")
+    reader = PictureReader(finder=FrameFinder())
+    done = PicturePainter(model, tmp_path / "wide.png", pictures=reader).complete(face)
+    crop = Image.fromarray(reader.read(tmp_path / "wide.png"))
+    np.testing.assert_array_equal(done.image, np.asarray(crop.resize((120, 120), Image.Resampling.BICUBIC)))
+    box = find_face_box(tmp_path / "wide.png", reader)
+    assert 150 < box.left + box.side / 2 < 278 and 20 < box.top + box.side / 2 < 148
+    assert 90 < box.side < 200 and find_face_box(source, reader) is None
+    Image.fromarray(picture[:, :140]).save(tmp_path / "wall.png")
+    with pytest.raises(ImageError, match=r"wall\.png: no face found"):
+        PicturePainter(model, tmp_path / "wall.png", pictures=reader)

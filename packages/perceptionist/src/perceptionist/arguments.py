@@ -42,7 +42,7 @@ def add_expert_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --image and --expert: the picture that the mesh is laid over, and the expert for its pose."""
+    """Add --image, --expert and --crop: the picture under the mesh, the expert for its pose, its face."""
     parser.add_argument(
         "--image",
         type=Path,
@@ -54,3 +54,4 @@ def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help=f"{EXPERT_HELP}, which predicts the pose (default: that of the weights, else the bundled one)",
     )
+    arguments.add_crop_arguments(parser)

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline.arguments import add_strict_argument, require_existing_paths
+from voiceface.commandline.arguments import (
+    add_long_recordings_argument,
+    add_strict_argument,
+    require_existing_paths,
+)
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_kinds import printable
@@ -33,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if len(set(args.mesh)) != len(args.mesh):
         raise ValueError(f"--mesh has a format twice: {' '.join(args.mesh)}; expected each once")
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.io.input_files import find_input_files, make_writable_directory
     from voiceface.io.own_files import LeftOut, write_file_records
     from voiceface.runtime.progress import progress_bar, write_line
@@ -41,20 +46,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     from perceptionist.inference import load
 
     require_existing_paths({"image": args.image, "expert": args.expert})
+    pictures = PictureReader.from_arguments(args)
     left_out: list[LeftOut] = []
     inputs = find_input_files(args.paths, (FEATURE_SUFFIX,), on_same_stem="refuse", left_out=left_out)
 
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     from perceptionist.pictures import PicturePainter
 
-    painter = PicturePainter(model, args.image, args.expert, published=args.published, device=args.device)
+    painter = PicturePainter(
+        model,
+        args.image,
+        args.expert,
+        published=args.published,
+        device=args.device,
+        pictures=pictures,
+    )
     out = make_writable_directory(args.out)
     disclaimer = model.disclaimer or model.face_model.disclaimer
     print_disclaimers(disclaimer)
     faces: dict[Path, GeneratedFace] = {}
     for path, relative_path in progress_bar(inputs, "faces", "utterance"):
         try:
-            features, facts = load_voice(path, model.voice.config.n_mels)
+            features, facts = load_voice(path, model.voice.config.n_mels, long=args.long_recordings)
             face = model.generate_from_features(features, str(path), published=args.published)
             face = dataclasses.replace(painter.complete(face, path), facts=facts)
         except (ValueError, OSError) as error:
@@ -221,6 +234,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--mesh", nargs="*", default=["obj"], choices=["obj", "ply", "xyz", "glb"], help="mesh formats"
     )
     parser.add_argument("--no-report", action="store_true", help="write no index.html")
+    add_long_recordings_argument(parser)
     add_strict_argument(parser)
     parser.add_argument(
         "--published",

@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     require_existing_paths({"image": args.image, "expert": args.expert})
     if args.out is None and (args.image or args.expert):
         raise ValueError("--image and --expert are for the overlay, which needs --out DIR")
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.io.input_files import make_writable_directory
     from voiceface.real.voice_samples import read_voice_samples
 
@@ -57,8 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from perceptionist.pictures import PicturePainter
     from perceptionist.proportions import describe_face
 
+    pictures = PictureReader.from_arguments(args)
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
-    painter = PicturePainter(model, args.image, args.expert, device=args.device) if args.out else None
+    painter = None
+    if args.out:
+        painter = PicturePainter(model, args.image, args.expert, device=args.device, pictures=pictures)
     out = make_writable_directory(args.out) if args.out else None
     if args.wav is None:
         countdown(args.countdown)

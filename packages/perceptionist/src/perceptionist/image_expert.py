@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.checkpoints.published import CheckpointError
+from voiceface.faces.crops import CROP_CONVENTIONS, upright_square
+from voiceface.faces.own_pictures import PictureReader
 
 from perceptionist.face_models.io import resolve_face_model
 from perceptionist.face_models.linear import LinearFaceModel
@@ -33,6 +35,7 @@ __all__ = [
     "CropBox",
     "ImageExpert",
     "find_bundled_expert",
+    "find_face_box",
     "load_image_expert",
 ]
 
@@ -98,6 +101,8 @@ class ImageExpert:
         published_input: BGR, (x - 127.5) / 128, instead of RGB, -1...1.
         disclaimer: to show with every result.
         source: where the weights come from.
+        face_crop: convention of the faces that it was trained on, a key of
+            `voiceface.faces.crops.CROP_CONVENTIONS`. Published ones are given VGG_ALL_FRONTAL.
     """
 
     network: ImageTo3D
@@ -106,6 +111,7 @@ class ImageExpert:
     published_input: bool = False
     disclaimer: str = ""
     source: str = ""
+    face_crop: str = "vggface_frontal"
 
     @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
@@ -157,6 +163,7 @@ def load_image_expert(
         model = model or face_model_from_checkpoint(loaded, path)
         options |= {"input_size": data.expert_image_size, "published_input": data.expert_input == "published"}
         options["disclaimer"] = loaded.extra.get("disclaimer", "")
+        options["face_crop"] = "population" if options["disclaimer"] else "vggface_frontal"
     elif model is None:
         raise ValueError(f"The published expert {path} needs its face model. Pass its files as --face-model.")
     network = load_expert(path)
@@ -172,6 +179,25 @@ def load_image_expert(
     options["disclaimer"] = options.get("disclaimer") or model.disclaimer
     where = choose_device(device)
     return ImageExpert(network.eval().requires_grad_(False).to(where), model.to(where), **options)
+
+
+def find_face_box(path: Path, pictures: PictureReader) -> CropBox | None:
+    """The square of a person's own picture in which its largest face lies as in the expert's training.
+
+    Args:
+        path: the picture.
+        pictures: finds the face; with the expert's crop convention.
+
+    Returns:
+        None where the picture is used as it is.
+
+    Raises:
+        FileNotFoundError, ImageError: no readable picture, or no face in it.
+    """
+    face = pictures.read_faces(path)[0].facts.face
+    if face is None or not face.crop:
+        return None
+    return CropBox(*upright_square(face.points, CROP_CONVENTIONS[face.crop]))
 
 
 def find_bundled_expert() -> Path:

@@ -1,6 +1,7 @@
 """`perceptionist overlay`: draw the mesh of a face over its photograph."""
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--coefficients is one file and there are {len(files)} images; pass a folder with a file "
             "for each"
         )
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.images.loading import load_image
+    from voiceface.images.photographs import load_photograph
     from voiceface.io.atomic import atomic_path, write_bytes
     from voiceface.io.input_files import make_writable_directory
     from voiceface.io.own_files import LeftOut
@@ -62,15 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from perceptionist.face_models.io import resolve_face_model
     from perceptionist.face_models.pose import PUBLISHED_Y_FLIP, Y_FLIP
-    from perceptionist.image_expert import CropBox, load_image_expert
+    from perceptionist.image_expert import CropBox, find_face_box, load_image_expert
     from perceptionist.image_overlay import ALPHA, overlay_photograph, read_coefficients
 
+    pictures = PictureReader.from_arguments(args)
     model = expert = None
     if args.face_model is not None or args.coefficients is not None:
         model = resolve_face_model(args.face_model)
     if args.expert is not None or args.coefficients is None:
         expert = load_image_expert(args.expert, model, device=args.device)
         model = expert.face_model
+        pictures = pictures.with_convention(expert.face_crop)
     assert model is not None
     out = make_writable_directory(args.out)
     print_disclaimers(*([expert.disclaimer] if expert else []), model.disclaimer)
@@ -82,11 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     left_out: list[LeftOut] = []
     for file in progress_bar(files, "overlays", "image"):
         try:
-            photograph = load_image(file.path)
             stored = None
-            if args.coefficients is not None:
+            if args.coefficients is not None:  # of data folders; they are stated for all of a picture
+                photograph = load_image(file.path)
                 place = find_coefficient_file(args.coefficients, file)
                 stored = read_coefficients(place, model, whitened=args.whitened)
+            else:
+                photograph = load_photograph(file.path)
+                if not args.box:
+                    options["box"] = find_face_box(file.path, pictures)
             result = overlay_photograph(photograph, model, stored, expert, **options)
         except (ValueError, OSError) as error:
             left_out.append(LeftOut.from_error(file.path, error))
@@ -106,6 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def find_image_files(paths: Sequence[Path]) -> list[ImageFile]:
     """Find images among files and, recursively, in folders; hidden files and overlays (`_b`) are skipped.
 
+    Results of files of a folder that differ only in their ending are called `a_jpg` and `a_png`.
+
     Raises:
         FileNotFoundError: a path is missing, or there are no images.
         ValueError: a file of another kind, or two images whose overlays would have one name.
@@ -117,11 +128,16 @@ def find_image_files(paths: Sequence[Path]) -> list[ImageFile]:
     for given in paths:
         if given.is_dir():
             names = [Path(item) for item in find_files(given, "", endings) or ()]
-            found += [
-                ImageFile(given / name, name.with_suffix(""))
-                for name in names
-                if not name.stem.endswith(OVERLAY_ENDING)
-            ]
+            names = [name for name in names if not name.stem.endswith(OVERLAY_ENDING)]
+            count = Counter(name.with_suffix("") for name in names)
+            for name in names:
+                place = name.with_suffix("")
+                several = count[place] > 1
+                found.append(
+                    ImageFile(
+                        given / name, place.with_name(f"{place.name}_{name.suffix[1:]}") if several else place
+                    )
+                )
         elif not given.is_file():
             raise FileNotFoundError(f"no file or folder at {given}")
         elif not is_face_file(given.name):
@@ -164,7 +180,11 @@ def find_coefficient_file(place: Path, image: ImageFile) -> Path:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist overlay`."""
-    from voiceface.commandline.arguments import add_device_argument, add_strict_argument
+    from voiceface.commandline.arguments import (
+        add_crop_arguments,
+        add_device_argument,
+        add_strict_argument,
+    )
 
     from perceptionist.arguments import add_expert_argument, add_face_model_argument
 
@@ -191,8 +211,9 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         metavar=("LEFT", "TOP", "SIDE"),
         help="square part of the images that shows the face, as in an aligned face crop, pixels (default: "
-        "the largest square in the centre)",
+        "around the largest face, where faces are looked for; else the largest square in the centre)",
     )
+    add_crop_arguments(parser)
     parser.add_argument(
         "--alpha", type=float, help="opacity of the mesh, 0 to 1 (default: 0.6; with --published 1)"
     )

@@ -5,12 +5,16 @@ none; here the picture is one that the user gives, or one of the synthetic popul
 """
 
 import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from voiceface.faces.own_pictures import PictureReader
+from voiceface.images.loading import load_image
+from voiceface.io.foreign_files import read_file_text
 
 from perceptionist.face_models.pose import POSE_IMAGE_SIZE, PUBLISHED_Y_FLIP, Y_FLIP
 from perceptionist.image_expert import CropBox, ImageExpert, load_image_expert
@@ -39,6 +43,7 @@ class PicturePainter:
         published: overlay six pixels low and drawn with the coverage rule "inclusive", as in the published
             program.
         device: "cpu" or "cuda".
+        pictures: finds the face of the image; None: with the networks that are installed.
 
     Raises:
         FileNotFoundError, ImageError, CheckpointError, ValueError: image or expert cannot be used.
@@ -52,9 +57,9 @@ class PicturePainter:
         *,
         published: bool = False,
         device: str = "cpu",
+        pictures: PictureReader | None = None,
     ) -> None:
         self.model, self.published = model, published
-        self.given = None if image is None else _read_square(image)
         self.given_name = "" if image is None else image.name
         self.expert: ImageExpert | None = None
         is_needed = image is not None or model.generator is None
@@ -67,6 +72,7 @@ class PicturePainter:
                 model.expert.config.image_size,
                 published_input=model.config is None,  # published files; trained on photographs in this form
                 source="of the weights",
+                face_crop="population" if model.disclaimer else "vggface_frontal",
             )
         elif is_needed and model.face_model.name == "population":
             self.expert = load_image_expert(None, model.face_model, device=device)
@@ -74,6 +80,10 @@ class PicturePainter:
             raise ValueError(
                 f"--image needs an expert for the face model {model.face_model.name}; pass it as --expert"
             )
+        self.given: NDArray[np.uint8] | None = None
+        if image is not None and self.expert is not None:
+            reader = (pictures or PictureReader()).with_convention(self.expert.face_crop)
+            self.given = _square(reader.read(image))
 
     def complete(self, face: "GeneratedFace", recording: Path | None = None) -> "GeneratedFace":
         """Add picture and overlay to a face.
@@ -94,7 +104,7 @@ class PicturePainter:
         else:
             own = None if recording is None else find_population_picture(recording)
             if own is not None:
-                picture, origin = _read_square(own), "the speaker's image in the population"
+                picture, origin = _square(load_image(own)), "the speaker's image in the population"
             elif self.model.face_model.name == "population":
                 picture, origin = (
                     render_head(face.shape),
@@ -126,15 +136,21 @@ def find_population_picture(recording: str | Path) -> Path | None:
 
     Returns:
         None if the recording is not in a population, or its speaker has no images.
+
+    Raises:
+        GroundTruthError: the table of the population cannot be read.
     """
+    from voiceface.synthetic.ground_truth import GroundTruthError
+
     path = Path(recording).resolve()
     for root in path.parents:
         table = root / "truth" / "identities.csv"
         if not (root / "truth" / "population.json").is_file() or not table.is_file():
             continue
         parts = path.relative_to(root).parts
-        with table.open(newline="", encoding="utf-8") as file:
-            names = {row.get("voice_id", ""): row.get("name", "") for row in csv.DictReader(file)}
+        text = read_file_text(table, GroundTruthError, "the identities of a population")
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        names = {row.get("voice_id", ""): row.get("name", "") for row in rows}
         name = names.get(parts[1]) if len(parts) > 2 and parts[0] == "wav" else None
         images = sorted((root / "faces" / name).glob("*.jpg")) if name else []
         return images[0] if images else None
@@ -169,12 +185,10 @@ def render_head(shape: NDArray[np.float32], image_size: int = IMAGE_SIZE) -> NDA
     return render_image(identity, 0, 0, image_size=image_size, nuisance=0.0, face=face).image
 
 
-def _read_square(path: Path) -> NDArray[np.uint8]:
-    """The largest square in the centre of an image file, (120, 120, 3)."""
+def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The largest square in the centre of an image (H, W, 3), (120, 120, 3)."""
     from PIL import Image
-    from voiceface.images.loading import load_image
 
-    image = load_image(path)
     square = CropBox.centred(*image.shape[:2]).crop(image)
     resized = Image.fromarray(square).resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC)
     return np.array(resized)
