@@ -121,6 +121,15 @@ def test_silence_and_noise_are_no_speech():
     assert find_speech_segments(np.zeros(0, np.float32)) == []
 
 
+def test_quiet_speech_is_found_like_loud_speech():
+    video = Recording(8)
+    video.say(1, 6.0, 2, 5)
+    loud, quiet = (find_speech_segments(gain * video.sound) for gain in (1, 0.01))
+    assert len(loud) == len(quiet)
+    for one, other in zip(loud, quiet, strict=True):
+        assert (one.start, one.end) == pytest.approx((other.start, other.end), abs=0.3)
+
+
 @pytest.mark.parametrize("wave", [np.zeros((2, 9), np.float32), np.zeros(9, np.int16), np.full(9, np.nan)])
 def test_waveforms_of_another_kind_are_refused(wave):
     with pytest.raises(ValueError, match="waveform"):

@@ -60,6 +60,7 @@ NO_FACE, STILL, OTHER_WORDS, TWO_MOUTHS, TOO_SHORT = REASONS = (
 )
 """Why speech is not attributed."""
 MARGIN = 10  # grid samples around speech, 0.2 s: mouths open before the sound
+CHANCE = 0.95  # correlation that a mouth needs in one second
 MIN_FOR_LAG = 3  # attributed segments from which the lag of a file is known
 LAG_REACH = 4  # grid samples around it, 0.08 s
 MIN_AGREEMENT = 0.1  # of a second mouth beside the first, from which it may be speech
@@ -94,7 +95,9 @@ class SpeakerSettings:
     Attributes:
         lengths: of segments; shorter ones that cuts leave are refused.
         max_turn_pause: s; what one mouth says with shorter pauses is judged together.
-        min_correlation: of the mouth that speaks.
+        min_correlation: of a mouth that speaks for four seconds or more. Chance falls with the root of the
+            duration, therefore shorter speech needs 0.95 by the root of its seconds,
+        short_correlation: but never more than this.
         min_score: standard deviations above the agreement with the sound at other places.
         max_p_value: share of other places that may agree as well.
         min_margin: to the second mouth.
@@ -112,6 +115,7 @@ class SpeakerSettings:
     lengths: SpeechLengths = field(default_factory=SpeechLengths)
     max_turn_pause: float = 0.8
     min_correlation: float = 0.45
+    short_correlation: float = 0.6
     min_score: float = 2.5
     max_p_value: float = 0.01
     min_margin: float = 0.15
@@ -212,10 +216,11 @@ def _judge_turn(
     match = matches[first]
     if all(each.movement < settings.min_movement for each in matches):
         return STILL, first
+    chance = CHANCE / np.sqrt(max(turn[1] - turn[0], 1) / GRID_RATE)
     if (
         mouths[first].visible(*turn) < settings.min_visible
         or match.movement < settings.min_movement
-        or match.correlation < settings.min_correlation
+        or match.correlation < np.clip(chance, settings.min_correlation, settings.short_correlation)
         or match.score < settings.min_score
         or match.p_value > settings.max_p_value
     ):
