@@ -272,19 +272,17 @@ def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path(out), help=f"folder (default: {out})")
     parser.add_argument("--preset", default="quick", choices=DEMO_PRESETS, help="size (default: quick)")
-    parser.add_argument(
-        "--real", type=Path, help="folder with your own utterances and images, to rank as well"
-    )
+    parser.add_argument("--real", type=Path, help="folder with own utterances and images, ranked as well")
     parser.add_argument("--seed", type=int, help="seed of the training runs")
-    parser.add_argument(
-        "--workers", type=int, help="processes that generate identities (default: one per core)"
-    )
+    parser.add_argument("--workers", type=int, help="processes for the identities (default: one per core)")
+    arguments.add_crop_arguments(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.real and not args.real.is_dir():
         raise FileNotFoundError(f"--real: no folder at {args.real}")
 
     from voiceface.association.demo import run_demo
+    from voiceface.faces.own_pictures import PictureReader
 
     start = time.monotonic()
     report = run_demo(
@@ -292,6 +290,7 @@ def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         args.out,
         preset=args.preset,
         real=args.real,
+        pictures=PictureReader.from_arguments(args),
         seed=args.seed,
         workers=args.workers,
         device=args.device,

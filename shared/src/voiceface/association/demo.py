@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
 from voiceface.checkpoints.paths import MODEL_FILE
+from voiceface.io.file_facts import FileFacts
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.datasets.corpus import Corpus
     from voiceface.evaluation.all_pairs import AllPairsMetric
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.report import RetrievalExamples
 
 __all__ = [
@@ -52,6 +54,7 @@ def run_demo(
     *,
     preset: str = "quick",
     real: Path | None = None,
+    pictures: "PictureReader | None" = None,
     seed: int | None = None,
     workers: int | None = None,
     device: str = "cpu",
@@ -63,6 +66,7 @@ def run_demo(
         out: folder for population, runs, results and report; finished parts are kept.
         preset: population preset, and name of the configuration: "quick" or "standard".
         real: folder with real utterances and images, to be ranked as well.
+        pictures: finds the faces of these images; None: with the networks that are installed.
         seed: seed of the training runs; None: as in the configuration.
         workers: processes that generate the population; None: one per core.
         device: "cpu", "cuda" or "auto".
@@ -90,6 +94,8 @@ def run_demo(
         step.run(corpus, disclaimer)
     print_step(len(steps) + 2, "evaluating on unseen identities")
     model = load_embedder(spec, list(runs.values())[-1], device=device)
+    if pictures is not None:
+        model.pictures = pictures.with_convention(model.face_crop)
     unseen = load_split(root, "test")
     lists = load_trial_lists(root, model.config.evaluation.lists, unseen)
     evaluation = evaluate(
@@ -219,9 +225,10 @@ def rank_user_media(model: "Embedder", folder: Path) -> "RetrievalExamples":
     from voiceface.association.retrieval import build_gallery, rank_gallery
 
     voices, _ = find_files([folder])
-    rankings, failed = rank_gallery(model, voices, [folder])
+    facts: dict[str, FileFacts] = {}
+    rankings, failed = rank_gallery(model, voices, [folder], facts=facts)
     for item, reason in failed.items():
         log.warning("skipped %s: %s", item, reason)
     for query, ranking in rankings.items():
         print(f"{query}: best of {len(ranking)} images is {ranking[0].name} ({ranking[0].score:+.3f})")
-    return build_gallery(rankings, title="Real utterances and images", note=USER_MEDIA_NOTE)
+    return build_gallery(rankings, title="Real utterances and images", note=USER_MEDIA_NOTE, facts=facts)
