@@ -204,8 +204,12 @@ def test_the_command_writes_crops_sheets_and_a_list(photographs, tmp_path, capsy
         ("two.png", 1),
         ("two.png", 2),
     ]
-    assert {name.rsplit("/")[-1] for name in listed["left_out"]} == {"notes.txt", "sea.png"}
-    assert "sea.png: no face found" in said.err and "notes.txt" in said.err
+    left_out = {each["file"].rsplit("/")[-1]: each["reason"] for each in listed["left_out"]}
+    assert left_out.keys() == {"notes.txt", "sea.png"} and left_out["sea.png"] == "no face found"
+    assert said.err.count("sea.png") == said.err.count("notes.txt") == 1
+    words = [str(photographs), "--out", str(out), "--strict"]
+    assert run_main("voiceface.commands.faces", words) == 1
+    assert "error: --strict: 2 files were left out" in capsys.readouterr().err
     for each in listed["faces"]:
         crop = load_image(out / each["crop"])
         assert crop.shape == (128, 128, 3)

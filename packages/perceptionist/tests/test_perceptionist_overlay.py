@@ -384,3 +384,10 @@ def test_a_missing_bundled_expert_is_reported(monkeypatch) -> None:
     monkeypatch.setattr(image_expert, "BUNDLED_EXPERT", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"none.safetensors.*quick_expert"):
         load_image_expert()
+
+
+def test_images_that_differ_in_their_ending_have_overlays_of_their_own(tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    found = {file.path.name: file.relative_path.as_posix() for file in find_image_files([tmp_path])}
+    assert found == {"a.jpg": "a_jpg", "a.png": "a_png", "b.png": "b"}

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         voices = []
         for path in group.paths:
             try:
-                voices.append(load_voice_features(model, path))
+                voices.append(load_voice_features(model, path, long=args.long_recordings))
             except (ValueError, OSError) as error:
                 left_out.append(LeftOut.from_error(path, error))
         if not voices:
@@ -229,6 +229,7 @@ def build_parser() -> argparse.ArgumentParser:
         "the published program; with --voice2face each image is rescaled to 0...255",
     )
     add("--no-report", action="store_true", help="do not write index.html")
+    arguments.add_long_recordings_argument(parser)
     arguments.add_strict_argument(parser)
     arguments.add_device_argument(parser, note="; --voice2face: CPU only")
     return parser

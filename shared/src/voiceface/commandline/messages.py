@@ -21,6 +21,7 @@ __all__ = [
 ]
 
 MAX_NOTES_SHOWN = 20
+MAX_LEFT_OUT_SHOWN = 1000
 
 
 def print_disclaimers(*disclaimers: str) -> None:
@@ -49,7 +50,7 @@ def report_left_out(left_out: Sequence[LeftOut], *, strict: bool = False) -> int
     if not distinct:
         return SUCCESS
     count = "1 file was" if len(distinct) == 1 else f"{len(distinct)} files were"
-    print(f"{count} left out:\n{format_left_out(distinct)}", file=sys.stderr)
+    print(f"{count} left out:\n{format_left_out(distinct, MAX_LEFT_OUT_SHOWN)}", file=sys.stderr)
     if not strict:
         return SUCCESS
     print(f"error: --strict: {count} left out; the results of the others were written", file=sys.stderr)

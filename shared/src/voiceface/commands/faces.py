@@ -4,16 +4,18 @@ import argparse
 import dataclasses
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline.arguments import add_device_argument
-from voiceface.commandline.messages import print_skipped
+from voiceface.commandline.arguments import add_device_argument, add_strict_argument
+from voiceface.commandline.exit_status import ERROR
+from voiceface.commandline.messages import report_left_out
 from voiceface.io.atomic import write_json, write_png
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_kinds import printable
 from voiceface.io.input_files import make_writable_directory
+from voiceface.io.own_files import LeftOut, describe_left_out, find_own_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from voiceface.faces.finding import FaceFinder, FoundFace
 
-__all__ = ["CONVENTIONS", "FaceRecord", "find_faces_of_files", "iterate_pictures", "main", "write_sheets"]
+__all__ = ["CONVENTIONS", "FaceRecord", "find_faces_of_files", "find_pictures", "main", "write_sheets"]
 
 CONVENTIONS = ("population", "vggface_frontal", "arcface", "ffhq")
 TILE, COLUMNS, ROWS = 160, 4, 8  # of a contact sheet: picture and crop side by side
@@ -58,7 +60,7 @@ class FaceRecord:
 
 @decoding_in_workers(1)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Find faces; exit code 0 faces were found, 1 none, 2 bad usage."""
+    """Find faces; files without one are left out and listed."""
     parser = argparse.ArgumentParser(prog="voiceface faces", description=__doc__)
     parser.add_argument(
         "pictures", nargs="+", type=Path, metavar="PICTURE", help="files, or folders of files"
@@ -79,67 +81,83 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="torch",
         help="library that computes the networks (default: %(default)s)",
     )
+    add_strict_argument(parser)
     add_device_argument(parser)
-    try:
-        options = parser.parse_args(argv)
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    for path in options.pictures:
-        if not path.exists():
-            raise FileNotFoundError(f"no file or folder at {printable(path)}")
+    options = parser.parse_args(argv)
+    pictures, left_out = find_pictures(options.pictures)
     from voiceface.faces.finding import load_face_finder
 
     finder = load_face_finder(options.backend, options.device)
     out = make_writable_directory(options.out)
-    records, skipped = find_faces_of_files(
-        finder, options.pictures, out, every_face=options.every_face, convention=options.convention
+    records, without = find_faces_of_files(
+        finder, pictures, out, every_face=options.every_face, convention=options.convention
     )
+    left_out += without
     for record in records:
         state = "; ".join(record.problems) or "good"
         print(f"{printable(record.file)}#{record.face} of {record.faces_in_picture}  {record.crop}  {state}")
-    print_skipped(skipped)
     sheets = write_sheets(records, out)
-    files = {"format": 1, "faces": [dataclasses.asdict(record) for record in records], "left_out": skipped}
+    files = {
+        "format": 2,
+        "faces": [dataclasses.asdict(record) for record in records],
+        "left_out": describe_left_out(left_out),
+    }
     write_json(out / "faces.json", files)
     print(
-        f"{len(records)} faces, {len(skipped)} files left out: {out / 'faces.json'}"
+        f"{len(records)} faces: {out / 'faces.json'}"
         + (f", {', '.join(str(sheet) for sheet in sheets)}" if sheets else ""),
         file=sys.stderr,
     )
-    return 0 if records else 1
+    status = report_left_out(left_out, strict=options.strict)
+    return status if records else ERROR
 
 
-def iterate_pictures(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Files, and all files below folders without hidden ones, each with a relative path for its results."""
+def find_pictures(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[LeftOut]]:
+    """Find pictures among files and, recursively, in folders, by their content.
+
+    Args:
+        paths: files and folders; see `voiceface.io.own_files.find_own_files`.
+
+    Returns:
+        ((picture, relative path of its results), files that are neither pictures nor recordings).
+
+    Raises:
+        FileNotFoundError: a path does not exist, or there are no pictures.
+        ValueError: a given file is no picture.
+    """
+    pictures: dict[Path, Path] = {}
+    left_out: list[LeftOut] = []
     for given in paths:
-        if not given.is_dir():
-            yield given, Path(given.name)
-            continue
-        for path in sorted(given.rglob("*")):
-            place = path.relative_to(given)
-            if path.is_file() and not any(part.startswith(".") for part in place.parts):
-                yield path, place
+        found = find_own_files([given])
+        left_out += found.left_out
+        if not given.is_dir() and found.sounds:
+            raise ValueError(f"{printable(given)} is a recording or a video, expected a picture")
+        for path in found.pictures:
+            pictures.setdefault(path, path.relative_to(given) if given.is_dir() else Path(path.name))
+    if not pictures:
+        raise FileNotFoundError(f"no pictures in {', '.join(map(printable, paths))}")
+    return list(pictures.items()), left_out
 
 
 def find_faces_of_files(
     finder: "FaceFinder",
-    paths: Sequence[Path],
+    pictures: Sequence[tuple[Path, Path]],
     out: Path,
     *,
     every_face: bool = False,
     convention: str = CONVENTIONS[0],
-) -> tuple[list[FaceRecord], dict[str, str]]:
+) -> tuple[list[FaceRecord], list[LeftOut]]:
     """Find the faces of files and write a crop of each.
 
     Args:
         finder: what finds faces.
-        paths: files and folders.
+        pictures: of `find_pictures`.
         out: folder; crops are written below `crops/`.
         every_face: all faces of a picture, not the largest.
         convention: of the crops.
 
     Returns:
-        (one record per face, file -> reason why it was left out).
+        (one record per face, pictures without a face).
 
     Raises:
         OSError: a crop cannot be written.
@@ -147,27 +165,27 @@ def find_faces_of_files(
     from voiceface.faces.crops import crop_face
     from voiceface.images.loading import ImageError
     from voiceface.images.photographs import load_photograph
+    from voiceface.runtime.progress import progress_bar
 
     records: list[FaceRecord] = []
-    skipped: dict[str, str] = {}
+    left_out: list[LeftOut] = []
     taken: set[Path] = set()
-    for path, place in iterate_pictures(paths):
+    for path, place in progress_bar(pictures, "faces", "picture"):
         try:
             image = load_photograph(path)
         except (ImageError, OSError) as error:
-            skipped[str(path)] = str(error).removeprefix(f"{printable(path)}: ")
+            left_out.append(LeftOut.from_error(path, error))
             continue
         faces = finder.find([image])[0]
         if not faces:
-            skipped[str(path)] = (
-                "no face found; give a picture in which the face is larger or faces the camera"
-            )
+            remedy = "give a picture in which the face is larger or faces the camera"
+            left_out.append(LeftOut(path, "no face found", remedy))
             continue
         for number, face in enumerate(faces if every_face else faces[:1], 1):
             name = _free_name(Path("crops") / place.parent / f"{place.name}#{number}.png", taken)
             write_png(out / name, crop_face(image, face.points, convention))
             records.append(_record(path, number, len(faces), name, face))
-    return records, skipped
+    return records, left_out
 
 
 def _free_name(wanted: Path, taken: set[Path]) -> Path:
