@@ -22,6 +22,8 @@ from voiceface.io.foreign_files import (
     read_file_text,
     reading,
 )
+from voiceface.report.learning_curves import LogError, read_log
+from voiceface.suite.parallel_training import describe_progress
 
 
 class ThingError(ValueError):
@@ -207,6 +209,35 @@ def test_text_in_other_encodings_is_read_or_named(tmp_path, encoding):
         assert read_file_text(path, ThingError, "a list") == text
     with pytest.raises(ThingError, match="a PNG image, expected a list"):
         decode_text(b"\x89PNG\r\n\x1a\n\0\0", path, ThingError, "a list")
+
+
+def test_marks_inside_joined_files_are_left_out_and_web_pages_are_named(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffone\r\n\ufefftwo\n\ufeffth\ufeffree\n".encode())
+    assert read_file_text(path, ThingError, "a list") == "one\r\ntwo\nth\ufeffree\n"
+    path.write_bytes(b"\n <!DOCTYPE html><html>no such file</html>\n")
+    with pytest.raises(ThingError, match=r"a\.txt is a web page .*expected a list; open its address"):
+        read_file_text(path, ThingError, "a list")
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ThingError, match="git lfs pull"):
+        read_file_text(path, ThingError, "a list")
+
+
+def test_logs_and_records_of_trainings_pass_the_door(tmp_path):
+    run = tmp_path / "system" / "run"
+    run.mkdir(parents=True)
+    (run / "log.jsonl").write_bytes(
+        b'{"step": 1, "loss": 2}\n\xff\n' + b"[" * 100_000 + b'\n{"step": 2, "loss": 1}\n[3]'
+    )
+    steps, values = read_log(run)["loss"]
+    assert steps.tolist() == [1, 2] and values.tolist() == [2, 1]
+    assert describe_progress(tmp_path / "system") == "system: run"
+    (run / "log.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match=r"log\.jsonl does not exist"):
+        read_log(run)
+    os.mkfifo(run / "log.jsonl")
+    with pytest.raises(LogError, match=r"log\.jsonl is a named pipe"):
+        read_log(run / "log.jsonl")
 
 
 def test_commands_print_no_escape_codes_of_names(capsys):

@@ -405,3 +405,15 @@ def test_arrays_that_are_no_image_are_refused():
         transforms.evaluation_transform(smooth(4, 4), 4, resize_mode="crop")
     with pytest.raises(ValueError, match="position"):
         transforms.crop_or_pad(smooth(4, 4), 2, 1.5)
+
+
+@pytest.mark.parametrize("content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n"])
+def test_no_other_program_is_started_for_a_picture(tmp_path, monkeypatch, content):
+    def start(*arguments, **options):
+        raise AssertionError(f"started {arguments}")
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    (tmp_path / "a.jpg").write_bytes(content)
+    for strict in (False, True):
+        with pytest.raises(ImageError, match=r"a\.jpg.*EPS.*export it as png"):
+            load_image(tmp_path / "a.jpg", strict=strict)

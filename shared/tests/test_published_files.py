@@ -3,6 +3,8 @@
 import argparse
 import collections
 import datetime
+import decimal
+import fractions
 import io
 import os
 import pathlib
@@ -12,11 +14,13 @@ import tarfile
 import time
 import tracemalloc
 import types
+import uuid
 import zipfile
 
 import easydict
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from voiceface.checkpoints.published import (
@@ -75,6 +79,12 @@ def test_containers_become_plain_values(tmp_path, zipped, protocol):
         "device": (torch.device("cuda:1"), "cuda:1"),
         "text": ("Zoë", "Zoë"),
         "none": (None, None),
+        "range": (range(1, 9, 2), (1, 9, 2)),
+        "slice": (slice(None, 3), (None, 3, None)),
+        "decimal": (decimal.Decimal("1.50"), "1.50"),
+        "fraction": (fractions.Fraction(1, 3), "1/3"),
+        "uuid": (uuid.UUID(int=7), {"int": 7}),
+        "numpy dtype": (np.dtype("float16"), "float16"),
     }
     content = {"state_dict": WEIGHTS, **{name: value for name, (value, _) in cases.items()}}
     torch.save(content, path, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
@@ -82,6 +92,17 @@ def test_containers_become_plain_values(tmp_path, zipped, protocol):
     assert_weights(found["state_dict"])
     for name, (_, expected) in cases.items():
         assert found[name] == expected and type(found[name]) is type(expected), name
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_protocol_0_and_files_without_tensors_are_named(tmp_path, zipped):
+    path = tmp_path / "a.pth"
+    torch.save(WEIGHTS, path, _use_new_zipfile_serialization=zipped, pickle_protocol=0)
+    with pytest.raises(CheckpointError, match=r"a\.pth.*protocol 0, which PyTorch cannot read"):
+        read_published(path)
+    path.write_bytes(safetensors.torch.save({}))
+    with pytest.raises(CheckpointError, match=r"a\.pth.*holds no tensors"):
+        read_published(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -99,7 +99,10 @@ def read_safetensors(data: bytes) -> dict[str, Tensor]:
     """Tensors of a safetensors file; to be called inside `voiceface.io.foreign_files.reading`."""
     import safetensors.torch
 
-    return safetensors.torch.load(data)
+    tensors = safetensors.torch.load(data)
+    if not tensors:
+        raise ValueError("it holds no tensors")
+    return tensors
 
 
 def _is_safetensors(head: bytes) -> bool:

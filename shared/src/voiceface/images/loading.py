@@ -22,6 +22,8 @@ ImageArray = NDArray[Any]  # uint8, shape (H, W, 3), every function checks it
 MAX_PIXELS = 50_000_000  # larger images are refused before they are decoded
 MAX_BYTES = 1 << 30  # larger files are refused before they are read
 
+PROGRAM_FORMATS = ("EPS", "WMF", "EMF", "GRIB", "BUFR", "HDF5", "MPEG")
+
 _log = logging.getLogger(__name__)
 
 _truncated_lock = threading.Lock()  # Pillow's option for truncated files is global
@@ -127,6 +129,11 @@ def _open_header(name: str, data: bytes, max_pixels: int) -> Image.Image:
         raise ImageError(
             f"{name}: not an image ({found}), expected jpg, png or another common format; remove it"
         ) from None
+    if image.format in PROGRAM_FORMATS:  # Pillow would start another program, or has no decoder
+        raise ImageError(
+            f"{name}: a drawing or data in the format {image.format}, expected jpg, png or another common "
+            "picture; export it as png"
+        )
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(

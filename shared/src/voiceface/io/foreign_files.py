@@ -189,12 +189,17 @@ def decode_text(data: bytes, path: object, error_type: type[Exception], what: st
         what: what the reader expects, with an article.
 
     Returns:
-        The text without its byte order mark.
+        The text without byte order marks at its beginning and at those of its lines, where joined files have
+        them.
 
     Raises:
-        Exception: `error_type`: another encoding, or no text; states the first byte that is none.
+        Exception: `error_type`: another encoding, or no text (states the first byte that is none); a web page
+            or a pointer of Git LFS.
     """
     name = printable(path)
+    kind = recognise(data[:HEAD_SIZE])
+    if kind is not None and kind.key in ("html", "lfs"):
+        raise error_type(_wrong_kind_message(name, kind, what))
     encoding = "utf-8-sig"
     if data[:4] in (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"):
         encoding = "utf-32"
@@ -203,7 +208,6 @@ def decode_text(data: bytes, path: object, error_type: type[Exception], what: st
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        kind = recognise(data[:HEAD_SIZE])
         if kind is not None and kind.key != "utf-16":
             raise error_type(_wrong_kind_message(name, kind, what)) from None
         shown = "UTF-8" if encoding == "utf-8-sig" else encoding.upper()
@@ -212,14 +216,13 @@ def decode_text(data: bytes, path: object, error_type: type[Exception], what: st
             "save it as UTF-8"
         ) from None
     if "\0" in text:
-        kind = recognise(data[:HEAD_SIZE])
         if kind is not None:
             raise error_type(_wrong_kind_message(name, kind, what))
         hint = "; it looks like UTF-16 without a byte order mark" if data.count(0) * 3 > len(data) else ""
         raise error_type(
             f"{name} is not text (byte {data.index(0)} is zero{hint}), expected {what}; save it as UTF-8"
         )
-    return text
+    return text.replace("\n\ufeff", "\n").replace("\r\ufeff", "\r")
 
 
 def decompress_gzip(data: bytes, path: object, error_type: type[Exception], what: str) -> bytes:

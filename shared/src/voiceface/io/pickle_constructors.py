@@ -1,7 +1,8 @@
 """What a pickle may request: containers, paths and dates of Python, arrays and scalars of numpy.
 
 Each constructor takes the arguments in the pickle and returns a plain value: a path and a date become text,
-a time difference seconds, a deque a list, every kind of dict a dict.
+a time difference seconds, a deque a list, every kind of dict a dict, a range and a slice their numbers, a
+decimal number or a fraction text.
 """
 
 import datetime
@@ -17,7 +18,7 @@ from voiceface.io.pickle_plain import Name, PickleRefusedError, plain_dict
 
 __all__ = ["EMPTY_DICTS", "PYTHON_CONSTRUCTORS", "RECORDS", "numpy_constructors"]
 
-RECORDS = frozenset([("argparse", "Namespace"), ("types", "SimpleNamespace")])
+RECORDS = frozenset([("argparse", "Namespace"), ("types", "SimpleNamespace"), ("uuid", "UUID")])
 """Classes whose instances become the dict of their attributes."""
 EMPTY_DICTS = frozenset(
     [
@@ -138,6 +139,20 @@ def _zone(machine: PickleMachine, arguments: tuple[Any, ...]) -> str:
     return f"UTC{arguments[0]:+}" if arguments and isinstance(arguments[0], float) else "UTC"
 
 
+def _numbers(machine: PickleMachine, arguments: tuple[Any, ...]) -> tuple[int | None, ...]:
+    """Start, stop and step of a range or a slice."""
+    if len(arguments) > 3 or not all(each is None or type(each) is int for each in arguments):
+        raise ValueError("no numbers")
+    return arguments
+
+
+def _fraction(machine: PickleMachine, arguments: tuple[Any, ...]) -> str:
+    """A decimal number or a fraction as text."""
+    if not 1 <= len(arguments) <= 2 or not all(type(each) in (int, str) for each in arguments):
+        raise ValueError("no numbers")
+    return "/".join(str(each) for each in arguments)
+
+
 def _in_builtins(**makers: Constructor) -> dict[tuple[str, str], Constructor]:
     """Constructors under the names of Python 2 and 3."""
     return {(module, name): maker for module in ("builtins", "__builtin__") for name, maker in makers.items()}
@@ -147,6 +162,9 @@ PYTHON_CONSTRUCTORS: Mapping[tuple[str, str], Constructor] = {
     **_in_builtins(dict=_make_dict, list=_make_list, set=_make_set, bytes=_make_bytes, complex=_complex),
     **_in_builtins(bytearray=lambda machine, arguments: bytearray(_make_bytes(machine, arguments))),
     **_in_builtins(frozenset=lambda machine, arguments: frozenset(_make_set(machine, arguments))),
+    **_in_builtins(range=_numbers, xrange=_numbers, slice=_numbers),
+    ("decimal", "Decimal"): _fraction,
+    ("fractions", "Fraction"): _fraction,
     ("collections", "OrderedDict"): _make_dict,
     ("collections", "Counter"): _make_dict,
     ("collections", "defaultdict"): _make_default_dict,
@@ -189,6 +207,10 @@ class _Type:
         if self.order not in ("<", ">", "=", "|"):
             raise PickleRefusedError(f"the byte order {self.order!r:.20}")
         return np.dtype((self.order if self.order != "|" else "=") + code)
+
+    def build(self) -> str:
+        """Name of a type that is no part of an array."""
+        return self.build_type().name
 
 
 class _Array:

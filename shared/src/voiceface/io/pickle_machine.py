@@ -240,6 +240,13 @@ class PickleMachine:
 M = PickleMachine
 
 
+def _refuse_text_names(machine: "PickleMachine") -> None:
+    """Names of tensors as text, which PyTorch writes in protocol 0 and cannot read itself."""
+    raise PickleRefusedError(
+        "tensors in pickle protocol 0, which PyTorch cannot read; save it with protocol 2"
+    )
+
+
 def _constant(value: Any) -> Callable[[M], None]:
     return lambda m: m._push(value)
 
@@ -326,6 +333,7 @@ _ACTIONS: dict[bytes, Callable[[M], Any]] = {
     b"\x81": M._reduce,
     b"\x92": M._new_with_keywords,
     b"b": M._build,
+    b"P": _refuse_text_names,
     b"Q": M._persistent_name,
     b"\x80": lambda m: m.source.check_protocol(),
     b"\x95": lambda m: m.source.check_frame(),

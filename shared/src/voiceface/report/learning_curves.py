@@ -8,13 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from voiceface.io.foreign_files import read_file_bytes
 from voiceface.report.formatting import is_finite_number
 from voiceface.report.records import Curve, Plot
 
-__all__ = ["build_learning_curves", "read_log", "running_mean"]
+__all__ = ["LogError", "build_learning_curves", "read_log", "running_mean"]
 
 log = logging.getLogger(__name__)
 
+MAX_LOG_BYTES = 1 << 30
 STEP_KEYS = ("step", "iteration", "it")
 NOT_PLOTTED = {
     "step",
@@ -32,6 +34,10 @@ NOT_PLOTTED = {
 LEADING_SCALARS = ("loss", "total", "val", "accuracy", "auc")
 
 
+class LogError(ValueError):
+    """A training log that cannot be read; the message names it."""
+
+
 def read_log(path: str | PathLike[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read the scalars of a run.
 
@@ -47,17 +53,18 @@ def read_log(path: str | PathLike[str]) -> dict[str, tuple[np.ndarray, np.ndarra
 
     Raises:
         FileNotFoundError: the log does not exist.
+        LogError: it is no regular file, cannot be read, or is larger than any log.
     """
     log_file = Path(path)
     if log_file.is_dir():
         log_file = log_file / "log.jsonl"
-    if not log_file.is_file():
-        raise FileNotFoundError(f"no log at {log_file}; expected a file with one JSON object per line")
+    what = "a training log, a file with one JSON object per line"
+    data = read_file_bytes(log_file, LogError, what, max_bytes=MAX_LOG_BYTES)
     scalars: dict[str, dict[float, float]] = {}
-    for i, line in enumerate(log_file.read_text(encoding="utf-8", errors="replace").splitlines()):
+    for i, line in enumerate(data.decode("utf-8", "replace").splitlines()):
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             if line.strip():
                 log.warning("%s: line %d is not JSON, skipped", log_file, i + 1)
             continue

@@ -17,6 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.io.file_kinds import printable
+from voiceface.io.foreign_files import read_file_bytes, read_file_text
+
 if TYPE_CHECKING:
     pass
 

@@ -83,19 +83,19 @@ def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceG
             it.
     """
     import csv
+    import io
 
+    from voiceface.io.foreign_files import reading
     from voiceface.synthetic.ground_truth import GroundTruthError, read_ground_truth
 
     truth = read_ground_truth(root).select(face_names)
-    try:
+    table, what = Path(root) / "truth" / "identities.csv", "the truth of a population"
+    with reading(table, GroundTruthError, what, remedy="write the population again") as file:
         settings = PopulationSettings(**truth.settings)
-        with (Path(root) / "truth" / "identities.csv").open(newline="", encoding="utf-8") as file:
-            numbers = {row["name"]: int(row["k"]) for row in csv.DictReader(file)}
-    except (TypeError, ValueError, KeyError) as error:
-        raise GroundTruthError(
-            f"{root}: ground truth is corrupt ({error!r}); write the population again"
-        ) from error
-    faces = generate_face_ground_truth(settings, [numbers[name] for name in face_names])
+        rows = csv.DictReader(io.TextIOWrapper(file, "utf-8", newline=""))
+        numbers = {row["name"]: int(row["k"]) for row in rows}
+        numbers = {name: numbers[name] for name in face_names}
+    faces = generate_face_ground_truth(settings, list(numbers.values()))
     if not np.allclose(faces.factors, truth.face_factors, atol=1e-6):
         raise GroundTruthError(
             f"{root} was written by another generator version ({settings.generator}); write it again"
