@@ -73,7 +73,8 @@ def cut_picture(image: Image, face: FoundFace) -> tuple[Image, FoundFace]:
     scale = min(1.0, MAX_PICTURE_SIDE / side)
     if scale < 1:
         pixels = (MAX_PICTURE_SIDE, MAX_PICTURE_SIDE)
-        picture = np.asarray(cv2.resize(picture, pixels, interpolation=cv2.INTER_AREA), np.uint8)
+        how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR  # which is ten times as fast
+        picture = np.asarray(cv2.resize(picture, pixels, interpolation=how), np.uint8)
     shift = np.array([left, top], np.float32)
     # whole numbers are centres of pixels, except for boxes, whose numbers are edges
     mesh = face.mesh
