@@ -181,7 +181,7 @@ def test_two_people_in_turn_are_told_apart():
 
 
 def test_a_voice_over_is_refused():
-    video = Recording(7)
+    video = Recording(7, noise=0.004)
     still, other, eats = (video.add_face() for _ in range(3))
     video.say(1, 5.0, 0, 1)
     video.say(0.5, 6.0, 1, 4, other, audible=False)

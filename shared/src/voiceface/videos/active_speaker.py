@@ -117,9 +117,9 @@ class SpeakerSettings:
     min_correlation: float = 0.45
     short_correlation: float = 0.6
     min_score: float = 2.5
-    max_p_value: float = 0.01
+    max_p_value: float = 0.02
     min_margin: float = 0.15
-    min_movement: float = 0.008
+    min_movement: float = 0.005
     second_movement: float = 0.33
     second_agreement: float = 0.2
     second_score: float = 2.0
