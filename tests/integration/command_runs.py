@@ -19,6 +19,7 @@ NOT_RUN = {
         "needs the HQ-VoxCeleb layout; packages/sf2f/tests write and prepare it"
     ),
     r"^voiceface faces": "needs networks that are fetched; shared/tests and nox -s real find faces",
+    r"--every-face|--crop always": "needs networks that are fetched; the contracts run it with a stand-in",
     r"^voiceface models (get|remove)": "changes the user's cache; nox -s real runs it",
     r"fetch\.py (fetch|verify)": "downloads, or verifies files that only users have",
     r"^python benchmarks/": "minutes; measures accuracy",
