@@ -131,10 +131,11 @@ def name_tracks_by_video(
             result.append(NamedTrack(track, name))
         else:
             distance = float(np.linalg.norm(track.embedding - centres[name]))
-            detail = f"distance {distance:.2f} from the mean face, groups are joined below {face_distance:g}"
+            detail = f"distance {distance:.2f} from the mean face of {name}"
+            detail += f", groups are joined below {face_distance:g}"
             others = sorted(names_of_group[group] - {name})
             detail += f"; also seen under {', '.join(others)}" if others else ""
-            result.append(NamedTrack(track, "", f"does not look like the rest of {name}", detail))
+            result.append(NamedTrack(track, "", "does not look like the rest of the named person", detail))
     return result
 
 

@@ -120,6 +120,11 @@ def gather(
     check_people(list(people))
     chosen, unused = select_people(people, settings, check_voices)
     dropped += unused
+    if check_voices is not None:
+        alone = [person.name for person in chosen if len(person.clips) == 1]
+        if alone:
+            more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+            notes.append(f"one clip only, whose voice could not be checked: {', '.join(alone[:5])}{more}")
     splits = {
         person.name: assign_split(person.name, settings.seed, settings.split_fractions) for person in chosen
     }
@@ -127,7 +132,7 @@ def gather(
     for split, count in result.counts_by_split().items():
         if chosen and not count["people"] and settings.split_fractions[SPLITS.index(split)] > 0:
             result.notes.append(
-                f"nobody is in {split} ({len(chosen)} people in all): prepare more people, or choose "
+                f"nobody is in {split}, {len(chosen)} in all: prepare more people, or choose "
                 "--split-fractions or --seed"
             )
     return result

@@ -104,7 +104,7 @@ def write_prepare_page(
             f"({seconds / 60:.1f} minutes of speech) and {_count(images, 'image')}.",
             "Who is who: clusters.html shows the faces and plays the voices of every person; clusters.csv "
             "corrects them.",
-            *gathering.notes,
+            *(f"{note[:1].upper()}{note[1:]}" for note in gathering.notes),
         ],
         tables=tables,
         identity_groups=[*_people_groups(gathering, work), *_dropped_groups(gathering.dropped, work)],

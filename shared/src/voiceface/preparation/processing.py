@@ -121,6 +121,8 @@ def _run_isolated(job: VideoJob) -> str:
         arguments = (job.path, job.place, job.settings, job.device, os.getpid())
         decode_isolated(job.step, *arguments, seconds=limit)
     except (DecodingError, OSError) as error:
-        name = printable(job.path)
-        return str(error).removeprefix(f"{name}: ").removeprefix(f"{Path(name).name}: ")
+        text, name = str(error), printable(job.path)
+        for prefix in (name, Path(name).name):
+            text = text.removeprefix(f"{prefix}: ").removeprefix(f"{prefix} ")
+        return text
     return ""
