@@ -12,17 +12,22 @@ from reader import Reader
 __all__ = ["build_media_readers"]
 
 Read = Callable[[Path], Any]
+MAX_IMAGES = 2000
 
 
 def build_media_readers() -> dict[str, Reader]:
     """Readers by name."""
     from voiceface.audio.samples import AudioError
     from voiceface.images.loading import ImageError
+    from voiceface.videos.decoding import VideoError
 
     logging.disable(logging.WARNING)  # notes about files
     sounds = _together((_strict, _salvage, _first_samples, _one_channel, _header, _own_recording), AudioError)
     pictures = _together((_published, _whole, _photograph), ImageError)
+    films = _together((_video_header, _images, _some_images, _sound_of_video), VideoError)
     found = {}
+    for name, (file, write) in VIDEOS.items():
+        found[f"video ({name})"] = Reader(file, write, films, (VideoError,))
     for name, (file, write) in (SOUNDS | VIDEOS).items():
         found[f"sound ({name})"] = Reader(file, write, sounds, (AudioError,))
     for name, (file, write) in PICTURES.items():
@@ -137,3 +142,42 @@ def _checked_picture(pixels: Any) -> Any:
     """What every accepted picture must have."""
     assert pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.size and pixels.dtype == np.uint8
     return pixels
+
+
+def _video_header(path: Path) -> Any:
+    from voiceface.videos.decoding import probe_video
+
+    found = probe_video(path)
+    assert np.isfinite([found.seconds, found.frame_rate, found.sound_start]).all(), found
+    assert found.seconds >= 0 and found.width > 0 and found.height > 0, found
+    return found
+
+
+def _images(path: Path) -> Any:
+    return _all_images(path, None)
+
+
+def _some_images(path: Path) -> Any:
+    return _all_images(path, 4.0)
+
+
+def _all_images(path: Path, rate: float | None) -> list[Any]:
+    """All images with their times, which increase."""
+    from voiceface.videos.decoding import iterate_images
+
+    times, images = [], []
+    with iterate_images(path, rate=rate) as found:
+        for time, image in found:
+            assert len(images) < MAX_IMAGES, "more images than the file can hold"
+            times.append(float(time))
+            images.append(_checked_picture(image))
+    assert images and np.isfinite(times).all() and (np.diff(times) > 0).all(), times
+    return [times, images]
+
+
+def _sound_of_video(path: Path) -> Any:
+    from voiceface.videos.sound import read_sound
+
+    wave = read_sound(path)
+    assert wave.ndim == 1 and np.isfinite(wave).all()
+    return wave

@@ -2,10 +2,13 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -64,10 +67,11 @@ def map_unordered(
         try:
             todo = iter(items)
             running = {}
-            for item in todo:
-                running[pool.submit(function, item)] = item
-                if len(running) >= 4 * workers:
-                    break
+            with _without_main_module(function, initializer, initargs, items[0]):
+                for item in todo:
+                    running[pool.submit(function, item)] = item
+                    if len(running) >= 4 * workers:
+                        break
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -83,6 +87,26 @@ def map_unordered(
                 process.terminate()
             raise
         pool.shutdown()
+
+
+@contextmanager
+def _without_main_module(*sent: Any) -> Iterator[None]:
+    """Start processes that do not import the running script, unless they need something of it.
+
+    A script that is imported again runs again, without ``if __name__ == "__main__"`` endlessly.
+    """
+    main = sys.modules["__main__"]
+    hidden = {} if b"__main__" in pickle.dumps(sent) else {"__file__": None, "__spec__": None}
+    kept = {name: getattr(main, name) for name in hidden if hasattr(main, name)}
+    for name, value in hidden.items():
+        setattr(main, name, value)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            delattr(main, name)
+        for name, value in kept.items():
+            setattr(main, name, value)
 
 
 def _init_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
