@@ -15,6 +15,7 @@ __all__ = ["SpeechLengths", "SpeechSegment", "check_waveform", "find_speech_segm
 
 SAMPLE_RATE = 16000
 VAD_SAMPLES, VAD_AVERAGE, VAD_AGGRESSIVENESS = 480, 8, 3
+VAD_BLOCK = 2000  # frames at a time: one minute
 LOUD_PERCENTILE, LOUD_LEVEL, MAX_GAIN = 95, 0.1, 31.6  # quiet sound is raised, which the detector needs
 
 
@@ -82,12 +83,15 @@ def _voiced_spans(wave: NDArray[np.float32]) -> list[tuple[float, float]]:
 
     count = len(wave) // VAD_SAMPLES
     frames = wave[: count * VAD_SAMPLES].reshape(count, VAD_SAMPLES)
-    levels = np.sqrt(np.mean(np.square(frames), axis=1, dtype=np.float64))
+    levels = np.sqrt(np.einsum("ij,ij->i", frames, frames) / VAD_SAMPLES)
     loud = float(np.percentile(levels, LOUD_PERCENTILE)) if count else 0.0
     gain = min(max(1.0, LOUD_LEVEL / loud), MAX_GAIN) if loud > 0 else 1.0
-    pcm = np.clip(np.round(frames * (gain * 32767)), -32768, 32767).astype(np.int16)
     detector = VoiceActivityDetector(VAD_AGGRESSIVENESS, SAMPLE_RATE)
-    voiced = np.array([detector(frame.tobytes()) for frame in pcm], float)
+    voiced = np.zeros(count)
+    for first in range(0, count, VAD_BLOCK):
+        pcm = np.clip(np.round(frames[first : first + VAD_BLOCK] * (gain * 32767)), -32768, 32767)
+        for index, frame in enumerate(pcm.astype(np.int16), first):
+            voiced[index] = detector(frame.tobytes())
     speech = uniform_filter1d(voiced, VAD_AVERAGE, mode="constant") > 0.5 if count else voiced > 0
     edges = np.flatnonzero(np.diff(np.concatenate([[0], speech.astype(int), [0]])))
     return [tuple(pair) for pair in (edges.reshape(-1, 2) * (VAD_SAMPLES / SAMPLE_RATE)).tolist()]
