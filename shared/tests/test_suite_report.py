@@ -111,10 +111,12 @@ def test_a_report_marks_and_counts_correct_matches_of_labelled_files(
     clip = next((user_media[0] / identity).rglob("*.wav"))
     shutil.copy(clip, clip.with_name("refused.wav"))
     (user_media[0] / identity / "broken.wav").write_bytes(b"RIFF")
-    assert run_report(user_media, tmp_path / "out", monkeypatch, "--max-cards", "9") == 1
+    assert run_report(user_media, tmp_path / "out", monkeypatch, "--max-cards", "9") == 0
     output = capsys.readouterr()
-    assert f"skipped {identity}/broken.wav (all)" in output.err
-    assert f"skipped {identity}/more/refused.wav (grey): refused" in output.err
+    assert output.err.count(f"{identity}/broken.wav") == output.err.count("refused.wav") == 1
+    assert "not used by grey: refused" in output.err
+    assert run_report(user_media, tmp_path / "out", monkeypatch, "--strict") == 1
+    assert "error: --strict: " in capsys.readouterr().err
     text = (tmp_path / "out" / "report.html").read_text("utf-8")
     record = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (

@@ -107,8 +107,7 @@ def generate_and_score(
         data: the identities.
         outputs: receives the images and meshes.
     """
-    from tqdm import tqdm
-
+    from voiceface.runtime.progress import progress_bar
     from voiceface.suite.inference import generate_images, generate_meshes
     from voiceface.suite.scoring import (
         compare_mesh_errors,
@@ -123,7 +122,7 @@ def generate_and_score(
     heads = generate_ground_truth_heads(data.settings, data.ids)
     real_files = [[corpus.face_path(item) for item in record.faces] for record in corpus.records]
     generators: list[ImageSystem | MeshSystem] = [*systems.image_systems, *systems.mesh_systems]
-    progress = tqdm(generators, "generating", unit="system")
+    progress = progress_bar(generators, "generating", "system")
     for system in progress:
         progress.set_postfix_str(system.name)
         model = models[system.name]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from voiceface.io.file_facts import FileFacts
+from voiceface.runtime.progress import progress_bar
 from voiceface.suite.plugins import AssociationSystem, ImageGenerator, ImageSystem, MeshGenerator, SystemSet
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class SystemOutputs:
         impostor_scores: association system -> scores of impostor pairs, if its checkpoint holds them.
         percentiles: association system -> (V, F) shares of impostor pairs with lower scores, 0...1.
         facts: association system -> item of its embeddings -> what is known about the file and its face.
+        recordings: file -> what is known about a recording, whatever system uses it.
         failures: file -> system -> reason why the file could not be used.
     """
 
@@ -103,11 +104,13 @@ class SystemOutputs:
     impostor_scores: dict[str, "ImpostorScores"] = field(default_factory=dict)
     percentiles: dict[str, Scores] = field(default_factory=dict)
     facts: dict[str, Mapping[str, FileFacts]] = field(default_factory=dict)
+    recordings: Mapping[str, FileFacts] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def find_facts(self, item: str) -> FileFacts | None:
         """What the first system that knows a file says about it."""
-        return next((known[item] for known in self.facts.values() if item in known), None)
+        sources = (self.recordings, *self.facts.values())
+        return next((known[item] for known in sources if item in known), None)
 
     def record_system(self, name: str, loaded: Any) -> None:
         """Record checkpoint, training identities and disclaimer of a loaded model."""
@@ -195,7 +198,7 @@ def rank_gallery(
     outputs.record_system(system.name, model)
     image_files = list(dict.fromkeys(file for entry in gallery for file in entry.files))
     try:
-        table = embed(model, [utterance.file for utterance in utterances], image_files, progress=False)
+        table = embed(model, [utterance.file for utterance in utterances], image_files)
     except EmbeddingError as error:
         if not error.failures:
             raise
@@ -259,9 +262,8 @@ def _generate_each(
 ) -> list[NDArray[Any] | None]:
     """Output for each utterance; None for rows that are not selected or cannot be used."""
     results: list[NDArray[Any] | None] = [None] * len(utterances)
-    for row in tqdm(
-        range(len(utterances)) if rows is None else list(rows), desc=name, unit="utterance", leave=False
-    ):
+    chosen = range(len(utterances)) if rows is None else list(rows)
+    for row in progress_bar(chosen, name, "utterance"):
         try:
             results[row] = generate(utterances[row].file)
         except (ValueError, OSError) as error:

@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline.arguments import add_crop_arguments
+from voiceface.commandline.arguments import add_crop_arguments, add_strict_argument
+from voiceface.commandline.messages import report_left_out, report_notes
 from voiceface.io.decoding_worker import decoding_in_workers
+from voiceface.io.file_kinds import printable
 
 if TYPE_CHECKING:
     from voiceface.faces.own_pictures import PictureReader
+    from voiceface.io.own_files import LeftOut
     from voiceface.suite.inference import SystemOutputs
     from voiceface.suite.plugins import SystemSet
     from voiceface.suite.user_media import MediaSet
 
-__all__ = ["build_parser", "main", "parse_checkpoints", "run_report"]
+__all__ = ["build_parser", "list_left_out", "main", "parse_checkpoints", "run_report"]
 
 DEFAULT_MAX_CARDS = 8
 
@@ -86,7 +89,7 @@ def run_report(
     models, chosen = load_systems(
         chosen, checkpoints or {}, device=device, bank=list(dict.fromkeys(bank)), pictures=pictures
     )
-    outputs = SystemOutputs()
+    outputs = SystemOutputs(recordings=media.recordings)
     rows = select_spread(media.utterances, max_cards)
     for system in chosen.association_systems:
         if media.gallery:
@@ -115,18 +118,21 @@ def run_report(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page; the exit code is 1 if a file could not be used, otherwise 0."""
+    """Write the page; files that a system cannot use are listed."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     args = parser.parse_args(arguments)
     if args.max_cards < 1:
         parser.error(f"--max-cards {args.max_cards}: expected at least 1")
     checkpoints = parse_checkpoints(args.weights)
+    for flag, folder in (("--voices", args.voices), ("--faces", args.faces)):
+        if folder is not None and not folder.is_dir():
+            raise FileNotFoundError(f"{flag}: no folder at {printable(folder)}")
     from voiceface.faces.own_pictures import PictureReader
     from voiceface.io.input_files import make_writable_directory
     from voiceface.suite.cards import output_paths
     from voiceface.suite.plugins import find_systems
-    from voiceface.suite.sections import format_reasons, format_unavailable
+    from voiceface.suite.sections import format_unavailable
 
     systems = find_systems()
     systems = systems.select(args.systems) if args.systems else systems
@@ -148,18 +154,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for text in outputs.disclaimers:
         print(text, file=sys.stderr)
-    skipped = {
-        **{file: "all" for file in media.failures},
-        **{file: ", ".join(e) for file, e in outputs.failures.items()},
-    }
-    for file, names in skipped.items():
-        reasons = [media.failures[file]] if file in media.failures else outputs.failures[file].values()
-        print(
-            f"skipped {media.relative_paths.get(file, file)} ({names}): {format_reasons(file, reasons)}",
-            file=sys.stderr,
-        )
     print(f"{len(media.utterances)} recordings, {len(media.gallery)} gallery entries\nreport: {page}")
-    return 1 if skipped else 0
+    items = [
+        *(voice.file.as_posix() for voice in media.utterances),
+        *(item for entry in media.gallery for item in entry.items),
+    ]
+    report_notes(known for item in items if (known := outputs.find_facts(item)) is not None)
+    return report_left_out(list_left_out(media, outputs), strict=args.strict)
+
+
+def list_left_out(media: "MediaSet", outputs: "SystemOutputs") -> "list[LeftOut]":
+    """List the files that were not used, or not by every system; the reason then names the systems."""
+    from voiceface.io.own_files import LeftOut
+
+    left_out = [*media.left_out]
+    left_out += [LeftOut.from_error(file, reason) for file, reason in media.failures.items()]
+    for file, reasons in outputs.failures.items():
+        if file in media.failures:
+            continue
+        found = [LeftOut.from_error(file, reason) for reason in reasons.values()]
+        causes = "; ".join(dict.fromkeys(item.reason for item in found))
+        remedies = "; ".join(dict.fromkeys(item.remedy for item in found if item.remedy))
+        left_out.append(LeftOut(Path(file), f"not used by {', '.join(reasons)}: {causes}", remedies))
+    return left_out
 
 
 def parse_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
@@ -208,6 +225,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--per-image", action="store_true", help="rank single images instead of folders")
     add_crop_arguments(parser, every_face=True)
+    add_strict_argument(parser)
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
     return parser
 

@@ -61,6 +61,7 @@ def write_report_page(
     failures: dict[str, Mapping[str, str]] = {
         file: {"all": reason} for file, reason in media.failures.items()
     }
+    failures |= {str(item.path): {"all": item.reason} for item in media.left_out}
     failures |= {file: each for file, each in outputs.failures.items() if file not in failures}
     skipped = sections.build_skipped_table(failures, media.relative_paths)
     summary = list(sections.summarise_matching(metrics, differences))
@@ -142,6 +143,8 @@ def build_record(
     """Rankings and metrics as plain values."""
     import numpy as np
 
+    from voiceface.io.own_files import describe_left_out
+
     rankings: dict[str, Any] = {}
     for name, table in outputs.scores.items():
         rankings[name] = {}
@@ -170,6 +173,11 @@ def build_record(
             name: {_relative_name(item, each.file, media): each.to_values() for item, each in known.items()}
             for name, known in outputs.facts.items()
         },
+        "recordings": {
+            media.relative_paths.get(str(Path(item)), item): known.to_values()
+            for item, known in media.recordings.items()
+        },
+        "left_out": describe_left_out(media.left_out),
         "skipped": {media.relative_paths.get(file, file): dict(each) for file, each in failures.items()},
     }
 

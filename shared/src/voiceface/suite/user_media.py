@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.io.own_files import find_own_files, log_left_out
+from voiceface.io.file_facts import FileFacts
+from voiceface.io.own_files import LeftOut, find_own_files
+from voiceface.runtime.progress import progress_bar
 from voiceface.suite.inference import GalleryEntry, Utterance
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ class MediaSet:
         failures: file -> reason why no system can use it.
         relative_paths: file -> path relative to the given folder.
         faces: item of a gallery entry -> the face, as far as faces were looked for.
+        left_out: files of the folders that are of another kind.
+        recordings: readable recording -> what is known about it: notes and measures.
     """
 
     utterances: list[Utterance]
@@ -33,6 +37,8 @@ class MediaSet:
     failures: dict[str, str] = field(default_factory=dict)
     relative_paths: dict[str, str] = field(default_factory=dict)
     faces: "dict[str, OwnFace]" = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    recordings: dict[str, FileFacts] = field(default_factory=dict)
 
     @property
     def paired_identities(self) -> set[str]:
@@ -70,16 +76,16 @@ def collect_media(
         ValueError: no file of a folder can be used; the message gives the reasons for the first ones.
     """
     media = MediaSet([], [])
-    recordings = _list_files(voices, "recordings", "--voices")
+    recordings = _list_files(media, voices, "recordings", "--voices")
     stems = Counter(Path(label).with_suffix("") for _, label, _ in recordings)
-    for file, label, identity in recordings:
+    for file, label, identity in progress_bar(recordings, "recordings"):
         if _check_file(media, file, label, check_recording):
             stem = Path(label).with_suffix("")
             media.utterances.append(Utterance(label if stems[stem] > 1 else stem.as_posix(), file, identity))
     _require_usable(media.utterances, media, voices, "recordings")
     if faces is None:
         return media
-    images = _find_faces(media, _list_files(faces, "images", "--faces"), pictures)
+    images = _find_faces(media, _list_files(media, faces, "images", "--faces"), pictures)
     _require_usable(images, media, faces, "images")
     per_image = per_image or (pictures is not None and pictures.every_face)
     grouped = not per_image and len({identity for _, _, identity in images if identity}) > 1
@@ -108,7 +114,7 @@ def _find_faces(
     labels = {file: (label, identity) for file, label, identity in files}
     media.relative_paths |= {str(file): label for file, label, _ in files}
     images = []
-    for file, found in reader.find(list(labels)):
+    for file, found in progress_bar(reader.find(list(labels)), "pictures", total=len(labels)):
         label, identity = labels[file]
         if not isinstance(found, str) and found[0].facts.face is None:  # not looked at yet
             found = found if _check_file(media, file, label, check_image) else media.failures[str(file)]
@@ -121,11 +127,11 @@ def _find_faces(
     return images
 
 
-def check_recording(file: Path) -> None:
-    """Check that a recording can be used; errors as of `voiceface.audio.recordings.load_recording`."""
-    from voiceface.audio.recordings import load_recording
+def check_recording(file: Path) -> FileFacts:
+    """Check that a recording can be used, and measure it; errors as of `read_own_recording`."""
+    from voiceface.real.recordings import read_own_recording
 
-    load_recording(file, scale="unit", on_corrupt="salvage")
+    return read_own_recording(file, scale="unit", on_corrupt="salvage").describe(file)
 
 
 def check_image(file: Path) -> None:
@@ -148,12 +154,15 @@ def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:
     )
 
 
-def _list_files(root: Path, description: str, flag: str) -> list[tuple[Path, str, str]]:
+def _list_files(media: MediaSet, root: Path, description: str, flag: str) -> list[tuple[Path, str, str]]:
     """(file, path relative to the folder, identity) of every recording or image of a folder, sorted."""
     if not root.is_dir():
         raise FileNotFoundError(f"{flag}: no folder at {root}")
     found = find_own_files([root])
-    log_left_out(found.left_out)
+    media.left_out += found.left_out
+    media.relative_paths |= {
+        str(item.path): item.path.relative_to(root).as_posix() for item in found.left_out
+    }
     files = []
     for file in found.sounds if description == "recordings" else found.pictures:
         relative = file.relative_to(root)
@@ -163,11 +172,14 @@ def _list_files(root: Path, description: str, flag: str) -> list[tuple[Path, str
     return files
 
 
-def _check_file(media: MediaSet, file: Path, relative_path: str, check: Callable[[Path], None]) -> bool:
-    """Whether a file passes the check; failures are recorded."""
+def _check_file(
+    media: MediaSet, file: Path, relative_path: str, check: Callable[[Path], FileFacts | None]
+) -> bool:
+    """Whether a file passes the check; failures and what is known about recordings are recorded."""
     media.relative_paths[str(file)] = relative_path
     try:
-        check(file)
+        if (known := check(file)) is not None:
+            media.recordings[file.as_posix()] = known
     except (ValueError, OSError) as error:
         media.failures[str(file)] = str(error)
     return str(file) not in media.failures
