@@ -192,6 +192,20 @@ def group_is_alive(group):
     return True
 
 
+@pytest.mark.parametrize("name", ["record.json", "faces.npy", "fingerprints.npy", "0000_00.png"])
+def test_damaged_results_of_a_video_are_made_anew(four, tmp_path, name):
+    out = tmp_path / "data"
+    prepare(four, out)
+    before = content(out)
+    for path in out.glob(f".prepare/*/{name}"):
+        if name.endswith(".png"):
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-40])
+    prepare(four, out)
+    assert content(out) == before
+
+
 def test_two_runs_in_one_folder_exclude_each_other(four, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     prepare(four, tmp_path / "data")

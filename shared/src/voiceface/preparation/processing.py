@@ -1,5 +1,6 @@
 """All videos, each in a worker process that may crash: what was done stays, what fails is named."""
 
+import importlib.util
 import os
 import threading
 import time
@@ -64,6 +65,10 @@ def process_videos(
 
     Returns:
         Label -> reason of every video that failed. They are tried again by the next run.
+
+    Raises:
+        ModuleNotFoundError: the back end is not installed.
+        ValueError: no such device.
     """
     digest = settings.digest(networks)
     jobs: list[VideoJob] = []
@@ -73,11 +78,26 @@ def process_videos(
         if work.read(place) is None:
             jobs.append(VideoJob(str(video.path), str(place), asdict(settings), device, probe, step))
             labels[str(place)] = video.label
+    if jobs and step == STEP:
+        _check_backend(settings.backend, device)
     failed: dict[str, str] = {}
     for job, reason in map_unordered(_run_isolated, jobs, workers, "prepare", "video", progress=progress):
         if reason:
             failed[labels[job.place]] = reason
     return dict(sorted(failed.items()))
+
+
+def _check_backend(backend: str, device: str) -> None:
+    """Refuse at once what would fail in every worker: a missing library, a device that is not there."""
+    from voiceface.runtime.devices import choose_device
+
+    if backend == "onnxruntime":
+        for package in ("onnxruntime", "onnx"):
+            if importlib.util.find_spec(package) is None:
+                raise ModuleNotFoundError(
+                    f"the back end onnxruntime needs {package}: pip install 'voiceface-shared[onnx]'"
+                )
+    choose_device(device)
 
 
 def run_step(path: str, place: str, settings: dict[str, Any], device: str, parent: int) -> dict[str, Any]:

@@ -240,7 +240,7 @@ class DigestCache:
         try:
             stored = json.loads(path.read_text("utf-8"))
             self._known = {str(key): tuple(value) for key, value in stored.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError):
             self._known = {}
 
     def digest(self, file: Path) -> str:

@@ -4,7 +4,7 @@ The folder `DATA/.prepare/<content>-<settings>` is written under another name an
 whole or not at all. It depends on the bytes of the video and on the settings alone.
 """
 
-import json
+import io
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.io.atomic import write_bytes, write_json, write_png
-from voiceface.preparation.settings import FORMAT
+from voiceface.io.foreign_files import read_json
+from voiceface.preparation.settings import FORMAT, PreparationError
 
 __all__ = [
     "ClipRecord",
@@ -181,7 +182,7 @@ class WorkFolder:
         voices: NDArray[np.float32],
         fingerprints: Sequence[NDArray[np.float16]],
     ) -> None:
-        """Write the folder of a video; one that is there already is kept.
+        """Write the folder of a video; a whole one that is there already is kept.
 
         Args:
             place: the folder, from `place`.
@@ -210,7 +211,8 @@ class WorkFolder:
                 _write_array(temporary / name, array)
             write_json(temporary / RECORD, {"format": FORMAT, **asdict(record)})
             temporary.chmod(0o755)
-            if not place.exists():
+            if WorkFolder.read(place) is None:  # else another process was faster
+                shutil.rmtree(place, ignore_errors=True)
                 temporary.rename(place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -219,29 +221,29 @@ class WorkFolder:
     def read(place: Path) -> VideoContent | None:
         """Read the folder of a video; None if it is not there or not whole."""
         try:
-            value = json.loads((place / RECORD).read_text("utf-8"))
-            if value.pop("format") != FORMAT:
-                return None
-            record = VideoRecord.from_json(value)
-            faces, voices, sounds = (
-                np.load(place / name, allow_pickle=False) for name in (FACES, VOICES, SOUNDS)
-            )
-        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            return _read_content(place)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
             return None
-        num_images = sum(len(track.images) for track in record.tracks)
-        ends = np.cumsum([clip.frames for clip in record.clips])
-        files = [image.file for track in record.tracks for image in track.images]
-        files += [clip.file for clip in record.clips]
-        whole = len(faces) == num_images and len(voices) == len(record.clips)
-        whole = whole and len(sounds) == (ends[-1] if len(ends) else 0)
-        if not whole or not all((place / name).is_file() for name in files):
-            return None
-        return VideoContent(record, faces, voices, np.split(sounds, ends[:-1]) if len(ends) else [], place)
+
+
+def _read_content(place: Path) -> VideoContent | None:
+    value = read_json(place / RECORD, PreparationError, "a record of a video")
+    if value.pop("format") != FORMAT:
+        return None
+    record = VideoRecord.from_json(value)
+    faces, voices, sounds = (np.load(place / name, allow_pickle=False) for name in (FACES, VOICES, SOUNDS))
+    images = [image.file for track in record.tracks for image in track.images]
+    clips = [clip.file for clip in record.clips]
+    ends = np.cumsum([0, *(clip.frames for clip in record.clips)])
+    lengths = (len(faces), len(voices), len(sounds))
+    if lengths != (len(images), len(clips), int(ends[-1])):
+        return None
+    if not all(Path(name).name == name and (place / name).is_file() for name in (*images, *clips)):
+        return None
+    return VideoContent(record, faces, voices, np.split(sounds, ends[1:-1]) if clips else [], place)
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> None:
-    import io
-
     data = io.BytesIO()
     np.save(data, array, allow_pickle=False)
     write_bytes(path, data.getvalue())
