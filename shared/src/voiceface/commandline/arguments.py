@@ -136,7 +136,9 @@ def add_long_recordings_argument(parser: argparse._ActionsContainer) -> None:
 
 
 def add_crop_arguments(parser: argparse._ActionsContainer, *, every_face: bool = False) -> None:
-    """Add --crop and, for commands that compare pictures, --every-face; see `voiceface.faces.PictureReader`.
+    """Add --crop, --face-finder and, where pictures are compared, --every-face.
+
+    See `voiceface.faces.PictureReader`.
 
     Args:
         parser: parser of the command.
@@ -149,6 +151,12 @@ def add_crop_arguments(parser: argparse._ActionsContainer, *, every_face: bool =
         help="find the face of a picture and cut it out as in the training pictures of the weights; auto: "
         "unless the picture is such a crop already, where networks that find faces are installed "
         "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--face-finder",
+        type=Path,
+        metavar="FILE.onnx",
+        help="find faces by YuNet or SCRFD in place of the networks of `voiceface models get real`",
     )
     if every_face:
         parser.add_argument(

@@ -81,13 +81,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="torch",
         help="library that computes the networks (default: %(default)s)",
     )
+    parser.add_argument(
+        "--face-finder",
+        type=Path,
+        metavar="FILE.onnx",
+        help="find faces by YuNet or SCRFD in place of the networks of `voiceface models get real`",
+    )
     add_strict_argument(parser)
     add_device_argument(parser)
     options = parser.parse_args(argv)
     pictures, left_out = find_pictures(options.pictures)
-    from voiceface.faces.finding import load_face_finder
+    finder: FaceFinder
+    if options.face_finder is not None:
+        from voiceface.faces.finder_files import open_face_finder
 
-    finder = load_face_finder(options.backend, options.device)
+        finder = open_face_finder(options.face_finder)
+    else:
+        from voiceface.faces.finding import load_face_finder
+
+        finder = load_face_finder(options.backend, options.device)
     out = make_writable_directory(options.out)
     records, without = find_faces_of_files(
         finder, pictures, out, every_face=options.every_face, convention=options.convention

@@ -4,13 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from voiceface.faces.arcface import ArcFaceEncoder, load_arcface
     from voiceface.faces.crops import CROP_CONVENTIONS, CropConvention, crop_face
+    from voiceface.faces.finder_files import open_face_finder
     from voiceface.faces.finding import FaceFinder, FoundFace, MeshFaceFinder, load_face_finder
     from voiceface.faces.own_face import OwnFace
     from voiceface.faces.own_pictures import PictureReader
     from voiceface.faces.quality import FaceQuality
 
 _LAZY_IMPORTS = {
+    "ArcFaceEncoder": "arcface",
     "CROP_CONVENTIONS": "crops",
     "CropConvention": "crops",
     "FaceFinder": "finding",
@@ -20,10 +23,13 @@ _LAZY_IMPORTS = {
     "OwnFace": "own_face",
     "PictureReader": "own_pictures",
     "crop_face": "crops",
+    "load_arcface": "arcface",
     "load_face_finder": "finding",
+    "open_face_finder": "finder_files",
 }
 __all__ = [
     "CROP_CONVENTIONS",
+    "ArcFaceEncoder",
     "CropConvention",
     "FaceFinder",
     "FaceQuality",
@@ -32,7 +38,9 @@ __all__ = [
     "OwnFace",
     "PictureReader",
     "crop_face",
+    "load_arcface",
     "load_face_finder",
+    "open_face_finder",
 ]
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "FaceFinder",
     "FoundFace",
     "MeshFaceFinder",
+    "describe_points",
     "largest_face",
     "load_face_finder",
 ]
@@ -156,6 +157,20 @@ class MeshFaceFinder:
             score, presence = float(boxes.scores[k]), float(meshes.presence[k])
             kept.append(FoundFace(boxes.boxes[k], points, score, presence, quality, mesh))
         return sorted(kept, key=lambda face: -face.quality.eye_distance)
+
+
+def describe_points(image: Image, box: NDArray, points: NDArray, score: float) -> FoundFace:
+    """Build a face from what a detector without a mesh finds; its score stands for the presence.
+
+    Args:
+        image: RGB, (H, W, 3) uint8.
+        box: (4,) left, top, right, bottom, pixels.
+        points: (5, 2), pixels.
+        score: 0...1.
+    """
+    places = np.asarray(points, np.float32)
+    quality = measure_quality(image, places)
+    return FoundFace(np.asarray(box, np.float32), places, score, score, quality)
 
 
 def load_face_finder(backend: Backend = "torch", device: str = "cpu") -> MeshFaceFinder:

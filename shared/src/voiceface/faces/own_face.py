@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.images.photographs import load_photograph
+from voiceface.images.photographs import load_photograph, read_photograph, remembered_notes
 from voiceface.io.file_facts import FaceFacts, FileFacts
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def describe_face(
     return FileFacts(
         file=str(path),
         kind="picture",
-        notes=face.quality.problems,
+        notes=(*remembered_notes(path), *face.quality.problems),
         measures={name: round(float(value), 4) for name, value in asdict(face.quality).items()},
         face=FaceFacts(
             number=number,
@@ -93,4 +93,5 @@ def read_face(path: str | os.PathLike[str], face: FaceFacts | None) -> Image:
         FileNotFoundError: no such file.
         ImageError: no readable picture.
     """
-    return cut_out(load_photograph(path), face)
+    noted = bool(remembered_notes(path))  # told already
+    return cut_out(read_photograph(path)[0] if noted else load_photograph(path), face)

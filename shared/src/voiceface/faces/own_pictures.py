@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from voiceface.faces.findings import file_key, from_values, to_values
 from voiceface.faces.own_face import OwnFace, cut_out, describe_face, read_face
 from voiceface.images.loading import ImageError
-from voiceface.images.photographs import load_photograph
+from voiceface.images.photographs import read_photograph
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
@@ -122,10 +122,17 @@ class PictureReader:
             args: with the values of `voiceface.commandline.arguments.add_crop_arguments`.
 
         Raises:
+            FileNotFoundError: no file at --face-finder.
+            voiceface.faces.onnx_files.FaceModelFileError: it is no face detector.
             MissingModelError: faces must be found and the networks were not fetched.
             ValueError: arguments that contradict.
         """
-        reader = cls(args.crop, every_face=getattr(args, "every_face", False))
+        finder = None
+        if args.face_finder is not None and args.crop != "never":
+            from voiceface.faces.finder_files import open_face_finder
+
+            finder = open_face_finder(args.face_finder)
+        reader = cls(args.crop, every_face=getattr(args, "every_face", False), finder=finder)
         reader.require()
         return reader
 
@@ -171,7 +178,7 @@ class PictureReader:
         seen = self._seen.get(file_key(path))
         if seen is not None:
             return self._select(path, None, *seen)
-        image = load_photograph(path)
+        image = read_photograph(path)[0]
         return self._select(path, image, self.finder.find([image])[0], image.shape[:2])
 
     def find(
@@ -316,6 +323,6 @@ def _load_installed_finder(_: Path) -> "FaceFinder":
 
 def _attempt_to_load(path: Path) -> Image | str:
     try:
-        return load_photograph(path)
+        return read_photograph(path)[0]
     except (ImageError, OSError) as error:
         return str(error)
