@@ -248,6 +248,29 @@ def test_tracks_are_the_same_each_time_and_in_part_of_a_video(tmp_path):
     assert 2.4 <= track.start < 2.5 and 3.0 < track.end < 3.2 and part.cuts == ()
 
 
+def test_a_flash_does_not_end_a_track_and_a_bright_scene_does(tmp_path):
+    rng = np.random.default_rng(0)
+    wall = np.kron(rng.integers(60, 150, (9, 16, 1)), np.ones((16, 16, 3))).astype(np.uint8)
+    bright = np.kron(rng.integers(200, 256, (9, 16, 1)) // 250 * 255, np.ones((16, 16, 3))).astype(np.uint8)
+
+    def images(again):
+        for k in range(100):
+            if 50 <= k < (52 if again else 100):
+                image = disc_picture([("green", 120, 70, 26, 0)], background=np.maximum(bright, 215))
+                yield np.full_like(image, 255) if again else image
+            else:
+                yield disc_picture([("red", 120, 70, 26, 0)], background=wall)
+
+    path = write_video(tmp_path / "flash.mkv", images(True), codec="ffv1")
+    faces = find_face_tracks(path, disc_finder())
+    assert faces.cuts == () and [len(track.times) for track in faces.tracks] == [49]
+    path = write_video(tmp_path / "bright.mkv", images(False), codec="ffv1")
+    faces = find_face_tracks(path, disc_finder())
+    assert faces.cuts == pytest.approx([2.0], abs=0.081)
+    assert [track.shot for track in faces.tracks] == [0, 1]
+    assert faces.tracks[0].end < 2.0 <= faces.tracks[1].start
+
+
 def test_finders_without_a_mesh_give_tracks_without_a_mouth(tmp_path):
     path = write_two_shots(tmp_path / "a.mkv")
     faces = find_face_tracks(path, PlainFinder())

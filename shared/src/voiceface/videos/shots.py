@@ -31,6 +31,7 @@ WHITE, FLASH_RISE, FLASH_SHARE, FLASH_IMAGES = 250, 15.0, 0.15, 3
 GAP_FACTOR, GAP_THRESHOLD = 0.4, 0.55  # more motion is expected across images that were passed over
 DISSOLVE_SPANS = (4, 8, 14)  # images
 DISSOLVE_SHARE = 0.3  # of the difference that a mixture may leave unexplained
+CALM_THRESHOLD, CALM_RATIO = 0.18, 4.0  # of a shot in which little changes
 COOLDOWN = 4  # images after a cut without another
 
 
@@ -38,8 +39,9 @@ class ShotDetector:
     """Finds cuts in images that are given in order.
 
     Args:
-        threshold: difference of successive images from which a cut is possible, 0...1.
-        ratio: factor by which it exceeds the largest of the differences shortly before.
+        threshold: difference of successive images, 0...1, that is a cut if it exceeds those shortly before;
+            in a calm shot half of it is enough.
+        ratio: factor by which it has to exceed the largest of those shortly before.
         find_dissolves: whether gradual changes are cuts.
     """
 
@@ -49,6 +51,11 @@ class ShotDetector:
         self._recent: deque[float] = deque(maxlen=5)
         self._flashes, self._gap = 0, 0
         self._since_cut = max(DISSOLVE_SPANS)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last image is a flash or black, so that the next ones tell whether it was a cut."""
+        return 0 < self._gap <= FLASH_IMAGES
 
     def add(self, image: Image) -> bool:
         """Take the next image.
@@ -76,9 +83,11 @@ class ShotDetector:
             return False
         difference = image_difference(features, before)
         usual = max(self._recent, default=0.0)
-        settled = self._since_cut > COOLDOWN
-        threshold = min(self.threshold * (1 + GAP_FACTOR * self._gap), max(self.threshold, GAP_THRESHOLD))
-        if settled and difference > threshold and difference > self.ratio * usual:
+        calm = max(CALM_THRESHOLD, CALM_RATIO * (usual + 0.01)) if len(self._recent) >= 3 else 1.0
+        limit = max(self.ratio * usual, min(self.threshold, calm))
+        if self._gap:
+            limit = max(limit, min(self.threshold * (1 + GAP_FACTOR * self._gap), GAP_THRESHOLD))
+        if self._since_cut > COOLDOWN and difference > limit:
             return self._cut(features)
         self._flashes = self._gap = 0
         self._recent.append(difference)

@@ -126,11 +126,16 @@ def find_face_tracks(
     tracker = FaceTracker(finder, detection_interval, max_faces, max_images)
     cuts: list[float] = []
     ended: list[OpenTrack] = []
+    doubt: float | None = None
     with iterate_images(path, rate=rate, start=start, end=end) as images:
         for time, image in images:
             cut = shots.add(image)
             if cut:
-                cuts.append(time)
+                cuts.append(time if doubt is None else doubt)
+            if shots.in_doubt:  # nobody is followed through a flash that may be a cut
+                doubt = time if doubt is None else doubt
+                continue
+            doubt = None
             ended += tracker.add(time, image, cut=cut)
         damaged = images.damaged_frames
     ended += tracker.finish()
