@@ -5,7 +5,8 @@ Under CI (environment variable CI) a library that a test compares with must be i
 tests/test_layout.py requires that the test extras name it; so under CI its absence is a failure.
 
 Networks of real people in the user's cache change what happens to pictures. Tests run without them, whatever
-is installed, unless they lie in tests/real or are marked `installed_networks`.
+is installed, unless they lie in tests/real or are marked `installed_networks`. So does silero-vad with what
+happens to recordings: many tests make tones and harmonics that it rightly takes for no speech.
 """
 
 import os
@@ -51,6 +52,7 @@ REAL_TESTS = Path(__file__).parent / "tests" / "real"
 def pytest_configure(config: pytest.Config) -> None:
     """Remember the user's cache; processes that this one starts inherit it."""
     os.environ.setdefault(USER_CACHE, os.environ.get("VOICEFACE_HOME", ""))
+    os.environ.setdefault("VOICEFACE_SPEECH_FINDER", "pitch")
 
 
 @pytest.hookimpl(tryfirst=True)

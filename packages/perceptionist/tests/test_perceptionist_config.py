@@ -57,7 +57,7 @@ def test_the_cascade_has_the_published_numbers() -> None:
 def test_a_pretrained_voice_network_fits_the_cascade(size: str, source: str) -> None:
     one, other = bundled(f"{size}{source}"), bundled(f"{size}unsupervised")
     shared = [key for key in one if key.startswith(("networks.voice.", "data.speech."))]
-    assert len(shared) == 9 and {key: one[key] for key in shared} == {key: other[key] for key in shared}
+    assert len(shared) == 10 and {key: one[key] for key in shared} == {key: other[key] for key in shared}
 
 
 def test_the_learning_rate_of_an_expert_follows_the_published_epochs() -> None:

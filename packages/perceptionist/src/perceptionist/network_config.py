@@ -219,7 +219,11 @@ class SpeechConfig(Config):
     remove_silence: bool = Field(
         default=True, description="keep only the segments of the voice activity detector"
     )
-    aggressiveness: int = Field(default=2, ge=0, le=3, description="of the detector; 3 removes most")
+    detector: Literal["webrtc", "silero"] = Field(
+        default="webrtc",
+        description="voice activity detector: webrtc, as published, or silero (`voiceface-shared[silero]`)",
+    )
+    aggressiveness: int = Field(default=2, ge=0, le=3, description="of webrtc; 3 removes most")
     frame_ms: Literal[10, 20, 30] = Field(default=20, description="frame of the detector, ms")
     padding_ms: int = Field(default=50, ge=10, description="length of the collector's ring, ms")
     voiced_fraction: float = Field(

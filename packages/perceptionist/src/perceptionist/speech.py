@@ -14,7 +14,7 @@ from voiceface.audio.feature_files import Features, read_feature_file, validate_
 from voiceface.audio.vad import (
     Int16Samples,
     SpeechError,
-    VoiceActivityDetector,
+    detect_in_frames,
     join_segments,
     no_speech_error,
     read_samples,
@@ -66,7 +66,7 @@ def voiced_segments(
     config: SpeechConfig = DEFAULT_CONFIG,
     source: str = "the recording",
 ) -> list[Int16Samples]:
-    """Voiced segments of a recording, by a new WebRTC voice activity detector.
+    """Voiced segments of a recording, by a new voice activity detector.
 
     Args:
         samples: int16, shape (T,).
@@ -82,10 +82,11 @@ def voiced_segments(
             detected.
     """
     wave = to_int16_samples(samples, source)
-    detector = VoiceActivityDetector(config.aggressiveness, rate, source)
     frames = split_frames(wave, rate * config.frame_ms // 1000)
-    raw = [frame.tobytes() for frame in frames]
-    segment_of = collect(len(raw), lambda i: detector(raw[i]), config.ring_size, config.voiced_fraction)
+    is_speech = detect_in_frames(
+        frames, rate, config.detector, aggressiveness=config.aggressiveness, source=source
+    )
+    segment_of = collect(len(frames), is_speech, config.ring_size, config.voiced_fraction)
     if segment_of.max(initial=-1) < 0:
         raise no_speech_error(wave, rate, source)
     return join_segments(frames, segment_of)

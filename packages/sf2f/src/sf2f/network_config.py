@@ -290,9 +290,11 @@ class SpeechConfig(Config):
         description="how several channels are mixed; the published code reads them as one wave",
     )
     remove_silence: bool = Field(default=True, description="remove silence by voice activity detection")
-    aggressiveness: int = Field(
-        default=1, ge=0, le=3, description="aggressiveness of the detector; 3 removes most"
+    detector: Literal["webrtc", "silero"] = Field(
+        default="webrtc",
+        description="voice activity detector: webrtc, as published, or silero (`voiceface-shared[silero]`)",
     )
+    aggressiveness: int = Field(default=1, ge=0, le=3, description="aggressiveness of webrtc; 3 removes most")
     frame_ms: Literal[10, 20, 30] = Field(default=30, description="frame length of the detector, ms")
     padding_ms: int = Field(default=300, ge=10, description="length of the ring buffer, ms")
     voiced_fraction: float = Field(

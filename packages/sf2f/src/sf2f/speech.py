@@ -15,8 +15,8 @@ from voiceface.audio.feature_files import load_npy, read_feature_file, validate_
 from voiceface.audio.vad import (
     Int16Samples,
     SpeechError,
-    VoiceActivityDetector,
     collect_segments,
+    detect_in_frames,
     no_speech_error,
     read_samples,
     split_frames,
@@ -80,7 +80,6 @@ def remove_silence(
             samples, or nothing is voiced.
     """
     wave = to_int16_samples(samples, source)
-    detector = VoiceActivityDetector(config.aggressiveness, sample_rate, source)
     size = sample_rate * config.frame_ms // 1000
     frames = split_frames(wave, size)
     if len(frames) < config.ring_size:
@@ -89,7 +88,10 @@ def remove_silence(
             f"detection needs more than {config.ring_size * config.frame_ms} ms; use a longer recording, or "
             "set remove_silence=false"
         )
-    decisions = [detector(frame.tobytes()) for frame in frames]
+    is_speech = detect_in_frames(
+        frames, sample_rate, config.detector, aggressiveness=config.aggressiveness, source=source
+    )
+    decisions = [is_speech(number) for number in range(len(frames))]
     kept = collect_segments(decisions, config.ring_size, config.voiced_fraction) >= 0
     if not kept.any():
         raise no_speech_error(wave, sample_rate, source)

@@ -16,6 +16,7 @@ from voiceface.audio.recording_quality import (
     CLIPPED_SHARE,
     QUIET_LEVEL_DB,
     RecordingQuality,
+    SpeechFinder,
     combine_qualities,
     measure_quality,
 )
@@ -168,12 +169,15 @@ def rate_window(quality: RecordingQuality) -> float:
     return quality.speech_seconds / quality.seconds * level * clipping
 
 
-def choose_best(stream: RecordingStream, seconds: float) -> tuple[Waveform, tuple[tuple[float, float], ...]]:
+def choose_best(
+    stream: RecordingStream, seconds: float, finder: SpeechFinder
+) -> tuple[Waveform, tuple[tuple[float, float], ...]]:
     """Choose the best windows of a recording, in the order of time; memory is that of the result.
 
     Args:
         stream: the recording.
         seconds: of the result, in windows of about 5 s.
+        finder: of speech.
 
     Returns:
         The samples (T,), with fades of 5 ms where windows are no neighbours, and the stretches of the
@@ -183,7 +187,8 @@ def choose_best(stream: RecordingStream, seconds: float) -> tuple[Waveform, tupl
     length = round(seconds * SAMPLE_RATE) // count
     best: list[tuple[float, float, Waveform]] = []  # worst first; of equal ones the earliest stays
     for begin, window in stream.windows(length / SAMPLE_RATE):
-        rating = rate_window(measure_quality(stream.judged(window), full_scale=stream.full_scale))
+        quality = measure_quality(stream.judged(window), full_scale=stream.full_scale, finder=finder)
+        rating = rate_window(quality)
         rating *= len(window) / length
         if len(best) < count:
             heapq.heappush(best, (rating, -begin, window.copy()))
@@ -215,7 +220,7 @@ def join_stretches(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[floa
     return tuple(joined)
 
 
-def read_all(stream: RecordingStream) -> tuple[Waveform, RecordingQuality]:
+def read_all(stream: RecordingStream, finder: SpeechFinder) -> tuple[Waveform, RecordingQuality]:
     """Read a whole recording into one array, with its measurements; nothing else grows with its length."""
     waveform = np.zeros(0, np.float32)
     count = 0
@@ -225,6 +230,6 @@ def read_all(stream: RecordingStream) -> tuple[Waveform, RecordingQuality]:
             waveform.resize(max(count + len(window), len(waveform) * 5 // 4), refcheck=False)
         waveform[count : count + len(window)] = window
         count += len(window)
-        qualities.append(measure_quality(stream.judged(window), full_scale=stream.full_scale))
+        qualities.append(measure_quality(stream.judged(window), full_scale=stream.full_scale, finder=finder))
     waveform.resize(count, refcheck=False)
     return waveform, combine_qualities(qualities)

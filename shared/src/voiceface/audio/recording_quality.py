@@ -1,19 +1,24 @@
 """Measurements of a person's own recording, and the gate that lets no silence or noise reach a network."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.audio.samples import AudioError
+from voiceface.audio.silero import has_silero, load_silero
 
 __all__ = [
     "MIN_SECONDS",
     "MIN_SPEECH_SECONDS",
     "RecordingQuality",
+    "SpeechFinder",
+    "choose_speech_finder",
     "combine_qualities",
+    "find_speech_runs",
     "measure_quality",
     "require_sound",
     "require_speech",
@@ -35,6 +40,11 @@ MIN_PERIODICITY = 0.6  # normalised autocorrelation at the best lag
 MIN_RELATIVE_LEVEL_DB = -35.0  # of a frame, below the loudest one
 PAUSE_FRAMES = 3  # around a voiced frame, for consonants
 TELEPHONE_HZ, TELEPHONE_DB = 4000, -70.0  # nothing above, relative to the strongest below
+MIN_PROBABILITY = 0.5  # of silero
+MIN_RUN_FRAMES = 6  # of 32 ms
+MIN_SPEECH_SHARE = 0.1  # of the frames that are not silent; less is music or noise
+FINDER_VARIABLE = "VOICEFACE_SPEECH_FINDER"
+SpeechFinder = Literal["pitch", "silero"]
 MAX_SECONDS = 120.0  # of a recording that are examined, evenly spaced frames of a longer one
 
 
@@ -44,7 +54,7 @@ class RecordingQuality:
 
     Attributes:
         seconds: duration.
-        speech_seconds: duration of voiced sound with up to 0.1 s around it.
+        speech_seconds: duration of speech: of voiced sound with up to 0.1 s around it, or as silero finds it.
         peak: largest deviation from the mean, 1 is full scale.
         level_db: root mean square of the voiced part, in dB below full scale; -inf without one.
         clipped: share of samples at full scale.
@@ -76,15 +86,37 @@ class RecordingQuality:
         return tuple(found)
 
 
-def measure_quality(waveform: NDArray[np.floating], *, full_scale: float = 1.0) -> RecordingQuality:
-    """Measure a recording: voiced sound by the autocorrelation of frames, 80 to 1000 Hz.
+def choose_speech_finder() -> SpeechFinder:
+    """Choose how the gate finds speech: by silero where it is installed, else by the pitch.
+
+    The environment variable `VOICEFACE_SPEECH_FINDER` ("silero" or "pitch") takes the choice.
+
+    Raises:
+        ValueError: the variable has another value.
+    """
+    chosen = os.environ.get(FINDER_VARIABLE) or ("silero" if has_silero() else "pitch")
+    if chosen not in get_args(SpeechFinder):
+        raise ValueError(f'{FINDER_VARIABLE}={chosen}: expected "silero" or "pitch"')
+    return cast(SpeechFinder, chosen)
+
+
+def measure_quality(
+    waveform: NDArray[np.floating], *, full_scale: float = 1.0, finder: SpeechFinder = "pitch"
+) -> RecordingQuality:
+    """Measure a recording.
 
     Args:
         waveform: (T,) at 16 kHz.
         full_scale: value of full scale, 1 or 32768.
+        finder: of speech. "pitch": voiced sound, by the autocorrelation of frames, 80 to 1000 Hz; noise and
+            silence have none, whispering has little, music has much. "silero": by
+            `voiceface.audio.silero`; speech in less than a tenth of what is not silent counts as none.
 
     Returns:
-        The measurements; noise and silence have no voiced sound.
+        The measurements.
+
+    Raises:
+        ModuleNotFoundError: silero is asked for and not installed.
     """
     wave = np.asarray(waveform, np.float32) / np.float32(full_scale)
     seconds = len(wave) / ANALYSIS_RATE
@@ -94,30 +126,69 @@ def measure_quality(waveform: NDArray[np.floating], *, full_scale: float = 1.0) 
     wave = wave - wave.mean()
     peak = float(np.abs(wave).max())
     padded = np.pad(wave, (0, max(0, FRAME - len(wave))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]
     step = max(1, round(seconds / MAX_SECONDS))
-    spectrum = np.square(np.abs(np.fft.rfft(frames[::step], 2 * FRAME, axis=1)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP][::step]
+    power = np.mean(np.square(frames), axis=1)
+    loud = power > max(power.max() * 10 ** (MIN_RELATIVE_LEVEL_DB / 10), 1e-12)
+    if finder == "silero":
+        voiced = speech = find_speech_runs(load_silero().probabilities(wave))[: len(frames) * step][::step]
+        if not loud.any() or np.mean(speech[loud]) < MIN_SPEECH_SHARE:
+            voiced = speech = np.zeros_like(speech)
+        share = float(np.mean(speech))
+    else:
+        voiced, speech = _find_voiced(frames, loud, is_dense=step == 1)
+        share = float(np.mean(speech & loud))
+    level = 10 * float(np.log10(power[voiced].mean())) if voiced.any() else -np.inf
+    mean_power = np.square(np.abs(np.fft.rfft(frames * np.hanning(FRAME), axis=1))).mean(axis=0)
+    edge = TELEPHONE_HZ * FRAME // ANALYSIS_RATE
+    above, below = mean_power[edge + 8 :].mean(), mean_power[:edge].max()
+    telephone = bool(voiced.any() and above < below * 10 ** (TELEPHONE_DB / 10))
+    return RecordingQuality(seconds, share * seconds, peak, level, clipped, telephone)
+
+
+def _find_voiced(
+    frames: NDArray[np.float32], loud: NDArray[np.bool_], *, is_dense: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Voiced frames, and those with frames of consonants around them, of frames (N, `FRAME`)."""
+    spectrum = np.square(np.abs(np.fft.rfft(frames, 2 * FRAME, axis=1)))
     spectrum[:, : VOICE_BINS.start] = 0
     spectrum[:, VOICE_BINS.stop :] = 0
     correlation = np.fft.irfft(spectrum, axis=1)[:, : FRAME // 2]
     overlap = 1 - np.arange(FRAME // 2) / FRAME  # shorter at longer lags
     best = (correlation[:, PITCH_LAGS] / overlap[PITCH_LAGS]).max(axis=1)
     periodicity = best / np.maximum(correlation[:, 0], 1e-20)
-    power = np.mean(np.square(frames[::step]), axis=1)
-    loud = power > max(power.max() * 10 ** (MIN_RELATIVE_LEVEL_DB / 10), 1e-12)
     voiced = loud & (periodicity > MIN_PERIODICITY)
-    if step == 1:  # a single frame is chance
-        voiced &= np.convolve(voiced, [1, 0, 1], "same")[: len(voiced)] > 0
-        speech = np.convolve(voiced, np.ones(2 * PAUSE_FRAMES + 1), "same")[: len(voiced)] > 0
-    else:
-        speech = voiced
-    share = float(np.mean(speech & loud))
-    level = 10 * float(np.log10(power[voiced].mean())) if voiced.any() else -np.inf
-    mean_power = np.square(np.abs(np.fft.rfft(frames[::step] * np.hanning(FRAME), axis=1))).mean(axis=0)
-    edge = TELEPHONE_HZ * FRAME // ANALYSIS_RATE
-    above, below = mean_power[edge + 8 :].mean(), mean_power[:edge].max()
-    telephone = bool(voiced.any() and above < below * 10 ** (TELEPHONE_DB / 10))
-    return RecordingQuality(seconds, share * seconds, peak, level, clipped, telephone)
+    if not is_dense:
+        return voiced, voiced
+    voiced &= np.convolve(voiced, [1, 0, 1], "same")[: len(voiced)] > 0  # a single frame is chance
+    return voiced, np.convolve(voiced, np.ones(2 * PAUSE_FRAMES + 1), "same")[: len(voiced)] > 0
+
+
+def find_speech_runs(probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Frames of speech: runs above 0.5 of 0.2 s or more, with pauses of up to 0.1 s.
+
+    Args:
+        probabilities: (N,), of frames of 32 ms.
+
+    Returns:
+        Shape (N,).
+
+    Example:
+        >>> find_speech_runs(np.array([0, 1, 1, 1, 0, 1, 1, 0, 0, 0, 0, 1])).astype(int).tolist()
+        [0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+    """
+    speech = np.concatenate([[False], probabilities > MIN_PROBABILITY, [False]])
+    edges = np.flatnonzero(np.diff(speech)).reshape(-1, 2)
+    if not len(edges):
+        return speech[1:-1]
+    begins = np.concatenate([[True], edges[1:, 0] - edges[:-1, 1] > PAUSE_FRAMES])  # of a run with pauses
+    ends = np.append(begins[1:], True)
+    runs = np.stack([edges[begins, 0], edges[ends, 1]], axis=1)
+    runs = runs[runs[:, 1] - runs[:, 0] >= MIN_RUN_FRAMES]
+    change = np.zeros(len(probabilities) + 1, np.int64)
+    np.add.at(change, runs[:, 0], 1)
+    np.add.at(change, runs[:, 1], -1)
+    return np.cumsum(change[:-1]) > 0
 
 
 def require_sound(waveform: NDArray[Any], source: str = "the recording") -> None:
@@ -149,7 +220,7 @@ def require_speech(quality: RecordingQuality, source: str) -> None:
     elif quality.peak < SILENCE_PEAK:
         finding = f"is silent (the loudest sample is {quality.peak:.1g} of full scale)"
     elif quality.speech_seconds == 0:
-        finding = f"holds no voice: its {quality.seconds:.2f} s are noise"
+        finding = f"holds no voice: its {quality.seconds:.2f} s are noise, music or other sound"
     elif quality.speech_seconds < MIN_SPEECH_SECONDS:
         finding = f"holds {quality.speech_seconds:.2f} s of speech in {quality.seconds:.2f} s"
     else:

@@ -19,6 +19,7 @@ from voiceface.audio.recording_quality import (
     MIN_SECONDS,
     MIN_SPEECH_SECONDS,
     RecordingQuality,
+    choose_speech_finder,
     combine_qualities,
     measure_quality,
     require_sound,
@@ -118,13 +119,14 @@ def read_recording(
     found = _read_short(path, scale, resample, on_corrupt, channel, long)
     if found is not None:
         return found
+    finder = choose_speech_finder()
     stream = RecordingStream(path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel)
     if long.policy == "best":
-        waveform, stretches = choose_best(stream, min(long.seconds, best_seconds or long.seconds))
-        quality = measure_quality(stream.judged(waveform), full_scale=stream.full_scale)
+        waveform, stretches = choose_best(stream, min(long.seconds, best_seconds or long.seconds), finder)
+        quality = measure_quality(stream.judged(waveform), full_scale=stream.full_scale, finder=finder)
         used = f"the best {len(waveform) / SAMPLE_RATE:.0f} s of speech are used"
     else:
-        waveform, quality = read_all(stream)
+        waveform, quality = read_all(stream, finder)
         stretches = ((0.0, stream.seconds),)
         used = "all of it is used"
     note = f"long: {_format_time(stream.seconds)}; {used}"
@@ -157,10 +159,11 @@ def use_windows(
     Raises:
         FileNotFoundError, AudioError: as `read_recording`; no window holds speech.
     """
+    finder = choose_speech_finder()
     stream = RecordingStream(path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel)
     qualities, stretches, count = [], [], 0
     for begin, window in stream.windows(window_seconds):
-        quality = measure_quality(stream.judged(window), full_scale=stream.full_scale)
+        quality = measure_quality(stream.judged(window), full_scale=stream.full_scale, finder=finder)
         qualities.append(quality)
         if quality.seconds >= MIN_SECONDS and quality.speech_seconds >= MIN_SPEECH_SECONDS:
             use(window)
@@ -205,7 +208,7 @@ def _read_short(
     loaded = to_one_channel(path, decoded, sample_rate=SAMPLE_RATE, resample=resample, channel=channel)
     full_scale, offset = scale_factor_offset(scale, decoded.subtype)
     judged = loaded.waveform - np.float32(offset) if offset else loaded.waveform
-    quality = measure_quality(judged, full_scale=full_scale)
+    quality = measure_quality(judged, full_scale=full_scale, finder=choose_speech_finder())
     require_speech(quality, printable(path))
     losses = (loaded.loss,) if loaded.loss else ()
     notes = (*losses, *loaded.notes, *quality.notes)

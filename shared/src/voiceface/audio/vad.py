@@ -1,4 +1,4 @@
-"""Voice activity detection: the WebRTC detector, and collectors that smooth its decisions.
+"""Voice activity detection: WebRTC's detector or Silero's, and collectors that smooth their decisions.
 
 Two collectors are in use. Both keep a ring buffer of the latest frames and switch when more than a fraction
 of it agrees. `collect_segments_requerying` calls the detector for the complete ring at every step
@@ -9,20 +9,24 @@ adapts with every call; `collect_segments` calls it once per frame (sf2f).
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voiceface.audio.channels import ChannelChoice
+from voiceface.audio.silero import SILERO_FRAME, SILERO_RATE, load_silero
 
 __all__ = [
     "SUPPORTED_RATES",
+    "DetectorName",
     "Int16Samples",
     "SegmentIndices",
     "SpeechError",
     "VoiceActivityDetector",
     "collect_segments",
     "collect_segments_requerying",
+    "detect_in_frames",
     "format_rates",
     "join_segments",
     "no_speech_error",
@@ -33,6 +37,8 @@ __all__ = [
 
 Int16Samples = NDArray[np.int16]
 SegmentIndices = NDArray[np.int32]
+DetectorName = Literal["webrtc", "silero"]
+MIN_PROBABILITY = 0.5  # of silero
 SUPPORTED_RATES = (8000, 16000, 32000, 48000)
 
 
@@ -55,16 +61,61 @@ class VoiceActivityDetector:
     def __init__(self, aggressiveness: int, sample_rate: int, source: str = "the recording") -> None:
         import webrtcvad
 
-        if sample_rate not in SUPPORTED_RATES:
-            raise SpeechError(
-                f"{source}: voice activity needs {format_rates(SUPPORTED_RATES)} Hz, found {sample_rate}; "
-                "resample it"
-            )
+        _require_rate(sample_rate, source)
         self.sample_rate, self._is_speech = sample_rate, webrtcvad.Vad(aggressiveness).is_speech
 
     def __call__(self, frame: bytes) -> bool:
         """Decide whether a frame of 10, 20 or 30 ms, 16-bit samples, is speech."""
         return self._is_speech(frame, self.sample_rate)
+
+
+def detect_in_frames(
+    frames: Sequence[Int16Samples],
+    sample_rate: int,
+    detector: DetectorName = "webrtc",
+    *,
+    aggressiveness: int = 2,
+    source: str = "the recording",
+) -> Callable[[int], bool]:
+    """Build the function from the number of a frame to whether it is speech.
+
+    Args:
+        frames: of 10, 20 or 30 ms, all of one length, that follow one another.
+        sample_rate: of the samples, one of `SUPPORTED_RATES`.
+        detector: "webrtc": a new `VoiceActivityDetector`, which adapts with every call; "silero": a frame is
+            speech if the probability of the 32 ms around its middle is above 0.5.
+        aggressiveness: of "webrtc", 0 to 3.
+        source: name of the utterance, for messages.
+
+    Raises:
+        SpeechError: another rate.
+        ModuleNotFoundError: silero is not installed.
+    """
+    if detector == "webrtc":
+        webrtc = VoiceActivityDetector(aggressiveness, sample_rate, source)
+        raw = [frame.tobytes() for frame in frames]
+        return lambda number: webrtc(raw[number])
+    _require_rate(sample_rate, source)
+    silero = load_silero()
+    if not len(frames):
+        return lambda number: False
+    wave = np.concatenate(frames).astype(np.float32) / np.float32(32768)
+    if sample_rate != SILERO_RATE:
+        import soxr
+
+        wave = soxr.resample(wave, sample_rate, SILERO_RATE, quality="HQ")
+    speech = silero.probabilities(wave) > MIN_PROBABILITY
+    middles = (np.arange(len(frames)) + 0.5) * len(frames[0]) * SILERO_RATE / sample_rate
+    decisions = speech[np.minimum((middles / SILERO_FRAME).astype(int), len(speech) - 1)].tolist()
+    return decisions.__getitem__
+
+
+def _require_rate(sample_rate: int, source: str) -> None:
+    if sample_rate not in SUPPORTED_RATES:
+        raise SpeechError(
+            f"{source}: voice activity needs {format_rates(SUPPORTED_RATES)} Hz, found {sample_rate}; "
+            "resample it"
+        )
 
 
 def collect_segments_requerying(
