@@ -112,3 +112,18 @@ def test_bars_appear_on_a_terminal_once_work_takes_long(monkeypatch, capsys, ter
         write_line("result")
     assert ("slow" in stream.getvalue()) is (terminal and enabled)
     assert capsys.readouterr().out == "result\nresult\n"
+
+
+def test_a_warning_is_told_once():
+    shown = console._ForeignRecords()
+    records = [
+        logging.LogRecord("voiceface.images", level, "x.py", 1, "a.jpg: %s", (text,), None)
+        for level, text in (
+            (logging.WARNING, "cut"),
+            (logging.WARNING, "cut"),
+            (logging.WARNING, "dark"),
+            (logging.INFO, "step"),
+            (logging.INFO, "step"),
+        )
+    ]
+    assert [shown.filter(record) for record in records] == [True, False, True, True, True]

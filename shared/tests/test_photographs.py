@@ -182,3 +182,19 @@ def test_pages_show_what_the_networks_saw(tmp_path: Path) -> None:
     for source, seen in ((Photograph(path), load_photograph(path)), (path, load_image(path))):
         shown = load_image(encode_image(source, 200, quality=95))
         assert shown.shape == seen.shape and np.abs(shown.astype(int) - seen).mean() < 4
+
+
+def test_notes_are_returned_in_place_of_log_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from voiceface.images.photographs import read_photograph, remembered_notes
+
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    whole, cut = tmp_path / "whole.png", tmp_path / "cut.png"
+    Image.fromarray(pixels).save(whole)
+    cut.write_bytes(whole.read_bytes()[:6000])
+    found, notes = read_photograph(cut)
+    assert found.shape == (64, 64, 3) and (found[0] == pixels[0]).all()
+    assert [note.partition(":")[0] for note in notes] == ["truncated image"] and not caplog.records
+    assert remembered_notes(cut) == notes and remembered_notes(whole) == ()
+    assert read_photograph(whole)[1] == ()
+    load_photograph(cut)
+    assert f"{cut}: truncated image: " in caplog.text

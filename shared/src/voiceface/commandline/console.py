@@ -118,7 +118,7 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _ForeignRecords(logging.Filter):
-    """Lets records of libraries through from warnings on, with the name of the library, each text once."""
+    """Lets every warning through once, and records of libraries from warnings on, with the library's name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,9 +127,11 @@ class _ForeignRecords(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is shown."""
         library = record.name.partition(".")[0]
-        if library in OWN_LOGGERS:
-            return True
         text = record.getMessage()
+        if library in OWN_LOGGERS:
+            is_new = record.levelno < logging.WARNING or text not in self.told
+            self.told.add(text)
+            return is_new
         if record.levelno < logging.WARNING or text in self.told:
             return False
         self.told.add(text)

@@ -87,7 +87,7 @@ def decode_image(
                 image.load()
             except Exception as error:
                 _log.warning(
-                    "%s: truncated image, its missing part stays empty (%s)", name, first_line(error)
+                    "%s: truncated image: its missing part stays empty (%s)", name, first_line(error)
                 )
                 image = _load_truncated(name, data, max_pixels)
     except ImageError:

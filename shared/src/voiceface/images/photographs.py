@@ -4,6 +4,7 @@ import importlib
 import io
 import logging
 import os
+import threading
 from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps
@@ -13,12 +14,16 @@ from voiceface.io.decoding_worker import runs_in_worker
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import first_line
 
-__all__ = ["MIN_SIDE", "load_photograph"]
+__all__ = ["MIN_SIDE", "load_photograph", "read_photograph", "remembered_notes"]
 
 MIN_SIDE = 16
 """Shorter side, pixels, below which no face can be recognised in a picture."""
 
+MAX_REMEMBERED = 100_000  # files with notes
+
 _log = logging.getLogger(__name__)
+_collected = threading.local()
+_remembered: dict[str, tuple[str, ...]] = {}
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
 
@@ -53,7 +58,7 @@ def load_photograph(
     try:
         image = ImageOps.exif_transpose(image)
     except Exception as error:  # corrupt EXIF data: viewers show such pictures as stored
-        _log.warning("%s: its EXIF data cannot be read (%s); shown as stored", name, first_line(error))
+        _log.warning("%s: EXIF data cannot be read: shown as stored (%s)", name, first_line(error))
     image, alpha = _split_alpha(image)
     if profile:
         image = _convert_to_srgb(name, image, profile)
@@ -70,6 +75,52 @@ def load_photograph(
     if (pixels == pixels[0, 0]).all():
         raise ImageError(f"{name}: all pixels have one colour, expected a picture of a face; remove it")
     return pixels
+
+
+def read_photograph(source: str | os.PathLike[str]) -> tuple[ImageArray, tuple[str, ...]]:
+    """Decode a picture as `load_photograph` does, and return its notes instead of logging them.
+
+    Args:
+        source: path of a file.
+
+    Returns:
+        The pixels, and what was wrong with the file, without its name: "truncated image, ...".
+
+    Raises:
+        FileNotFoundError, ImageError: see `load_photograph`.
+    """
+    notes: list[str] = []
+    _collected.notes = notes
+    try:
+        pixels = load_photograph(source)
+    finally:
+        _collected.notes = None
+    name = printable(source)
+    found = tuple(dict.fromkeys(note.removeprefix(f"{name}: ") for note in notes))
+    if found and len(_remembered) < MAX_REMEMBERED:
+        _remembered[os.fspath(source)] = found
+    return pixels, found
+
+
+def remembered_notes(source: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Notes that `read_photograph` returned for a file in this process."""
+    return _remembered.get(os.fspath(source), ())
+
+
+class _Collector(logging.Filter):
+    """Keeps what the readers of images log while `read_photograph` runs in the same thread."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged."""
+        notes = getattr(_collected, "notes", None)
+        if notes is None:
+            return True
+        notes.append(record.getMessage())
+        return False
+
+
+for _name in (__name__, decode_image.__module__):
+    logging.getLogger(_name).addFilter(_Collector())
 
 
 def _register_heif(name: str, source: str | os.PathLike[str] | bytes) -> None:
@@ -134,6 +185,6 @@ def _convert_to_srgb(name: str, image: Image.Image, profile: bytes) -> Image.Ima
         target = ImageCms.createProfile("sRGB")
         converted = ImageCms.profileToProfile(image, stored, target, outputMode="RGB")
     except Exception as error:
-        _log.warning("%s: its colour profile cannot be used (%s); colours as stored", name, first_line(error))
+        _log.warning("%s: colour profile cannot be used: colours as stored (%s)", name, first_line(error))
         return image
     return image if converted is None else converted
