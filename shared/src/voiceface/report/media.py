@@ -4,6 +4,7 @@ import base64
 import io
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 
@@ -129,7 +130,12 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
             )
         image = Image.fromarray(source)
     elif isinstance(source, Photograph):
-        image = Image.fromarray(read_face(source.path, source.face))
+        if source.face is not None and source.face.time is not None:
+            from voiceface.videos.own_videos import read_video_face
+
+            image = Image.fromarray(read_video_face(source.path, source.face))
+        else:
+            image = Image.fromarray(read_face(source.path, source.face))
     else:
         image = Image.fromarray(load_image(source))
     image = image.convert("RGB")
@@ -175,13 +181,26 @@ def encode_clip(audio: AudioSource, max_seconds: float | None = None) -> Encoded
 
 
 def _load_samples(audio: AudioSource) -> tuple[np.ndarray, int]:
-    """Samples (T,) as float32 in [-1, 1] and their rate."""
+    """Samples (T,) as float32 in [-1, 1] and their rate; of a long file the part that networks hear."""
     if not isinstance(audio.source, np.ndarray):
-        from voiceface.audio.loading import load_audio
+        from voiceface.audio.loading import load_audio_with_notes
+        from voiceface.audio.recordings import is_longer, read_recording
+        from voiceface.audio.samples import AudioError
+        from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS
 
-        return load_audio(
-            audio.source, scale="unit", sample_rate=SAMPLE_RATE, resample=True, on_corrupt="salvage"
-        ), SAMPLE_RATE
+        with suppress(AudioError):  # without speech, or damaged: as it is
+            if is_longer(audio.source, DEFAULT_LONG_RECORDINGS.seconds):
+                heard = read_recording(audio.source, scale="unit", on_corrupt="salvage")
+                return heard.waveform, SAMPLE_RATE
+        loaded = load_audio_with_notes(
+            audio.source,
+            scale="unit",
+            sample_rate=SAMPLE_RATE,
+            resample=True,
+            on_corrupt="salvage",
+            channel="auto",
+        )
+        return loaded.waveform, SAMPLE_RATE
     samples = audio.source
     if samples.ndim != 1:
         raise ValueError(f"expected samples of shape (T,); found {samples.shape}")
