@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from voiceface.commands import population
 from voiceface.synthetic.face.render import prepare_face
-from voiceface.synthetic.identities import get_split, sample_identities
+from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.layout import PopulationError, build_settings
 from voiceface.synthetic.talking_heads import folders, render_talking_video
 from voiceface.synthetic.talking_heads.frames import paint_mouth
@@ -140,7 +140,8 @@ def test_sampled_scenes_keep_what_their_kind_promises(kind):
     speakers = [(turn.identity, scene.people) for scene in scenes for turn in scene.turns]
     assert any(identity == 7 and 7 in people for identity, people in speakers)
     assert any(identity == 9 for identity, _ in speakers) == (kind in ("voice-over", "mixed"))
-    assert any(scene.chewing for scene in scenes) == (kind in ("chewing", "mixed"))
+    assert any(set(scene.chewing) - {7} for scene in scenes) == (kind in ("chewing", "mixed"))
+    assert kind == "voice-over" or not any(7 in scene.chewing for scene in scenes[:-1])
     assert (len(scenes) > 1) == (kind in ("cuts", "voice-over", "mixed"))
     for scene in scenes:
         for before, after in zip(scene.turns, scene.turns[1:]):
@@ -200,15 +201,17 @@ def test_only_missing_videos_of_a_population_are_written_again(tmp_path, monkeyp
     assert not list((tmp_path / "a").rglob(".*"))
 
 
-def test_people_of_a_video_are_of_one_split_and_do_not_depend_on_the_size_of_the_population():
+def test_guests_occur_in_one_video_and_videos_do_not_depend_on_the_size_of_the_population():
     small, large = (build_settings("tiny", num_identities=number) for number in (12, 40))
     jobs = {job.name: job for job in folders.list_video_jobs(large, 3)}
     assert len(jobs) == 120 and len({job.number for job in jobs.values()}) == 120
     for job in folders.list_video_jobs(small, 2):
         assert jobs[job.name] == job
-    for job in [*jobs.values(), folders.VideoJob(115, 0, "one", ""), folders.VideoJob(308, 0, "one", "")]:
-        assert len(set(job.people)) == 3 and job.people[0] == job.identity
-        assert len({get_split(each) for each in job.people}) == 1
+    guests = [guest for job in jobs.values() for guest in job.people[1:]]
+    assert len(set(guests)) == 240 and min(guests) > max(large.ids())
+    assert all(job.people[0] == job.identity for job in jobs.values())
+    with pytest.raises(ValueError, match="videos per identity"):
+        folders.list_video_jobs(small, 0)
 
 
 def test_the_command_writes_videos_with_truth(tmp_path, capsys, monkeypatch):

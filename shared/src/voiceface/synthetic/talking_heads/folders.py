@@ -1,4 +1,4 @@
-"""Write videos of all identities of a population: `videos/NAME/KIND_NN.mp4`, ground truth in `truth/videos/`.
+"""Videos of all identities of a population: `videos/NAME/KIND_NN.mp4`, ground truth in `truth/videos/`.
 
 A video depends on the settings of the population, its identity and its number only. The truth is written
 after its video: an interrupted run goes on with the videos that have none.
@@ -11,14 +11,22 @@ from typing import NamedTuple
 import numpy as np
 
 from voiceface.runtime.process_pool import map_unordered
-from voiceface.synthetic.identities import SPLIT_RANGES, get_split
 from voiceface.synthetic.layout import PopulationSettings, get_face_name
 from voiceface.synthetic.talking_heads.rendering import render_talking_video
 from voiceface.synthetic.talking_heads.scenes import VIDEO_KINDS, VideoKind, sample_scenes
 
-__all__ = ["TRUTH_FOLDER", "VIDEO_FOLDER", "VideoJob", "list_video_jobs", "write_talking_videos"]
+__all__ = [
+    "FIRST_GUEST",
+    "TRUTH_FOLDER",
+    "VIDEO_FOLDER",
+    "VideoJob",
+    "list_video_jobs",
+    "write_talking_videos",
+]
 
 VIDEO_FOLDER, TRUTH_FOLDER = Path("videos"), Path("truth") / "videos"
+FIRST_GUEST = 10_000_000
+"""Identity number of the first guest, above those of every population."""
 _VIDEOS_PER_IDENTITY = 100
 
 
@@ -40,14 +48,9 @@ class VideoJob:
 
     @property
     def people(self) -> tuple[int, int, int]:
-        """The main person and two others of the same split, whatever the size of the population."""
-        first, end = SPLIT_RANGES[get_split(self.identity)]
-        is_open = get_split(self.identity) == "train"  # goes on beyond the standard set
-        others = [
-            self.identity + step if is_open else first + (self.identity + step - first) % (end - first)
-            for step in (1, 2)
-        ]
-        return self.identity, others[0], others[1]
+        """The main person and two guests, who occur in no other video and in no folder of the population."""
+        guest = FIRST_GUEST + 2 * self.number
+        return self.identity, guest, guest + 1
 
 
 class _Item(NamedTuple):

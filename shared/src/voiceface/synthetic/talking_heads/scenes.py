@@ -86,7 +86,7 @@ def sample_scenes(
 
     Kinds: "one" (the main person speaks), "cuts" (the same in several shots of other sizes), "two" (two
     people in one picture speak in turn), "chewing" (the other one chews), "voice-over" (the voice of somebody
-    else while the main person is silent or a landscape is seen), "mixed" (all of these with cuts).
+    else while the main person is silent or chews, or a landscape is seen), "mixed" (all of these with cuts).
 
     Args:
         kind: one of `VIDEO_KINDS`.
@@ -113,7 +113,8 @@ def sample_scenes(
         return _conversation(people, speakers, chewing, min(size, 0.5), noise, rng)
 
     def over(people: tuple[int, ...], backdrop: Backdrop = "wall") -> Scene:
-        return _conversation(people, (voice,), (), size, noise, rng, backdrop)
+        chewing = people if rng.uniform() < 0.5 else ()
+        return _conversation(people, (voice,), chewing, size, noise, rng, backdrop)
 
     if kind == "one":
         return (solo(main, size, 3),)

@@ -29,7 +29,7 @@ class TrueSegment:
     voice: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrueFace:
     """Face of one identity between two cuts.
 
@@ -48,7 +48,7 @@ class TrueFace:
     mouth: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TalkingVideo:
     """Ground truth of one video.
 
