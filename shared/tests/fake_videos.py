@@ -120,7 +120,7 @@ def frequency(voice):
     return 200.0 + 40.0 * voice
 
 
-def attribute(wave, faces):
+def attribute(wave, faces, settings):
     """All speech is attributed, but for speakers that nobody sees."""
     return [
         SimpleNamespace(

@@ -427,6 +427,7 @@ def pieces(*spoken, settings=None):
 def test_short_pauses_join_and_long_speech_is_cut_evenly():
     assert pieces((0, 0, 2), (0, 2.4, 4)) == ([(0, 0, 4)], [])
     assert pieces((0, 0, 2), (0, 2.6, 4)) == ([(0, 0, 2), (0, 2.6, 4)], [])
+    assert pieces((0, 0, 8), (0, 8, 15)) == ([(0, 0, 8), (0, 8, 15)], []), "cut at a quiet place before"
     assert pieces((0, 0, 24)) == ([(0, 0, 8), (0, 8, 16), (0, 16, 24)], [])
     assert pieces((0, 5, 5.9)) == ([], ["shorter than 1 s"])
 

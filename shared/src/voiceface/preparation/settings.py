@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from voiceface import __version__
 from voiceface.datasets.splits import DEFAULT_FRACTIONS, check_fractions
 
 __all__ = ["FORMAT", "NAME_MODES", "GatherSettings", "PreparationError", "VideoSettings"]
@@ -52,8 +53,13 @@ class VideoSettings:
             )
 
     def digest(self, networks: Mapping[str, str]) -> str:
-        """SHA-256 of the settings and of the networks (name -> fingerprint) that the results depend on."""
-        content = {"format": FORMAT, "settings": asdict(self), "networks": dict(networks)}
+        """SHA-256 of what results depend on: settings, networks (name -> fingerprint), version."""
+        content = {
+            "format": FORMAT,
+            "version": __version__,
+            "settings": asdict(self),
+            "networks": dict(networks),
+        }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

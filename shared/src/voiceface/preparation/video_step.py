@@ -58,7 +58,7 @@ class VideoTools:
     Attributes:
         find_faces: video to face tracks, with at most the given number of images each.
         read_sound: video to its sound at 16 kHz, on the clock of the images.
-        attribute: sound and face tracks to who speaks when.
+        attribute: sound and face tracks to who speaks when, with the shortest and longest clip.
         embed_faces: chips (N, 150, 150, 3) to (N, 128).
         embed_voice: clip (T,) to (256,); a ValueError where it finds no voice.
         check_clip: raises a ValueError for a clip that is silent, noise or of several speakers.
@@ -66,7 +66,7 @@ class VideoTools:
 
     find_faces: Callable[[Path, int], VideoFaces]
     read_sound: Callable[[Path], Wave]
-    attribute: Callable[[Wave, VideoFaces], Sequence[Attribution]]
+    attribute: Callable[[Wave, VideoFaces, VideoSettings], Sequence[Attribution]]
     embed_faces: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     embed_voice: Callable[[Wave], NDArray[np.float32]]
     check_clip: Callable[[Wave], None]
@@ -97,7 +97,7 @@ class Extraction:
 def cut_pieces(
     attributions: Sequence[Attribution], settings: VideoSettings
 ) -> tuple[list[SpeechPiece], list[UnusedSpeech]]:
-    """Join the speech of a track across short gaps, and cut it into clips of a usual length.
+    """Join the speech of a track across short gaps up to the longest clip, and cut what is longer.
 
     Args:
         attributions: in any order.
@@ -118,7 +118,8 @@ def cut_pieces(
             continue
         last = joined[-1] if joined else None
         follows = last is not None and last.track == each.track and start - last.end <= MAX_GAP
-        if last is not None and follows and barrier <= last.end:
+        fits = last is not None and end - last.start <= settings.max_clip_seconds
+        if last is not None and follows and fits and barrier <= last.end:
             weight = (end - start) / max(end - last.start, 1e-6)
             mean = (1 - weight) * last.correlation + weight * float(each.correlation)
             joined[-1] = SpeechPiece(each.track, last.start, max(end, last.end), mean)
@@ -155,7 +156,7 @@ def extract(path: Path, tools: VideoTools, settings: VideoSettings) -> Extractio
 
     found = tools.find_faces(path, settings.images_per_track)
     wave = np.asarray(tools.read_sound(path), np.float32)
-    pieces, unused = cut_pieces(tools.attribute(wave, found), settings)
+    pieces, unused = cut_pieces(tools.attribute(wave, found, settings), settings)
     clips: list[NDArray[np.int16]] = []
     clip_records: list[ClipRecord] = []
     voices: list[NDArray[np.float32]] = []
@@ -222,7 +223,7 @@ def load_tools(backend: str, device: str) -> VideoTools:
     from voiceface.faces.finding import load_face_finder
     from voiceface.real.face_encoder import load_face_encoder
     from voiceface.real.voice_encoder import load_voice_encoder
-    from voiceface.videos.active_speaker import attribute_speech
+    from voiceface.videos.active_speaker import SpeakerSettings, SpeechLengths, attribute_speech
     from voiceface.videos.sound import read_sound
     from voiceface.videos.tracks import find_face_tracks
 
@@ -234,7 +235,15 @@ def load_tools(backend: str, device: str) -> VideoTools:
     return VideoTools(
         find_faces=lambda path, count: find_face_tracks(path, finder, max_images=count),
         read_sound=read_sound,
-        attribute=attribute_speech,
+        attribute=lambda wave, faces, chosen: attribute_speech(
+            wave,
+            faces,
+            SpeakerSettings(
+                lengths=SpeechLengths(
+                    min_seconds=chosen.min_clip_seconds, max_seconds=chosen.max_clip_seconds
+                )
+            ),
+        ),
         embed_faces=face_encoder.embed,
         embed_voice=lambda wave: voice_encoder.embed([wave])[0],
         check_clip=lambda wave: require_speech(measure_quality(wave), "the clip"),
