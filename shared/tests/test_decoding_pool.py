@@ -179,6 +179,20 @@ def test_arrays_keep_their_values_while_memory_is_used_again(tmp_path: Path) -> 
     assert (inner == 7).all()  # memory outlives the process
 
 
+def test_many_kept_arrays_are_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voiceface.io.shared_arrays.MAX_KEPT", 3)
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((200, 300, 3), 5, np.uint8)).save(path)
+    stop_decoding()
+    with decoding_in_workers(1):
+        kept = [load_image(path) for _ in range(8)]
+        assert all((each == 5).all() for each in kept)
+        shared = [each.base is not None for each in kept]
+        assert shared == [True] * 3 + [False] * 5
+        del kept
+        assert load_image(path).base is not None
+
+
 def test_stopping_ends_waiting_threads_and_all_processes(tmp_path: Path) -> None:
     paths = write_orders(tmp_path, "wait", "wait")
     reasons: list[str] = []

@@ -16,6 +16,7 @@ from voiceface.audio.vad import Int16Samples, SpeechError
 from voiceface.datasets.augmentation import build_augmentation
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
+from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.runtime.process_pool import available_cpu_count
 
 from cmpc2.audio_frontend import (
@@ -162,6 +163,7 @@ class PairDataset:
             *((key, self._load_image, self._cached_images) for key in images),
         ]
         with (
+            decoding_in_workers(workers),
             ThreadPoolExecutor(workers) as pool,
             tqdm(total=len(jobs), desc="decode", unit="file", disable=not progress) as bar,
         ):

@@ -13,6 +13,7 @@ from typing import Literal
 
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_skipped
+from voiceface.io.decoding_worker import decoding_in_workers
 
 __all__ = ["main", "save_features"]
 
@@ -61,7 +62,11 @@ def save_features(
         with atomic_path(target) as temporary, temporary.open("wb") as file:
             np.save(file, log_mel.T if frontend == "sphinx" else log_mel)
 
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(voices), disable=not progress) as bar:
+    with (
+        decoding_in_workers(workers),
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(total=len(voices), disable=not progress) as bar,
+    ):
         for _ in pool.map(store, voices):
             bar.update()
     return failed

@@ -17,6 +17,7 @@ from voiceface.datasets.corpus import Corpus, CorpusError
 from voiceface.datasets.view_sampling import ChannelOrder, PairAugmentation, SecondSample, ViewSampler
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
+from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.runtime.process_pool import available_cpu_count
 
 __all__ = [
@@ -204,6 +205,7 @@ class PairDataset:
             jobs |= {("voice", item): (self._cached_voices, self._cacheable_voice) for item in record.voices}
         todo = [(item, *how) for (_, item), how in jobs.items()]
         with (
+            decoding_in_workers(workers),
             ThreadPoolExecutor(workers) as pool,
             tqdm(total=len(todo), desc="decode", unit="file", disable=not progress) as bar,
         ):

@@ -21,6 +21,7 @@ CAN_SHARE = hasattr(os, "memfd_create") and hasattr(socket, "send_fds")
 SHARED_BYTES = 1 << 16
 """Arrays from this size on are shared, smaller ones go through the pipe."""
 MAX_FREE_BYTES = 1 << 26
+MAX_KEPT = 256  # arrays in shared memory that a receiver keeps; a process can have 65,530 maps
 PAGE = 4096
 
 
@@ -97,9 +98,12 @@ class ArrayReceiver:
         self._channel = channel
         self._memory: dict[int, mmap.mmap] = {}
         self._released: list[int] = []
+        self._num_kept = 0
 
     def receive(self, number: int, kind: np.dtype[Any], shape: list[int]) -> NDArray[Any]:
         """The array in the memory of a number, which goes back when nothing refers to the array any more.
+
+        Where many arrays are kept, it is copied.
 
         Raises:
             EOFError: the sender has ended, or its memory is smaller than it says.
@@ -117,12 +121,14 @@ class ArrayReceiver:
             raise EOFError
         lease = _Lease(tuple(shape), kind, self._memory[number])
         weakref.finalize(lease, self._released.append, number).atexit = False
-        return lease.view(np.ndarray)
+        self._num_kept += 1
+        return np.array(lease) if self._num_kept > MAX_KEPT else lease.view(np.ndarray)
 
     def take_released(self) -> list[int]:
         """Numbers of the memory that is not used any more."""
         taken = self._released[:]
         del self._released[: len(taken)]
+        self._num_kept -= len(taken)
         return taken
 
     def drop(self, numbers: list[int]) -> None:
