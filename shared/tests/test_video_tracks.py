@@ -6,6 +6,7 @@ from disc_faces import COLOURS, PlainFinder, disc_finder, disc_mask, disc_mesh, 
 from video_files import write_video
 from voiceface.faces.finding import MeshFaceFinder
 from voiceface.faces.quality import FaceQuality
+from voiceface.videos import tracks
 from voiceface.videos.mouth import mouth_opening
 from voiceface.videos.track_images import MAX_PICTURE_SIDE, BestImages, cut_picture, rate_quality
 from voiceface.videos.tracker import FaceTracker
@@ -269,6 +270,33 @@ def test_a_flash_does_not_end_a_track_and_a_bright_scene_does(tmp_path):
     assert faces.cuts == pytest.approx([2.0], abs=0.081)
     assert [track.shot for track in faces.tracks] == [0, 1]
     assert faces.tracks[0].end < 2.0 <= faces.tracks[1].start
+
+
+def test_images_of_many_tracks_fit_into_memory(tmp_path, monkeypatch):
+    path = write_two_shots(tmp_path / "a.mkv")
+    plenty = find_face_tracks(path, disc_finder())
+    size = max(each.picture.nbytes for track in plenty.tracks for each in track.images)
+    monkeypatch.setattr(tracks, "MAX_PICTURE_BYTES", 7 * size)
+    fewer = find_face_tracks(path, disc_finder())
+    counts = [len(track.images) for track in fewer.tracks]
+    assert max(counts) == 2 and min(counts) >= 1
+    for some, every in zip(fewer.tracks, plenty.tracks, strict=True):
+        assert [each.time for each in some.images] == [each.time for each in every.images[: len(some.images)]]
+        assert (some.times == every.times).all()
+
+
+def test_images_become_smaller_with_their_faces_where_memory_is_scarce(tmp_path, monkeypatch):
+    def images():
+        for k in range(20):
+            yield disc_picture([("red", 300, 200, 110 + k / 4, 0)], size=(400, 600))
+
+    path = write_video(tmp_path / "a.mkv", images(), codec="ffv1")
+    monkeypatch.setattr(tracks, "MAX_PICTURE_BYTES", 3 * 256 * 256)
+    (track,) = find_face_tracks(path, disc_finder()).tracks
+    (image,) = track.images
+    assert image.picture.shape == (256, 256, 3)
+    (again,) = disc_finder().find([image.picture])[0]
+    assert np.abs(again.points - image.face.points).max() < 1.5
 
 
 def test_finders_without_a_mesh_give_tracks_without_a_mouth(tmp_path):

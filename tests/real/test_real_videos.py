@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from voiceface.faces.finding import load_face_finder
 from voiceface.synthetic.talking_heads import render_talking_video
-from voiceface.synthetic.talking_heads.scenes import sample_scenes
+from voiceface.synthetic.talking_heads.scenes import VideoKind, sample_scenes
 from voiceface.synthetic.talking_heads.truth import TalkingVideo
 from voiceface.videos.people import best_faces
 from voiceface.videos.tracks import VideoFaces, find_face_tracks
 
-KINDS = ("cuts", "two")
+KINDS: tuple[VideoKind, ...] = ("cuts", "two")
 MIN_FOLLOWED = 0.95  # of the images in which a face is seen
 MIN_MOUTH_CORRELATION = 0.8
 

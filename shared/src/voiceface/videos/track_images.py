@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from voiceface.faces.finding import FoundFace
 from voiceface.faces.quality import MAX_ANGLE, MIN_SHARPNESS, FaceQuality
 
-__all__ = ["MAX_PICTURE_SIDE", "PICTURE_SCALE", "BestImages", "TrackedFace", "cut_picture", "rate_quality"]
+__all__ = [
+    "MAX_PICTURE_SIDE",
+    "PICTURE_SCALE",
+    "BestImages",
+    "TrackedFace",
+    "cut_picture",
+    "rate_quality",
+    "shrink_image",
+]
 
 Image = NDArray[np.uint8]
 PICTURE_SCALE = 2.2
@@ -70,25 +78,39 @@ def cut_picture(image: Image, face: FoundFace) -> tuple[Image, FoundFace]:
     if part.size:
         at = rows.start - top, columns.start - left
         picture[at[0] : at[0] + part.shape[0], at[1] : at[1] + part.shape[1]] = part
-    scale = min(1.0, MAX_PICTURE_SIDE / side)
-    if scale < 1:
-        pixels = (MAX_PICTURE_SIDE, MAX_PICTURE_SIDE)
-        how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR  # which is ten times as fast
-        picture = np.asarray(cv2.resize(picture, pixels, interpolation=how), np.uint8)
-    shift = np.array([left, top], np.float32)
+    return _scale(picture, _move(face, np.array([left, top], np.float32), 1.0), MAX_PICTURE_SIDE)
+
+
+def shrink_image(image: TrackedFace, side: int) -> TrackedFace:
+    """Scale the picture of a face down to a side in pixels, if it is larger."""
+    picture, face = _scale(image.picture, image.face, side)
+    return replace(image, picture=picture, face=face)
+
+
+def _scale(picture: Image, face: FoundFace, side: int) -> tuple[Image, FoundFace]:
+    """Scale a square picture down to a side, and the face in it."""
+    scale = min(1.0, side / len(picture))
+    if scale == 1:
+        return picture, face
+    how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR  # which is ten times as fast
+    smaller = cv2.resize(picture, (side, side), interpolation=how)
+    return np.asarray(smaller, np.uint8), _move(face, np.zeros(2, np.float32), scale)
+
+
+def _move(face: FoundFace, shift: NDArray[np.float32], scale: float) -> FoundFace:
+    """Coordinates of a face in a part of its image that begins at `shift` and is then scaled."""
     # whole numbers are centres of pixels, except for boxes, whose numbers are edges
     mesh = face.mesh
     if mesh is not None:
         flat = (mesh[:, :2] - shift + 0.5) * scale - 0.5
         mesh = np.hstack([flat, mesh[:, 2:] * scale]).astype(np.float32)
-    moved = replace(
+    return replace(
         face,
-        box=((box - np.tile(shift, 2)) * scale).astype(np.float32),
+        box=((face.box - np.tile(shift, 2)) * scale).astype(np.float32),
         points=((face.points - shift + 0.5) * scale - 0.5).astype(np.float32),
         mesh=mesh,
         quality=replace(face.quality, eye_distance=face.quality.eye_distance * scale),
     )
-    return picture, moved
 
 
 class BestImages:

@@ -1,11 +1,12 @@
 """Tracks of faces in a video: who is where and when, how far the mouth is open, and the best images.
 
-Times are seconds from the beginning of the file. Memory does not grow with the number of images, except by
-the numbers of each track.
+Times are seconds from the beginning of the file. Memory does not grow with the length of a video, except by
+the numbers of each track: of videos with many tracks fewer and smaller images are kept.
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from voiceface.faces.finding import FaceFinder
 from voiceface.videos.decoding import VideoInfo, iterate_images, probe_video
 from voiceface.videos.shots import ShotDetector
-from voiceface.videos.track_images import TrackedFace
+from voiceface.videos.track_images import MAX_PICTURE_SIDE, TrackedFace, shrink_image
 from voiceface.videos.tracker import FaceTracker, OpenTrack
 
 __all__ = [
@@ -31,6 +32,9 @@ TRACK_RATE = 12.5
 DETECTION_INTERVAL = 0.4
 MIN_TRACK_SECONDS = 0.3
 MAX_FACES = 10
+MAX_PICTURE_BYTES = 512 * 2**20
+"""Memory for the images of all tracks of a video."""
+SMALLEST_SIDE = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +111,7 @@ def find_face_tracks(
         path: a video.
         finder: such as `voiceface.faces.load_face_finder()`.
         rate: images a second that are examined.
-        max_images: images that are kept of each track.
+        max_images: images that are kept of each track, if all of them fit into 512 MB.
         start: seconds.
         end: seconds; None: to the end.
         detection_interval: seconds between runs of the detector.
@@ -125,7 +129,7 @@ def find_face_tracks(
     shots = ShotDetector()
     tracker = FaceTracker(finder, detection_interval, max_faces, max_images)
     cuts: list[float] = []
-    ended: list[OpenTrack] = []
+    album = _Album(max_images, min_seconds - 1 / min(rate, info.frame_rate or rate))
     doubt: float | None = None
     with iterate_images(path, rate=rate, start=start, end=end) as images:
         for time, image in images:
@@ -136,15 +140,48 @@ def find_face_tracks(
                 doubt = time if doubt is None else doubt
                 continue
             doubt = None
-            ended += tracker.add(time, image, cut=cut)
+            album.add(tracker.add(time, image, cut=cut))
         damaged = images.damaged_frames
-    ended += tracker.finish()
-    step = 1 / min(rate, info.frame_rate or rate)
-    tracks = [_close(track) for track in ended if track.times[-1] - track.times[0] + step >= min_seconds]
+    album.add(tracker.finish())
+    tracks = album.tracks
     tracks.sort(
         key=lambda track: (track.start, -float(np.ptp(track.boxes[0, ::2])), float(track.boxes[0, 0]))
     )
     return VideoFaces(info, min(rate, info.frame_rate or rate), tuple(cuts), tuple(tracks), damaged)
+
+
+class _Album:
+    """The tracks that ended, with images that fit into `MAX_PICTURE_BYTES`.
+
+    Args:
+        max_images: of each track.
+        min_seconds: between the first and the last image of a track that is kept.
+    """
+
+    def __init__(self, max_images: int, min_seconds: float) -> None:
+        self.tracks: list[FaceTrack] = []
+        self._limit, self._min_seconds = max_images, min_seconds
+        self._side = MAX_PICTURE_SIDE
+
+    def add(self, ended: Sequence[OpenTrack]) -> None:
+        """Add tracks; short ones are dropped."""
+        long = [each for each in ended if each.times[-1] - each.times[0] >= self._min_seconds - 1e-6]
+        self.tracks += [self._trim(_close(each)) for each in long]
+        while long and self._count_bytes() > MAX_PICTURE_BYTES:
+            if self._limit > 1:
+                self._limit -= 1
+            elif self._side > SMALLEST_SIDE:
+                self._side //= 2
+            else:
+                return
+            self.tracks = [self._trim(track) for track in self.tracks]
+
+    def _trim(self, track: FaceTrack) -> FaceTrack:
+        images = tuple(shrink_image(image, self._side) for image in track.images[: self._limit])
+        return replace(track, images=images)
+
+    def _count_bytes(self) -> int:
+        return sum(image.picture.nbytes for track in self.tracks for image in track.images)
 
 
 def _close(track: OpenTrack) -> FaceTrack:
