@@ -370,6 +370,20 @@ def test_new_videos_join_the_people_of_the_table(four, tmp_path):
     assert len(found) == 4, "the new face is a person of its own"
 
 
+def test_people_keep_their_names_when_videos_are_added(four, tmp_path):
+    out = tmp_path / "data"
+    prepare(four, out)
+    write_fake_video(four / "0.mp4", [speaker(8, 0, 4), speaker(3, 5, 9)], seed=8)
+    found = people(prepare(four, out))
+    assert found == {
+        **{"person_001": (4, 24), "person_002": (2, 16), "person_003": (2, 16)},
+        "person_004": (1, 8),
+    }
+    assert people(prepare(four, out)) == found
+    assert not any(row["person"] != row["cluster"] for row in table(out))
+    assert set(people(prepare(four, tmp_path / "other"))) == set(found)
+
+
 def test_named_tracks_can_be_brought_back_by_the_table(tmp_path):
     write_fake_video(tmp_path / "v" / "Ann" / "1.mp4", [speaker(1, 0, 5), speaker(2, 6, 9)])
     out = tmp_path / "data"

@@ -8,8 +8,10 @@ decides for all of its tracks; new tracks then take the person of the nearest tr
 
 import csv
 import io
+import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,7 @@ __all__ = [
     "ClusterRow",
     "apply_table",
     "check_people",
+    "keep_cluster_names",
     "read_cluster_table",
     "tracks_of_people",
     "write_cluster_table",
@@ -91,6 +94,43 @@ def read_cluster_table(path: str | Path) -> list[ClusterRow]:
     return rows
 
 
+def keep_cluster_names(found: Sequence[NamedTrack], rows: Sequence[ClusterRow]) -> list[NamedTrack]:
+    """Give clusters the names that most of their tracks have in the table; others get free numbers.
+
+    A person thus keeps name and split when videos are added.
+
+    Args:
+        found: tracks with names of clusters; those of named videos stay as they are.
+        rows: of the table.
+    """
+    clusters: dict[str, list[str]] = {}
+    for named in found:
+        if named.person and not named.track.video.name:
+            clusters.setdefault(named.person, []).append(named.track.key)
+    present = {key for keys in clusters.values() for key in keys}
+    edited = any(row.is_edited for row in rows)
+    before = {row.track: row.cluster for row in rows if row.cluster}
+    taken = {name for row in rows if edited or row.track in present for name in (row.cluster, row.person)}
+    claims: Counter[tuple[str, str]] = Counter()
+    for cluster, keys in clusters.items():
+        claims.update((cluster, before[key]) for key in keys if key in before)
+    names: dict[str, str] = {}
+    for (cluster, old), _ in sorted(claims.items(), key=lambda item: (-item[1], item[0])):
+        if cluster not in names and old not in names.values():
+            names[cluster] = old
+    numbers, width = itertools.count(1), max(3, len(str(len(clusters))))
+    for cluster in clusters:
+        if cluster not in names:
+            free = (f"person_{number:0{width}d}" for number in numbers)
+            names[cluster] = next(name for name in free if name not in taken)
+    return [
+        replace(named, person=names[named.person])
+        if named.person in names and not named.track.video.name
+        else named
+        for named in found
+    ]
+
+
 def apply_table(
     found: Sequence[NamedTrack], rows: Sequence[ClusterRow], max_distance: float
 ) -> tuple[list[NamedTrack], list[str]]:
@@ -107,6 +147,8 @@ def apply_table(
     """
     known = {row.track: row for row in rows}
     present = {named.track.key for named in found}
+    if not any(row.is_edited for row in rows):
+        return list(found), []
     absent = [row.track for row in rows if row.track not in present]
     notes = []
     if absent:
@@ -115,12 +157,8 @@ def apply_table(
             + ", ".join(absent[:5])
             + (", ..." if len(absent) > 5 else "")
         )
-    if not any(row.is_edited for row in rows):
-        return list(found), notes
     decided = [named for named in found if named.track.key in known]
     centres = np.stack([named.track.embedding for named in decided]) if decided else None
-    taken = {row.person for row in rows}
-    renamed: dict[str, str] = {}
     result: list[NamedTrack] = []
     for named in found:
         row = known.get(named.track.key)
@@ -135,17 +173,14 @@ def apply_table(
             if distances[nearest] < max_distance and person:
                 result.append(NamedTrack(named.track, person))
                 continue
-        person = named.person
-        if person and not named.track.video.name and person in taken:
-            person = renamed.setdefault(person, _free_name(person, taken | set(renamed.values())))
-        result.append(NamedTrack(named.track, person, named.reason, named.detail))
+        result.append(named)
     return result, notes
 
 
 def write_cluster_table(
     path: str | Path, found: Sequence[NamedTrack], decided: Sequence[NamedTrack], rows: Sequence[ClusterRow]
 ) -> None:
-    """Write the table: tracks by person, then rows of tracks that are in none of the videos.
+    """Write the table: tracks by person, then, if it was changed, rows of tracks of other videos.
 
     Args:
         path: file.
@@ -165,7 +200,10 @@ def write_cluster_table(
         lines.append((track.key, cluster, named.person, *about))
     present = set(automatic)
     lines.sort(key=lambda cells: (cells[2] == "", cells[2], cells[1], cells[3], float(cells[4]), cells[0]))
-    lines += [(row.track, row.cluster, row.person, *row.about) for row in rows if row.track not in present]
+    if before:
+        lines += [
+            (row.track, row.cluster, row.person, *row.about) for row in rows if row.track not in present
+        ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -181,13 +219,6 @@ def check_people(names: Sequence[str]) -> None:
     """
     if pair := find_second_spelling(names):
         raise IdentityError(f"{pair[0]!a} and {pair[1]!a} are two spellings of one name; write both alike")
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    number = 2
-    while f"{name}_{number}" in taken:
-        number += 1
-    return f"{name}_{number}"
 
 
 def tracks_of_people(named: Sequence[NamedTrack]) -> dict[str, list[SpeakingTrack]]:

@@ -14,6 +14,7 @@ from voiceface.preparation.cluster_table import (
     ClusterRow,
     apply_table,
     check_people,
+    keep_cluster_names,
     tracks_of_people,
 )
 from voiceface.preparation.clustering import (
@@ -104,6 +105,7 @@ def gather(
         found = name_tracks_by_video(tracks, groups, settings.face_distance)
     else:
         found = [NamedTrack(track, name) for track, name in zip(tracks, name_clusters(groups))]
+        found = keep_cluster_names(found, rows)
     decided, table_notes = apply_table(found, rows, settings.face_distance)
     notes += table_notes
     notes += [

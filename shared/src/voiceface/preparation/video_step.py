@@ -61,7 +61,7 @@ class VideoTools:
         attribute: sound and face tracks to who speaks when, with the shortest and longest clip.
         embed_faces: chips (N, 150, 150, 3) to (N, 128).
         embed_voice: clip (T,) to (256,); a ValueError where it finds no voice.
-        check_clip: raises a ValueError for a clip that is silent, noise or of several speakers.
+        check_clip: raises a ValueError for a clip that is silent or noise.
     """
 
     find_faces: Callable[[Path, int], VideoFaces]
