@@ -207,6 +207,11 @@ def test_infer_skips_unusable_files(
     assert {Path(each["file"]).name for each in stored["left_out"]} == {"still.wav", "text.wav", "flat.npy"}
     assert stored["files"]["carl"][0]["measures"]["speech_seconds"] > 1
     assert main([*given, "--strict"]) == 1 and "error: --strict: 3 files" in capsys.readouterr().err
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes((voices / "carl.wav").read_bytes()[:60000])
+    assert main(["infer", str(cut), *words]) == 1 and "truncated" in capsys.readouterr().err
+    assert main(["infer", str(cut), *words, "--on-corrupt", "salvage"]) == 0
+    assert "of audio are lost" in capsys.readouterr().err
     assert main(["infer", str(silence), *words]) == 1
     said = capsys.readouterr().err
     assert "none of the 1 files could be used" in said and said.count("still.wav") == 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from voiceface.commandline.arguments import (
     add_long_recordings_argument,
+    add_on_corrupt_argument,
     add_strict_argument,
     require_existing_paths,
 )
@@ -65,9 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     disclaimer = model.disclaimer or model.face_model.disclaimer
     print_disclaimers(disclaimer)
     faces: dict[Path, GeneratedFace] = {}
+    options = {"long": args.long_recordings, "on_corrupt": args.on_corrupt or "error"}
     for path, relative_path in progress_bar(inputs, "faces", "utterance"):
         try:
-            features, facts = load_voice(path, model.voice.config.n_mels, long=args.long_recordings)
+            features, facts = load_voice(path, model.voice.config.n_mels, **options)
             face = model.generate_from_features(features, str(path), published=args.published)
             face = dataclasses.replace(painter.complete(face, path), facts=facts)
         except (ValueError, OSError) as error:
@@ -234,6 +236,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--mesh", nargs="*", default=["obj"], choices=["obj", "ply", "xyz", "glb"], help="mesh formats"
     )
     parser.add_argument("--no-report", action="store_true", help="write no index.html")
+    add_on_corrupt_argument(parser)
     add_long_recordings_argument(parser)
     add_strict_argument(parser)
     parser.add_argument(

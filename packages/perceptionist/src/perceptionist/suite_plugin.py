@@ -50,7 +50,7 @@ class LoadedSystem:
 
     def generate_vertices(self, utterance: Path) -> "NDArray[np.float32]":
         """Generate the frontal mesh (V, 3) of the speaker, pixels of a 120-pixel image, y up."""
-        return self.model.generate(utterance).vertices
+        return self.model.generate(utterance, on_corrupt="salvage").vertices
 
 
 def load(weights: Path | None = None, *, device: str = "cpu") -> LoadedSystem:

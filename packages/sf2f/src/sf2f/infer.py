@@ -70,12 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     noise = _build_noise_generator(args.noise_seed)
     faces: dict[Path, tuple[RecordingGroup, GeneratedFace]] = {}
     compared: list[tuple[str, list[VoiceFeatures]]] = []
+    options = {"long": args.long_recordings, "on_corrupt": args.on_corrupt or "error"}
     compared_indices = {len(groups) * step // MAX_VOICES_COMPARED for step in range(MAX_VOICES_COMPARED)}
     for index, group in enumerate(progress_bar(groups, "faces", "face")):
         voices = []
         for path in group.paths:
             try:
-                voices.append(load_voice_features(model, path, long=args.long_recordings))
+                voices.append(load_voice_features(model, path, **options))
             except (ValueError, OSError) as error:
                 left_out.append(LeftOut.from_error(path, error))
         if not voices:
@@ -229,6 +230,7 @@ def build_parser() -> argparse.ArgumentParser:
         "the published program; with --voice2face each image is rescaled to 0...255",
     )
     add("--no-report", action="store_true", help="do not write index.html")
+    arguments.add_on_corrupt_argument(parser)
     arguments.add_long_recordings_argument(parser)
     arguments.add_strict_argument(parser)
     arguments.add_device_argument(parser, note="; --voice2face: CPU only")

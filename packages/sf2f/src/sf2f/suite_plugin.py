@@ -40,7 +40,10 @@ class LoadedSystem:
 
     def generate_image(self, utterances: Sequence[Path]) -> "NDArray[np.uint8]":
         """Generate one image (H, W, 3) from all windows of these recordings of one identity."""
-        return self.model.generate(list(utterances)).image
+        from sf2f.inference import generate_from_features, load_voice_features
+
+        voices = [load_voice_features(self.model, path, on_corrupt="salvage") for path in utterances]
+        return generate_from_features(self.model, voices).image
 
 
 def load(
