@@ -299,6 +299,34 @@ def test_images_become_smaller_with_their_faces_where_memory_is_scarce(tmp_path,
     assert np.abs(again.points - image.face.points).max() < 1.5
 
 
+def test_a_track_ends_before_a_dissolve(tmp_path):
+    rng = np.random.default_rng(0)
+    walls = [
+        np.kron(rng.integers(60, 190, (9, 16, 1)), np.ones((16, 16, 3))).astype(np.uint8) for _ in range(2)
+    ]
+    first = disc_picture([("red", 120, 70, 26, 0)], background=walls[0]).astype(float)
+    second = disc_picture([("green", 120, 70, 26, 0)], background=walls[1]).astype(float)
+
+    def images():
+        for k in range(120):
+            share = np.clip((k - 50) / 20, 0, 1)
+            yield np.round((1 - share) * first + share * second).astype(np.uint8)
+
+    path = write_video(tmp_path / "a.mkv", images(), codec="ffv1")
+    faces = find_face_tracks(path, PatientFinder())
+    assert len(faces.cuts) == 1 and 2.2 < faces.cuts[0] < 3.1
+    before, after = faces.tracks
+    assert before.end <= 2.4 and after.start >= faces.cuts[0]
+    assert all(each.time <= before.end for each in before.images) and before.images
+
+
+class PatientFinder(PlainFinder):
+    """Finds a face at one place in every image, whatever it shows."""
+
+    def _find(self, image):
+        return super()._find(disc_picture([("red", 120, 70, 26, 0)]))
+
+
 def test_finders_without_a_mesh_give_tracks_without_a_mouth(tmp_path):
     path = write_two_shots(tmp_path / "a.mkv")
     faces = find_face_tracks(path, PlainFinder())

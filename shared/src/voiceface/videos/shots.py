@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ShotDetector", "image_difference", "shot_features"]
+__all__ = ["DISSOLVE_SPANS", "ShotDetector", "image_difference", "shot_features"]
 
 Image = NDArray[np.uint8]
 Map = NDArray[np.float32]
@@ -43,6 +43,9 @@ class ShotDetector:
             in a calm shot half of it is enough.
         ratio: factor by which it has to exceed the largest of those shortly before.
         find_dissolves: whether gradual changes are cuts.
+
+    Attributes:
+        mixed_images: images before the last cut that show both pictures: 0 after a hard cut.
     """
 
     def __init__(self, threshold: float = 0.3, ratio: float = 1.7, *, find_dissolves: bool = True) -> None:
@@ -51,6 +54,7 @@ class ShotDetector:
         self._recent: deque[float] = deque(maxlen=5)
         self._flashes, self._gap = 0, 0
         self._since_cut = max(DISSOLVE_SPANS)
+        self.mixed_images = 0
 
     @property
     def in_doubt(self) -> bool:
@@ -92,23 +96,24 @@ class ShotDetector:
         self._flashes = self._gap = 0
         self._recent.append(difference)
         self._history.append(features)
-        if self.find_dissolves and self._since_cut > max(DISSOLVE_SPANS) and self._is_dissolve():
-            return self._cut(features)
+        if self.find_dissolves and self._since_cut > max(DISSOLVE_SPANS) and (span := self._find_dissolve()):
+            return self._cut(features, span)
         return False
 
-    def _cut(self, features: Map) -> bool:
+    def _cut(self, features: Map, mixed_images: int = 0) -> bool:
+        self.mixed_images = mixed_images
         self._history.clear()
         self._recent.clear()
         self._history.append(features)
         self._flashes = self._gap = self._since_cut = 0
         return True
 
-    def _is_dissolve(self) -> bool:
-        """Whether an image between two that differ is a mixture of them."""
+    def _find_dissolve(self) -> int:
+        """Images from one to this one, with a mixture of both in the middle; 0 without one."""
         last = self._history[-1]
         for span in DISSOLVE_SPANS:
             if len(self._history) <= span:
-                return False
+                return 0
             first, middle = self._history[-1 - span], self._history[-1 - span // 2]
             change, part = _new_light(first, last), _new_light(first, middle)
             power = float(change @ change)
@@ -119,8 +124,8 @@ class ShotDetector:
             unexplained = float(np.sqrt(rest @ rest / power))
             mixed = 0.25 < share < 0.75 and unexplained < DISSOLVE_SHARE
             if mixed and image_difference(last, first) > self.threshold:
-                return True
-        return False
+                return span
+        return 0
 
 
 def shot_features(image: Image) -> Map:

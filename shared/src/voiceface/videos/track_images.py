@@ -140,6 +140,10 @@ class BestImages:
         if len(self._slots) > 2 * self._count:
             self._halve()
 
+    def cut_off(self, time: float) -> None:
+        """Forget the images behind a time."""
+        self._slots = {slot: each for slot, each in self._slots.items() if each.time <= time}
+
     def best(self) -> tuple[TrackedFace, ...]:
         """The best images, best first; of equal ones the earlier."""
         ranked = sorted(self._slots.values(), key=lambda each: (-each.score, each.time))

@@ -69,6 +69,13 @@ class OpenTrack:
         self.face = face
         self.images.add(time, image, face)
 
+    def cut_off(self, time: float) -> None:
+        """Forget everything behind a time."""
+        count = sum(each <= time for each in self.times)
+        for rows in (self.times, self.boxes, self.points, self.mouth):
+            del rows[count:]
+        self.images.cut_off(time)
+
     @property
     def last(self) -> FoundFace:
         """The face in the last image."""

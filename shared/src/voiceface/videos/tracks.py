@@ -5,6 +5,7 @@ the numbers of each track: of videos with many tracks fewer and smaller images a
 """
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from voiceface.faces.finding import FaceFinder
 from voiceface.videos.decoding import VideoInfo, iterate_images, probe_video
-from voiceface.videos.shots import ShotDetector
+from voiceface.videos.shots import DISSOLVE_SPANS, ShotDetector
 from voiceface.videos.track_images import MAX_PICTURE_SIDE, TrackedFace, shrink_image
 from voiceface.videos.tracker import FaceTracker, OpenTrack
 
@@ -131,6 +132,7 @@ def find_face_tracks(
     cuts: list[float] = []
     album = _Album(max_images, min_seconds - 1 / min(rate, info.frame_rate or rate))
     doubt: float | None = None
+    times: deque[float] = deque(maxlen=max(DISSOLVE_SPANS) + 1)  # of the shot
     with iterate_images(path, rate=rate, start=start, end=end) as images:
         for time, image in images:
             cut = shots.add(image)
@@ -140,6 +142,10 @@ def find_face_tracks(
                 doubt = time if doubt is None else doubt
                 continue
             doubt = None
+            if cut:
+                album.add(tracker.finish(), _last_time(times, shots.mixed_images))
+                times.clear()
+            times.append(time)
             album.add(tracker.add(time, image, cut=cut))
         damaged = images.damaged_frames
     album.add(tracker.finish())
@@ -148,6 +154,11 @@ def find_face_tracks(
         key=lambda track: (track.start, -float(np.ptp(track.boxes[0, ::2])), float(track.boxes[0, 0]))
     )
     return VideoFaces(info, min(rate, info.frame_rate or rate), tuple(cuts), tuple(tracks), damaged)
+
+
+def _last_time(times: Sequence[float], mixed: int) -> float | None:
+    """Time of the last image of a shot before those that show the next picture, too."""
+    return times[max(0, len(times) - 1 - mixed)] if times and mixed else None
 
 
 class _Album:
@@ -163,9 +174,13 @@ class _Album:
         self._limit, self._min_seconds = max_images, min_seconds
         self._side = MAX_PICTURE_SIDE
 
-    def add(self, ended: Sequence[OpenTrack]) -> None:
-        """Add tracks; short ones are dropped."""
-        long = [each for each in ended if each.times[-1] - each.times[0] >= self._min_seconds - 1e-6]
+    def add(self, ended: Sequence[OpenTrack], end: float | None = None) -> None:
+        """Add tracks, up to an end in seconds; short ones are dropped."""
+        for track in ended:
+            if end is not None:
+                track.cut_off(end)
+        least = self._min_seconds - 1e-6
+        long = [each for each in ended if each.times and each.times[-1] - each.times[0] >= least]
         self.tracks += [self._trim(_close(each)) for each in long]
         while long and self._count_bytes() > MAX_PICTURE_BYTES:
             if self._limit > 1:
