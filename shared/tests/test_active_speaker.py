@@ -193,6 +193,29 @@ def test_a_voice_over_is_refused():
     assert set(owners(video.sound)) == {(None, NO_FACE)}
 
 
+def test_a_listener_who_chews_does_not_speak():
+    video = Recording(13)
+    speaker, listener = video.add_face(), video.add_face()
+    video.say(0.5, 6.0, 0, 1, speaker)
+    video.say(7, 5.5, 0, 2, speaker)
+    strokes = np.sin(2 * np.pi * 1.5 * np.arange(1300) / 100 + np.sin(np.arange(1300) / 90))
+    video.mouths[listener] += 0.15 * np.maximum(0, strokes)
+    found = attribute_speech(video.sound, Faces((video.track(listener), video.track(speaker))))
+    assert {each.track for each in found} == {1}
+
+
+def test_speech_dubbed_by_another_text_is_refused():
+    for person in range(5):
+        video = Recording(12)
+        face = video.add_face()
+        video.say(0.5, 5.0, person, 21, face, audible=False)
+        video.say(6.5, 5.0, person, 22, face, audible=False)
+        video.say(0.5, 5.0, person, 23)
+        video.say(6.5, 5.0, person, 24)
+        answers = owners(video.sound, video.track(face))
+        assert set(answers) == {(None, OTHER_WORDS)}
+
+
 def test_a_silent_face_gets_nothing():
     video = Recording(6)
     face = video.add_face()
