@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=video.max_clip_seconds,
         metavar="S",
-        help="longer speech is cut into equal parts (default: %(default)g)",
+        help="longer speech is cut at quiet places (default: %(default)g)",
     )
     add(
         "--backend",

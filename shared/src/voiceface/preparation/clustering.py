@@ -132,7 +132,10 @@ def name_tracks_by_video(
         else:
             distance = float(np.linalg.norm(track.embedding - centres[name]))
             detail = f"distance {distance:.2f} from the mean face of {name}"
-            detail += f", groups are joined below {face_distance:g}"
+            if distance < face_distance:
+                detail += ", but seen at the same time, or nearer to another face"
+            else:
+                detail += f", groups are joined below {face_distance:g}"
             others = sorted(names_of_group[group] - {name})
             detail += f"; also seen under {', '.join(others)}" if others else ""
             result.append(NamedTrack(track, "", "does not look like the rest of the named person", detail))
