@@ -73,7 +73,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     if args.out.suffix not in TABLE_SUFFIXES:
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
 
-    from voiceface.association.embedding import embed, find_files
+    from voiceface.association.embedding import add_videos, embed, find_files
     from voiceface.faces.own_pictures import PictureReader
 
     left_out: list[LeftOut] = []
@@ -86,7 +86,8 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     model.long_recordings = args.long_recordings
     print_disclaimers(model.disclaimer)
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
-    table = embed(model, voices, faces, relative_to=args.relative_to, cache=cache, workers=args.workers)
+    sources = add_videos(model, faces, voices)
+    table = embed(model, voices, sources, relative_to=args.relative_to, cache=cache, workers=args.workers)
     table.save(args.out)
     print(
         f"{args.out}: {len(table)} embeddings of length {model.embedding_dim}, "

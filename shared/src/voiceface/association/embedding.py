@@ -1,6 +1,7 @@
 """Embed many utterances and images into one table."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.embeddings.table import EmbeddingTable
     from voiceface.faces.own_face import OwnFace
+    from voiceface.faces.own_pictures import PictureReader
 
-__all__ = ["embed", "find_files"]
+__all__ = ["add_videos", "embed", "find_files"]
 
 SAVE_INTERVAL = 512  # pictures between two writes of the faces that were found
 
@@ -49,6 +51,15 @@ def find_files(
     return found.sounds, found.pictures
 
 
+def add_videos(model: "Embedder", faces: Sequence[Path], sounds: Sequence[Path]) -> list[Path]:
+    """Pictures, and the videos among recordings where faces are looked for: sources of faces for `embed`."""
+    if not model.pictures.finds_faces:
+        return list(faces)
+    from voiceface.videos.own_videos import is_video
+
+    return [*faces, *(path for path in sounds if is_video(path))]
+
+
 def embed(
     model: "Embedder",
     voices: Sequence[Path],
@@ -68,7 +79,7 @@ def embed(
     Args:
         model: trained model.
         voices: utterances.
-        faces: images.
+        faces: images; of a video, where faces are looked for, each person is an item "clip.mp4#1".
         relative_to: items are named relative to this folder; None: by their paths.
         cache: folder for finished embeddings, from which a stopped run is resumed; None: no cache.
         workers: loading threads.
@@ -175,6 +186,7 @@ def _find_pictures(
         return _Files({_item_name(path, relative_to): path for path in paths}, model.load_photograph, cache)
     from voiceface.faces.findings import findings_path, load_findings, save_findings
     from voiceface.runtime.progress import progress_bar
+    from voiceface.videos.own_videos import is_video, read_video_face
 
     identity = reader.identity
     store = cache and findings_path(cache, identity)
@@ -182,8 +194,12 @@ def _find_pictures(
     stored = len(known)
     found: dict[str, OwnFace] = {}
     failed: dict[str, str] = {}
+    videos = [path for path in paths if is_video(path)]
+    pictures = [path for path in paths if path not in set(videos)]
     with progress_bar(description="finding faces", total=len(paths), enabled=progress) as bar:
-        for path, faces in reader.find(paths, workers=workers, known=known):
+        for path, faces in chain(
+            reader.find(pictures, workers=workers, known=known), _find_people(reader, videos, known)
+        ):
             name = _item_name(path, relative_to)
             if isinstance(faces, str):
                 failed[name] = faces
@@ -195,16 +211,44 @@ def _find_pictures(
                 stored = len(known)
     if store and len(known) > stored:
         save_findings(store, identity, known)
+
+    def load(face: "OwnFace") -> "NDArray[np.uint8]":
+        seen = face.facts.face
+        if seen is not None and seen.time is not None:
+            return read_video_face(face.path, seen)
+        return reader.load(face)
+
     facts |= {item: face.facts for item, face in found.items() if face.facts.face is not None}
     # Embeddings of pictures that were cut in different ways, or not at all, must not meet.
     place = None if cache is None else cache / findings_path(cache, identity).stem
     return _Files(
         {item: face.path for item, face in found.items()},
-        lambda item: model.prepare_picture(reader.load(found[item])),
+        lambda item: model.prepare_picture(load(found[item])),
         place,
         by_item=True,
         failed=failed,
     )
+
+
+def _find_people(
+    reader: "PictureReader", videos: Sequence[Path], known: dict[str, Any]
+) -> "Iterator[tuple[Path, list[OwnFace] | str]]":
+    """People of videos, as `PictureReader.find` gives the faces of pictures."""
+    from voiceface.faces.findings import file_key, from_values, to_values
+    from voiceface.videos.own_videos import find_people
+
+    for path in videos:
+        key = file_key(path)
+        faces: list[OwnFace] | str
+        if key in known:
+            faces = from_values(path, known[key])
+        else:
+            try:
+                faces = find_people(path, reader)
+            except (ValueError, OSError) as error:
+                faces = str(error)
+            known[key] = to_values(faces)
+        yield path, faces
 
 
 def _item_name(path: Path, relative_to: Path | None) -> str:

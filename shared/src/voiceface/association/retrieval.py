@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.embedding import find_files
+from voiceface.association.embedding import add_videos, find_files
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.own_files import LeftOut, is_sound
 
@@ -63,7 +63,8 @@ def rank_gallery(
     Args:
         model: trained model.
         queries: utterances or images, all of one modality.
-        gallery: files and folders of the other modality.
+        gallery: files and folders of the other modality. Of a video the people are candidates for a voice,
+            where faces are looked for, and the sound is one for a face.
         by_folder: treat each folder as one candidate, the mean of its files' unit embeddings.
         workers: loading threads.
         left_out: receives files of folders that are neither recordings nor pictures; None: they are logged.
@@ -84,7 +85,7 @@ def rank_gallery(
     if query_voices and query_faces:
         raise ValueError("found utterances and images among the queries: give queries of one modality")
     voices, faces = find_files(gallery, left_out)
-    candidates = faces if query_voices else voices
+    candidates = add_videos(model, faces, voices) if query_voices else voices
     if not candidates:
         expected = "images" if query_voices else "utterances"
         raise ValueError(f"no {expected} in the gallery {', '.join(map(str, gallery))}: nothing to rank")

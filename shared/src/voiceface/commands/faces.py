@@ -6,7 +6,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from voiceface.commandline.arguments import add_device_argument, add_strict_argument
 from voiceface.commandline.exit_status import ERROR
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from voiceface.faces.finding import FaceFinder, FoundFace
+    from voiceface.faces.finding import FaceFinder
+    from voiceface.io.file_facts import FileFacts
 
 __all__ = ["CONVENTIONS", "FaceRecord", "find_faces_of_files", "find_pictures", "main", "write_sheets"]
 
@@ -44,6 +45,7 @@ class FaceRecord:
         presence: probability that it is a face.
         quality: measures of `voiceface.faces.quality.FaceQuality`.
         problems: what makes an embedding doubtful.
+        time: of a video, seconds from its beginning; faces are then its people.
     """
 
     file: str
@@ -56,6 +58,7 @@ class FaceRecord:
     presence: float
     quality: dict[str, float]
     problems: list[str]
+    time: float | None = None
 
 
 @decoding_in_workers(1)
@@ -131,20 +134,23 @@ def find_pictures(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[
         paths: files and folders; see `voiceface.io.own_files.find_own_files`.
 
     Returns:
-        ((picture, relative path of its results), files that are neither pictures nor recordings).
+        ((picture or video, relative path of its results), files that are neither pictures nor recordings).
 
     Raises:
         FileNotFoundError: a path does not exist, or there are no pictures.
         ValueError: a given file is no picture.
     """
+    from voiceface.videos.own_videos import is_video
+
     pictures: dict[Path, Path] = {}
     left_out: list[LeftOut] = []
     for given in paths:
         found = find_own_files([given])
         left_out += found.left_out
-        if not given.is_dir() and found.sounds:
-            raise ValueError(f"{printable(given)} is a recording or a video, expected a picture")
-        for path in found.pictures:
+        videos = [path for path in found.sounds if is_video(path)]
+        if not given.is_dir() and found.sounds and not videos:
+            raise ValueError(f"{printable(given)} is a recording, expected a picture or a video")
+        for path in [*found.pictures, *videos]:
             pictures.setdefault(path, path.relative_to(given) if given.is_dir() else Path(path.name))
     if not pictures:
         raise FileNotFoundError(f"no pictures in {', '.join(map(printable, paths))}")
@@ -175,14 +181,31 @@ def find_faces_of_files(
         OSError: a crop cannot be written.
     """
     from voiceface.faces.crops import crop_face
+    from voiceface.faces.own_face import describe_face
+    from voiceface.faces.own_pictures import PictureReader
     from voiceface.images.loading import ImageError
     from voiceface.images.photographs import load_photograph
     from voiceface.runtime.progress import progress_bar
+    from voiceface.videos.own_videos import find_people, is_video, read_video_face
 
     records: list[FaceRecord] = []
     left_out: list[LeftOut] = []
     taken: set[Path] = set()
+    reader = PictureReader("always", convention, finder=finder)
     for path, place in progress_bar(pictures, "faces", "picture"):
+        if is_video(path):
+            try:
+                people = find_people(path, reader)
+            except (ValueError, OSError) as error:
+                left_out.append(LeftOut.from_error(path, error))
+                continue
+            for person in people:
+                seen = person.facts.face
+                assert seen is not None
+                name = _free_name(Path("crops") / place.parent / f"{place.name}#{seen.number}.png", taken)
+                write_png(out / name, read_video_face(path, seen))
+                records.append(_record(path, name, person.facts))
+            continue
         try:
             image = load_photograph(path)
         except (ImageError, OSError) as error:
@@ -196,7 +219,8 @@ def find_faces_of_files(
         for number, face in enumerate(faces if every_face else faces[:1], 1):
             name = _free_name(Path("crops") / place.parent / f"{place.name}#{number}.png", taken)
             write_png(out / name, crop_face(image, face.points, convention))
-            records.append(_record(path, number, len(faces), name, face))
+            facts = describe_face(path, face, number=number, faces_in_picture=len(faces), crop=convention)
+            records.append(_record(path, name, facts))
     return records, left_out
 
 
@@ -208,19 +232,21 @@ def _free_name(wanted: Path, taken: set[Path]) -> Path:
     return name
 
 
-def _record(path: Path, number: int, count: int, crop: Path, face: "FoundFace") -> FaceRecord:
-    quality: dict[str, Any] = dataclasses.asdict(face.quality)
+def _record(path: Path, crop: Path, facts: "FileFacts") -> FaceRecord:
+    face = facts.face
+    assert face is not None
     return FaceRecord(
         file=str(path),
-        face=number,
-        faces_in_picture=count,
+        face=face.number,
+        faces_in_picture=face.faces_in_picture,
         crop=crop.as_posix(),
-        box=[round(float(value), 2) for value in face.box],
-        points=[[round(float(value), 2) for value in point] for point in face.points],
-        score=round(face.score, 4),
-        presence=round(face.presence, 4),
-        quality={name: round(float(value), 4) for name, value in quality.items()},
-        problems=list(face.quality.problems),
+        box=list(face.box),
+        points=[list(point) for point in face.points],
+        score=face.score,
+        presence=face.presence,
+        quality=dict(facts.measures),
+        problems=list(facts.notes),
+        time=face.time,
     )
 
 
@@ -238,6 +264,7 @@ def write_sheets(records: Sequence[FaceRecord], out: Path) -> list[Path]:
 
     from voiceface.images.loading import load_image
     from voiceface.images.photographs import load_photograph
+    from voiceface.videos.own_videos import read_video_image
 
     sheets, per_sheet = [], COLUMNS * ROWS
     for first in range(0, len(records), per_sheet):
@@ -246,7 +273,11 @@ def write_sheets(records: Sequence[FaceRecord], out: Path) -> list[Path]:
         sheet = np.full((height, 2 * TILE * COLUMNS, 3), 255, np.uint8)
         for k, record in enumerate(chosen):
             top, left = k // COLUMNS * TILE, k % COLUMNS * 2 * TILE
-            _paste(sheet, _drawn(load_photograph(record.file), record), top, left)
+            if record.time is None:
+                picture = load_photograph(record.file)
+            else:
+                picture = read_video_image(record.file, record.time)
+            _paste(sheet, _drawn(picture, record), top, left)
             _paste(sheet, _fitted(load_image(out / record.crop)), top, left + TILE)
         sheets.append(out / f"sheet_{first // per_sheet + 1:03}.png")
         write_png(sheets[-1], sheet)

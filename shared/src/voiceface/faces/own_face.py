@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from voiceface.images.photographs import load_photograph, read_photograph, remembered_notes
@@ -42,6 +43,8 @@ def describe_face(
     faces_in_picture: int = 1,
     crop: str = "",
     time: float | None = None,
+    box: npt.ArrayLike | None = None,
+    points: npt.ArrayLike | None = None,
 ) -> FileFacts:
     """Build the record of a face. Its points decide the crop: they are rounded here and nowhere else.
 
@@ -52,8 +55,11 @@ def describe_face(
         faces_in_picture: how many were found.
         crop: convention by which it is cut out; "": the picture is used as it is.
         time: of a video, seconds.
+        box, points: in place of those of `face`, which may be stated for a part of an image.
     """
-    left, top, right, bottom = (round(float(value), 2) for value in face.box)
+    corners = np.asarray(face.box if box is None else box, float)
+    places = np.asarray(face.points if points is None else points, float)
+    left, top, right, bottom = (round(float(value), 2) for value in corners)
     return FileFacts(
         file=str(path),
         kind="picture",
@@ -63,7 +69,7 @@ def describe_face(
             number=number,
             faces_in_picture=faces_in_picture,
             box=(left, top, right, bottom),
-            points=tuple((round(float(x), 2), round(float(y), 2)) for x, y in face.points),
+            points=tuple((round(float(x), 2), round(float(y), 2)) for x, y in places),
             score=round(float(face.score), 4),
             presence=round(float(face.presence), 4),
             crop=crop,
