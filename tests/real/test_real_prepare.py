@@ -39,10 +39,14 @@ RIGHT_SHARE, WRONG_SHARE = 0.95, 0.02
 
 @dataclass(frozen=True)
 class Measured:
-    """Speech of one video: (what, right or wrong) of true segments and of attributed ones."""
+    """Speech of one video: (what, right or wrong) of true segments and of attributed ones.
+
+    `backward` tells of each segment of the sound played backward whether it is refused, as it should be.
+    """
 
     visible: list[tuple[str, bool]]
     attributed: list[tuple[str, bool]]
+    backward: list[bool]
     cuts: bool
 
 
@@ -88,11 +92,13 @@ def measure(video: TalkingVideo) -> Measured:
     """
     cv2.setNumThreads(1)
     faces = find_face_tracks(video.path, load_face_finder("onnxruntime"))
+    sound = read_sound(video.path)
     found = [
         (each.segment.start, each.segment.end, whose(faces.tracks[each.track], video))
-        for each in attribute_speech(read_sound(video.path), faces)
+        for each in attribute_speech(sound, faces)
         if each.track is not None
     ]
+    backward = [each.track is None for each in attribute_speech(np.ascontiguousarray(sound[::-1]), faces)]
     visible, attributed = [], []
     for true in video.segments:
         if true.identity is not None:
@@ -108,7 +114,7 @@ def measure(video: TalkingVideo) -> Measured:
         right = identity is not None and own >= 0.5 * (last - first) and other <= 0.2 * (last - first)
         attributed.append((f"{video.path.stem} {first:.1f}-{last:.1f} s as {identity}", right))
     cuts = len(faces.cuts) == len(video.cuts) and np.allclose(faces.cuts, video.cuts, atol=0.09)
-    return Measured(visible, attributed, bool(cuts))
+    return Measured(visible, attributed, backward, bool(cuts))
 
 
 @pytest.fixture(scope="module")
@@ -170,10 +176,14 @@ def test_speech_is_attributed_to_the_face_that_speaks(videos: list[TalkingVideo]
         f"\n{len(videos)} videos, {seconds:.0f} s: {len(visible) - len(missed)} of {len(visible)} segments "
         f"of visible speakers attributed rightly, {len(wrong)} of {len(attributed)} attributed segments wrong"
     )
+    backward = [refused for measured in found.values() for refused in measured.backward]
+    print(f"played backward: {len(backward) - sum(backward)} of {len(backward)} segments attributed")
     print("missed:", *missed, sep="\n  ")
     assert len(visible) > 2 * len(videos)
     assert len(visible) - len(missed) >= RIGHT_SHARE * len(visible), missed
     assert len(wrong) <= WRONG_SHARE * len(attributed), wrong
+    assert len(backward) > len(videos)
+    assert len(backward) - sum(backward) <= max(1, WRONG_SHARE * len(backward))
     assert all(measured.cuts for measured in found.values())
 
 
