@@ -17,6 +17,7 @@ from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
 from voiceface.datasets import dataset_arguments
 from voiceface.io.file_kinds import printable
+from voiceface.io.input_files import require_writable_files
 from voiceface.io.own_files import LeftOut
 
 __all__ = [
@@ -78,6 +79,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 
     left_out: list[LeftOut] = []
     voices, faces = find_files(args.paths, left_out)
+    require_writable_files({"out": args.out})
     pictures = PictureReader.from_arguments(args)
     model = load_embedder(
         spec, args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
@@ -132,6 +134,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     from voiceface.metrics.impostor_scores import format_percentile
 
     find_files([*args.query, *args.gallery], [])
+    require_writable_files({"json": args.json, "report": args.report})
     pictures = PictureReader.from_arguments(args)
     left_out: list[LeftOut] = []
     facts: dict[str, FileFacts] = {}
@@ -169,25 +172,15 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         from voiceface.io.atomic import write_json
         from voiceface.io.own_files import describe_left_out
 
-        ranks = {
-            str(query): [
-                {
-                    "name": each.name,
-                    "score": each.score,
-                    "percentile": each.percentile,
-                    "files": [known.to_values() for known in each.facts],
-                }
-                for each in ranked
-            ]
-            for query, ranked in rankings.items()
-        }
         write_json(
             args.json,
             {
                 "disclaimer": model.disclaimer,
                 "weights": model.source,
                 "percentiles": None if known is None else known.describe(),
-                "rankings": ranks,
+                "rankings": {
+                    str(query): [each.to_values() for each in ranked] for query, ranked in rankings.items()
+                },
                 "queries": {name: each.to_values() for name, each in facts.items()},
                 "left_out": describe_left_out(left_out),
             },

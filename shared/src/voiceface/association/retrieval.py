@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voiceface.association.embedding import add_videos, find_files
 from voiceface.io.file_facts import FileFacts
@@ -46,6 +46,11 @@ class RankedCandidate:
     def note(self) -> str:
         """What makes the score doubtful, in a few words; empty for most."""
         return join_notes(self.facts)
+
+    def to_values(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        files = [each.to_values() for each in self.facts]
+        return {"name": self.name, "score": self.score, "percentile": self.percentile, "files": files}
 
 
 def rank_gallery(

@@ -68,8 +68,15 @@ def run_main(command: Command, argv: Sequence[str] | None) -> int:
                 print(f"hint: {DASH_HINT}", file=sys.stderr)
             raise
         except (ValueError, OSError, ModuleNotFoundError) as error:
-            print(f"error: {printable_lines(error)}", file=sys.stderr)
+            print(f"error: {printable_lines(_describe(error))}", file=sys.stderr)
             return 1
+
+
+def _describe(error: Exception) -> str:
+    """Text of an error; those of the operating system without their number."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _help(program: str, commands: Mapping[str, tuple[Command, str]]) -> str:

@@ -2,14 +2,19 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from voiceface.io.file_kinds import printable
 from voiceface.io.own_files import SOUND_SUFFIXES, LeftOut, classify, log_left_out, walk_folder
 
-__all__ = ["AUDIO_FILE_SUFFIXES", "find_input_files", "make_writable_directory"]
+__all__ = [
+    "AUDIO_FILE_SUFFIXES",
+    "find_input_files",
+    "make_writable_directory",
+    "require_writable_files",
+]
 
 AUDIO_FILE_SUFFIXES = SOUND_SUFFIXES
 """Suffixes of audio files that `voiceface.audio.loading` reads."""
@@ -111,6 +116,27 @@ def _find_in_folder(
         several = count[place] > 1 and place not in features
         result[path] = place.with_name(f"{place.name}_{path.suffix[1:]}") if several else place
     return dict(sorted(result.items()))
+
+
+def require_writable_files(paths: Mapping[str, Path | None]) -> None:
+    """Check, before any work, that output files can be written; their folders are created.
+
+    Args:
+        paths: flag without dashes -> file, or None where the flag was not given.
+
+    Raises:
+        OSError: a path is a folder, or its folder cannot be written; the message names the flag.
+    """
+    for flag, path in paths.items():
+        if path is None:
+            continue
+        if path.is_dir():
+            raise OSError(f"--{flag} {printable(path)}: is a folder, expected the name of a file")
+        try:
+            make_writable_directory(path.parent)
+        except OSError as error:
+            text = str(error.strerror).replace("choose another --out", "choose another file")
+            raise OSError(f"--{flag} {printable(path)}: {text}") from None
 
 
 def make_writable_directory(path: str | Path) -> Path:

@@ -121,3 +121,20 @@ class OwnFileMessagesContract:
         with pytest.raises(SystemExit) as stop:
             call("match", "-absent.wav", "--gallery", "f0.jpg", "--weights", trained)
         assert stop.value.code == 2 and "./-NAME" in capsys.readouterr().err
+
+    def test_outputs_that_cannot_be_written_are_named_before_a_model_is_loaded(
+        self, call: CommandRunner, media: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        (tmp_path / "folder.npz").mkdir()
+        (tmp_path / "file").touch()
+        weights = ["--weights", tmp_path / "never_loaded"]
+        match = ["match", media / "v0.wav", "--gallery", media / "f0.jpg", *weights]
+        for words, expected in (
+            (["embed", media, "--out", tmp_path / "folder.npz", *weights], "--out "),
+            ([*match, "--json", tmp_path / "folder.npz"], "is a folder, expected the name of a file"),
+            ([*match, "--report", tmp_path / "file" / "page.html"], "cannot write into"),
+        ):
+            assert call(*words) == 1
+            message = capsys.readouterr().err
+            assert_mentions(message, "error: --", expected)
+            assert "Errno" not in message and message.count("\n") == 1
