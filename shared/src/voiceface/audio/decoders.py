@@ -122,6 +122,7 @@ def decode_with_soundfile(
                     f"decoded; {CAUSE}"
                 )
             samples = np.ascontiguousarray(data.T, dtype=np.float32)
+            del data  # or it is held while the block is used
             bad = 0
             if subtype in ("FLOAT", "DOUBLE"):
                 samples, bad = check_floats(path, samples, on_corrupt, allow_any_peak=scale == "native")

@@ -99,7 +99,7 @@ def decode_blocks(
             )
         held, known, known_seconds = 0, 0, 0.0  # losses of the blocks that were given out
         lost, lost_seconds = 0, 0.0  # and of those without samples
-        kind: DecodedAudio | None = None  # without samples
+        kind: tuple[int, int] | None = None  # rate, channels
         notes: list[str] = []
         parts = list(probe.parts)
         for part in parts:
@@ -109,14 +109,13 @@ def decode_blocks(
             for block in _decode_part(path, file, part, scale, on_corrupt, limit, block_seconds):
                 if kind is not None:
                     _check_kind(path, kind, block)
-                if kind is None or len(kind.samples) == 1:
-                    nothing = np.zeros((len(block.samples), 0), np.float32)
-                    kind = DecodedAudio(nothing, block.sample_rate, subtype=block.subtype)
+                if kind is None or kind[1] == 1:
+                    kind, subtype = (block.sample_rate, len(block.samples)), block.subtype
                 held += block.samples.shape[1]
                 notes += block.notes
                 if block.samples.shape[1]:
                     known, known_seconds = known + block.lost_packets, known_seconds + block.lost_seconds
-                    yield replace(block, notes=())
+                    yield replace(block, notes=()) if block.notes else block
                 else:
                     lost, lost_seconds = lost + block.lost_packets, lost_seconds + block.lost_seconds
             if part.kind == "flac" and raw_file(file).tell() < part.end:  # something lies behind
@@ -124,12 +123,13 @@ def decode_blocks(
                 parts += probe.parts[len(parts) :]
     if not held or kind is None:
         raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
-    tail = replace(kind, lost_packets=lost, lost_seconds=lost_seconds)
     if probe.missing_seconds:
-        tail = replace(tail, lost_seconds=max(probe.missing_seconds - known_seconds, lost_seconds))
+        lost_seconds = max(probe.missing_seconds - known_seconds, lost_seconds)
     elif probe.cut and not known + lost:  # how much is missing is not stated
-        tail = replace(tail, lost_packets=1)
-    yield replace(tail, notes=(*probe.notes, *dict.fromkeys(notes)))
+        lost = 1
+    rate, channels = kind
+    nothing = np.zeros((channels, 0), np.float32)
+    yield DecodedAudio(nothing, rate, lost, lost_seconds, (*probe.notes, *dict.fromkeys(notes)), subtype)
 
 
 def join_blocks(path: str | os.PathLike[str], blocks: Sequence[DecodedAudio]) -> DecodedAudio:
@@ -149,26 +149,27 @@ def join_blocks(path: str | os.PathLike[str], blocks: Sequence[DecodedAudio]) ->
     pieces = [
         np.repeat(piece, num_channels, axis=0) if len(piece) < num_channels else piece for piece in pieces
     ]
-    return replace(
-        blocks[0],
-        samples=pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1),
-        lost_packets=sum(block.lost_packets for block in blocks),
-        lost_seconds=sum(block.lost_seconds for block in blocks),
-        notes=tuple(dict.fromkeys(note for block in blocks for note in block.notes)),
+    return DecodedAudio(
+        pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1),
+        blocks[0].sample_rate,
+        sum(block.lost_packets for block in blocks),
+        sum(block.lost_seconds for block in blocks),
+        tuple(dict.fromkeys(note for block in blocks for note in block.notes)),
+        blocks[0].subtype,
     )
 
 
-def _check_kind(path: str | os.PathLike[str], former: DecodedAudio, block: DecodedAudio) -> None:
-    """Compare a block with a former one of its file.
+def _check_kind(path: str | os.PathLike[str], former: tuple[int, int], block: DecodedAudio) -> None:
+    """Compare (rate, channels) of a block with those of former ones of its file.
 
     Raises:
         AudioError: their rates differ, or their channels do, and neither has one alone.
     """
-    kinds = [(each.sample_rate, len(each.samples)) for each in (former, block)]
-    if kinds[0][0] != kinds[1][0] or (kinds[0][1] != kinds[1][1] and 1 not in (kinds[0][1], kinds[1][1])):
+    kind = (block.sample_rate, len(block.samples))
+    if kind[0] != former[0] or (kind[1] != former[1] and 1 not in (kind[1], former[1])):
         raise AudioError(
-            f"{path}: recordings joined in one file have different (rate, channels): {kinds[0]} and "
-            f"{kinds[1]}; separate them"
+            f"{path}: recordings joined in one file have different (rate, channels): {former} and "
+            f"{kind}; separate them"
         )
 
 

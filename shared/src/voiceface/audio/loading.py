@@ -154,7 +154,7 @@ def load_audio_with_notes(
         path, scale=scale, on_corrupt=on_corrupt, max_samples=None if resample else max_samples
     )
     loaded = to_one_channel(path, found, sample_rate=sample_rate, resample=resample, channel=channel)
-    return replace(loaded, waveform=loaded.waveform[:max_samples])
+    return loaded if max_samples is None else replace(loaded, waveform=loaded.waveform[:max_samples])
 
 
 def to_one_channel(
