@@ -121,10 +121,10 @@ def test_runs_are_long_enough_and_bridge_short_pauses():
         probabilities = rng.random(40)
         found = find_speech_runs(probabilities)
         edges = np.flatnonzero(np.diff(np.concatenate([[0], found.astype(int), [0]]))).reshape(-1, 2)
-        assert all(end - begin >= 6 for begin, end in edges)
-        assert all(probabilities[begin] > 0.5 and probabilities[end - 1] > 0.5 for begin, end in edges)
+        assert all(end - begin >= 5 for begin, end in edges)
+        assert all(probabilities[begin] > 0.4 and probabilities[end - 1] > 0.4 for begin, end in edges)
         for begin, end in edges:
-            quiet = np.flatnonzero(np.diff(np.flatnonzero(probabilities[begin:end] > 0.5)) > 4)
+            quiet = np.flatnonzero(np.diff(np.flatnonzero(probabilities[begin:end] > 0.4)) > 4)
             assert not len(quiet)
     assert not find_speech_runs(np.zeros(10)).any() and find_speech_runs(np.ones(10)).all()
     assert find_speech_runs(np.zeros(0)).shape == (0,)

@@ -40,9 +40,9 @@ MIN_PERIODICITY = 0.6  # normalised autocorrelation at the best lag
 MIN_RELATIVE_LEVEL_DB = -35.0  # of a frame, below the loudest one
 PAUSE_FRAMES = 3  # around a voiced frame, for consonants
 TELEPHONE_HZ, TELEPHONE_DB = 4000, -70.0  # nothing above, relative to the strongest below
-MIN_PROBABILITY = 0.5  # of silero
-MIN_RUN_FRAMES = 6  # of 32 ms
-MIN_SPEECH_SHARE = 0.1  # of the frames that are not silent; less is music or noise
+MIN_PROBABILITY = 0.4  # of silero
+MIN_RUN_FRAMES = 5  # of 32 ms
+MIN_SPEECH_SHARE = 0.2  # of the frames that are not silent; less is music or noise
 FINDER_VARIABLE = "VOICEFACE_SPEECH_FINDER"
 SpeechFinder = Literal["pitch", "silero"]
 MAX_SECONDS = 120.0  # of a recording that are examined, evenly spaced frames of a longer one
@@ -110,7 +110,7 @@ def measure_quality(
         full_scale: value of full scale, 1 or 32768.
         finder: of speech. "pitch": voiced sound, by the autocorrelation of frames, 80 to 1000 Hz; noise and
             silence have none, whispering has little, music has much. "silero": by
-            `voiceface.audio.silero`; speech in less than a tenth of what is not silent counts as none.
+            `voiceface.audio.silero`; speech in less than a fifth of what is not silent counts as none.
 
     Returns:
         The measurements.
@@ -165,7 +165,7 @@ def _find_voiced(
 
 
 def find_speech_runs(probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Frames of speech: runs above 0.5 of 0.2 s or more, with pauses of up to 0.1 s.
+    """Frames of speech: runs above 0.4 of 0.16 s or more, with pauses of up to 0.1 s.
 
     Args:
         probabilities: (N,), of frames of 32 ms.

@@ -33,7 +33,7 @@ class VideoSettings:
     """
 
     images_per_track: int = 8
-    convention: str = "population"
+    convention: str = "vggface_frontal"
     image_size: int = 128
     min_clip_seconds: float = 1.0
     max_clip_seconds: float = 10.0
