@@ -18,6 +18,7 @@ from voiceface.io.foreign_files import (
     check_regular_file,
     decode_text,
     decompress_gzip,
+    first_line,
     read_file_bytes,
     read_file_text,
     reading,
@@ -248,3 +249,11 @@ def test_commands_print_no_escape_codes_of_names(capsys):
     print_skipped({"a\x1b[2J\n.wav": "corrupt"})
     shown = capsys.readouterr().err
     assert shown == "error: a\\x1b[2J.wav is corrupt\n\tsecond line\nskipped: a\\x1b[2J\\x0a.wav: corrupt\n"
+
+
+def test_the_reason_of_ffmpeg_comes_without_its_number():
+    import av
+
+    with pytest.raises(av.FFmpegError) as caught:
+        av.open(io.BytesIO(bytes(2000)))
+    assert first_line(caught.value) == "Invalid data found when processing input"

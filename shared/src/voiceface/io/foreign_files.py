@@ -279,7 +279,7 @@ def first_line(error: BaseException) -> str:
         return "nested too deeply"
     if isinstance(error, MemoryError):
         return "it asks for more memory than there is"
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    text = getattr(error, "strerror", None) or str(error)  # of the operating system, and of FFmpeg
     lines = text.strip().splitlines()
     return printable(lines[0][:_MAX_REASON]) if lines else type(error).__name__
 
