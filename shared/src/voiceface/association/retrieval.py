@@ -93,7 +93,12 @@ def rank_gallery(
     candidates = add_videos(model, faces, voices) if query_voices else voices
     if not candidates:
         expected = "images" if query_voices else "utterances"
-        raise ValueError(f"no {expected} in the gallery {', '.join(map(str, gallery))}: nothing to rank")
+        hint = ""
+        if query_voices and voices and not model.pictures.finds_faces:
+            hint = "; people in videos are candidates with the networks of `voiceface models get real`"
+        raise ValueError(
+            f"no {expected} in the gallery {', '.join(map(str, gallery))}: nothing to rank{hint}"
+        )
     query_table = embed(model, query_voices, query_faces, workers=workers)
     table = embed(model, *(([], candidates) if query_voices else (candidates, [])), workers=workers)
     if facts is not None:
@@ -168,7 +173,7 @@ def build_gallery(
         ]
         queries.append(
             ProbeRanking(
-                f"{query.parent.name}/{query.name}",
+                _with_folder(query),
                 candidates,
                 gallery_size=len(ranked),
                 labels_known=False,
@@ -222,4 +227,9 @@ def _facts_of(path: Path, facts: Sequence[FileFacts]) -> FileFacts | None:
 def _short_name(candidate: RankedCandidate) -> str:
     """Name of a folder, or name of a file with its folder."""
     path = Path(candidate.name)
-    return f"{path.parent.name}/{path.name}" if path in candidate.files else path.name
+    return _with_folder(path) if path in candidate.files else path.name
+
+
+def _with_folder(path: Path) -> str:
+    """Name of a file with its folder, where it was given with one."""
+    return f"{path.parent.name}/{path.name}".lstrip("/")

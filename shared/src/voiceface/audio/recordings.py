@@ -14,11 +14,18 @@ import numpy as np
 from voiceface.audio.channels import ChannelChoice
 from voiceface.audio.decoding import decode_blocks, join_blocks
 from voiceface.audio.loading import read_audio_info, to_one_channel
-from voiceface.audio.long_recordings import RecordingStream, choose_best, join_stretches, read_all
+from voiceface.audio.long_recordings import (
+    RecordingStream,
+    choose_best,
+    join_stretches,
+    rate_window,
+    read_all,
+)
 from voiceface.audio.recording_quality import (
     MIN_SECONDS,
     MIN_SPEECH_SECONDS,
     RecordingQuality,
+    SpeechFinder,
     choose_speech_finder,
     combine_qualities,
     measure_quality,
@@ -109,14 +116,14 @@ def read_recording(
         on_corrupt: see `decode_audio`.
         channel: see `voiceface.audio.channels.mix_channels`.
         long: what is used of a long recording.
-        best_seconds: of a long recording, what the network takes if that is less than `long.seconds`; "best"
-            then chooses so much.
+        best_seconds: what the network takes of a recording: the first so many seconds. Of a long one "best"
+            chooses so much; of another one in whose first seconds nobody speaks, the waveform begins later.
 
     Raises:
         FileNotFoundError: no such file.
         AudioError: as of `load_audio`; silence, noise, or too little speech.
     """
-    found = _read_short(path, scale, resample, on_corrupt, channel, long)
+    found = _read_short(path, scale, resample, on_corrupt, channel, long, best_seconds)
     if found is not None:
         return found
     finder = choose_speech_finder()
@@ -192,6 +199,7 @@ def _read_short(
     on_corrupt: OnCorrupt,
     channel: ChannelChoice,
     long: LongRecordings,
+    heard_seconds: float | None,
 ) -> Recording | None:
     """Read a recording that is not long as `load_audio` does; None if it is long."""
     held: list[DecodedAudio] = []
@@ -208,11 +216,29 @@ def _read_short(
     loaded = to_one_channel(path, decoded, sample_rate=SAMPLE_RATE, resample=resample, channel=channel)
     full_scale, offset = scale_factor_offset(scale, decoded.subtype)
     judged = loaded.waveform - np.float32(offset) if offset else loaded.waveform
-    quality = measure_quality(judged, full_scale=full_scale, finder=choose_speech_finder())
+    finder = choose_speech_finder()
+    quality = measure_quality(judged, full_scale=full_scale, finder=finder)
     require_speech(quality, printable(path))
     losses = (loaded.loss,) if loaded.loss else ()
     notes = (*losses, *loaded.notes, *quality.notes)
-    return Recording(loaded.waveform, quality, notes, quality.seconds, ((0.0, quality.seconds),))
+    length = len(judged) if heard_seconds is None else round(heard_seconds * SAMPLE_RATE)
+    first = _find_speech(judged, length, full_scale, finder)
+    start = first / SAMPLE_RATE
+    if first:
+        notes = (f"nobody speaks at first: used from {start:.1f} s on", *notes)
+    return Recording(loaded.waveform[first:], quality, notes, quality.seconds, ((start, quality.seconds),))
+
+
+def _find_speech(waveform: Waveform, length: int, full_scale: float, finder: SpeechFinder) -> int:
+    """First sample that a network of `length` samples hears: 0, or of the best part if nobody speaks then."""
+
+    def measure(first: int) -> RecordingQuality:
+        return measure_quality(waveform[first : first + length], full_scale=full_scale, finder=finder)
+
+    if len(waveform) <= length or measure(0).speech_seconds >= MIN_SPEECH_SECONDS:
+        return 0
+    last = len(waveform) - length
+    return max((*range(0, last, SAMPLE_RATE // 2), last), key=lambda first: rate_window(measure(first)))
 
 
 def is_longer(path: str | os.PathLike[str], seconds: float) -> bool:

@@ -85,7 +85,8 @@ class DecodedAudio:
         """What is lost, for messages; "" if nothing is."""
         if not self.lost_packets and not self.lost_seconds:
             return ""
-        return f"{self.lost_packets} packets, {self.lost_seconds:.3f} s of audio are lost"
+        packets = f"{self.lost_packets} packets, " if self.lost_packets else ""
+        return f"{packets}{self.lost_seconds:.3f} s of audio are lost"
 
 
 def check_format(path: str | os.PathLike[str], sample_rate: int, num_channels: int) -> None:

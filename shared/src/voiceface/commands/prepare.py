@@ -7,8 +7,9 @@ from pathlib import Path
 
 from voiceface.commandline.arguments import add_device_argument
 from voiceface.commandline.exit_status import ERROR, SUCCESS
-from voiceface.commandline.messages import print_skipped
+from voiceface.commandline.messages import report_left_out
 from voiceface.io.file_kinds import printable
+from voiceface.io.own_files import LeftOut
 from voiceface.preparation.settings import NAME_MODES, GatherSettings, PreparationError, VideoSettings
 
 __all__ = ["CONVENTIONS", "build_parser", "main"]
@@ -160,7 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         strict=args.strict,
         progress=not args.quiet,
     )
-    print_skipped({str(each.path): each.reason for each in done.left_out} | done.failed)
+    failed = [LeftOut.from_error(Path(name), reason) for name, reason in done.failed.items()]
+    report_left_out([*done.left_out, *failed])
     for note in done.gathering.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     counts = done.gathering.counts_by_split()
@@ -168,7 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{split:<6}{', '.join(f'{number} {what}' for what, number in count.items())}")
     for kind, reason, number in done.gathering.counts_by_reason():
         what = f"{kind} segment" if kind == "speech" else kind
-        print(f"left out: {number} {what}{'s' if number > 1 else ''}: {reason}")
+        several = "people" if kind == "person" else f"{what}s"
+        print(f"left out: {number} {what if number == 1 else several}: {reason}")
     basis = {"none": "faces were clustered", "table": "names from the table"}
     print(
         f"{len(done.gathering.videos)} videos, {basis.get(done.names, f'names from {done.names}')}: look at "

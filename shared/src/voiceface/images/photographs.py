@@ -70,7 +70,7 @@ def load_photograph(
     if min(height, width) < min_side:
         raise ImageError(
             f"{name}: {width} x {height} pixels, expected at least {min_side} x {min_side}; "
-            "no face can be recognised in it"
+            "give a larger picture"
         )
     if (pixels == pixels[0, 0]).all():
         raise ImageError(f"{name}: all pixels have one colour, expected a picture of a face; remove it")

@@ -1,6 +1,7 @@
 """Formatting of numbers and names: metrics with their unit, directions and strata."""
 
 import math
+import re
 from typing import Any
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ordinal",
 ]
 
+_FILE_NAME = re.compile(r"\.[A-Za-z]\w{1,4}(#\d+)?$")
 NARROW_SPACE = "\u202f"
 """Narrow space between a number and its unit, which never breaks."""
 
@@ -79,8 +81,8 @@ def format_difference(value: float, unit: str = "%") -> str:
 
 
 def display_name(name: str) -> str:
-    """Name of an identity with spaces in place of the underscores of folder names."""
-    return name.replace("_", " ").strip()
+    """Name of an identity with spaces in place of the underscores of folder names; names of files stay."""
+    return name if _FILE_NAME.search(name) else name.replace("_", " ").strip()
 
 
 def ordinal(rank: int) -> str:

@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from tqdm import tqdm
+from voiceface.runtime.progress import progress_bar
 
 __all__ = ["available_cpu_count", "map_unordered"]
 
@@ -50,7 +50,7 @@ def map_unordered(
         Exceptions of `function`, after the other workers were stopped.
     """
     workers = min(workers or available_cpu_count(), max(1, len(items)))
-    with tqdm(total=len(items), desc=description, unit=unit, disable=not progress) as bar:
+    with progress_bar(None, description, unit, total=len(items), enabled=progress) as bar:
         if workers == 1:
             if initializer:
                 initializer(*initargs)

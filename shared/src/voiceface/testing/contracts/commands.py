@@ -92,7 +92,7 @@ class CommandContract:
         assert path.as_posix() not in EmbeddingTable.load(out)
         assert call(*words, "--on-corrupt", "salvage") == 0
         assert path.as_posix() in EmbeddingTable.load(out)
-        assert_mentions(capsys.readouterr().err, f"{path}: 0 packets, 0.2", "lost")
+        assert_mentions(capsys.readouterr().err, f"{path}: 0.2", "lost")
 
     def test_embed_resamples_or_refuses_another_sampling_rate(
         self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
