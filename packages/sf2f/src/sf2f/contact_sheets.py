@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from voiceface.io.file_kinds import printable
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -34,7 +36,7 @@ def labelled_contact_sheet(
         row, column = divmod(index, columns)
         left, top = gap + column * (width + gap), gap + row * (height + label_height + gap)
         sheet.paste(Image.fromarray(image), (left, top))
-        label = name.encode("latin-1", "replace").decode("latin-1")
+        label = printable(name).encode("latin-1", "replace").decode("latin-1")
         text = label
         while draw.textlength(text, font=font) > width - 2 and len(label) > 1:
             label = label[1:]

@@ -85,6 +85,9 @@ def find_videos(paths: Sequence[str | Path]) -> tuple[list[Video], list[LeftOut]
         left_out += [LeftOut(path, "is a picture, no video") for path in found.pictures]
         nested = any(path.parent != given for path in found.sounds) if given.is_dir() else False
         for path in found.sounds:
+            if path.exists() and not path.is_file():
+                left_out.append(LeftOut(path, "is a named pipe or a device, expected a regular file"))
+                continue
             kind = find_file_kind(path)
             if kind is not None and kind.key == "audio" and path.suffix.lower() not in _VIDEO_ENDINGS:
                 left_out.append(LeftOut(path, f"is {kind.title}, no video"))
@@ -163,6 +166,8 @@ def _given_name(video: Video, mode: str) -> str:
     """Name by folder or file; "" where a video beside the folders of people has none."""
     name = (video.folder if mode == "folders" else name_of_file(video.path.stem)).strip()
     try:
+        if any("\udc80" <= letter <= "\udcff" for letter in name):
+            raise ValueError(f"{printable(video.label)}: the name {printable(name)} is no UTF-8 text")
         return parse_folder_name(name, printable(video.label)) if name else ""
     except ValueError as error:
         raise PreparationError(f"{error}; rename it or use --names FILE") from None

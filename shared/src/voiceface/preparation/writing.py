@@ -188,6 +188,8 @@ def _listed_files(listing: Path) -> set[str]:
     if not listing.is_file():
         return set()
     files = read_json(listing, PreparationError, "a list of files").get("files", [])
+    if not isinstance(files, list):
+        raise PreparationError(f"{listing} is damaged: remove it; files of earlier runs then stay")
     return {name for name in files if isinstance(name, str) and is_inside_root(name)}
 
 

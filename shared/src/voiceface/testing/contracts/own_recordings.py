@@ -46,6 +46,27 @@ class OwnRecordingContract:
         assert facts.measures["speech_seconds"] > 0.5 * facts.measures["seconds"]
         assert begins_late or best.shape != whole.shape or not np.array_equal(best, whole)
 
+    def test_a_recording_is_heard_from_where_somebody_speaks(
+        self, embedder: "Embedder", utterances: list[Path], tmp_path: Path
+    ) -> None:
+        import torch
+
+        from voiceface.audio.loading import load_audio, write_wav
+
+        if "best_seconds" not in embedder.recording_options:
+            pytest.skip("this system chooses the part of a recording by a rule of its own")
+        quiet = np.random.default_rng(0).integers(-30, 31, 12 * RATE)
+        delayed, plain = [], []
+        for number, path in enumerate(utterances[:2]):
+            speech = load_audio(path, scale="int16")
+            for waves, name, parts in ((plain, "plain", [speech]), (delayed, "late", [quiet, speech])):
+                waves.append(tmp_path / f"{name}{number}.wav")
+                write_wav(waves[-1], np.concatenate(parts).astype(np.int16))
+        late, alone = (torch.nn.functional.normalize(embedder.embed_voices(x)) for x in (delayed, plain))
+        if not torch.allclose(alone[0], alone[1], atol=1e-3):  # few steps of training may tell nobody apart
+            assert not torch.allclose(late[0], late[1], atol=1e-3)
+        assert ((late * alone).sum(dim=1) > 0.8).all()
+
     def test_windows_of_all_of_a_long_recording_are_averaged(
         self, embedder: "Embedder", long_recording: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
