@@ -56,12 +56,13 @@ class OwnRecordingContract:
         if "best_seconds" not in embedder.recording_options:
             pytest.skip("this system chooses the part of a recording by a rule of its own")
         quiet = np.random.default_rng(0).integers(-30, 31, 12 * RATE)
-        delayed, plain = [], []
+        plain, delayed = (
+            [tmp_path / f"{name}{number}.wav" for number in range(2)] for name in ("plain", "late")
+        )
         for number, path in enumerate(utterances[:2]):
-            speech = load_audio(path, scale="int16")
-            for waves, name, parts in ((plain, "plain", [speech]), (delayed, "late", [quiet, speech])):
-                waves.append(tmp_path / f"{name}{number}.wav")
-                write_wav(waves[-1], np.concatenate(parts).astype(np.int16))
+            speech = load_audio(path, scale="int16").astype(np.int16)
+            write_wav(plain[number], speech)
+            write_wav(delayed[number], np.concatenate([quiet.astype(np.int16), speech]))
         late, alone = (torch.nn.functional.normalize(embedder.embed_voices(x)) for x in (delayed, plain))
         if not torch.allclose(alone[0], alone[1], atol=1e-3):  # few steps of training may tell nobody apart
             assert not torch.allclose(late[0], late[1], atol=1e-3)
