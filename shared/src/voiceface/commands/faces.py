@@ -110,9 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     left_out += without
     for record in records:
         state = "; ".join(record.problems) or "good"
-        print(
-            f"{printable(record.file)}#{record.face} of {record.faces_in_picture}  {printable(record.crop)}  {state}"
-        )
+        crop = printable(record.crop)
+        print(f"{printable(record.file)}#{record.face} of {record.faces_in_picture}  {crop}  {state}")
     sheets = write_sheets(records, out)
     files = {
         "format": 2,
