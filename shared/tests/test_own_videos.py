@@ -100,3 +100,14 @@ def test_the_command_cuts_out_the_people_of_a_video(tmp_path, clip, monkeypatch,
     for each in listed:
         assert load_image(tmp_path / each["crop"]).shape == (128, 128, 3)
     assert load_image(tmp_path / "sheet_001.png").shape == (160, 1280, 3)
+
+
+def test_sound_in_a_video_container_is_no_video(tmp_path):
+    path = tmp_path / "memo.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert not is_video(path)

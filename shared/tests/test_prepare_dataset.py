@@ -192,13 +192,15 @@ def group_is_alive(group):
     return True
 
 
-@pytest.mark.parametrize("name", ["record.json", "faces.npy", "fingerprints.npy", "0000_00.png"])
+@pytest.mark.parametrize(
+    "name", ["record.json", "faces.npy", "fingerprints.npy", "*.png", "*.wav", "0000_00.png"]
+)
 def test_damaged_results_of_a_video_are_made_anew(four, tmp_path, name):
     out = tmp_path / "data"
     prepare(four, out)
     before = content(out)
     for path in out.glob(f".prepare/*/{name}"):
-        if name.endswith(".png"):
+        if name == "0000_00.png":
             path.unlink()
         else:
             path.write_bytes(path.read_bytes()[:-40])
@@ -325,6 +327,7 @@ def test_a_table_gives_names_and_facts(four, tmp_path):
     [
         ("video,person\n", "line 1, column 2"),
         ("video,name\na.mp4,A/B\n", "line 2, column 2"),
+        (f"video,name\na.mp4,{'a' * 300}\n", "line 2, column 2.* 300 bytes"),
         ("video,name\na.mp4,Ann\na.mp4,Bob\n", "line 3, column 2"),
         ("video,name,gender\na.mp4,Ann,x\n", "line 2, column 3"),
         ("video,name,gender,nationality,age\na.mp4,Ann,,,old\n", "line 2, column 5"),

@@ -34,6 +34,7 @@ SPLITS = ("train", "val", "test")
 STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")  # attributes that impostors share with the probe
 SPLIT_BY_SET_NUMBER = {"1": "train", "2": "val", "4": "test"}
 CSV_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
+MAX_NAME_BYTES = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
@@ -235,6 +236,8 @@ def parse_folder_name(value: str, where: str) -> str:
         raise IdentityError(f"{where}: empty, expected the name of a folder")
     if value in (".", "..") or "/" in value or "\\" in value or _CONTROL.search(value):
         raise IdentityError(f"{where}: {value!r} is not the name of a folder below the root")
+    if (size := len(value.encode("utf-8", "surrogateescape"))) > MAX_NAME_BYTES:
+        raise IdentityError(f"{where}: a name of {size} bytes, expected at most {MAX_NAME_BYTES}")
     return value
 
 

@@ -125,6 +125,7 @@ def prepare_dataset(
     root = Path(out)
     _check_folder(root)
     videos, left_out = find_videos(paths)
+    left_out = [each for each in left_out if not each.path.resolve().is_relative_to(root.resolve())]
     if strict and left_out:
         raise PreparationError(_strict_message(f"{each.path.name} {each.reason}" for each in left_out))
     videos, facts, mode = choose_names(videos, names, paths)

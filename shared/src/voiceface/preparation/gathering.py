@@ -30,6 +30,7 @@ from voiceface.preparation.settings import GatherSettings
 from voiceface.preparation.sources import Video
 from voiceface.preparation.tracks import Dropped, collect_tracks
 from voiceface.preparation.video_record import VideoContent
+from voiceface.preparation.voice_check import unchecked_people
 
 __all__ = ["Gathering", "drop_repeated_videos", "gather"]
 
@@ -123,7 +124,7 @@ def gather(
     chosen, unused = select_people(people, settings, check_voices)
     dropped += unused
     if check_voices is not None:
-        alone = [person.name for person in chosen if len(person.clips) == 1]
+        alone = unchecked_people([person.name for person in chosen for _ in person.clips])
         if alone:
             more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
             notes.append(f"one clip only, whose voice could not be checked: {', '.join(alone[:5])}{more}")

@@ -1,6 +1,6 @@
 """Speaking faces of all videos as one list, and why some are not used."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,7 @@ from voiceface.preparation.sources import Video
 from voiceface.preparation.video_record import ClipRecord, ImageRecord, VideoContent
 from voiceface.preparation.video_step import SILENT_TRACK
 
-__all__ = ["Dropped", "SpeakingTrack", "TrackClip", "TrackImage", "collect_tracks", "total_seconds"]
+__all__ = ["Dropped", "SpeakingTrack", "TrackClip", "TrackImage", "collect_tracks"]
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,3 @@ def _image_name(key: str, image: TrackImage) -> str:
 
 def _span(start: float, end: float) -> str:
     return f"{start:.2f}-{end:.2f} s"
-
-
-def total_seconds(tracks: Iterable[SpeakingTrack]) -> float:
-    """Seconds of speech of several tracks."""
-    return sum(track.seconds for track in tracks)

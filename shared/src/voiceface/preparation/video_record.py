@@ -209,7 +209,9 @@ class WorkFolder:
             sounds = np.concatenate([np.zeros((0, bands), np.float16), *fingerprints])
             for name, array in ((FACES, faces), (VOICES, voices), (SOUNDS, sounds)):
                 _write_array(temporary / name, array)
-            write_json(temporary / RECORD, {"format": FORMAT, **asdict(record)})
+            files = [*names, *(clip.file for clip in record.clips)]
+            sizes = {name: (temporary / name).stat().st_size for name in files}
+            write_json(temporary / RECORD, {"format": FORMAT, "sizes": sizes, **asdict(record)})
             temporary.chmod(0o755)
             if WorkFolder.read(place) is None:  # else another process was faster
                 shutil.rmtree(place, ignore_errors=True)
@@ -230,6 +232,7 @@ def _read_content(place: Path) -> VideoContent | None:
     value = read_json(place / RECORD, PreparationError, "a record of a video")
     if value.pop("format") != FORMAT:
         return None
+    sizes = value.pop("sizes")
     record = VideoRecord.from_json(value)
     faces, voices, sounds = (np.load(place / name, allow_pickle=False) for name in (FACES, VOICES, SOUNDS))
     images = [image.file for track in record.tracks for image in track.images]
@@ -240,6 +243,8 @@ def _read_content(place: Path) -> VideoContent | None:
         return None
     if not all(Path(name).name == name and (place / name).is_file() for name in (*images, *clips)):
         return None
+    if any((place / name).stat().st_size != sizes[name] for name in (*images, *clips)):
+        return None  # damaged: the video is prepared anew
     return VideoContent(record, faces, voices, np.split(sounds, ends[1:-1]) if clips else [], place)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "decode_frames",
     "find_audio_track",
     "find_video_track",
+    "has_pictures",
     "iterate_frames",
     "open_container",
     "usual_step",
@@ -94,6 +95,15 @@ def open_container(path: str | os.PathLike[str], what: str = "a video") -> Itera
             ) from error
 
 
+def has_pictures(container: Any) -> bool:
+    """Whether an open container has a video track; cover art is none."""
+    return bool(_picture_streams(container))
+
+
+def _picture_streams(container: Any) -> list[Any]:
+    return [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+
+
 def find_video_track(path: str | os.PathLike[str], container: Any) -> Any:
     """Return the video track: the default one, else that with most pixels; cover art is none.
 
@@ -101,7 +111,7 @@ def find_video_track(path: str | os.PathLike[str], container: Any) -> Any:
         VideoError: no such track, one of an unknown format, or too many pixels.
     """
     name = printable(path)
-    streams = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
+    streams = _picture_streams(container)
     if not streams:
         found = "only a cover picture" if container.streams.video else "no pictures"
         raise VideoError(

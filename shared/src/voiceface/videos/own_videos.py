@@ -16,6 +16,7 @@ from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import find_file_kind
 from voiceface.real.face_encoder import FaceEncoder, load_face_encoder
 from voiceface.real.installation import find_installed, models_directory
+from voiceface.videos.containers import VideoError, has_pictures, open_container
 from voiceface.videos.decoding import iterate_images
 from voiceface.videos.people import IMAGES_PER_TRACK, embed_tracks, join_tracks, join_tracks_by_place
 from voiceface.videos.tracks import FaceTrack, find_face_tracks
@@ -28,9 +29,15 @@ PEOPLE_RATE = 5.0
 
 
 def is_video(path: str | os.PathLike[str]) -> bool:
-    """Whether the content of a file is a video; its pictures may be missing all the same."""
+    """Whether a file is a video: a container such as MP4 with pictures beside a cover, or a damaged one."""
     kind = find_file_kind(path)
-    return kind is not None and kind.key == "video"
+    if kind is None or kind.key != "video":
+        return False
+    try:
+        with open_container(path) as container:
+            return has_pictures(container)
+    except (VideoError, OSError):
+        return True  # its reader says what is wrong
 
 
 def find_people(path: str | os.PathLike[str], reader: PictureReader) -> list[OwnFace]:
