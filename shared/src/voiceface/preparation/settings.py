@@ -28,7 +28,7 @@ class VideoSettings:
         convention: of the crops, a key of `voiceface.faces.crops.CROP_CONVENTIONS`.
         image_size: side of the crops, pixels.
         min_clip_seconds: shorter pieces of speech are not used.
-        max_clip_seconds: longer pieces are cut into equal parts.
+        max_clip_seconds: longer speech is split at its quietest places.
         backend: library of the networks, "torch" or "onnxruntime".
     """
 

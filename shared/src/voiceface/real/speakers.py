@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["SPEAKER_SIMILARITY", "compare_parts", "note_speakers"]
 
 SPEAKER_SIMILARITY = 0.75
-"""Cosine of the two halves below which a recording holds two speakers or more (docs/own_files.md)."""
+"""Cosine of the two centres below which a recording holds two speakers or more (docs/own_files.md)."""
 MIN_SECONDS = 4.0  # shorter recordings are not examined
 EXAMINED_SECONDS = 30.0  # of a longer one: its beginning, middle and end
 MIN_PARTS = 3

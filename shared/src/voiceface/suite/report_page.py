@@ -73,7 +73,7 @@ def write_report_page(
         )
     hint = (
         f"{len(card_rows)} of {len(media.utterances)} recordings; every system receives the recording that "
-        "you can play."
+        "you can play; some use a part of it."
     )
     if media.gallery:
         several = any(len(face.files) > 1 for face in media.gallery)
