@@ -132,7 +132,7 @@ def packed(kind):
         (b"\xef\xbb\xbf<HTML><body>", "a web page"),
         (packed("tar"), "a tar archive.*unpack it"),
         (packed("zip"), "a zip archive.*unpack it"),
-        (gzip.compress(b"x"), "a gzip file"),
+        (gzip.compress(b"x", mtime=0), "a gzip file"),
         (b'{"message": "Not Found"}', "a JSON file"),
         (b"\x89PNG\r\n\x1a\n....", "a PNG image"),
         (bytes(5000), "filled with zeros"),
