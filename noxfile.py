@@ -21,6 +21,7 @@ FOLDERS = {
     "sf2f": "packages/sf2f",
     "perceptionist": "packages/perceptionist",
     "cmpc2": "packages/cmpc2",
+    "fop": "packages/fop",
     "voicestyle": "packages/voicestyle",
 }
 # Folders whose wheels come along; else the shared one.
@@ -35,6 +36,7 @@ COMMANDS = {
     "sf2f": ["train", "test", "infer", "export", "prepare", "split"],
     "perceptionist": ["train", "test", "evaluate", "overlay", "demo", "demo_mic"],
     "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo", "export"],
+    "fop": ["train"],
     "voicestyle": ["generate", "invert", "train", "test", "train-stylegan", "fid", "ppl", "factorise"],
 }
 TRIALS = {  # what an installed wheel must be able to do besides

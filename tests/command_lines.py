@@ -22,6 +22,7 @@ PROGRAMS = (
     "sf2f",
     "perceptionist",
     "cmpc2",
+    "fop",
     "voicestyle",
 )
 CONFIG_CLASSES = {
@@ -30,6 +31,7 @@ CONFIG_CLASSES = {
     "sf2f": "sf2f.config:Sf2fConfig",
     "perceptionist": "perceptionist.config:PerceptionistConfig",
     "cmpc2": "cmpc2.config:Cmpc2Config",
+    "fop": "fop.config:FopConfig",
     "voicestyle": "voicestyle.config:VoiceStyleConfig",
     "voicestyle.train_stylegan": "voicestyle.stylegan2.config:StyleGAN2Config",
 }

@@ -17,6 +17,7 @@ PACKAGES = {
     "sf2f",
     "perceptionist",
     "cmpc2",
+    "fop",
     "voicestyle",
 }
 FILES_NAMED_BY_SYSTEMS = (

@@ -14,7 +14,10 @@ PACKAGES = {
     "voiceface": "shared/src/voiceface",
     **{
         name: f"packages/{name}/src/{name}"
-        for name in ("seeking_shape", "archetype_agnostic", "sf2f", "perceptionist", "cmpc2", "voicestyle")
+        for name in (
+            *("seeking_shape", "archetype_agnostic", "sf2f", "perceptionist", "cmpc2", "voicestyle"),
+            "fop",
+        )
     },
 }
 

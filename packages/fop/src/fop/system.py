@@ -1,0 +1,18 @@
+"""Record of this system: commands, demo and plug-in are built from it."""
+
+from voiceface.association.system import SystemSpec
+from voiceface.suite.plugins import AssociationSystem
+
+__all__ = ["PLUGIN", "SPEC"]
+
+SPEC = SystemSpec(
+    name="fop",
+    description="fusion and orthogonal projection over frozen encoders",
+    subtitle="Voice-face association on frozen encoders: matching, verification and retrieval.",
+    config="fop.config:FopConfig",
+    build_model="fop.model:build_model_for_checkpoint",
+    read_published="fop.published:read_with_config",
+    train="fop.train:train",
+)
+PLUGIN = AssociationSystem.from_spec(SPEC)
+"""Plug-in of `voiceface demo` and `voiceface report`."""
