@@ -178,6 +178,9 @@ class FramedEmbedder(FolderNameEmbedder):
 
     pictures: PictureReader
 
+    def prepare_face(self, image, face):
+        return self.prepare_picture(image)
+
     def prepare_picture(self, image):
         vector = np.zeros(WIDTH, np.float32)
         vector[:3] = image.mean((0, 1)) / 255

@@ -97,8 +97,10 @@ def load_training_data(
     return TrainingData(pairs, validation, _build_disclaimer(get_disclaimer(data), fraction))
 
 
-def pairs_from_corpus(corpus: Corpus, data: Path, config: Cmpc2Config) -> PairDataset:
-    """Build the training pairs of a corpus; identities are used for metadata only."""
+def pairs_from_corpus(
+    corpus: Corpus, data: Path, config: Cmpc2Config, *, cache: Path | None = None
+) -> PairDataset:
+    """Build the training pairs of a corpus; identities are used for metadata only, nothing is cached."""
     return PairDataset(videos_from_corpus(corpus, data), config.data, config.model.face.image_size)
 
 

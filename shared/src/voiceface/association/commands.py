@@ -84,6 +84,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     model = load_embedder(
         spec, args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
     )
+    model.require()
     model.pictures = pictures.with_convention(model.face_crop)
     model.long_recordings = args.long_recordings
     print_disclaimers(model.disclaimer)
@@ -139,6 +140,7 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     left_out: list[LeftOut] = []
     facts: dict[str, FileFacts] = {}
     model = load_embedder(spec, args.weights, device=args.device, on_corrupt=args.on_corrupt)
+    model.require()
     model.pictures = pictures.with_convention(model.face_crop)
     model.long_recordings = args.long_recordings
     print_disclaimers(model.disclaimer)
@@ -226,6 +228,7 @@ def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     model = load_embedder(
         spec, args.weights, device=args.device, resample=resample, on_corrupt=args.on_corrupt
     )
+    model.require()
     print_disclaimers(model.disclaimer)
     corpus, evaluation = evaluate_corpus(model, args, args.split)
     report = write_results(spec, model, corpus, evaluation, args)
@@ -335,6 +338,7 @@ def impostor_metadata(spec: SystemSpec, weights: Path, data: Path | None) -> dic
     from voiceface.association.impostor_scores import measure_corpus
 
     model = load_embedder(spec, weights)
+    model.require()
     scores = measure_corpus(
         model, load_split(data, "val"), source=f"validation identities of {data.resolve().name}"
     )

@@ -157,9 +157,13 @@ def build_training_steps(
     def train_main(corpus: "Corpus", disclaimer: str) -> None:
         if not (run / MODEL_FILE).is_file():
             dataset: Any = corpus
+            options: dict[str, Any] = {"device": device, "disclaimer": disclaimer}
+            cache = out / "training_cache"
             if spec.training_set:
-                dataset = spec.resolve("training_set")(corpus, population, config)
-            train_if_needed(spec.resolve("train"), run, config, dataset, device=device, disclaimer=disclaimer)
+                dataset = spec.resolve("training_set")(corpus, population, config, cache=cache)
+            if spec.validation_set:
+                options["validation"] = spec.resolve("validation_set")(population, config, cache=cache)
+            train_if_needed(spec.resolve("train"), run, config, dataset, **options)
 
     return [DemoStep(spec.training_description, train_main)], {"main": run}
 

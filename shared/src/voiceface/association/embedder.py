@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from voiceface.audio.recordings import is_longer, require_sound, use_windows
 from voiceface.audio.vad import SpeechError
 from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
+from voiceface.faces.own_face import OwnFace
 from voiceface.faces.own_pictures import PictureReader
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
@@ -25,15 +27,9 @@ from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS
 from voiceface.metrics.impostor_scores import ImpostorScores
 from voiceface.real.recordings import read_own_recording
 
-__all__ = ["BUNDLED_MODEL_DISCLAIMER", "Embedder", "encode_grouped"]
+__all__ = ["Embedder", "encode_grouped"]
 
 log = logging.getLogger(__name__)
-
-BUNDLED_MODEL_DISCLAIMER = (
-    "These weights were trained on a synthetic population, not on real people: they show that the software "
-    "works; their output says nothing about real voices and faces. Train on real data before you rely on a "
-    "metric."
-)
 
 
 class Embedder:
@@ -53,7 +49,6 @@ class Embedder:
     Attributes:
         pictures: reads people's own pictures; replace it to crop otherwise (`PictureReader`).
         long_recordings: what is used of people's own long recordings; replace it to use all of them.
-        fingerprint: hash of the weights and of the front end; keys embedding caches.
         embedding_dim: length D of an embedding.
     """
 
@@ -82,8 +77,15 @@ class Embedder:
         self.embedding_dim: int = config.model.embedding_dim
         self.voice_batch_size: int = config.evaluation.voice_batch_size
         self.face_batch_size: int = config.evaluation.face_batch_size
-        signature = torch.tensor(list(config.frontend_signature().encode()), dtype=torch.uint8)
-        self.fingerprint = fingerprint({**model.state_dict(), "front end": signature})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the weights and of the front end; keys embedding caches."""
+        signature = torch.tensor(list(self.config.frontend_signature().encode()), dtype=torch.uint8)
+        return fingerprint({**self.model.state_dict(), "front end": signature})
+
+    def require(self) -> None:
+        """Raise FileNotFoundError or ValueError, with the remedy, if something that it needs is missing."""
 
     def to(self, device: str | torch.device) -> Self:
         """Move the network to another device."""
@@ -274,6 +276,10 @@ class Embedder:
             transforms.to_bgr(image), self.config.model.face.image_size, resize_mode=data.resize_mode
         )
         return planes if data.channels == "bgr" else np.ascontiguousarray(planes[::-1])
+
+    def prepare_face(self, image: NDArray[np.uint8], face: OwnFace) -> NDArray[np.float32]:
+        """Convert what `pictures` gives of a face, (H, W, 3) uint8, to network input."""
+        return self.prepare_picture(image)
 
     def _embed(self, items: Any, ndim: int, load: Any, encode: Any, batch_size: int) -> Tensor:
         """Embed several items, or one: a path, or an array of numbers with `ndim` axes."""

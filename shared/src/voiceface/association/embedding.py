@@ -223,7 +223,7 @@ def _find_pictures(
     place = None if cache is None else cache / findings_path(cache, identity).stem
     return _Files(
         {item: face.path for item, face in found.items()},
-        lambda item: model.prepare_picture(load(found[item])),
+        lambda item: model.prepare_face(load(found[item]), found[item]),
         place,
         by_item=True,
         failed=failed,

@@ -49,9 +49,9 @@ def load_embedder(
         CheckpointError: missing, corrupt, or of another system.
         ValueError: no such device.
     """
-    from voiceface.association.embedder import BUNDLED_MODEL_DISCLAIMER
     from voiceface.checkpoints.paths import MODEL_FILE
     from voiceface.checkpoints.published import CheckpointError
+    from voiceface.datasets.disclaimers import BUNDLED_MODEL_DISCLAIMER
     from voiceface.runtime.devices import choose_device
 
     device = str(choose_device(device))

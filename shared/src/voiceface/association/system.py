@@ -24,11 +24,17 @@ class SystemSpec:
         read_published: path of a published checkpoint -> (tensors by key, configuration).
         train: (configuration, data set, run folder, device=, resume=, disclaimer=) -> checkpoint.
         embedder: class that reads files for the model.
-        training_set: (corpus, its folder, configuration) -> data set for `train`; None: the corpus itself.
+        training_set: (corpus, its folder, configuration, cache=folder) -> data set for `train`; what is
+            computed of the files, such as features, is kept in `cache`. None: the corpus itself.
+        validation_set: (data folder, configuration, cache=folder) -> what the demo gives `train` as
+            `validation`; None: it does not validate.
         training_steps: (folder for runs, population folder, preset=, seed=, device=) -> (steps of the demo,
             run folder by name). None: one training with the configuration named like the preset.
         training_description: description of that one training, for the demo.
         identity_weights: dotted attribute of the network, identity weights (C,) for reports; None: none.
+        requirements: function that raises FileNotFoundError or ValueError, with the remedy in one sentence,
+            if bundled configurations and weights need what is not installed; it imports no PyTorch. None: the
+            package is enough.
         computed_keys: shell patterns of state-dict keys that are computed with the model and may be missing.
         bundled_checkpoint: path of the bundled checkpoint inside the package.
         face_crop: convention of the faces that published weights were trained on, a key of
@@ -44,9 +50,11 @@ class SystemSpec:
     train: str
     embedder: str = "voiceface.association.embedder:Embedder"
     training_set: str | None = None
+    validation_set: str | None = None
     training_steps: str | None = None
     training_description: str = "training on {identities} identities"
     identity_weights: str | None = None
+    requirements: str | None = None
     computed_keys: tuple[str, ...] = ()
     bundled_checkpoint: str = "weights/population.safetensors"
     face_crop: str = "vggface_frontal"

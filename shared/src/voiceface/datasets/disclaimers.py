@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-__all__ = ["SYNTHETIC_DATA_DISCLAIMER", "get_disclaimer", "is_synthetic"]
+__all__ = ["BUNDLED_MODEL_DISCLAIMER", "SYNTHETIC_DATA_DISCLAIMER", "get_disclaimer", "is_synthetic"]
 
+BUNDLED_MODEL_DISCLAIMER = (
+    "These weights were trained on a synthetic population, not on real people: they show that the software "
+    "works; their output says nothing about real voices and faces. Train on real data before you rely on a "
+    "metric."
+)
 SYNTHETIC_DATA_DISCLAIMER = (
     "Trained on a synthetic population, not on real people: metrics and rankings computed with these weights "
     "say nothing about real people."

@@ -122,6 +122,8 @@ class Results:
         face_fingerprint: of the one behind the face embeddings.
         leaked: identities of the lists that are among the training identities.
         unavailable: lists, and further metrics, that were asked for and could not be computed.
+        encoder_overlap: sentences about frozen encoders that were, or may have been, trained on the evaluated
+            identities (`voiceface.encoders`); empty for systems without such encoders.
     """
 
     protocol: "Protocol"
@@ -130,6 +132,7 @@ class Results:
     face_fingerprint: str
     leaked: tuple[str, ...]
     unavailable: tuple[UnavailableResult, ...] = ()
+    encoder_overlap: tuple[str, ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, ListResult]:
@@ -145,6 +148,7 @@ class Results:
             "rules": self.protocol.rules,
             "models": {"voices": self.voice_fingerprint, "faces": self.face_fingerprint},
             "leaked_identities": list(self.leaked),
+            "encoder_overlap": list(self.encoder_overlap),
             "lists": [result.to_dict() for result in self.lists],
             "unavailable": [each.to_dict() for each in self.unavailable],
         }
@@ -185,6 +189,7 @@ class Results:
             rows.append(describe_unavailable(self.unavailable))
         if self.leaked:
             rows.append(f"{len(self.leaked)} identities are in the training data: {abbreviate(self.leaked)}")
+        rows += self.encoder_overlap
         return "\n".join(rows)
 
 

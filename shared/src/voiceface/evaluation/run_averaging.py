@@ -45,6 +45,7 @@ def mean_results(runs: Sequence[Results]) -> Results:
         ", ".join(run.face_fingerprint for run in runs),
         tuple(dict.fromkeys(chain.from_iterable(run.leaked for run in runs))),
         tuple({each.name: each for run in runs for each in run.unavailable}.values()),
+        tuple(dict.fromkeys(chain.from_iterable(run.encoder_overlap for run in runs))),
     )
 
 

@@ -64,6 +64,9 @@ def run_demo(
         raise ValueError(
             "No system is installed. Install one, for example: pip install ./packages/seeking_shape"
         )
+    chosen = chosen.without_unready()
+    if not chosen.found:
+        raise ValueError("; ".join(format_unavailable(*each) for each in chosen.unavailable.items()))
     total, start = (4 if pretrained else 5), time.monotonic()
 
     def announce(number: int, stage: str) -> None:

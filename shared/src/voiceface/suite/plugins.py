@@ -11,7 +11,6 @@ The record is an `AssociationSystem`, an `ImageSystem` or a `MeshSystem`. Its mo
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -40,7 +39,7 @@ __all__ = [
 ]
 
 ENTRY_POINT_GROUP = "voiceface.systems"
-KNOWN_SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "voicestyle", "perceptionist")
+KNOWN_SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2", "fop", "sf2f", "voicestyle", "perceptionist")
 """Systems of this repository in the order of the page; other installed systems follow them."""
 
 
@@ -106,12 +105,15 @@ class AssociationSystem:
         train: (population folder, folder for runs, device=...) -> run folder of the finished model. Trains
             the quick configuration on the training identities, resumes a stopped training exactly, and does
             nothing if it has finished. None: the demo uses the bundled weights.
+        require: raises FileNotFoundError or ValueError, in one sentence with the remedy, if something that
+            `train` and the bundled weights need is not installed; None: the package is enough.
     """
 
     name: str
     description: str
     load: "Callable[..., Embedder]"
     train: Callable[..., Path] | None = None
+    require: Callable[[], None] | None = None
 
     @classmethod
     def from_spec(cls, spec: SystemSpec) -> "AssociationSystem":
@@ -124,8 +126,16 @@ class AssociationSystem:
             run_training_steps(population, steps)
             return list(runs.values())[-1]
 
-        load = partial(load_embedder, spec, on_corrupt="salvage")
-        return cls(spec.name, spec.description, load, train)
+        def load(weights: Path | None = None, *, device: str = "cpu") -> "Embedder":
+            model = load_embedder(spec, weights, device=device, on_corrupt="salvage")
+            model.require()
+            return model
+
+        def require() -> None:
+            if spec.requirements is not None:
+                spec.resolve("requirements")()
+
+        return cls(spec.name, spec.description, load, train, require)
 
 
 @dataclass(frozen=True)
@@ -206,6 +216,18 @@ class SystemSet:
                     f"{', '.join(sorted(available)) or 'none'}"
                 )
         return SystemSet(tuple(system for system in self.found if system.name in names), {})
+
+    def without_unready(self) -> "SystemSet":
+        """Leave out association systems that lack something besides their package; the reason is kept."""
+        reasons: dict[str, str] = {}
+        for system in self.association_systems:
+            try:
+                if system.require is not None:
+                    system.require()
+            except (ValueError, OSError) as error:
+                reasons[system.name] = str(error)
+        ready = tuple(system for system in self.found if system.name not in reasons)
+        return SystemSet(ready, {**self.unavailable, **reasons})
 
 
 def find_systems(entries: Iterable[metadata.EntryPoint] | None = None) -> SystemSet:
