@@ -77,7 +77,7 @@ def test_greyscale_and_cmyk_images_are_read(tmp_path, embedder, mode, suffix):
     assert Image.open(odd).mode == mode
     bank, _ = build_bank(tmp_path, embedder)
     image = bank.frames[3][0].read()
-    assert len(bank) == 4 and not bank.skipped
+    assert len(bank) == 4 and not bank.left_out
     assert image.shape == (24, 24, 3) and image.dtype == np.uint8
     if mode == "L":
         assert (image == image[..., :1]).all()
@@ -90,11 +90,12 @@ def test_unreadable_images_are_skipped(tmp_path, embedder):
     (tmp_path / "p" / "bad.png").write_bytes(b"no image")
     (tmp_path / "p" / "torn.png").write_bytes((tmp_path / "p" / "1.png").read_bytes()[:20])
     bank, found = build_bank(tmp_path, embedder)
-    assert len(bank.skipped) == 2 and all(word in str(bank.skipped) for word in ("bad.png", "torn.png"))
+    assert [item.path.name for item in bank.left_out] == ["bad.png", "torn.png"]
+    assert all(item.reason and item.remedy for item in bank.left_out)
     assert [v.video_id for v in bank.videos] == [v.video_id for v in clean.videos]
     assert torch.equal(bank.memory.centroids[0], clean.memory.centroids[0])
     again, _ = build_bank(tmp_path, embedder, cached=found)
-    assert again.skipped == bank.skipped and again.digest == bank.digest
+    assert again.left_out == bank.left_out and again.digest == bank.digest
     for path in (tmp_path / "p").glob("[0-9].png"):
         path.unlink()
     with pytest.raises(FaceBankError, match=r"none of the 2 images in .* can be read; the first: .*bad.png"):

@@ -194,6 +194,32 @@ def test_unusable_recordings_are_skipped(generate, voices, tmp_path, capsys):
     assert [p.name for p in (tmp_path / "none" / "faces").iterdir()] == ["broken.png"]
 
 
+def test_unusable_bank_images_are_left_out(generate, voices, faces, tmp_path, capsys):
+    """Told once in the table, also of frontal images; an error with --strict only."""
+    bank, frontal = (tmp_path / name for name in ("bank", "frontal"))
+    shutil.copytree(faces, bank)
+    (bank / "torn.png").write_bytes(b"no picture")
+    names = [path.name if path.is_dir() else path.stem for path in sorted(faces.iterdir())]
+    for name in names:
+        (frontal / name).mkdir(parents=True, exist_ok=True)
+        (frontal / name / "1.png").write_bytes(b"no picture either")
+    some = [voices / "v0.wav"]
+    assert generate(tmp_path / "out", voices=some, bank=bank) == 0
+    said = capsys.readouterr().err
+    assert_mentions(said, "1 file was left out", "torn.png")
+    assert said.count("torn.png") == 1
+    stored = json.loads((tmp_path / "out" / "files.json").read_text())
+    assert [Path(each["file"]).name for each in stored["left_out"]] == ["torn.png"]
+    assert "torn.png" in (tmp_path / "out" / "index.html").read_text()
+    assert generate(tmp_path / "strict", "--strict", voices=some, bank=bank) == 1
+    assert_mentions(capsys.readouterr().err, "--strict: 1 file was left out")
+    assert (tmp_path / "strict" / "faces" / "v0.png").is_file()
+    assert generate(tmp_path / "third", "--strict", "--frontal", frontal, voices=some, bank=faces) == 1
+    said = capsys.readouterr().err
+    assert_mentions(said, "left out", "1.png", "--strict")
+    assert "skipped" not in said
+
+
 def test_too_many_prototypes_raise(generate, tmp_path, capsys):
     assert generate(tmp_path / "a", "retrieval.num_prototypes=10") == 1
     assert_mentions(

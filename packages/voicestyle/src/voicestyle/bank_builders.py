@@ -20,7 +20,14 @@ from voicestyle.bank_layout import (
     locate_bank_folders,
     videos_from_images,
 )
-from voicestyle.face_bank import BankImage, FaceBank, FaceBankError, ImageFile, SyntheticImage
+from voicestyle.face_bank import (
+    BankImage,
+    FaceBank,
+    FaceBankError,
+    ImageFile,
+    SyntheticImage,
+    describe_unreadable,
+)
 
 if TYPE_CHECKING:
     from cmpc2.embedder import Embedder
@@ -174,8 +181,6 @@ def build_bank(
             if faces:
                 embeddings[row] = F.normalize(embedder.embed_faces(faces).float(), dim=1).mean(0)
     valid = [row for row in range(len(table)) if not bool(embeddings[row].isnan().any())]
-    for reason in unreadable.values():
-        log.warning("skipped: %s", reason)
     if not valid:
         first = next(iter(unreadable.values()))
         raise FaceBankError(
@@ -198,7 +203,12 @@ def build_bank(
         [[image for image in frames[row] if image.label not in unreadable] for row in valid],
         find_frontal_images(frontal, [video.identity for video in videos]),
         name=name,
-        skipped=tuple(unreadable.values()),
+        left_out=[
+            describe_unreadable(image, unreadable[image.label])
+            for each in frames
+            for image in each
+            if image.label in unreadable
+        ],
     )
     return bank, {"key": key, "embeddings": embeddings, "unreadable": unreadable}
 

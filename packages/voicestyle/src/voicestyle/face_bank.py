@@ -16,8 +16,9 @@ from cmpc2.published import PrototypeMemory
 from numpy.typing import NDArray
 from voiceface.faces.own_pictures import PictureReader
 from voiceface.images.loading import load_image
+from voiceface.io.own_files import LeftOut
 
-__all__ = ["BankImage", "FaceBank", "FaceBankError", "ImageFile", "SyntheticImage"]
+__all__ = ["BankImage", "FaceBank", "FaceBankError", "ImageFile", "SyntheticImage", "describe_unreadable"]
 
 NUISANCE = 0.3  # strength of pose and light of synthetic images; the bundled generator was trained with it
 
@@ -98,7 +99,7 @@ class FaceBank:
         frontal_images: frontal images of the same identities by name; empty if there are none.
         name: name shown to the user.
         disclaimer: text to show with every result, or empty.
-        skipped: images that cannot be read, with the reason.
+        left_out: images that cannot be read, found when the bank was built or when they were to be used.
     """
 
     memory: PrototypeMemory
@@ -107,7 +108,7 @@ class FaceBank:
     frontal_images: dict[str, list[BankImage]] = field(default_factory=dict)
     name: str = "bank"
     disclaimer: str = ""
-    skipped: tuple[str, ...] = ()
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check that all parts have the same number of videos."""
@@ -121,6 +122,16 @@ class FaceBank:
     def __len__(self) -> int:
         """Number of videos."""
         return len(self.videos)
+
+    def try_read(self, image: BankImage) -> NDArray[np.uint8] | None:
+        """Pixels of an image, (H, W, 3) uint8 RGB; None, and an entry of `left_out`, if it cannot be read."""
+        try:
+            return image.read()
+        except (ValueError, OSError) as error:
+            item = describe_unreadable(image, error)
+            if item not in self.left_out:
+                self.left_out.append(item)
+            return None
 
     @property
     def digest(self) -> str:
@@ -137,6 +148,16 @@ class FaceBank:
         """Name of a video, shown to the user."""
         video = self.videos[row]
         return video.image_folder if len(self.frames[row]) != 1 else self.frames[row][0].label
+
+
+def describe_unreadable(image: BankImage, error: object) -> LeftOut:
+    """Entry of a list of files that were left out.
+
+    Args:
+        image: the image.
+        error: of its reader, or the text of the error.
+    """
+    return LeftOut.from_error(image.path if isinstance(image, ImageFile) else image.label, error)
 
 
 @lru_cache(1024)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.faces.own_pictures import PictureReader
+from voiceface.io.own_files import log_left_out
 
 from voicestyle import pipeline
 from voicestyle.bank_builders import BUNDLED_PRESET, load_bank
@@ -84,7 +85,9 @@ class FaceGenerator:
         ]
         is_coupled = self.config.inversion.batching == "coupled"
         store = MemoryStore() if is_coupled else MemoryStore(self._inverted)
-        return run_pipeline(queries, self.bank, self.models, self.config, store=store, exclude=exclude)
+        results = run_pipeline(queries, self.bank, self.models, self.config, store=store, exclude=exclude)
+        log_left_out(self.bank.left_out)
+        return results
 
 
 def load(
@@ -153,6 +156,7 @@ def load(
         population=population,
         pictures=pictures,
     )
+    log_left_out(face_bank.left_out)
     return FaceGenerator(models, face_bank, config)
 
 

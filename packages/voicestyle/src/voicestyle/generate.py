@@ -27,7 +27,7 @@ __all__ = ["main"]
 
 @decoding_in_workers(1)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the pipeline on all voices; recordings that cannot be used are left out and listed."""
+    """Run the pipeline on all voices; recordings and bank images that cannot be used are listed."""
     args = build_parser().parse_intermixed_args(argv)
     require_inputs(args)
     paths, overrides = split_overrides(args.voices)
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; finished steps are kept in {out}, give --resume to continue", file=sys.stderr)
         raise
-    left_out += unusable
+    left_out += dict.fromkeys([*unusable, *bank.left_out])
     for result in results:
         image = (out / "faces" / result.name).as_posix() + ".png"
         scores = f"{result.initial_similarity:.3f} -> {result.similarity:.3f}"
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         bank,
         config,
         disclaimers=disclaimers,
-        skipped=[*(f"{item.path}: {item.reason}" for item in left_out), *bank.skipped],
+        left_out=left_out,
     )
     print(f"report: {report}")
     known = {result.name: [result.facts] for result in results if result.facts is not None}

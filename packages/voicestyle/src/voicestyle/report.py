@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from voiceface.io.file_kinds import printable
+from voiceface.io.own_files import LeftOut
 
 if TYPE_CHECKING:
     from voiceface.report import IdentityGroup
@@ -31,9 +33,24 @@ def write_generation_report(
     config: "VoiceStyleConfig",
     *,
     disclaimers: Sequence[str] = (),
-    skipped: Sequence[str] = (),
+    left_out: Sequence[LeftOut] = (),
 ) -> Path:
-    """Write one page: each voice with its face, its bank images, their inversions and the optimisation."""
+    """Write one page: each voice with its face, its bank images, their inversions and the optimisation.
+
+    Args:
+        path: file.
+        results: one per voice.
+        bank: that the images come from.
+        config: settings of the run.
+        disclaimers: shown at the top.
+        left_out: recordings and bank images that were not used.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     from voiceface.report import AudioSource, IdentityCard, IdentityGroup, Table, build_report
     from voiceface.report.media import upscale_image
 
@@ -72,8 +89,9 @@ def write_generation_report(
     )
     note = "Similarity: cosine of voice and image in CMPC's space."
     tables = [Table("Voices", columns, rows, note)]
-    if skipped:
-        tables.append(Table("Skipped files", ("reason",), [[reason] for reason in skipped]))
+    if left_out:
+        rows = [[printable(item.path), item.reason, item.remedy] for item in left_out]
+        tables.append(Table("Files left out", ("file", "reason", "remedy"), rows))
     return build_report(
         path,
         title="Faces generated from voices",

@@ -62,16 +62,16 @@ def select_image(
     frames, frontal = bank.frames[video_row], bank.frontal_images.get(bank.videos[video_row].identity, [])
     if config.method == "first" or feature_extractor is None or (not frontal and len(frames) < 2):
         pool = [*((image, False) for image in frames), *((image, True) for image in frontal)]
-        first = next((each for each in pool if _try_read(each[0]) is not None), None)
+        first = next((each for each in pool if bank.try_read(each[0]) is not None), None)
         return None if first is None else SelectedImage(video_row, first[0], float("nan"), first[1])
-    candidates, candidate_pixels = _read_images(frontal)
+    candidates, candidate_pixels = _read_images(frontal, bank)
     is_frontal = bool(candidates)
     if not candidates:  # there are none, or none can be read
-        candidates, candidate_pixels = _read_images(frames)
+        candidates, candidate_pixels = _read_images(frames, bank)
     if not candidates:
         return None
     shown, pixels = (
-        _read_images(frames[:1] if config.reference == "first" else frames) if frames else ([], [])
+        _read_images(frames[:1] if config.reference == "first" else frames, bank) if frames else ([], [])
     )
     if not shown:  # no frames: choose the identity's most typical frontal image
         pixels = candidate_pixels
@@ -161,20 +161,11 @@ class ClipFeatureExtractor:
         return self.network.encode_image(batch.to(self.device)).float().cpu()
 
 
-def _read_images(images: Sequence[BankImage]) -> tuple[list[BankImage], list[NDArray[np.uint8]]]:
+def _read_images(
+    images: Sequence[BankImage], bank: FaceBank
+) -> tuple[list[BankImage], list[NDArray[np.uint8]]]:
     """Read the readable ones of the images; of very many, evenly spaced ones."""
     if len(images) > MAX_CANDIDATES:
         images = [images[len(images) * at // MAX_CANDIDATES] for at in range(MAX_CANDIDATES)]
-    readable = [(image, pixels) for image in images if (pixels := _try_read(image)) is not None]
+    readable = [(image, pixels) for image in images if (pixels := bank.try_read(image)) is not None]
     return [image for image, _ in readable], [pixels for _, pixels in readable]
-
-
-def _try_read(image: BankImage) -> NDArray[np.uint8] | None:
-    """Read the pixels, or warn and return None if the image cannot be read."""
-    import logging
-
-    try:
-        return image.read()
-    except (ValueError, OSError) as error:
-        logging.getLogger(__name__).warning("skipped: %s", error)
-        return None

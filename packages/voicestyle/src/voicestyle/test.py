@@ -117,7 +117,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         on_progress=write_line,
         data_folder=True,
     )
-    skipped = [f"{item.path}: {'; '.join(filter(None, item[1:]))}" for item in left_out]
+    skipped = [
+        f"{item.path}: {'; '.join(filter(None, item[1:]))}"
+        for item in dict.fromkeys([*left_out, *bank.left_out])
+    ]
     print_skipped(skipped)
     result, images = evaluate_results(
         results,
