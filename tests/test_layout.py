@@ -35,6 +35,7 @@ FLOORS = {
             ["evaluation"],
             ["report"],
             ["association", "preparation"],
+            ["encoders"],
             ["commands", "testing", "suite"],
         ]
     )

@@ -39,6 +39,8 @@ def write_columns(
     fingerprint: str,
     suffix: str,
     facts: list[str] | None = None,
+    *,
+    encoder: str = "",
 ) -> None:
     """Write a table with its digest; equal tables give equal bytes.
 
@@ -49,6 +51,7 @@ def write_columns(
         fingerprint: of the model.
         suffix: ".parquet", or another one for Arrow's file format.
         facts: N texts of a further column `facts`; None: no such column.
+        encoder: text about the encoder; "": not stated.
     """
     import pyarrow as pa
     import pyarrow.feather
@@ -63,6 +66,8 @@ def write_columns(
         columns["facts"] = pa.array(facts, pa.string())
     table = pa.table(columns)
     metadata = {"fingerprint": fingerprint, "format": FORMAT, "digest": _TAG + _ZEROS}
+    if encoder:
+        metadata["encoder"] = encoder.encode()
     table = table.replace_schema_metadata(metadata)
     if suffix == ".parquet":
         pyarrow.parquet.write_table(table, path, write_page_checksum=True)
@@ -75,7 +80,7 @@ def write_columns(
             data[place : place + len(digest)] = digest
 
 
-def read_columns(path: Path) -> tuple[list[str], Vectors, str, list[str] | None]:
+def read_columns(path: Path) -> tuple[list[str], Vectors, str, list[str] | None, str]:
     """Read a table; to be called inside `voiceface.io.foreign_files.reading`.
 
     A table without a right digest is read in a process of its own: Arrow ends the process on some damaged
@@ -86,7 +91,7 @@ def read_columns(path: Path) -> tuple[list[str], Vectors, str, list[str] | None]
 
     Returns:
         Items (N), vectors (N, D), fingerprint ("" if none is stated), texts of the column `facts` (N; None
-        without such a column, and for tables of others).
+        without such a column, and for tables of others), text about the encoder ("" if none is stated).
 
     Raises:
         ValueError: a wrong digest, other columns, missing or ragged values.
@@ -96,7 +101,8 @@ def read_columns(path: Path) -> tuple[list[str], Vectors, str, list[str] | None]
         found = _parse_columns(data, path.suffix, verified=True)
     else:
         found = decode_isolated("voiceface.embeddings.columnar:decode_unverified", str(path))
-    return found["items"], found["vectors"], found["fingerprint"], found.get("facts")
+    names = ("items", "vectors", "fingerprint")
+    return *(found[name] for name in names), found.get("facts"), found["encoder"]  # type: ignore[return-value]
 
 
 def decode_unverified(path: str) -> dict[str, Any]:
@@ -112,7 +118,9 @@ def _parse_columns(data: bytes, suffix: str, *, verified: bool) -> dict[str, Any
         raise ValueError("its digest is missing, though its format has one")
     items, embeddings = (_find_column(table, wanted) for wanted in COLUMN_NAMES)
     fingerprint = metadata.get(b"fingerprint", b"").decode()
+    encoder = metadata.get(b"encoder", b"").decode()
     found = {"items": _to_items(items), "vectors": _to_vectors(embeddings), "fingerprint": fingerprint}
+    found["encoder"] = encoder
     if verified and "facts" in table.column_names:
         found["facts"] = table.column("facts").to_pylist()
     return found

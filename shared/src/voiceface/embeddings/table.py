@@ -43,6 +43,7 @@ class EmbeddingTable:
         fingerprint: of the model that computed them.
         failed: items that could not be encoded -> reason (not saved).
         facts: items of people's own files -> what is known about the file beside its embedding.
+        encoder: JSON about the encoders that computed them (`voiceface.encoders.records`); "": not stated.
     """
 
     items: list[str]
@@ -50,6 +51,7 @@ class EmbeddingTable:
     fingerprint: str = ""
     failed: dict[str, str] = field(default_factory=dict)
     facts: Mapping[str, FileFacts] = field(default_factory=dict)
+    encoder: str = ""
 
     def __post_init__(self) -> None:
         """Check that there is one row per item and that items are distinct."""
@@ -93,9 +95,8 @@ class EmbeddingTable:
             EmbeddingError: an item is not in the table.
         """
         facts = {item: self.facts[item] for item in items if item in self.facts}
-        return EmbeddingTable(
-            list(items), self.vectors[self.row_indices(items)], self.fingerprint, facts=facts
-        )
+        vectors = self.vectors[self.row_indices(items)]
+        return EmbeddingTable(list(items), vectors, self.fingerprint, facts=facts, encoder=self.encoder)
 
     def group_means(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
         """Mean of the unit-length embeddings of each group of items, at unit length, (len(groups), D)."""
@@ -120,6 +121,8 @@ class EmbeddingTable:
             extra: dict[str, Any] = (
                 {} if facts is None else {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
             )
+            if self.encoder:
+                extra["encoder"] = np.array(self.encoder)
             with atomic_path(target) as temporary, temporary.open("wb") as file:
                 np.savez(
                     file,
@@ -131,7 +134,15 @@ class EmbeddingTable:
                 )
         elif target.suffix in (".parquet", ".arrow", ".feather"):
             with atomic_path(target) as temporary:
-                write_columns(temporary, self.items, self.vectors, self.fingerprint, target.suffix, facts)
+                write_columns(
+                    temporary,
+                    self.items,
+                    self.vectors,
+                    self.fingerprint,
+                    target.suffix,
+                    facts,
+                    encoder=self.encoder,
+                )
         else:
             raise EmbeddingError(f"{target}: expected a name that ends in .npz, .parquet, .arrow or .feather")
 
@@ -161,18 +172,18 @@ class EmbeddingTable:
             if source.suffix == ".npz":
                 arrays = read_npz(source)
                 items, vectors = arrays["items"], arrays["vectors"]
-                fingerprint = str(arrays.get("fingerprint", ""))
+                fingerprint, encoder = (str(arrays.get(name, "")) for name in ("fingerprint", "encoder"))
                 if items.dtype.kind != "U" or items.ndim != 1 or vectors.dtype.kind not in "fiu":
                     raise ValueError(f"items of type {items.dtype}, vectors of type {vectors.dtype}")
                 names, values = items.tolist(), vectors.astype(np.float32, copy=False)
                 texts = json.loads(arrays["facts"].tobytes()) if "facts" in arrays else None
             else:
-                names, values, fingerprint, texts = read_columns(source)
+                names, values, fingerprint, texts, encoder = read_columns(source)
             if texts is not None and (len(texts) != len(names) or not all(isinstance(t, str) for t in texts)):
                 raise ValueError("its facts are no text for every item")
             facts = {} if texts is None else facts_from_json(names, texts)
             try:
-                table = cls(names, values, fingerprint, facts=facts)
+                table = cls(names, values, fingerprint, facts=facts, encoder=encoder)
             except EmbeddingError as error:
                 raise EmbeddingError(f"{printable(source)}: {error}") from None
             if not np.isfinite(table.vectors).all():

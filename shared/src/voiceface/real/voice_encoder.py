@@ -25,6 +25,7 @@ __all__ = [
     "SAMPLE_RATE",
     "VoiceEncoder",
     "compute_mel_bands",
+    "compute_partial_bands",
     "load_voice_encoder",
     "normalise_volume",
     "partial_starts",
@@ -95,10 +96,7 @@ class VoiceEncoder:
         starts = partial_starts(len(wave), rate)
         parts = []
         for first in range(0, len(starts), MAX_WINDOWS):
-            chosen = starts[first : first + MAX_WINDOWS]
-            bands = compute_mel_bands(wave, int(chosen[0]), int(chosen[-1]) + PARTIAL_FRAMES)
-            rows = (chosen - chosen[0])[:, None] + np.arange(PARTIAL_FRAMES)
-            parts.append(self.network(bands[rows])[0])
+            parts.append(self.network(compute_partial_bands(wave, starts[first : first + MAX_WINDOWS]))[0])
         return np.concatenate(parts)
 
     def embed_files(self, paths: Sequence[str | os.PathLike[str]], *, prepare: bool = True) -> Array:
@@ -231,6 +229,21 @@ def compute_mel_bands(waveform: Array, first: int = 0, last: int | None = None) 
     spectrum = torch.view_as_real(torch.fft.rfft(frames))
     bank = slaney_mel_filterbank(FRAME_SAMPLES, NUM_MELS).float()
     return (spectrum.square().sum(-1) @ bank).numpy()
+
+
+def compute_partial_bands(waveform: Array, starts: NDArray[np.int64] | None = None) -> Array:
+    """Mel power of partial utterances, the input of the network.
+
+    Args:
+        waveform: (T,), 16 kHz, -1...1.
+        starts: (P,) first frames, ascending; None: those of `partial_starts`.
+
+    Returns:
+        (P, 160, 40).
+    """
+    chosen = partial_starts(len(waveform)) if starts is None else starts
+    bands = compute_mel_bands(waveform, int(chosen[0]), int(chosen[-1]) + PARTIAL_FRAMES)
+    return bands[(chosen - chosen[0])[:, None] + np.arange(PARTIAL_FRAMES)]
 
 
 def _check_waveform(waveform: npt.ArrayLike) -> Array:

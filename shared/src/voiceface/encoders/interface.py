@@ -1,0 +1,310 @@
+"""One interface of frozen encoders: what they are, how a file becomes a network input, and its feature."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.audio.channels import is_one_recording, to_waveform
+from voiceface.audio.loading import OnCorrupt, load_audio
+from voiceface.audio.recordings import is_longer, require_sound, use_windows
+from voiceface.audio.vad import SpeechError
+from voiceface.faces.own_pictures import PictureReader
+from voiceface.images.loading import load_image
+from voiceface.io.file_facts import FileFacts
+from voiceface.io.file_kinds import printable
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
+from voiceface.real.recordings import read_own_recording
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["POPULATION", "Encoder", "EncoderError", "EncoderInfo", "Modality"]
+
+log = logging.getLogger(__name__)
+
+Modality = Literal["voice", "face"]
+Array = NDArray[np.float32]
+POPULATION = "population"
+"""Name in `EncoderInfo.trained_on` of the synthetic population."""
+WINDOW_SECONDS = 10.0
+
+
+class EncoderError(ValueError):
+    """An encoder cannot be found, loaded or used; the message states the remedy."""
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What is known about an encoder.
+
+    Attributes:
+        name: by which `voiceface.encoders.load_encoder` loads it.
+        modality: "voice" or "face".
+        dimension: length D of a feature.
+        licence: of the weights, as their makers state it.
+        wants: a sentence about its input.
+        trained_on: names of the data sets that it was trained on, in small letters; empty: not known.
+        disclaimer: text to show with every output, or empty.
+        fingerprint: hash of weights and front end; features of one fingerprint may be mixed.
+        identities: names of its training identities, where its checkpoint states them.
+    """
+
+    name: str
+    modality: Modality
+    dimension: int
+    licence: str = ""
+    wants: str = ""
+    trained_on: tuple[str, ...] = ()
+    disclaimer: str = ""
+    fingerprint: str = ""
+    identities: tuple[str, ...] = ()
+
+    def to_values(self) -> dict[str, Any]:
+        """Values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "EncoderInfo":
+        """Build from values of `to_values`.
+
+        Raises:
+            ValueError: missing values or values of other types.
+        """
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        texts = ("name", "modality", "licence", "wants", "disclaimer", "fingerprint")
+        lists = ("trained_on", "identities")
+        if not {"name", "modality", "dimension"} <= set(known):
+            raise ValueError("it has no name, modality and dimension of an encoder")
+        if known["modality"] not in get_args(Modality) or type(known["dimension"]) is not int:
+            raise ValueError(
+                f"no encoder of modality {known['modality']!r}, dimension {known['dimension']!r}"
+            )
+        if not all(isinstance(known.get(name, ""), str) for name in texts):
+            raise ValueError(f"an encoder with a value that is no text among {', '.join(texts)}")
+        for name in lists:
+            value = known.get(name, ())
+            if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+                raise ValueError(f"an encoder whose {name} is no list of names")
+            known[name] = tuple(value)
+        return cls(**known)
+
+
+class Encoder:
+    """A frozen encoder of one modality.
+
+    A file becomes a network input (`load_file`, `load_own`; in any thread), and inputs of equal shapes become
+    features (`encode_batch`), as with `voiceface.association.embedder.Embedder`.
+
+    Args:
+        info: what is known about it.
+        batch_size: most inputs per batch.
+        face_crop: of faces: how people's own pictures are cut out, a key of
+            `voiceface.faces.crops.CROP_CONVENTIONS`.
+
+    Attributes:
+        info: what is known about it.
+        batch_size: most inputs per batch.
+        on_corrupt: of voices: "error" refuses corrupt recordings, "salvage" uses what can be decoded.
+        resample: of voices: convert recordings of other rates to 16 kHz; if false, they are an error.
+        long_recordings: of voices: what is used of people's own long recordings.
+        pictures: of faces: reads people's own pictures; `use_pictures` replaces it.
+    """
+
+    def __init__(self, info: EncoderInfo, *, batch_size: int = 32, face_crop: str = "population") -> None:
+        self.info, self.batch_size, self.face_crop = info, batch_size, face_crop
+        self.on_corrupt: OnCorrupt = "error"
+        self.resample = True
+        self.long_recordings: LongRecordings = DEFAULT_LONG_RECORDINGS
+        self.pictures = PictureReader(convention=face_crop)
+
+    @property
+    def dimension(self) -> int:
+        """Length D of a feature."""
+        return self.info.dimension
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of weights and front end."""
+        return self.info.fingerprint
+
+    @property
+    def is_voice(self) -> bool:
+        """Whether it encodes voices."""
+        return self.info.modality == "voice"
+
+    def use_pictures(self, reader: PictureReader) -> None:
+        """Read people's own pictures with the settings and the finder of a reader."""
+        self.pictures = reader.with_convention(self.face_crop)
+
+    def load_file(self, path: str | Path) -> Array:
+        """Load a file of a data folder as network input: nothing is measured, nothing refused.
+
+        Raises:
+            AudioError, ImageError: unreadable.
+            FileNotFoundError: no such file.
+        """
+        if self.is_voice:
+            wave = load_audio(path, scale="unit", resample=self.resample, on_corrupt=self.on_corrupt)
+            return self.prepare(wave)
+        return self.prepare(load_image(path))
+
+    def load_own(self, path: str | Path) -> tuple[Array, FileFacts | None]:
+        """Load a person's own file as network input; of a picture the largest face.
+
+        Recordings without speech are refused (`voiceface.real.recordings.read_own_recording`); faces are
+        found as `pictures` says.
+
+        Returns:
+            The input, and what is known about the file: notes and measures.
+
+        Raises:
+            AudioError: unreadable; silence, noise, or too little speech.
+            ImageError: unreadable, or no face.
+            FileNotFoundError: no such file.
+        """
+        if self.is_voice:
+            options = self._recording_options() | {"best_seconds": self.window_seconds}
+            recording = read_own_recording(path, long=self.long_recordings, **options)
+            return self.prepare_own(recording.waveform), recording.describe(path)
+        face = self.pictures.read_faces(Path(path))[0]
+        return self.prepare_crop(self.pictures.load(face)), face.facts
+
+    def prepare(self, array: NDArray[Any]) -> Array:
+        """Convert an array to network input.
+
+        Args:
+            array: of voices: waveform (T,), 16 kHz, -1...1; of faces: RGB picture (H, W, 3) uint8.
+        """
+        raise NotImplementedError
+
+    def prepare_own(self, waveform: Array) -> Array:
+        """Convert the waveform (T,) of a person's own recording; like `prepare` unless speech is required.
+
+        Raises:
+            SpeechError: the encoder's own front end finds no speech.
+        """
+        return self.prepare(waveform)
+
+    def prepare_crop(self, image: NDArray[np.uint8]) -> Array:
+        """Convert a face (H, W, 3) that `pictures` cut out to network input."""
+        return self.prepare(image)
+
+    def encode_batch(self, inputs: "Tensor") -> "Tensor":
+        """Encode inputs of one shape, (B, ...), as features (B, D), float32, on any device."""
+        raise NotImplementedError
+
+    @property
+    def window_seconds(self) -> float | None:
+        """Seconds of sound that a feature is made of; None: all that there is."""
+        return None
+
+    def encode_own(self, path: str | Path) -> tuple[Array, FileFacts | None]:
+        """Encode a person's own file: of a long recording as `long_recordings` says.
+
+        With "all", a long recording gets the mean of the features of its windows that hold speech, each
+        scaled to unit length first; memory does not grow with the length.
+
+        Returns:
+            Feature (D,), and what is known about the file.
+
+        Raises:
+            AudioError, ImageError, FileNotFoundError: as `load_own`.
+        """
+        whole = self.is_voice and self.long_recordings.policy == "all"
+        if not whole or not is_longer(path, self.long_recordings.seconds):
+            inputs, facts = self.load_own(path)
+            return self._encode_one(inputs), facts
+        total, count, refusal = np.zeros(self.dimension, np.float32), 0, None
+
+        def add(waveform: Array) -> None:
+            nonlocal count, refusal
+            try:
+                feature = self._encode_one(self.prepare_own(waveform))
+            except SpeechError as error:
+                refusal = error
+                return
+            total[:] += feature / max(float(np.linalg.norm(feature)), 1e-12)
+            count += 1
+
+        seconds = self.window_seconds or WINDOW_SECONDS
+        recording = use_windows(path, add, window_seconds=seconds, **self._recording_options())
+        if not count and refusal is not None:
+            raise refusal
+        return total / np.float32(max(count, 1)), recording.describe(path)
+
+    def encode(self, items: str | Path | NDArray[Any] | Sequence[Any]) -> Array:
+        """Encode people's own files, or arrays, in batches.
+
+        Args:
+            items: paths, or arrays as of `prepare` (recordings also as `soundfile.read` gives them); a
+                sequence or a single one. Arrays of whole numbers are samples of that range, such as int16.
+                Notes about files are logged.
+
+        Returns:
+            (N, D) float32, not of unit length.
+
+        Raises:
+            AudioError, ImageError, FileNotFoundError: as `load_own`; arrays of another shape.
+        """
+        import torch
+
+        from voiceface.association.embedder import encode_grouped
+
+        if isinstance(items, str | Path) or self._is_single(items):
+            items = [items]
+        items = list(items)
+        if self.is_voice and self.long_recordings.policy == "all":
+            rows = [
+                self._encode_one(self._load_item(each)) if not _is_path(each) else self._told(each)
+                for each in items
+            ]
+            return np.stack(rows) if rows else np.zeros((0, self.dimension), np.float32)
+        out = torch.empty(len(items), self.dimension)
+        return encode_grouped(items, self._load_item, self.encode_batch, self.batch_size, out).numpy()
+
+    def _is_single(self, items: Any) -> bool:
+        if self.is_voice:
+            return is_one_recording(items)
+        return isinstance(items, np.ndarray) and items.ndim == 3
+
+    def _load_item(self, item: Any) -> Array:
+        if _is_path(item):
+            inputs, facts = self.load_own(item)
+            _log_notes(item, facts)
+            return inputs
+        if not self.is_voice:
+            return self.prepare(np.asarray(item))
+        given = np.asarray(item)
+        wave = to_waveform(given)
+        if given.dtype.kind in "iu":
+            wave = wave / np.float32(np.iinfo(given.dtype).max + 1)
+        require_sound(wave)
+        return self.prepare(wave)
+
+    def _told(self, path: str | Path) -> Array:
+        feature, facts = self.encode_own(path)
+        _log_notes(path, facts)
+        return feature
+
+    def _encode_one(self, inputs: Array) -> Array:
+        import torch
+
+        feature: Array = self.encode_batch(torch.from_numpy(inputs[None]))[0].cpu().numpy()
+        return feature
+
+    def _recording_options(self) -> dict[str, Any]:
+        return {"scale": "unit", "resample": self.resample, "on_corrupt": self.on_corrupt}
+
+
+def _is_path(item: Any) -> bool:
+    return isinstance(item, str | Path)
+
+
+def _log_notes(path: str | Path, facts: FileFacts | None) -> None:
+    for note in facts.notes if facts else ():
+        log.warning("%s: %s", printable(path), note)
