@@ -22,8 +22,27 @@ __all__ = [
     "TrainingConfig",
 ]
 
+from fop.objective_config import (
+    AngularMarginLossConfig,
+    ArchetypeAgnosticLossConfig,
+    Cmpc2LossConfig,
+    IdentitySpaceLossConfig,
+    InfoNceLossConfig,
+    SeekingShapeLossConfig,
+    XmAlignLossConfig,
+)
+
 NonNegativeFloat = Annotated[float, Field(ge=0)]
-ObjectiveName = Literal["fop"]
+ObjectiveName = Literal[
+    "fop",
+    "angular_margin",
+    "xm_align",
+    "infonce",
+    "identity_space",
+    "seeking_shape",
+    "archetype_agnostic",
+    "cmpc2",
+]
 """Objectives by name; each has a module in `fop.objectives` and a section of `LossConfig`."""
 
 
@@ -38,6 +57,10 @@ class DataConfig(Config):
     voice_encoder: str = "real"
     face_encoder: str = "real"
     pairing: Literal["random", "rows"] = "random"
+    resample: bool = Field(True, description="recordings of other rates than 16 kHz; false: an error")
+    corrupt_audio: Literal["error", "salvage"] = Field(
+        "error", description="recordings that cannot be decoded completely; salvage: the decoded part is used"
+    )
 
 
 class ModelConfig(Config):
@@ -81,6 +104,13 @@ class LossConfig(Config):
 
     objective: ObjectiveName = "fop"
     fop: FopLossConfig = FopLossConfig()
+    angular_margin: AngularMarginLossConfig = AngularMarginLossConfig()
+    xm_align: XmAlignLossConfig = XmAlignLossConfig()
+    infonce: InfoNceLossConfig = InfoNceLossConfig()
+    identity_space: IdentitySpaceLossConfig = IdentitySpaceLossConfig()
+    seeking_shape: SeekingShapeLossConfig = SeekingShapeLossConfig()
+    archetype_agnostic: ArchetypeAgnosticLossConfig = ArchetypeAgnosticLossConfig()
+    cmpc2: Cmpc2LossConfig = Cmpc2LossConfig()
 
 
 class TrainingConfig(Config):
@@ -151,6 +181,14 @@ class FopConfig(Config):
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: FopEvaluationConfig = FopEvaluationConfig()
+
+    def with_input_options(
+        self, *, resample: bool | None = None, on_corrupt: Literal["error", "salvage"] | None = None
+    ) -> Self:
+        """Copy the configuration with options for reading recordings; None keeps a value."""
+        options = {"resample": resample, "corrupt_audio": on_corrupt}
+        update = {key: value for key, value in options.items() if value is not None}
+        return self.model_copy(update={"data": self.data.model_copy(update=update)})
 
     def frontend_signature(self) -> str:
         """Describe the encoders, on which embeddings depend besides the weights."""
