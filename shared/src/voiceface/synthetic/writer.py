@@ -25,10 +25,13 @@ from voiceface.synthetic.layout import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from voiceface.synthetic.identities import Identities
     from voiceface.synthetic.presets import Preset
 
-__all__ = ["write_population"]
+__all__ = ["encode_jpeg", "write_population"]
 
 
 def write_population(
@@ -193,8 +196,6 @@ def _write_images(root: Path, settings: PopulationSettings, identity: int, ident
     if settings.quirks and corrupted_files.has_no_images(identity):
         missing = {}
     if missing:
-        import cv2
-
         from voiceface.io.atomic import write_bytes
         from voiceface.synthetic.face.render import prepare_face, render_image
 
@@ -204,15 +205,22 @@ def _write_images(root: Path, settings: PopulationSettings, identity: int, ident
         for index, path in missing.items():
             rendered = render_image(identities, 0, index, face=face, **options)
             grey = settings.quirks and corrupted_files.is_grayscale(identity, index)
-            image = cv2.cvtColor(rendered.image, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
-            ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, rendered.jpeg_quality])
-            assert ok, "JPEG encoder failed"
-            write_bytes(path, data.tobytes())
+            write_bytes(path, encode_jpeg(rendered.image, rendered.jpeg_quality, grey=grey))
     if settings.second_view:
         for index, path in paths.items():
             other = root / "unzippedFaces" / video_frame_path(identity, index, settings)
             if path.exists() and not other.exists():
                 _link_or_copy(path, other)
+
+
+def encode_jpeg(image: "NDArray[np.uint8]", quality: int, *, grey: bool = False) -> bytes:
+    """Encode an RGB image (H, W, 3) as JPEG of a quality of 1 to 100."""
+    import cv2
+
+    converted = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
+    ok, data = cv2.imencode(".jpg", converted, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert ok, "JPEG encoder failed"
+    return data.tobytes()
 
 
 def _write_mesh(root: Path, settings: PopulationSettings, identity: int, identities: "Identities") -> None:

@@ -21,12 +21,15 @@ __all__ = [
     "FEMALE_TRACT_CM",
     "FIXED_FORMANTS",
     "FRAME_RATE",
+    "FULL_INVENTORY",
+    "INVENTORIES",
     "MALE_TRACT_CM",
     "PHONES",
     "SILENCE",
     "VOWELS",
     "ControlTracks",
     "Phone",
+    "PhoneInventory",
     "build_tracks",
     "generate_control_tracks",
     "median_f0",
@@ -94,6 +97,48 @@ CONSONANTS = (
 SILENCE = Phone("silence", 500, 1500, 2500, 0, 0)
 PHONES = (*VOWELS, *CONSONANTS, SILENCE)
 _SILENCE_INDEX = len(PHONES) - 1
+
+
+@dataclass(frozen=True)
+class PhoneInventory:
+    """Phones of a synthetic language and how its syllables are made; a speaker's voice does not depend on it.
+
+    Attributes:
+        name: of the inventory.
+        vowels: indices into PHONES, drawn with equal probability.
+        consonants: likewise.
+        consonant_probability: share of the syllables that begin with a consonant.
+        vowel_scale: factor on the duration of vowels.
+    """
+
+    name: str
+    vowels: tuple[int, ...]
+    consonants: tuple[int, ...]
+    consonant_probability: float = 0.85
+    vowel_scale: float = 1.0
+
+    @classmethod
+    def from_names(
+        cls, name: str, vowels: str, consonants: str, probability: float, scale: float
+    ) -> "PhoneInventory":
+        """Build an inventory from names of phones, separated by blanks."""
+        places = {phone.name: index for index, phone in enumerate(PHONES)}
+        first, second = (tuple(places[phone] for phone in names.split()) for names in (vowels, consonants))
+        return cls(name, first, second, consonant_probability=probability, vowel_scale=scale)
+
+
+FULL_INVENTORY = PhoneInventory(
+    "all", tuple(range(len(VOWELS))), tuple(range(len(VOWELS), len(VOWELS) + len(CONSONANTS)))
+)
+"""All phones: the speech of every population."""
+INVENTORIES = (
+    PhoneInventory.from_names(
+        "front", "i ih eh ae ah er", "s sh f z v t d k l r y n", probability=0.95, scale=0.85
+    ),
+    PhoneInventory.from_names("back", "ah aw uh u ax i", "h p b t d k g m n w r", probability=0.7, scale=1.2),
+)
+"""Two inventories that share some phones: front vowels, fricatives and short syllables; back vowels, stops
+and long syllables."""
 _PHONE_TABLE = np.array([phone[1:] for phone in PHONES], float)  # one row per phone, columns as in Phone
 
 
@@ -138,7 +183,14 @@ def median_f0(identities: Identities, index: int) -> float:
 
 
 def generate_control_tracks(
-    identities: Identities, index: int, clip: int, *, seed: int, seconds: float, nuisance: float = 1.0
+    identities: Identities,
+    index: int,
+    clip: int,
+    *,
+    seed: int,
+    seconds: float,
+    nuisance: float = 1.0,
+    inventory: PhoneInventory = FULL_INVENTORY,
 ) -> ControlTracks:
     """Generate syllables with pauses, silence at both ends, melody and coarticulation.
 
@@ -149,6 +201,7 @@ def generate_control_tracks(
         seed: population seed.
         seconds: length of the clip in s.
         nuisance: factor on the effect of mood on f0.
+        inventory: phones of the language that is spoken.
 
     Returns:
         Control tracks of ceil(seconds * FRAME_RATE) + 1 frames.
@@ -160,10 +213,13 @@ def generate_control_tracks(
     slots = _SYLLABLE_SLOTS
     u = uniforms(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE).reshape(count, slots)
     rate = float(np.exp(0.12 * identities.speaking_rate[index] - 0.06 * identities.voice_factors[index, 7]))
-    consonant = len(VOWELS) + (u[:, 1] * len(CONSONANTS)).astype(int)
-    vowel = (u[:, 2] * len(VOWELS)).astype(int)
-    consonant_time = np.where(u[:, 0] < 0.85, _PHONE_TABLE[consonant, 3] * (0.8 + 0.45 * u[:, 3]), 0) / rate
-    vowel_time = (0.08 + 0.12 * u[:, 4]) / rate
+    consonant, vowel = (
+        np.array(phones)[(u[:, slot] * len(phones)).astype(int)]
+        for slot, phones in ((1, inventory.consonants), (2, inventory.vowels))
+    )
+    spoken = _PHONE_TABLE[consonant, 3] * (0.8 + 0.45 * u[:, 3])
+    consonant_time = np.where(u[:, 0] < inventory.consonant_probability, spoken, 0) / rate
+    vowel_time = inventory.vowel_scale * (0.08 + 0.12 * u[:, 4]) / rate
     phrase_ends = np.cumsum(4 + (u[:, 5] * 5).astype(int)) - 1  # number of the last syllable of each phrase
     pause_time = np.where(np.isin(np.arange(count), phrase_ends), 0.15 + 0.3 * u[:, 6], 0)
 

@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 from voiceface.synthetic.counter_rng import normals, white_noise
 from voiceface.synthetic.identities import Identities, get_clip_video
 from voiceface.synthetic.voice.channel import SAMPLE_RATE, apply_channel
-from voiceface.synthetic.voice.phonetics import FRAME_RATE, ControlTracks, generate_control_tracks
+from voiceface.synthetic.voice.phonetics import (
+    FRAME_RATE,
+    FULL_INVENTORY,
+    ControlTracks,
+    PhoneInventory,
+    generate_control_tracks,
+)
 from voiceface.synthetic.voice.vocal_tract import RESPONSE_LENGTH, delay_phase, tract_response
 
 __all__ = ["GENERATOR_VERSION", "SAMPLE_RATE", "SyntheticClip", "synthesise_clip", "synthesise_speech"]
@@ -64,6 +70,7 @@ def synthesise_clip(
     seed: int | None = None,
     seconds: float,
     nuisance: float = 1.0,
+    inventory: PhoneInventory = FULL_INVENTORY,
 ) -> SyntheticClip:
     """Synthesise one clip.
 
@@ -74,6 +81,7 @@ def synthesise_clip(
         seed: population seed; default: that of `identities`.
         seconds: length, at least 0.1 s.
         nuisance: factor on mood, effort, channel, room, noise and level; 0 leaves clean speech.
+        inventory: phones of the language that is spoken.
 
     Returns:
         The clip; bit-equal on one machine for any order and number of workers.
@@ -86,7 +94,9 @@ def synthesise_clip(
     if not nuisance >= 0:
         raise ValueError(f"nuisance must not be negative, got {nuisance}")
     seed = identities.seed if seed is None else seed
-    tracks = generate_control_tracks(identities, index, clip, seed=seed, seconds=seconds, nuisance=nuisance)
+    tracks = generate_control_tracks(
+        identities, index, clip, seed=seed, seconds=seconds, nuisance=nuisance, inventory=inventory
+    )
     dry = synthesise_speech(
         identities, index, tracks, seed=seed, clip=clip, seconds=seconds, nuisance=nuisance
     )

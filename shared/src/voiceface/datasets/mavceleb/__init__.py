@@ -1,0 +1,1 @@
+"""MAV-Celeb, the data set of the FAME challenges: its layout, lists and checks."""
