@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import get_args
 
 from voiceface.encoders.interface import POPULATION, Encoder, EncoderError, Modality
+from voiceface.encoders.names import REAL_DIMENSIONS, REAL_NETWORKS
 from voiceface.real.catalogue import MODELS
 from voiceface.real.installation import find_installed
 
@@ -13,7 +14,7 @@ __all__ = ["NAME_FORMS", "EncoderStatus", "list_encoders", "load_encoder"]
 
 NAME_FORMS = "real, onnx:FILE, the name of an association system (cmpc2), SYSTEM:CHECKPOINT, or table:FILE"
 """Forms of names that `load_encoder` accepts, for help texts and messages."""
-HOW_TO_GET_REAL = "`voiceface models get real` fetches it (125 MB once)"
+HOW_TO_GET_REAL = "`voiceface models get real` fetches it"
 HOW_TO_GET_ONNX = "`pip install 'voiceface-shared[onnx]'` brings onnxruntime"
 HOW_TO_GET_KALDI = "`pip install 'voiceface-shared[augmentation]'` brings torchaudio, for Kaldi's filter bank"
 TABLE_HINT = (
@@ -99,11 +100,8 @@ def list_encoders() -> list[EncoderStatus]:
 
 def _list_real() -> list[EncoderStatus]:
     found = []
-    networks: dict[Modality, tuple[tuple[str, ...], int]] = {
-        "voice": (("voice_encoder",), 256),
-        "face": (("face_encoder", "face_detector", "face_mesh"), 128),
-    }
-    for modality, (needed, dimension) in networks.items():
+    for modality, dimension in REAL_DIMENSIONS.items():
+        needed = REAL_NETWORKS[modality]
         model = MODELS[needed[0]]
         installed = all(find_installed(each) is not None for each in needed)
         hint = "" if installed else HOW_TO_GET_REAL
