@@ -124,6 +124,13 @@ def test_networks_inside_packages_are_those_of_the_catalogue():
             fetch.fetch(item, ROOT / "absent")
 
 
+def test_the_documentation_states_the_sizes_of_the_catalogue():
+    from voiceface.real.catalogue import fetched_bytes, kept_bytes
+
+    stated = f"{fetched_bytes() / 1e6:.0f} MB to fetch once, {kept_bytes() / 1e6:.0f} MB are kept"
+    assert stated in (ROOT / "docs" / "real_encoders.md").read_text()
+
+
 def test_every_system_has_an_entry_and_the_notices_name_the_licences():
     assert {reader for item in ENTRIES for reader in item.readers} == PACKAGES
     notice = (ROOT / "third_party" / "NOTICE.md").read_text()

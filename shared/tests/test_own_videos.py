@@ -1,14 +1,17 @@
 """Own videos as pictures: the best image of every person, cut out of the image in which it was found."""
 
 import json
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from voiceface.association.embedding import add_videos
+from voiceface.association.embedding import add_videos, describe_items
 from voiceface.commandline.dispatch import run_main
+from voiceface.embeddings.table import EmbeddingTable
 from voiceface.faces import PictureReader, crop_face
 from voiceface.images.loading import ImageError, load_image
+from voiceface.io.file_facts import FaceFacts, FileFacts
 from voiceface.report import Photograph
 from voiceface.report.media import encode_image
 from voiceface.testing.faces import FrameFinder
@@ -111,3 +114,20 @@ def test_sound_in_a_video_container_is_no_video(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert not is_video(path)
+
+
+def test_embeddings_are_counted_by_what_they_are_of():
+    def face(item, time):
+        seen = FaceFacts(1, 2, (0.0, 0.0, 9.0, 9.0), ((1.0, 1.0),) * 5, 0.9, 0.9, "population", time)
+        return {item: FileFacts(item, "picture", face=seen)}
+
+    def describe(items, facts, voices=(), relative_to=None):
+        table = EmbeddingTable(items, np.eye(len(items), 3, dtype=np.float32), "f", {}, facts)
+        return describe_items(table, [Path(each) for each in voices], relative_to)
+
+    facts = face("clip.mp4#1", 0.5) | face("clip.mp4#2", 1.5) | face("b.jpg", None)
+    items = ["clip.mp4", "a.wav", "a.jpg", "b.jpg", "clip.mp4#1", "clip.mp4#2"]
+    voices = ["in/clip.mp4", "in/a.wav", "in/silent.wav"]  # the last was left out
+    assert describe(items, facts, voices, Path("in")) == "2 utterances, 2 images and 2 people in videos"
+    assert describe(items[4:5], facts) == "1 person in videos"
+    assert describe(items[1:3], {}, ["a.wav"]) == "1 utterance and 1 image"

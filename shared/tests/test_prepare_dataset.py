@@ -421,7 +421,9 @@ def test_rows_of_absent_videos_stay_in_the_table(four, tmp_path):
     saved = (four / "d.mp4").read_bytes()
     (four / "d.mp4").unlink()
     done = prepare(four, out)
-    assert any("1 rows of clusters.csv name no track" in note for note in done.gathering.notes)
+    assert any(
+        "no track of these videos belongs to 1 row of clusters.csv" in note for note in done.gathering.notes
+    )
     (four / "d.mp4").write_bytes(saved)
     assert "Dan" in people(prepare(four, out))
 

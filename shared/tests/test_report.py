@@ -14,6 +14,8 @@ from voiceface.report import (
     Curve,
     Headline,
     Histogram,
+    IdentityCard,
+    IdentityGroup,
     PairedDifferenceRow,
     Plot,
     ProbeRanking,
@@ -327,3 +329,23 @@ def test_a_gallery_without_labels_gives_no_verdict(tmp_path):
     )
     page = out.read_text()
     assert "best of 40" in page and "not shown" not in page
+
+
+def test_names_of_people_and_files_stand_on_the_page_as_they_are(tmp_path):
+    names = ["my_friend", "Ann_Lee.00012", "_photo_1_", "clip_2.mp4#1"]
+    cards = [IdentityCard(name, image=synthetic_face(), audio=tone()) for name in names]
+    examples = build_retrieval_examples(
+        np.eye(4), names, names, [tone()] * 4, [synthetic_face()] * 4, direction="v2f"
+    )
+    text, _ = read(
+        build_report(
+            tmp_path / "r.html",
+            title="t",
+            identity_groups=[IdentityGroup("People", cards)],
+            retrieval_examples=[examples],
+        )
+    )
+    for name in names:
+        assert text.count(f">{name}<") >= 3  # card, probe and candidates
+        assert f"Face of {name}" in text and f"voice of {name}" in text
+        assert f">{name.replace('_', ' ').strip()}<" not in text or "_" not in name

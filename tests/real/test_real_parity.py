@@ -22,7 +22,9 @@ from voiceface.real import (
     load_voice_encoder,
 )
 from voiceface.real.backends import Backend, load_network
+from voiceface.real.catalogue import MODELS
 from voiceface.real.face_encoder import chip_points
+from voiceface.real.installation import require_installed
 from voiceface.real.networks import CHIP_SIDE, DETECTOR_SIDE, MESH_SIDE
 from voiceface.real.voice_encoder import compute_mel_bands, partial_starts, prepare_voice
 
@@ -211,3 +213,10 @@ def test_time_per_picture_and_voice(backend: Backend, pictures: Pictures, record
     }
     print(f"\n{backend}: " + ", ".join(f"{what} {value:.1f} ms" for what, value in times.items()))
     assert times["find"] < 500 and times["embed a face"] < 500
+
+
+def test_sizes_of_the_catalogue_are_those_of_the_installed_values() -> None:
+    """Messages and documentation state them."""
+    for name, model in MODELS.items():
+        size = require_installed(name).weights.stat().st_size
+        assert abs(size - model.kept_bytes) <= 0.01 * size, f"{name}: {size}"

@@ -19,6 +19,7 @@ from voiceface.datasets import dataset_arguments
 from voiceface.io.file_kinds import printable
 from voiceface.io.input_files import require_writable_files
 from voiceface.io.own_files import LeftOut
+from voiceface.io.wording import counted
 
 __all__ = [
     "add_evaluation_arguments",
@@ -74,7 +75,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     if args.out.suffix not in TABLE_SUFFIXES:
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
 
-    from voiceface.association.embedding import add_videos, embed, find_files
+    from voiceface.association.embedding import add_videos, describe_items, embed, find_files
     from voiceface.faces.own_pictures import PictureReader
 
     left_out: list[LeftOut] = []
@@ -93,8 +94,8 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     table = embed(model, voices, sources, relative_to=args.relative_to, cache=cache, workers=args.workers)
     table.save(args.out)
     print(
-        f"{args.out}: {len(table)} embeddings of length {model.embedding_dim}, "
-        f"of {len(voices)} utterances and {len(faces)} images"
+        f"{args.out}: {counted(len(table), 'embedding')} of length {model.embedding_dim}, of "
+        f"{describe_items(table, voices, args.relative_to)}"
     )
     report_notes(table.facts.values())
     left_out += [LeftOut.from_error(item, reason) for item, reason in table.failed.items()]

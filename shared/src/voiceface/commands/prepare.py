@@ -10,6 +10,7 @@ from voiceface.commandline.exit_status import ERROR, SUCCESS
 from voiceface.commandline.messages import report_left_out
 from voiceface.io.file_kinds import printable
 from voiceface.io.own_files import LeftOut
+from voiceface.io.wording import counted
 from voiceface.preparation.settings import NAME_MODES, GatherSettings, PreparationError, VideoSettings
 
 __all__ = ["CONVENTIONS", "build_parser", "main"]
@@ -167,14 +168,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"note: {printable(note)}", file=sys.stderr)
     counts = done.gathering.counts_by_split()
     for split, count in counts.items():
-        print(f"{split:<6}{', '.join(f'{number} {what}' for what, number in count.items())}")
+        people, clips, images = count["people"], count["clips"], count["images"]
+        numbers = counted(people, "person", "people"), counted(clips, "clip"), counted(images, "image")
+        print(f"{split:<6}{', '.join(numbers)}")
     for kind, reason, number in done.gathering.counts_by_reason():
         what = f"{kind} segment" if kind == "speech" else kind
-        several = "people" if kind == "person" else f"{what}s"
-        print(f"left out: {number} {what if number == 1 else several}: {reason}")
+        several = "people" if kind == "person" else ""
+        print(f"left out: {counted(number, what, several)}: {reason}")
     basis = {"none": "faces were clustered", "table": "names from the table"}
+    videos = counted(len(done.gathering.videos), "video")
     print(
-        f"{len(done.gathering.videos)} videos, {basis.get(done.names, f'names from {done.names}')}: look at "
+        f"{videos}, {basis.get(done.names, f'names from {done.names}')}: look at "
         f"{args.out / PAGE} and {args.out / CLUSTERS_PAGE}; correct {args.out / CLUSTERS_TABLE}",
         file=sys.stderr,
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voiceface.datasets.corpus import abbreviate
 from voiceface.datasets.identities import (
     IdentityError,
     check_spelling,
@@ -25,6 +26,7 @@ from voiceface.datasets.identities import (
 )
 from voiceface.io.atomic import write_text
 from voiceface.io.file_kinds import printable
+from voiceface.io.wording import counted
 from voiceface.preparation.clustering import NamedTrack
 from voiceface.preparation.tracks import SpeakingTrack
 
@@ -153,9 +155,8 @@ def apply_table(
     notes = []
     if absent:
         notes.append(
-            f"{len(absent)} rows of clusters.csv name no track of these videos and are kept: "
-            + ", ".join(absent[:5])
-            + (", ..." if len(absent) > 5 else "")
+            f"no track of these videos belongs to {counted(len(absent), 'row')} of clusters.csv, kept for a "
+            f"run with other videos: {abbreviate(absent)}"
         )
     decided = [named for named in found if named.track.key in known]
     centres = np.stack([named.track.embedding for named in decided]) if decided else None

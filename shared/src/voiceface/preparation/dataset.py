@@ -16,6 +16,7 @@ from typing import IO, Any
 from voiceface.io.file_kinds import printable
 from voiceface.io.input_files import make_writable_directory
 from voiceface.io.own_files import LeftOut
+from voiceface.io.wording import counted
 from voiceface.preparation.cluster_table import read_cluster_table, write_cluster_table
 from voiceface.preparation.gathering import Gathering, drop_repeated_videos, gather
 from voiceface.preparation.pages import write_clusters_page, write_prepare_page
@@ -214,7 +215,7 @@ def _with_digests(videos: Sequence[Video], work: Path) -> tuple[list[Video], dic
 def _strict_message(reasons: Iterator[str]) -> str:
     found = [printable(reason) for reason in reasons]
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    count = f"{len(found)} files" if len(found) > 1 else "1 file"
+    count = counted(len(found), "file")
     return f"{count} cannot be used, which --strict makes an error: {'; '.join(found[:5])}{more}"
 
 

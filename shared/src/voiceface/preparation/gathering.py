@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from voiceface.datasets.corpus import abbreviate
 from voiceface.datasets.identities import SPLITS
 from voiceface.datasets.splits import assign_split
 from voiceface.preparation.cluster_table import (
@@ -126,8 +127,7 @@ def gather(
     if check_voices is not None:
         alone = unchecked_people([person.name for person in chosen for _ in person.clips])
         if alone:
-            more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
-            notes.append(f"one clip only, whose voice could not be checked: {', '.join(alone[:5])}{more}")
+            notes.append(f"one clip only, whose voice could not be checked: {abbreviate(alone)}")
     splits = {
         person.name: assign_split(person.name, settings.seed, settings.split_fractions) for person in chosen
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from voiceface.io.wording import counted
 from voiceface.preparation.clustering import NamedTrack
 from voiceface.preparation.gathering import Gathering
 from voiceface.preparation.settings import GatherSettings
@@ -100,8 +101,8 @@ def write_prepare_page(
             "Seed": settings.seed,
         },
         summary=[
-            f"Kept: {_count(len(gathering.people), 'person', 'people')} with {_count(clips, 'clip')} "
-            f"({seconds / 60:.1f} minutes of speech) and {_count(images, 'image')}.",
+            f"Kept: {counted(len(gathering.people), 'person', 'people')} with {counted(clips, 'clip')} "
+            f"({seconds / 60:.1f} minutes of speech) and {counted(images, 'image')}.",
             "Who is who: clusters.html shows the faces and plays the voices of every person; clusters.csv "
             "corrects them.",
             *(f"{note[:1].upper()}{note[1:]}" for note in gathering.notes),
@@ -164,7 +165,7 @@ def write_clusters_page(path: Path, work: Path, gathering: Gathering, settings: 
 def _cluster_group(name: str, members: Sequence[NamedTrack], work: Path) -> IdentityGroup:
     tracks = [named.track for named in members]
     shown = sorted(tracks, key=lambda track: (-track.seconds, track.key))[:MAX_TRACKS]
-    note = f"{_count(len(tracks), 'track')}, {_seconds(members)} s of speech"
+    note = f"{counted(len(tracks), 'track')}, {_seconds(members)} s of speech"
     if len(tracks) > len(shown):
         note += f"; the {len(shown)} longest are shown, clusters.csv has all"
     cards = [
@@ -188,12 +189,14 @@ def _people_groups(gathering: Gathering, work: Path) -> list[IdentityGroup]:
             person.name,
             image=work / person.images[0][1].file,
             audio=AudioSource(work / max(person.clips, key=lambda pair: pair[1].seconds)[1].file),
-            note=f"{gathering.splits[person.name]}, {len(person.clips)} clips, {len(person.images)} images",
+            note=f"{gathering.splits[person.name]}, {counted(len(person.clips), 'clip')}, "
+            f"{counted(len(person.images), 'image')}",
         )
         for person in shown
     ]
     more = len(gathering.people) - len(shown)
-    return [IdentityGroup("Kept", cards, f"and {more} more in the table of people" if more else "")]
+    note = f"The first {len(cards)}; the table of people has {more} more." if more else ""
+    return [IdentityGroup("Kept", cards, note)]
 
 
 def _dropped_groups(dropped: Sequence[Dropped], work: Path) -> list[IdentityGroup]:
@@ -213,8 +216,8 @@ def _dropped_groups(dropped: Sequence[Dropped], work: Path) -> list[IdentityGrou
             )
             for each in items[:MAX_EXAMPLES]
         ]
-        more = f", {len(cards)} are shown" if len(items) > len(cards) else ""
-        result.append(IdentityGroup(f"Left out: {kind}, {reason}", cards, f"{len(items)} in all{more}"))
+        more = f"; the first {len(cards)} are shown" if len(items) > len(cards) else ""
+        result.append(IdentityGroup(f"Left out: {kind}, {reason}", cards, f"{len(items)} in all{more}."))
     return result
 
 
@@ -243,10 +246,9 @@ def _video_rows(gathering: Gathering) -> tuple[list[str], list[list[object]]]:
 def _short_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = ""
 ) -> Table:
-    more = len(rows) - MAX_ROWS
-    return Table(
-        title, columns, rows[:MAX_ROWS], f"{note} And {more} more rows.".strip() if more > 0 else note
-    )
+    if len(rows) > MAX_ROWS:
+        note = f"{note} The first {MAX_ROWS} of {len(rows)} rows.".strip()
+    return Table(title, columns, rows[:MAX_ROWS], note)
 
 
 def _nearest_people(clusters: Mapping[str, Sequence[NamedTrack]]) -> list[str]:
@@ -267,7 +269,3 @@ def _longest_clip(track: SpeakingTrack) -> str:
 
 def _seconds(members: Sequence[NamedTrack]) -> float:
     return round(sum(named.track.seconds for named in members), 1)
-
-
-def _count(number: int, one: str, several: str = "") -> str:
-    return f"{number} {one if number == 1 else several or f'{one}s'}"

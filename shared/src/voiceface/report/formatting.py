@@ -1,7 +1,6 @@
 """Formatting of numbers and names: metrics with their unit, directions and strata."""
 
 import math
-import re
 from typing import Any
 
 __all__ = [
@@ -9,7 +8,6 @@ __all__ = [
     "DIRECTION_TITLES",
     "STRATUM_DESCRIPTIONS",
     "STRATUM_NAMES",
-    "display_name",
     "format_difference",
     "format_interval",
     "format_metric",
@@ -18,7 +16,6 @@ __all__ = [
     "ordinal",
 ]
 
-_FILE_NAME = re.compile(r"\.[A-Za-z]\w{1,4}(#\d+)?$")
 NARROW_SPACE = "\u202f"
 """Narrow space between a number and its unit, which never breaks."""
 
@@ -78,11 +75,6 @@ def format_difference(value: float, unit: str = "%") -> str:
     """Format a difference with its sign, fractions in percentage points."""
     text = f"{100 * value:+.1f} points" if unit == "%" else f"{value:+.3g}{NARROW_SPACE}{unit}"
     return text.replace("-", "−")
-
-
-def display_name(name: str) -> str:
-    """Name of an identity with spaces in place of the underscores of folder names; names of files stay."""
-    return name if _FILE_NAME.search(name) else name.replace("_", " ").strip()
 
 
 def ordinal(rank: int) -> str:

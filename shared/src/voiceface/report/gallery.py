@@ -8,7 +8,6 @@ from markupsafe import Markup
 from voiceface.metrics.impostor_scores import format_percentile
 from voiceface.report.formatting import (
     DIRECTION_TITLES,
-    display_name,
     format_interval,
     is_finite_number,
     ordinal,
@@ -201,7 +200,7 @@ def describe_verdict(probe: ProbeRanking, item_type: str) -> tuple[str, str]:
 
 def candidate_html(candidate: RankedCandidate, position: int, media: MediaEncoder) -> Markup:
     """One candidate with rank, score and a mark when it is correct; `position` counts from 0."""
-    label = f"{ordinal(candidate.rank)}: {display_name(candidate.name)}"
+    label = f"{ordinal(candidate.rank)}: {candidate.name}"
     label += ", correct" if candidate.correct else ""
     shown = Markup("")
     if candidate.image is not None or candidate.audio is None:
@@ -217,20 +216,18 @@ def candidate_html(candidate: RankedCandidate, position: int, media: MediaEncode
 def _probe_html(probe: ProbeRanking, direction: Direction, media: MediaEncoder) -> Markup:
     """One probe and its candidates."""
     verdict, css_class = describe_verdict(probe, "face" if direction == "v2f" else "voice")
-    name = display_name(probe.name)
     shown = (
-        image_html(probe.image, f"Face of {name}, the probe", media)
+        image_html(probe.image, f"Face of {probe.name}, the probe", media)
         if probe.image is not None
         else Markup("")
     )
-    shown += player_html(probe.audio, f"voice of {name}", media)
+    shown += player_html(probe.audio, f"voice of {probe.name}", media)
     candidates = Markup("").join(candidate_html(c, i, media) for i, c in enumerate(probe.candidates))
     return render_macro(TEMPLATE, "probe", probe, verdict, css_class, shown, candidates)
 
 
 def _identity_card_html(identity: IdentityCard, media: MediaEncoder) -> Markup:
     """A card with image, name, accuracy and voice."""
-    name = display_name(identity.name)
     share = None
     if is_finite_number(identity.accuracy):
         share = min(1.0, max(0.0, float(identity.accuracy or 0)))
@@ -238,8 +235,8 @@ def _identity_card_html(identity: IdentityCard, media: MediaEncoder) -> Markup:
     notes = [text for text in (format_interval(identity.low, identity.high), trials, identity.note) if text]
     image = Markup("")
     if identity.image is not None:
-        image = image_html(identity.image, f"Face of {name}", media)
-    player = player_html(identity.audio, f"voice of {name}", media)
+        image = image_html(identity.image, f"Face of {identity.name}", media)
+    player = player_html(identity.audio, f"voice of {identity.name}", media)
     return render_macro(TEMPLATE, "identity_card", identity, image, share, notes, player)
 
 

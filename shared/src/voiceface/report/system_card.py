@@ -10,7 +10,6 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
-from voiceface.report.formatting import display_name
 from voiceface.report.gallery import candidate_html, describe_verdict, image_html, player_html
 from voiceface.report.media import MediaEncoder
 from voiceface.report.mesh_view import MeshView, mesh_html
@@ -116,14 +115,13 @@ def render_mesh_still(
 
 def _card_html(card: SystemCard, media: MediaEncoder) -> Markup:
     """One card: utterance, tiles below it, then a row of faces per system."""
-    name = display_name(card.name)
-    player = player_html(card.audio, f"voice of {name}", media)
+    player = player_html(card.audio, f"voice of {card.name}", media)
     tiles = []
     for tile in card.tiles:
         if isinstance(tile, MeshView):
             tiles.append(render_macro(TEMPLATE, "mesh_tile", mesh_html(tile, media)))
         else:
-            image = image_html(tile.image, f"{tile.title}: {name}", media)
+            image = image_html(tile.image, f"{tile.title}: {card.name}", media)
             tiles.append(render_macro(TEMPLATE, "image_tile", tile, image))
     rankings = [_ranking_html(ranking, media) for ranking in card.rankings]
     return render_macro(TEMPLATE, "card", card, player, Markup("").join(tiles), Markup("").join(rankings))

@@ -7,7 +7,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from voiceface.report.formatting import (
-    display_name,
     format_difference,
     format_interval,
     format_metric,
@@ -31,7 +30,6 @@ def get_environment() -> Environment:
     environment.filters.update(
         {
             "difference": format_difference,
-            "display_name": display_name,
             "interval": format_interval,
             "metric": format_metric,
             "number": format_number,
