@@ -3,9 +3,14 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from voiceface.io.wording import counted
 from voiceface.synthetic.layout import PopulationError, build_settings
 from voiceface.synthetic.writer import write_population
+
+if TYPE_CHECKING:
+    from voiceface.synthetic.layout import PopulationSettings
 
 __all__ = ["build_parser", "main"]
 
@@ -22,6 +27,18 @@ def build_parser() -> argparse.ArgumentParser:
         "--preset",
         default="quick",
         help="tiny, quick, standard, study, large or quirks: numbers, coupling and nuisance (default: quick)",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("voxceleb", "mavceleb"),
+        default="voxceleb",
+        help="folders and lists as of VoxCeleb1, or of MAV-Celeb: two synthetic languages, for `fop fame` "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--version",
+        choices=("v1", "v2", "v3"),
+        help="of MAV-Celeb, which names the languages (default: v1); the tree is written into OUT/VERSION",
     )
     parser.add_argument(
         "--identities",
@@ -80,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     changes = vars(build_parser().parse_args(argv))
     out, name = changes.pop("out"), changes.pop("preset")
     options = {option: changes.pop(option) for option in ("workers", "lists", "voices_from", "force")}
-    videos = changes.pop("videos")
+    videos, layout, version = (changes.pop(option) for option in ("videos", "layout", "version"))
+    _check_layout(layout, version, videos, options)
     if not 0 <= videos <= 99:
         raise PopulationError(f"--videos must lie in 0 ... 99, got {videos}")
     from voiceface.synthetic.presets import get_preset
@@ -95,6 +113,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for rho in rhos:
         settings = build_settings(preset, **{**changes, "rho": rho})
         folder = out if len(rhos) == 1 else out / f"rho_{rho:g}"
+        if layout == "mavceleb":
+            _write_mavceleb(folder, settings, version or "v1", options["workers"])
+            continue
         write_population(folder, settings, **options)
         options["voices_from"] = options["voices_from"] or folder
         count = len(settings.ids())
@@ -104,10 +125,35 @@ def main(argv: Sequence[str] | None = None) -> int:
             from voiceface.synthetic.talking_heads.folders import write_talking_videos
 
             written = write_talking_videos(folder, settings, videos, workers=options["workers"])
-            print(
-                f"{folder / 'videos'}: {len(written)} videos, ground truth in {folder / 'truth' / 'videos'}"
-            )
+            truth = folder / "truth" / "videos"
+            print(f"{folder / 'videos'}: {counted(len(written), 'video')}, ground truth in {truth}")
     return 0
+
+
+def _check_layout(layout: str, version: str | None, videos: int, options: dict[str, Any]) -> None:
+    """Raise where an option does not belong to the layout."""
+    if layout == "voxceleb" and version is not None:
+        raise PopulationError("--version belongs to --layout mavceleb; give both, or leave it out")
+    given = {
+        "--videos": videos > 0,
+        "--voices-from": options["voices_from"] is not None,
+        "--no-lists": not options["lists"],
+    }
+    if layout == "mavceleb" and (wrong := [flag for flag, is_given in given.items() if is_given]):
+        raise PopulationError(f"{', '.join(wrong)}: not with --layout mavceleb; leave it out")
+
+
+def _write_mavceleb(out: Path, settings: "PopulationSettings", version: str, workers: int | None) -> None:
+    """Write a tree in the layout of MAV-Celeb, and tell what it holds."""
+    from voiceface.datasets.mavceleb.layout import LANGUAGES
+    from voiceface.synthetic.mavceleb import write_mavceleb
+
+    root = write_mavceleb(out, settings, version, workers=workers)
+    train, test = len(settings.ids("train")) + len(settings.ids("val")), len(settings.ids("test"))
+    print(
+        f"{root}: {train} identities for training, {test} for the test, two synthetic languages called "
+        f"{' and '.join(LANGUAGES[version])}; no real person"
+    )
 
 
 if __name__ == "__main__":
