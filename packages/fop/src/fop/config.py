@@ -9,7 +9,17 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from voiceface.association.config import EvaluationConfig
 from voiceface.runtime.config import Config
-from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, ScheduleConfig
+from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, ScheduleConfig, Share
+
+from fop.objective_config import (
+    AngularMarginLossConfig,
+    ArchetypeAgnosticLossConfig,
+    Cmpc2LossConfig,
+    IdentitySpaceLossConfig,
+    InfoNceLossConfig,
+    SeekingShapeLossConfig,
+    XmAlignLossConfig,
+)
 
 __all__ = [
     "DataConfig",
@@ -21,16 +31,6 @@ __all__ = [
     "ObjectiveName",
     "TrainingConfig",
 ]
-
-from fop.objective_config import (
-    AngularMarginLossConfig,
-    ArchetypeAgnosticLossConfig,
-    Cmpc2LossConfig,
-    IdentitySpaceLossConfig,
-    InfoNceLossConfig,
-    SeekingShapeLossConfig,
-    XmAlignLossConfig,
-)
 
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 ObjectiveName = Literal[
@@ -52,11 +52,14 @@ class DataConfig(Config):
     `voice_encoder`, `face_encoder`: names as `voiceface encoders` lists them. `pairing`: in every epoch each
     voice meets a face of the same person, drawn by the seed; the modality with fewer rows of a person repeats
     (`random`). Or, as published, row i of the voices belongs to row i of the faces (`rows`).
+    `validation_share`: of the training people, held out by the seed where the features have no split `val`
+    and none are given for validation.
     """
 
     voice_encoder: str = "real"
     face_encoder: str = "real"
     pairing: Literal["random", "rows"] = "random"
+    validation_share: Share = 0.1
     resample: bool = Field(True, description="recordings of other rates than 16 kHz; false: an error")
     corrupt_audio: Literal["error", "salvage"] = Field(
         "error", description="recordings that cannot be decoded completely; salvage: the decoded part is used"
@@ -64,14 +67,45 @@ class DataConfig(Config):
 
 
 class ModelConfig(Config):
-    """Architecture; lengths of features `null`: those of the training features."""
+    """Architecture; lengths of features `null`: those of the training features.
+
+    `branch`: linear layer, batch norm and ReLU as published (`relu`), without the ReLU (`linear`), or with
+    another linear layer behind it (`mlp`). `space`: a common one (`shared`), or that of the face encoder,
+    into which the voice is mapped (`face`). In a complete configuration `fusion`, `branch` and `space` may
+    be `auto`: chosen by the objective.
+    """
 
     embedding_dim: Positive = 128
-    fusion: Literal["gated", "linear", "none"] = "gated"
+    space: Literal["auto", "shared", "face"] = "shared"
+    branch: Literal["auto", "relu", "linear", "mlp"] = "relu"
+    hidden_width: Positive = Field(256, description="of the branch mlp")
+    fusion: Literal["auto", "gated", "linear", "none"] = "gated"
     attention_width: Positive = Field(128, description="hidden width of the gate, whatever the embedding's")
     voice_dim: Positive | None = None
     face_dim: Positive | None = None
     dropout: float = Field(0.5, ge=0, lt=1, description="of both branches")
+
+    @model_validator(mode="after")
+    def _space_fits_branch(self) -> Self:
+        if "auto" not in (self.space, self.branch, self.fusion):
+            self.require_fitting_branch()
+        return self
+
+    def require_fitting_branch(self) -> None:
+        """Raise ValueError if space, branch and fusion do not belong together."""
+        if self.space == "face" and (self.fusion != "none" or self.branch == "relu"):
+            raise ValueError(
+                "model.space=face needs model.fusion=none and model.branch=mlp or linear, found "
+                f"{self.fusion} and {self.branch}"
+            )
+
+
+HEADS = {
+    "fop": {"fusion": "gated", "branch": "relu", "space": "shared"},
+    "identity_space": {"fusion": "none", "branch": "mlp", "space": "face"},
+}
+"""Head of an objective where the configuration says `auto`; see `OTHER_HEAD` for the others."""
+OTHER_HEAD = {"fusion": "none", "branch": "mlp", "space": "shared"}
 
 
 class FopLossConfig(Config):
@@ -195,7 +229,32 @@ class FopConfig(Config):
         return f"{self.data.voice_encoder} {self.data.face_encoder}"
 
     @model_validator(mode="after")
-    def _objective_fits_fusion(self) -> Self:
-        if self.loss.objective == "fop" and self.model.fusion == "none":
+    def _choose_head(self) -> Self:
+        """Replace `auto` in the architecture, and what is not stated, by the head of the objective."""
+        head, stated = HEADS.get(self.loss.objective, OTHER_HEAD), self.model.model_fields_set
+        chosen = {
+            key: choice
+            for key, choice in head.items()
+            if key not in stated or getattr(self.model, key) == "auto"
+        }
+        if chosen:  # a validator before the fields would lose the strict reading of JSON
+            model = self.model.model_copy(update=chosen)
+            object.__setattr__(self, "model", model)
+            model.require_fitting_branch()
+        return self
+
+    @model_validator(mode="after")
+    def _objective_fits_head(self) -> Self:
+        objective, model = self.loss.objective, self.model
+        if objective == "fop" and model.fusion == "none":
             raise ValueError("loss.objective=fop needs model.fusion=gated or linear, found none")
+        if objective != "fop" and model.fusion != "none":
+            raise ValueError(
+                f"loss.objective={objective} needs model.fusion=none or auto, found {model.fusion}"
+            )
+        if (objective == "identity_space") != (model.space == "face"):
+            raise ValueError(
+                f"loss.objective={objective} and model.space={model.space}: the space of the face encoder "
+                "belongs to the objective identity_space; set model.space=auto"
+            )
         return self

@@ -16,6 +16,7 @@ from voiceface.checkpoints.published import CheckpointError
 from fop.config import FopConfig, ModelConfig
 
 __all__ = [
+    "CentredFeatures",
     "FeatureBranch",
     "FopModel",
     "FopOutput",
@@ -25,6 +26,7 @@ __all__ = [
     "infer_model_config",
 ]
 
+MLP_KEY, MEAN_KEY = "voice_branch.fc1.4.weight", "face_branch.mean"
 INITIAL_BIAS = 0.01
 """Bias of every linear layer before training, as published."""
 
@@ -60,17 +62,52 @@ class FeatureBranch(nn.Module):
         in_features: length of the features.
         embedding_dim: length of the embedding, D.
         dropout: probability of a zero in training, before normalisation.
+        kind: "relu" as published, "linear" without the ReLU, "mlp" with another linear layer at the end.
+        hidden_width: length after the first layer of "mlp".
+        unit_length: whether the embedding is normalised.
     """
 
-    def __init__(self, in_features: int, embedding_dim: int, dropout: float) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        embedding_dim: int,
+        dropout: float,
+        kind: str = "relu",
+        hidden_width: int = 256,
+        *,
+        unit_length: bool = True,
+    ) -> None:
         super().__init__()
-        self.fc1 = nn.Sequential(
-            _linear(in_features, embedding_dim), nn.BatchNorm1d(embedding_dim), nn.ReLU(), nn.Dropout(dropout)
-        )
+        self.unit_length = unit_length
+        width = hidden_width if kind == "mlp" else embedding_dim
+        between = nn.Identity() if kind == "linear" else nn.ReLU()
+        layers = [_linear(in_features, width), nn.BatchNorm1d(width), between, nn.Dropout(dropout)]
+        if kind == "mlp":
+            layers.append(_linear(width, embedding_dim))
+        self.fc1 = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features (B, Dv or Df) to embeddings (B, D) of unit length (or zero), 0...1."""
-        return normalize(self.fc1(features), dim=1)
+        """Map features (B, Dv or Df) to embeddings (B, D); of "relu" in 0...1, of unit length (or zero)."""
+        embedding = self.fc1(features)
+        return normalize(embedding, dim=1) if self.unit_length else embedding
+
+
+class CentredFeatures(nn.Module):
+    """Features of the face encoder less their mean over the training faces, as an embedding of that space.
+
+    Args:
+        in_features: length of the features.
+    """
+
+    mean: Tensor
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(in_features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B, Df) to (B, Df)."""
+        return features - self.mean
 
 
 class _AttentionBlock(nn.Module):
@@ -150,8 +187,13 @@ class FopModel(Encoders):
                 "the features to `train`"
             )
         self.config = config
-        self.voice_branch = FeatureBranch(config.voice_dim, config.embedding_dim, config.dropout)
-        self.face_branch = FeatureBranch(config.face_dim, config.embedding_dim, config.dropout)
+        shared = config.space == "shared"
+        self.embedding_dim = config.embedding_dim if shared else config.face_dim
+        head = (self.embedding_dim, config.dropout, config.branch, config.hidden_width)
+        self.voice_branch = FeatureBranch(config.voice_dim, *head, unit_length=shared)
+        self.face_branch: FeatureBranch | CentredFeatures = (
+            FeatureBranch(config.face_dim, *head) if shared else CentredFeatures(config.face_dim)
+        )
         self.fusion_layer: GatedFusion | LinearFusion | None = None
         if config.fusion == "gated":
             self.fusion_layer = GatedFusion(config.embedding_dim, config.attention_width)
@@ -185,6 +227,26 @@ class FopModel(Encoders):
     def _compared(self, embedding: Tensor) -> Tensor:
         return embedding if self.fusion_layer is None else self.fusion_layer.compared(embedding)
 
+    def set_face_mean(self, mean: Tensor) -> None:
+        """Set the mean of the face features (Df,), with `space` "face".
+
+        Raises:
+            ValueError: the model has a space of its own.
+        """
+        if not isinstance(self.face_branch, CentredFeatures):
+            raise ValueError("only a model in the space of the face encoder has a mean of its features")
+        self.face_branch.mean.copy_(mean)
+
+    def predict_faces(self, voices: Tensor) -> Tensor:
+        """Predict face features (B, Df) of voices (B, Dv), with `space` "face".
+
+        Raises:
+            ValueError: the model has a space of its own.
+        """
+        if not isinstance(self.face_branch, CentredFeatures):
+            raise ValueError("only a model in the space of the face encoder predicts its features")
+        return self.voice_branch(voices) + self.face_branch.mean
+
     def parameter_groups(self) -> list[dict[str, list[nn.Parameter]]]:
         """List the optimiser's groups in the published order: both branches, classifier, fusion."""
         parts = [self.face_branch, self.voice_branch, self.logits_layer, self.fusion_layer]
@@ -201,12 +263,15 @@ def infer_model_config(state: Mapping[str, Tensor], source: str = "the file") ->
     Raises:
         CheckpointError: the tensors are no complete model.
     """
-    voice, face = (_matrix(state, f"{name}_branch.fc1.0.weight", source) for name in ("voice", "face"))
-    values: dict[str, Any] = {
-        "embedding_dim": voice.shape[0],
-        "voice_dim": voice.shape[1],
-        "face_dim": face.shape[1],
-    }
+    voice = _matrix(state, "voice_branch.fc1.0.weight", source)
+    values: dict[str, Any] = {"voice_dim": voice.shape[1], "embedding_dim": voice.shape[0]}
+    if MLP_KEY in state:
+        last = _matrix(state, MLP_KEY, source)
+        values |= {"branch": "mlp", "hidden_width": voice.shape[0], "embedding_dim": last.shape[0]}
+    if MEAN_KEY in state:
+        values |= {"branch": values.get("branch", "linear"), "space": "face", "fusion": "none"}
+        return ModelConfig(face_dim=len(state[MEAN_KEY]), **values)
+    values["face_dim"] = _matrix(state, "face_branch.fc1.0.weight", source).shape[1]
     if "fusion_layer.weight1" in state:
         return ModelConfig(fusion="linear", **values)
     if not any(key.startswith("fusion_layer.") for key in state):
@@ -235,8 +300,9 @@ def build_model_for_checkpoint(
         CheckpointError: the tensors are no complete model.
     """
     inferred = infer_model_config(state)
-    shapes = {name: getattr(inferred, name) for name in ("embedding_dim", "voice_dim", "face_dim", "fusion")}
-    if inferred.fusion == "gated":
-        shapes["attention_width"] = inferred.attention_width
+    names = ["embedding_dim", "voice_dim", "face_dim", "fusion", "space"]
+    names += ["attention_width"] * (inferred.fusion == "gated")
+    names += ["branch", "hidden_width"] * (inferred.branch == "mlp")
+    shapes = {name: getattr(inferred, name) for name in names}
     logits = state.get("logits_layer.weight")
     return FopModel(config.model.model_copy(update=shapes), None if logits is None else len(logits))

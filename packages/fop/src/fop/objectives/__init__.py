@@ -11,7 +11,14 @@ if TYPE_CHECKING:
 __all__ = ["OBJECTIVES", "build_objective", "find_objective"]
 
 OBJECTIVES = {
+    "angular_margin": "fop.objectives.angular_margin:AngularMarginObjective",
+    "archetype_agnostic": "fop.objectives.archetype_agnostic:ArchetypeAgnosticObjective",
+    "cmpc2": "fop.objectives.cmpc2:Cmpc2Objective",
     "fop": "fop.objectives.fop:FopObjective",
+    "identity_space": "fop.objectives.identity_space:IdentitySpaceObjective",
+    "infonce": "fop.objectives.infonce:InfoNceObjective",
+    "seeking_shape": "fop.objectives.seeking_shape:SeekingShapeObjective",
+    "xm_align": "fop.objectives.xm_align:XmAlignObjective",
 }
 """Class of every objective: constructed with (LossConfig, FopModel, number of training identities)."""
 

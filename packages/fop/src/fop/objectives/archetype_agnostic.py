@@ -4,10 +4,10 @@
 section 3; computed by that package. Every person of a batch comes with two voices and two faces.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fop.config import LossConfig
 from fop.model import FopModel, FopOutput
@@ -37,7 +37,7 @@ class ArchetypeAgnosticObjective(Objective):
         self.regauging = import_system("archetype_agnostic.regauging", "archetype_agnostic")
         equilibrium = import_system("archetype_agnostic.equilibrium", "archetype_agnostic")
         self.step = 0
-        self.equilibrium: nn.Module | None = None
+        self.equilibrium: Any = None
         if self.config.equilibrium:
             self.equilibrium = equilibrium.Equilibrium(
                 num_classes,

@@ -6,6 +6,7 @@ section 3; computed by that package. The memory banks have one row for every voi
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fop.config import LossConfig
@@ -41,8 +42,6 @@ class Cmpc2Objective(Objective):
         Raises:
             ValueError: more clusters than voices.
         """
-        import torch
-
         largest = max(self.config.num_clusters, default=0)
         if self.config.prototypes and largest > len(features.voices):
             raise ValueError(

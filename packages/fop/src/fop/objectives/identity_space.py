@@ -41,7 +41,7 @@ class IdentitySpaceObjective(Objective):
     def start(self, model: FopModel, features: TrainingFeatures, seed: int) -> None:
         """Set the mean of the face features, which the head adds, and their variance."""
         model.set_face_mean(features.faces.mean(0))
-        self.variance.fill_(float(features.faces.var(0, correction=0).sum()))
+        self.variance.fill_(features.faces.var(0, correction=0).sum().clamp_min(1e-12))
 
     def forward(self, output: FopOutput, labels: Tensor, features: PairFeatures) -> dict[str, Tensor]:
         """Compute "loss", "regression" and "contrast"; see `Objective.forward`."""

@@ -3,6 +3,8 @@
 Wen et al., "Seeking the Shape of Sound" (CVPR 2021), section 3; computed by that package.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +34,7 @@ class SeekingShapeObjective(Objective):
         reweighting = import_system("seeking_shape.reweighting", "seeking_shape")
         self.class_vectors = nn.Parameter(torch.empty(num_classes, model.embedding_dim))
         nn.init.xavier_uniform_(self.class_vectors)
-        self.identity_weights: nn.Module | None = None
+        self.identity_weights: Any = None
         if self.config.reweighting:
             self.identity_weights = reweighting.IdentityWeights(
                 num_classes,

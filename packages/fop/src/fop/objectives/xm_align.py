@@ -1,4 +1,4 @@
-"""Objective: one classifier for both modalities, and mean squared alignment of their embeddings (XM-ALIGN)."""
+"""Objective XM-ALIGN: one classifier for both modalities, and mean squared alignment of the embeddings."""
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss, normalize
