@@ -86,6 +86,27 @@ class FopEmbedder(embedder.Embedder):
             return tuple(EncoderInfo.from_values(each) for each in stated)
         return self.voice_encoder.info, self.face_encoder.info
 
+    def find_encoder_overlap(
+        self, corpus: Corpus, name: str, *, is_synthetic: bool = False
+    ) -> tuple[str, ...]:
+        """Say which figures on these people are contaminated by the training of the frozen encoders.
+
+        Args:
+            corpus: the evaluated people.
+            name: of the data set.
+            is_synthetic: it is a synthetic population, whose ids only look like those of VoxCeleb.
+
+        Returns:
+            Sentences of `voiceface.encoders.overlap.training_overlap`; none: no overlap is known.
+        """
+        from voiceface.encoders.overlap import training_overlap
+
+        people = corpus.identities
+        if is_synthetic:
+            names = [person.face_id or person.name for person in people]
+            return tuple(training_overlap(self.encoder_infos, "", names))
+        return tuple(training_overlap(self.encoder_infos, name, people))
+
     def require(self) -> None:
         """Load both encoders; errors as of `voice_encoder`."""
         _ = self.voice_encoder, self.face_encoder
@@ -99,7 +120,7 @@ class FopEmbedder(embedder.Embedder):
     def _require_same(self, info: EncoderInfo, dimension: int | None) -> None:
         """Refuse an encoder whose features the weights do not know."""
         stated = self.metadata.get(ENCODERS_KEY) or ()
-        known = next((each for each in stated if each.get("modality") == info.modality), {})
+        known: dict[str, Any] = next((each for each in stated if each.get("modality") == info.modality), {})
         trained_with = known.get("fingerprint") or info.fingerprint
         if info.dimension != dimension or info.fingerprint != trained_with:
             raise EncoderError(
@@ -202,13 +223,10 @@ class FopEmbedder(embedder.Embedder):
         Raises:
             ImageError: no readable image, or one without a face.
         """
-        face = self.pictures.read_faces(Path(path))[0]
-        return self.prepare_face(self.pictures.load(face), face)
+        return self.face_encoder.load_own(path)[0]
 
     def prepare_face(self, image: NDArray[np.uint8], face: OwnFace) -> NDArray[np.float32]:
         """Convert what `pictures` gives of a face, (H, W, 3) uint8, to input of the face encoder."""
-        if face.facts.face is None:  # the picture as it is
-            return self.face_encoder.prepare(image)
         return self.face_encoder.prepare_crop(image)
 
     def prepare_picture(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """A trained model with its front ends: embeddings and scores from utterances and images."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -11,12 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from voiceface.association.grouped_encoding import encode_grouped
 from voiceface.audio.channels import is_one_recording, to_waveform
 from voiceface.audio.loading import load_audio, repeat_to_length
 from voiceface.audio.recordings import is_longer, require_sound, use_windows
 from voiceface.audio.vad import SpeechError
 from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
+from voiceface.embeddings.encoding import encode_files
+from voiceface.embeddings.table import EmbeddingTable
 from voiceface.faces.own_face import OwnFace
 from voiceface.faces.own_pictures import PictureReader
 from voiceface.images import transforms
@@ -50,6 +53,7 @@ class Embedder:
         pictures: reads people's own pictures; replace it to crop otherwise (`PictureReader`).
         long_recordings: what is used of people's own long recordings; replace it to use all of them.
         embedding_dim: length D of an embedding.
+        metadata: further entries of a native checkpoint.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Embedder:
         self.config = config
         self.source = source
         self.disclaimer = disclaimer
+        self.metadata: Mapping[str, Any] = {}
         self.identity_names = None if identity_names is None else tuple(identity_names)
         self.device = torch.device(device)
         self.embedding_dim: int = config.model.embedding_dim
@@ -83,6 +88,12 @@ class Embedder:
         """Hash of the weights and of the front end; keys embedding caches."""
         signature = torch.tensor(list(self.config.frontend_signature().encode()), dtype=torch.uint8)
         return fingerprint({**self.model.state_dict(), "front end": signature})
+
+    def find_encoder_overlap(
+        self, corpus: Corpus, name: str, *, is_synthetic: bool = False
+    ) -> tuple[str, ...]:
+        """Sentences on people of a data set, called `name`, whom frozen encoders of the model know."""
+        return ()
 
     def require(self) -> None:
         """Raise FileNotFoundError or ValueError, with the remedy, if something that it needs is missing."""
@@ -294,6 +305,14 @@ class Embedder:
             return self.load_voice, self.encode_voices, self.voice_batch_size, corpus.voice_path
         return self.load_face, self.encode_faces, self.face_batch_size, corpus.face_path
 
+    def embed_items(
+        self, modality: str, items: Sequence[str], corpus: Corpus, **options: Any
+    ) -> EmbeddingTable:
+        """Embed voices ("v") or faces ("f") of a data folder; options and errors as of `encode_files`."""
+        load, encode, batch_size, get_path = self.modality_io(modality, corpus)
+        options = {"fingerprint": self.fingerprint, "batch_size": batch_size} | options
+        return encode_files(items, get_path, load, encode, **options)
+
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:
         """Compute the cosine of every voice with every face embedding, shape (voices, faces), -1...1."""
@@ -311,34 +330,4 @@ def encode_windows(model: Embedder, items: Sequence[Any]) -> Tensor:
             out[row] = torch.from_numpy(embedding)
         else:
             out[row] = model.encode_voices(torch.from_numpy(model._prepare_voice(item)[None]))[0].cpu()
-    return out
-
-
-def encode_grouped(
-    items: Sequence[Any],
-    load: Callable[[Any], NDArray],
-    encode: Callable[[Tensor], Tensor],
-    batch_size: int,
-    out: Tensor,
-) -> Tensor:
-    """Encode items in batches; items of different shapes pass the network in groups of one shape.
-
-    Args:
-        items: N items that `load` reads.
-        load: gives the network input of one item.
-        encode: network input (B, ...) -> embeddings (B, D).
-        batch_size: most items per batch.
-        out: receives the embeddings, (N, D), in the order of the items.
-
-    Returns:
-        `out`.
-    """
-    for start in range(0, len(items), batch_size):
-        groups: dict[tuple[int, ...], list[tuple[int, NDArray]]] = {}
-        for row, item in enumerate(items[start : start + batch_size], start):
-            array = load(item)
-            groups.setdefault(array.shape, []).append((row, array))
-        for group in groups.values():
-            embeddings = encode(torch.from_numpy(np.stack([array for _, array in group])))
-            out[[row for row, _ in group]] = embeddings.to(out)
     return out

@@ -76,28 +76,15 @@ def embed_corpus(
     Returns:
         (voices, faces).
     """
-    from voiceface.embeddings.encoding import encode_files
-
     named: dict[str, list[str]] = {"v": [], "f": []}
     for trial_list in lists:
         for modality, items in zip(trial_list.direction.split("2"), (trial_list.probes, trial_list.gallery)):
             named[modality] += items
     tables = []
     for modality, items, label in (("v", corpus.voices, "voices"), ("f", corpus.faces, "faces")):
-        load, encode, batch_size, get_path = model.modality_io(modality, corpus)
-        table = encode_files(
-            [*items, *named[modality]],
-            get_path,
-            load,
-            encode,
-            fingerprint=model.fingerprint,
-            cache_dir=cache,
-            batch_size=batch_size,
-            workers=workers,
-            on_error=on_error,
-            label=label,
-        )
-        tables.append(table)
+        wanted = [*items, *named[modality]]
+        options: dict[str, Any] = {"cache_dir": cache, "workers": workers, "on_error": on_error}
+        tables.append(model.embed_items(modality, wanted, corpus, label=label, **options))
     return tables[0], tables[1]
 
 
@@ -114,6 +101,7 @@ def evaluate(
     population: Path | None = None,
     unavailable: "Sequence[UnavailableResult]" = (),
     out: Path | None = None,
+    tables: "tuple[EmbeddingTable, EmbeddingTable] | None" = None,
 ) -> Evaluation:
     """Embed every file once and compute all metrics.
 
@@ -132,6 +120,7 @@ def evaluate(
             other data.
         unavailable: lists that are known to be unavailable, to be stated in the results.
         out: folder that receives the embeddings, and results.json after every list, as they come.
+        tables: embeddings of the voices and of the faces, if they exist already; None: files are embedded.
 
     Raises:
         EmbeddingError: files cannot be read, with on_error="error".
@@ -141,7 +130,9 @@ def evaluate(
     from voiceface.evaluation.protocol import Protocol
     from voiceface.metrics.unavailable import UnavailableResult
 
-    voices, faces = embed_corpus(model, corpus, lists, cache=cache, workers=workers, on_error=on_error)
+    if tables is None:
+        tables = embed_corpus(model, corpus, lists, cache=cache, workers=workers, on_error=on_error)
+    voices, faces = tables
     if out is not None:
         voices.save(out / VOICES_FILE)
         faces.save(out / FACES_FILE)
@@ -157,6 +148,8 @@ def evaluate(
         unavailable=unavailable,
         on_result=None if out is None else lambda so_far: so_far.save(out / RESULTS_FILE),
     )
+    overlap = model.find_encoder_overlap(corpus, name, is_synthetic=population is not None)
+    results = replace(results, encoder_overlap=overlap)
     if population is None:
         return Evaluation(results, voices, faces)
     from voiceface.evaluation.all_pairs import ALL_PAIRS
@@ -273,7 +266,7 @@ def write_evaluation(
         from voiceface.evaluation.all_pairs import all_pairs_to_dict
 
         write_json(out / "all_pairs.json", all_pairs_to_dict(evaluation.all_pairs))
-    weights = identity_weights
+    weights, overlap = identity_weights, evaluation.results.encoder_overlap
     return write_association_report(
         out / "report.html",
         {system: evaluation.results},
@@ -281,7 +274,7 @@ def write_evaluation(
         (evaluation.voices, evaluation.faces),
         title=title or system,
         subtitle=subtitle,
-        disclaimers=[text for text in dict.fromkeys([model.disclaimer, *disclaimers]) if text],
+        disclaimers=[text for text in dict.fromkeys([model.disclaimer, *disclaimers, *overlap]) if text],
         references=evaluation.references,
         all_pairs=evaluation.all_pairs,
         logs=runs,

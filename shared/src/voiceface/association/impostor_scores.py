@@ -26,26 +26,14 @@ def measure_corpus(
     Raises:
         EmbeddingError: no file of a modality can be read.
     """
-    from voiceface.embeddings.encoding import encode_files
-
     sides = []
     for modality, label in (("v", "voices"), ("f", "faces")):
         files = [
             item for record in corpus.records for item in (record.voices if modality == "v" else record.faces)
         ]
         items = [files[row] for row in spread(len(files))]
-        load, encode, batch_size, get_path = model.modality_io(modality, corpus)
-        table = encode_files(
-            items,
-            get_path,
-            load,
-            encode,
-            fingerprint=model.fingerprint,
-            batch_size=batch_size,
-            workers=workers,
-            on_error="skip",
-            label=label,
-            progress=progress,
+        table = model.embed_items(
+            modality, items, corpus, workers=workers, on_error="skip", label=label, progress=progress
         )
         sides.append((table.vectors, [corpus.get_identity_index(item) for item in table.items]))
     (voices, voice_ids), (faces, face_ids) = sides

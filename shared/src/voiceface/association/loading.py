@@ -105,6 +105,7 @@ def _load_native(
         # Weights with a disclaimer were trained on a synthetic population.
         face_crop=SYNTHETIC_FACE_CROP if disclaimer else spec.face_crop,
     )
+    embedder.metadata = loaded.extra
     return embedder
 
 

@@ -124,25 +124,13 @@ def encode_validation(
         EmbeddingError: a file cannot be read, as `validation.on_error` says.
     """
     from voiceface.association import embedder
-    from voiceface.embeddings.encoding import encode_files
 
     encoder = (embedder_type or embedder.Embedder)(model, config, device=device)
     corpus, trials = validation.corpus, validation.trial_list
-    tables = []
-    for items, modality in zip((trials.probes, trials.gallery), trials.direction.split("2")):
-        load, encode, batch_size, get_path = encoder.modality_io(modality, corpus)
-        table = encode_files(
-            items,
-            get_path,
-            load,
-            encode,
-            fingerprint=encoder.fingerprint,
-            batch_size=batch_size,
-            on_error=validation.on_error,
-            progress=False,
-        )
-        tables.append(table)
-    return tables
+    return [
+        encoder.embed_items(modality, items, corpus, on_error=validation.on_error, progress=False)
+        for items, modality in zip((trials.probes, trials.gallery), trials.direction.split("2"))
+    ]
 
 
 def record_impostor_scores(
