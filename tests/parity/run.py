@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
-NAMES = ("archetype_agnostic", "perceptionist", "seeking_shape", "sf2f", "voicestyle")
+NAMES = ("archetype_agnostic", "fop", "perceptionist", "seeking_shape", "sf2f", "voicestyle")
 SYSTEMS = {name: f"parity.{name}" for name in NAMES}
 
 

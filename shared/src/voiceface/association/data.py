@@ -180,13 +180,14 @@ def load_validation(
     face_root: Path | None = None,
     skip_missing: bool = False,
     voice_folder: str = "voxceleb1_id",
+    split: str = "val",
 ) -> "Validation":
-    """Load validation identities and list; a missing list is generated with the run's seed."""
+    """Load validation identities (of `split`) and list; a missing list is generated with the run's seed."""
     from voiceface.association.validation import Validation
 
     corpus = load_split(
         root,
-        "val",
+        split,
         voice_root=voice_root,
         face_root=face_root,
         skip_missing=skip_missing,

@@ -23,6 +23,7 @@ __all__ = [
     "initial_weights_from_args",
     "load_initial_weights",
     "load_training_data",
+    "refuse_masks",
 ]
 
 log = logging.getLogger(__name__)
@@ -200,3 +201,18 @@ def load_training_data(
     corpus, disclaimer = load_split(args.data, "train", **options), get_disclaimer(args.data)
     validation = load_validation(args.data, config, args.lists, **options) if validates else None
     return TrainingData(corpus, validation, disclaimer)
+
+
+def refuse_masks(config: Any, system: str) -> None:
+    """Refuse masks of spectrograms for a system whose training step does not apply them.
+
+    Raises:
+        ValueError: the configuration has them.
+    """
+    augmentation = getattr(config.data, "augmentation", None)
+    voice = None if augmentation is None else augmentation.voice
+    if voice is not None and voice.spec_augment is not None:
+        raise ValueError(
+            f"data.augmentation.voice.spec_augment: the training step of {system} does not mask spectrograms; "
+            "set it to null"
+        )

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -12,6 +12,7 @@ from voiceface.association.initialisation import (
     add_training_arguments,
     initial_weights_from_args,
     load_training_data,
+    refuse_masks,
 )
 from voiceface.association.validation import (
     Validation,
@@ -79,7 +80,8 @@ class Trainer(Generic[ConfigT, ModelT]):
         self.dataset = dataset
         self.validation = validation
         self.initial_weights = initial_weights or self.initial_weights_type()
-        self._require_supported_augmentation()
+        if not self.masks_spectrograms:
+            refuse_masks(config, self.spec.name)
         self.identity_names = self.list_identities()
 
     # What a system defines.
@@ -131,9 +133,24 @@ class Trainer(Generic[ConfigT, ModelT]):
         """Build the learning rate as a function of the step."""
         from voiceface.training.optimisers import build_lr_schedule
 
-        return build_lr_schedule(
-            self.config.schedule, self.config.optimiser.lr, self.config.training.max_steps
-        )
+        return build_lr_schedule(self.config.schedule, self.config.optimiser.lr, self.num_steps())
+
+    def num_steps(self) -> int:
+        """Steps of the run; with `continue_after` at least these."""
+        return int(self.config.training.max_steps)
+
+    def checkpoint_steps(self) -> int:
+        """Steps between checkpoints."""
+        return int(self.config.training.checkpoint_interval)
+
+    def validation_due(self, step: int) -> bool:
+        """Whether the model is validated after `step` steps."""
+        return validation_due(self.config, step)
+
+    def batches(self, max_steps: int) -> Iterator[Any]:
+        """Batches of `samples` from the run's current step on, as far as `max_steps`."""
+        size, workers = self.config.training.batch_size, self.config.training.num_workers
+        return self.run.batches(self.samples, size, max_steps=max_steps, num_workers=workers)
 
     def tracked(self) -> dict[str, Any]:
         """Further objects with a state that is saved and restored, by name."""
@@ -158,16 +175,6 @@ class Trainer(Generic[ConfigT, ModelT]):
 
     def finish(self) -> None:
         """Called after the last step, before the model is saved."""
-
-    def _require_supported_augmentation(self) -> None:
-        """Refuse masks of spectrograms if the system's training step does not apply them."""
-        augmentation = getattr(self.config.data, "augmentation", None)
-        voice = None if augmentation is None else augmentation.voice
-        if voice is not None and voice.spec_augment is not None and not self.masks_spectrograms:
-            raise ValueError(
-                f"data.augmentation.voice.spec_augment: the training step of {self.spec.name} does not mask "
-                "spectrograms; set it to null"
-            )
 
     # The loop.
 
@@ -212,41 +219,28 @@ class Trainer(Generic[ConfigT, ModelT]):
             run.track(model=self.model, optimiser=self.optimiser, **self.tracked())
             self.samples = self.training_set()
             continue_after = self.continue_after()
-            batches = run.batches(
-                self.samples,
-                settings.batch_size,
-                max_steps=sys.maxsize if continue_after else settings.max_steps,
-                num_workers=settings.num_workers,
-            )
+            num_steps = self.num_steps()
+            batches = self.batches(sys.maxsize if continue_after else num_steps)
             for step in run.steps(
-                settings.max_steps,
-                checkpoint_interval=settings.checkpoint_interval,
-                continue_after=continue_after,
+                num_steps, checkpoint_interval=self.checkpoint_steps(), continue_after=continue_after
             ):
-                if validation_due(self.config, step):
+                if self.validation_due(step):
                     self.on_validation(step, self.validate(step))
                 self.before_step(step)
                 set_learning_rate(self.optimiser, learning_rate(step))
                 terms = self.train_step(next(batches), step)
                 run.log(step, {**terms, "lr": learning_rate(step)})
                 self.after_step(step, terms)
-            if continue_after is None and validation_due(self.config, settings.max_steps):
-                self.validate(settings.max_steps)
+            if continue_after is None and self.validation_due(num_steps):
+                self.validate(num_steps)
             self.finish()
             self.record_impostor_scores()
             return run.save_final_model(self.model.state_dict())
 
     def validate(self, step: int) -> float:
         """Compute the matching accuracy on the validation list, 0...1, after `step` steps."""
-        return validate(
-            self.run,
-            step,
-            self.model,
-            self.config,
-            self.validation,
-            embedder_type=self.spec.resolve("embedder"),
-            save_best=self.save_best(),
-        )
+        options = {"embedder_type": self.spec.resolve("embedder"), "save_best": self.save_best()}
+        return validate(self.run, step, self.model, self.config, self.validation, **options)
 
     def record_impostor_scores(self) -> None:
         """Measure the scores of impostor pairs with the final model, unless the last validation did."""
@@ -305,6 +299,10 @@ class Trainer(Generic[ConfigT, ModelT]):
         add_training_arguments(parser, configurations=cls.configurations, face_network=cls.face_network)
 
     @classmethod
+    def check_arguments(cls, parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+        """Call `parser.error` for arguments that do not belong together."""
+
+    @classmethod
     def read_initial_weights(cls, args: argparse.Namespace) -> Any:
         """Collect the files to start from, and check that every named path exists."""
         return initial_weights_from_args(args, cls.initial_weights_type)
@@ -325,6 +323,7 @@ def train_command(trainer: type[Trainer], argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog=f"{trainer.spec.name} train", description=trainer.description)
     trainer.add_arguments(parser)
     args = parser.parse_args(argv)
+    trainer.check_arguments(parser, args)
 
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory

@@ -23,6 +23,7 @@ __all__ = [
     "add_on_corrupt_argument",
     "add_override_argument",
     "add_resample_argument",
+    "add_run_arguments",
     "add_strict_argument",
     "add_training_arguments",
     "add_weights_argument",
@@ -48,10 +49,15 @@ def add_training_arguments(
         configurations: some names of bundled configurations, for the help.
         data: description of --data, for the help.
     """
+    add_data_source_arguments(parser, data)
+    add_run_arguments(parser, configurations=configurations)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, configurations: str) -> None:
+    """Add the arguments of a training run but those of its data; see `add_training_arguments`."""
     parser.add_argument(
         "--cfg", required=True, help=f"name of a bundled configuration ({configurations}), or a .yaml file"
     )
-    add_data_source_arguments(parser, data)
     parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
     parser.add_argument("--resume", action="store_true", help="resume the run in --out from its last state")
     add_device_argument(parser, "auto")

@@ -14,13 +14,14 @@ __all__ = ["build_lr_schedule", "build_optimiser"]
 
 
 def build_optimiser(
-    config: "OptimiserConfig", groups: "Iterable[Mapping[str, Any]]"
+    config: "OptimiserConfig", groups: "Iterable[Mapping[str, Any]]", *, fused: bool = False
 ) -> "torch.optim.Optimizer":
     """Build the configured optimiser; weight decay applies to every parameter, as published.
 
     Args:
         config: method and its hyperparameters.
         groups: parameter groups, as `torch.optim` takes them.
+        fused: Adam and AdamW update all parameters in one pass through memory; rounding differs.
     """
     import torch
 
@@ -31,7 +32,7 @@ def build_optimiser(
     if config.method == "adagrad":
         return torch.optim.Adagrad(parameter_groups, **common)
     adam = torch.optim.AdamW if config.method == "adamw" else torch.optim.Adam
-    return adam(parameter_groups, betas=config.betas, **common)
+    return adam(parameter_groups, betas=config.betas, fused=fused or None, **common)
 
 
 def build_lr_schedule(schedule: "ScheduleConfig", lr: float, steps: int) -> Callable[[int], float]:

@@ -16,12 +16,15 @@ from voiceface.runtime.yaml_values import load_yaml
 CONFIG_FILE = "config.yaml"
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.jsonl"
-FILES_BEFORE_FIRST_STEP = {CONFIG_FILE, LOG_FILE, "tensorboard"}  # what a run writes before its first step
+FEATURES_FOLDER = "features"
+"""Folder of features that frozen encoders computed for a run, before it starts."""
+FILES_BEFORE_FIRST_STEP = {CONFIG_FILE, LOG_FILE, FEATURES_FOLDER, "tensorboard"}
 
 logger = logging.getLogger(__name__)
 
 __all__ = [
     "CONFIG_FILE",
+    "FEATURES_FOLDER",
     "LOG_FILE",
     "STATE_FILE",
     "RunError",
@@ -157,7 +160,7 @@ def _has_no_steps(out: Path, names: list[str]) -> bool:
     """Whether a directory holds only the files that a run writes before its first step."""
     log = out / LOG_FILE
     return (
-        CONFIG_FILE in names
+        (CONFIG_FILE in names or names == [FEATURES_FOLDER])
         and FILES_BEFORE_FIRST_STEP.issuperset(names)
         and not (log.exists() and log.stat().st_size)
     )
