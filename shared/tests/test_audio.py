@@ -265,6 +265,36 @@ def test_write_wav_is_undone_by_load(tmp_path_factory, values, rate):
     assert soundfile.info(path).subtype == "PCM_16"
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("scale", ["int16", "unit", "native"])
+def test_plain_wav_files_give_what_libsndfile_gives(tmp_path, monkeypatch, channels, scale):
+    import voiceface.audio.pcm_headers as module
+
+    wave = np.random.default_rng(channels).integers(-32768, 32768, (4000, channels), np.int16)
+    soundfile.write(tmp_path / "a.wav", wave, 8000)
+    options = [{}, {"max_samples": 1}, {"max_samples": 3999}, {"on_corrupt": "salvage"}]
+    own = [decode_audio(tmp_path / "a.wav", scale=scale, **each) for each in options]
+    own_info = read_audio_info(tmp_path / "a.wav")
+    monkeypatch.setattr(module, "PlainSamples", lambda *_: None)
+    for each, found in zip(options, own, strict=True):
+        other = decode_audio(tmp_path / "a.wav", scale=scale, **each)
+        np.testing.assert_array_equal(found.samples, other.samples)
+        assert (found.sample_rate, found.subtype, found.loss) == (8000, other.subtype, other.loss)
+    assert own_info == read_audio_info(tmp_path / "a.wav")
+
+
+def test_a_plain_wav_file_needs_no_library(tmp_path, monkeypatch):
+    import voiceface.audio.decoding as module
+
+    def fail(*arguments):
+        raise AssertionError
+
+    soundfile.write(tmp_path / "a.wav", np.arange(4, dtype=np.int16), 16000)
+    monkeypatch.setattr(module, "decode_with_soundfile", fail)
+    monkeypatch.setattr(module, "decode_with_pyav", fail)
+    assert decode_audio(tmp_path / "a.wav", scale="int16").samples.tolist() == [[0, 1, 2, 3]]
+
+
 def test_write_wav_refuses_floats(tmp_path):
     with pytest.raises(ValueError, match=r"expected int16 samples of shape \(T,\), found float64"):
         write_wav(tmp_path / "a.wav", np.zeros(10))

@@ -226,7 +226,7 @@ def test_whatever_a_library_raises_becomes_an_audio_error(tmp_path, monkeypatch,
     def fail(*arguments):
         raise error
 
-    encode(tmp_path / "a", *(("pcm_s16le", "wav") if "soundfile" in library else ("aac", "mp4")))
+    encode(tmp_path / "a", *(("pcm_s24le", "wav") if "soundfile" in library else ("aac", "mp4")))
     monkeypatch.setattr(module, library, fail)
     for policy in ("error", "salvage"):
         if "soundfile" in library:

@@ -108,6 +108,15 @@ def test_exif_orientation_is_ignored_unless_asked_for():
     np.testing.assert_array_equal(load_image(data, exif_orientation=True), np.rot90(smooth(20, 30), -1))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("exif", [b"\0 chrm\0\0", b"MM\x83\xee\0\0\0\x08", b"MM\0*\xff\xff\xff\xff"])
+def test_an_image_with_damaged_exif_data_stays_as_it_is(exif, caplog):
+    data = encoded(Image.fromarray(smooth(20, 30)), "WEBP", exif=exif, lossless=True)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(load_image(data, exif_orientation=True), load_image(data))
+    assert {"EXIF data cannot be read" in each for each in caplog.messages} <= {True}
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_truncated_files_are_used_or_refused(tmp_path, kind, caplog):
     pixels = smooth(64, 64)

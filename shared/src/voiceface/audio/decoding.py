@@ -11,6 +11,7 @@ from voiceface.audio.byte_ranges import raw_file
 from voiceface.audio.decoders import decode_with_soundfile
 from voiceface.audio.packets import decode_with_pyav
 from voiceface.audio.parts import AudioPart
+from voiceface.audio.plain_samples import decode_plain_samples
 from voiceface.audio.probing import open_audio_file, probe_open_file
 from voiceface.audio.samples import (
     AudioError,
@@ -36,11 +37,12 @@ def decode_audio(
 ) -> DecodedAudio:
     """Decode one audio file, all channels, at its own rate.
 
-    The content decides about the format, not the name. Uncompressed files (WAV, RF64, W64, AIFF, AU, CAF),
-    FLAC, Ogg Vorbis and Opus, and mp3 files that state their length are read by libsndfile, everything else
-    that FFmpeg knows by PyAV: the sound of videos, m4a, aac, amr, wma, ac3 and others. Headers that state no
-    length, or a wrong one, are read to the end of what is there, with a note (docs/own_files.md). Corruption
-    of an mp3 file that leaves the number of its frames unchanged cannot be detected: it has no checksums.
+    The content decides about the format, not the name. WAV files of 16 bit with a right header are read
+    without a library, other uncompressed files (WAV, RF64, W64, AIFF, AU, CAF), FLAC, Ogg Vorbis and Opus,
+    and mp3 files that state their length by libsndfile, everything else that FFmpeg knows by PyAV: the sound
+    of videos, m4a, aac, amr, wma, ac3 and others. Headers that state no length, or a wrong one, are read to
+    the end of what is there, with a note (docs/own_files.md). Corruption of an mp3 file that leaves the
+    number of its frames unchanged cannot be detected: it has no checksums.
 
     Args:
         path: a regular file.
@@ -185,6 +187,9 @@ def _decode_part(
     """Decode one part by the library that its header asks for; what libsndfile declines goes to PyAV."""
     if part.sample_rate:
         check_format(path, part.sample_rate, 1)
+    if part.plain:
+        yield from decode_plain_samples(path, file, part, scale, max_samples, block_seconds)
+        return
     arguments = (path, file, part, scale, on_corrupt, max_samples, block_seconds)
     if part.decoder == "pyav":
         yield from decode_with_pyav(*arguments)

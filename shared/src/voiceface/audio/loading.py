@@ -212,6 +212,9 @@ def _read_part_info(path: str | os.PathLike[str], file: BinaryIO, part: AudioPar
     """Read the header of one part; a counted length is preferred to a stated one."""
     if part.sample_rate:
         check_format(path, part.sample_rate, 1)
+    if part.plain:
+        check_format(path, part.sample_rate, part.plain.channels)
+        return AudioInfo(part.sample_rate, part.plain.channels, part.plain.count / part.sample_rate, "PCM_16")
     if part.decoder == "soundfile":
         import soundfile
 

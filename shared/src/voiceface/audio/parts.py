@@ -1,12 +1,33 @@
 """What the bytes of a sound file say about its length, and what of it is believed."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-__all__ = ["SHORTFALL_SECONDS", "AudioPart", "LengthVerdict", "is_placeholder", "judge_length"]
+__all__ = [
+    "SHORTFALL_SECONDS",
+    "AudioPart",
+    "LengthVerdict",
+    "PlainSamples",
+    "is_placeholder",
+    "judge_length",
+]
 
 SHORTFALL_SECONDS = 0.05
 """Sound that may be missing at the end of a file without making it a damaged one."""
+
+
+class PlainSamples(NamedTuple):
+    """Where the 16-bit samples of an ordinary WAV file lie.
+
+    Attributes:
+        place: byte of the first one.
+        channels: interleaved.
+        count: per channel.
+    """
+
+    place: int
+    channels: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -24,6 +45,7 @@ class AudioPart:
         num_samples: per channel, as counted or stated without doubt; 0 if unknown.
         sample_rate: as stated in the header; 0 if it was not examined.
         notes: peculiarities by which nothing is lost.
+        plain: place of its samples, where no library is needed to read them.
     """
 
     kind: str
@@ -36,6 +58,7 @@ class AudioPart:
     num_samples: int = 0
     sample_rate: int = 0
     notes: tuple[str, ...] = ()
+    plain: PlainSamples | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from voiceface.audio.byte_ranges import read_at
-from voiceface.audio.parts import AudioPart, is_placeholder, judge_length
+from voiceface.audio.parts import AudioPart, PlainSamples, is_placeholder, judge_length
 
 __all__ = ["examine_aiff", "examine_au", "examine_caf", "examine_riff", "examine_w64"]
 
@@ -32,6 +32,7 @@ class _Format:
     channels: int
     rate: int
     byte_rate: float
+    is_plain: bool
 
     @property
     def decoder(self) -> Decoder:
@@ -77,14 +78,15 @@ def _read_format(data: bytes, order: ByteOrder) -> _Format | None:
     """Read a WAV format chunk."""
     if len(data) < 16:
         return None
-    tag, channels, rate, byte_rate, _, bits = struct.unpack(
+    tag, channels, rate, byte_rate, block, bits = struct.unpack(
         (">" if order == "big" else "<") + "HHIIHH", data[:16]
     )
+    is_plain = tag == 1 and bits == 16 and block == 2 * channels > 0 and order == "little"
     if tag == 0xFFFE and len(data) >= 26:
         tag = int.from_bytes(data[24:26], order)
     if tag in SNDFILE_WAV_TAGS:
         byte_rate = rate * channels * (SNDFILE_WAV_TAGS[tag] or -(-bits // 8))
-    return _Format(tag, channels, rate, byte_rate)
+    return _Format(tag, channels, rate, byte_rate, is_plain)
 
 
 def _riff_part(
@@ -120,6 +122,9 @@ def _riff_part(
         if name in (b"RF64", b"BW64"):
             patches.append((start, b"RIFF"))
         patches += [(start + 4, _field(total, order)), (body - 4, _field(used, order))]
+    plain = None
+    if form.is_plain and name == b"RIFF" and not patches:
+        plain = PlainSamples(body, form.channels, stated // (2 * form.channels))
     return AudioPart(
         "wav",
         start,
@@ -130,6 +135,7 @@ def _riff_part(
         verdict.missing_seconds,
         sample_rate=form.rate,
         notes=tuple(notes),
+        plain=plain,
     )
 
 

@@ -15,7 +15,15 @@ from voiceface.io.decoding_worker import runs_in_worker
 from voiceface.io.file_kinds import HEAD_SIZE, printable, recognise
 from voiceface.io.foreign_files import first_line, read_file_bytes
 
-__all__ = ["MAX_PIXELS", "ImageArray", "ImageError", "decode_image", "load_image", "to_rgb"]
+__all__ = [
+    "MAX_PIXELS",
+    "ImageArray",
+    "ImageError",
+    "apply_orientation",
+    "decode_image",
+    "load_image",
+    "to_rgb",
+]
 
 ImageArray = NDArray[Any]  # uint8, shape (H, W, 3), every function checks it
 
@@ -50,7 +58,8 @@ def load_image(
         source: path of a file, or its bytes.
         strict: refuse truncated files; else their missing part stays grey or black (as published) and is
             logged.
-        exif_orientation: apply the orientation in the EXIF data; the published code ignores it.
+        exif_orientation: apply the orientation in the EXIF data, if they can be read; the published code
+            ignores it.
         max_pixels: larger images are refused by their header (decompression bombs).
 
     Returns:
@@ -62,8 +71,26 @@ def load_image(
     """
     image = decode_image(source, strict=strict, max_pixels=max_pixels)
     if exif_orientation:
-        image = ImageOps.exif_transpose(image)
+        image = apply_orientation(source, image)
     return to_rgb(source, image)
+
+
+def apply_orientation(source: str | os.PathLike[str] | bytes, image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF data say; where they cannot be read it stays as it is, which is logged.
+
+    Viewers do the same with damaged EXIF data.
+
+    Args:
+        source: origin of the image, for messages.
+        image: from `decode_image`.
+    """
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception as error:  # Pillow's reader of EXIF data raises errors of many types
+        _log.warning(
+            "%s: EXIF data cannot be read: shown as stored (%s)", _describe(source), first_line(error)
+        )
+        return image
 
 
 def decode_image(

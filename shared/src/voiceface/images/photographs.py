@@ -7,9 +7,16 @@ import os
 import threading
 from pathlib import Path
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms
 
-from voiceface.images.loading import MAX_PIXELS, ImageArray, ImageError, decode_image, to_rgb
+from voiceface.images.loading import (
+    MAX_PIXELS,
+    ImageArray,
+    ImageError,
+    apply_orientation,
+    decode_image,
+    to_rgb,
+)
 from voiceface.io.decoding_worker import runs_in_worker
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import first_line
@@ -55,11 +62,7 @@ def load_photograph(
     _register_heif(name, source)
     image = decode_image(source, max_pixels=max_pixels)
     profile = image.info.get("icc_profile")
-    try:
-        image = ImageOps.exif_transpose(image)
-    except Exception as error:  # corrupt EXIF data: viewers show such pictures as stored
-        _log.warning("%s: EXIF data cannot be read: shown as stored (%s)", name, first_line(error))
-    image, alpha = _split_alpha(image)
+    image, alpha = _split_alpha(apply_orientation(source, image))
     if profile:
         image = _convert_to_srgb(name, image, profile)
     pixels = to_rgb(source, image)
