@@ -22,6 +22,11 @@ COMMANDS = {
         "build a dataset from the AVSpeech table and your own videos",
     ),
     "check": ("voiceface.commands.check", "validate a dataset before training"),
+    "encode": ("voiceface.commands.encode", "write the features of files by a frozen encoder"),
+    "encoders": (
+        "voiceface.commands.encoders",
+        "list the frozen encoders: what is installed, what is missing and how to get it",
+    ),
     "lists": ("voiceface.commands.lists", "generate trial lists, or show the contents of lists"),
     "evaluate": ("voiceface.commands.evaluate", "compute metrics from embeddings and trial lists"),
     "compare": (

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = ("voices", "faces", "baseline_voices", "baseline_faces")
     arguments.require_existing_paths({name: getattr(args, name) for name in (*tables, "data")})
     from voiceface.datasets.trials.trial_list import TrialListError
+    from voiceface.encoders.overlap import training_overlap
+    from voiceface.encoders.records import stated_encoders
     from voiceface.evaluation.evaluator import compare, evaluate
     from voiceface.evaluation.protocol import Protocol
     from voiceface.metrics.unavailable import describe_unavailable
@@ -66,14 +69,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         from voiceface.embeddings.table import EmbeddingTable
 
         tables = EmbeddingTable.load(voices), EmbeddingTable.load(faces)
-        return evaluate(
-            protocol,
-            *tables,
-            identities,
-            on_missing=args.missing,
-            training_identities=training,
-            unavailable=unavailable,
-            on_result=None if out is None else lambda so_far: so_far.save(out),
+        infos = [info for table in tables for info in stated_encoders(table)]
+        dataset = args.data.resolve().name if args.data else ""
+        overlap = tuple(training_overlap(infos, dataset, _as_identities(identities)))
+
+        def add_overlap(found: "Results") -> "Results":
+            return replace(found, encoder_overlap=overlap)
+
+        return add_overlap(
+            evaluate(
+                protocol,
+                *tables,
+                identities,
+                on_missing=args.missing,
+                training_identities=training,
+                unavailable=unavailable,
+                on_result=None if out is None else lambda so_far: add_overlap(so_far).save(out),
+            )
         )
 
     results = evaluate_tables(args.voices, args.faces, args.out)

@@ -147,6 +147,13 @@ class AlignedFaceEncoder(Encoder):
         chip = scale_chip(check_picture(image), self._data_pictures.target.side)
         return np.ascontiguousarray(chip.transpose(2, 0, 1), np.float32)
 
+    def prepare_face(self, image: NDArray[np.uint8], face: OwnFace) -> Array:
+        """Convert a face to network input; one of a video, which is cut out otherwise, is aligned again."""
+        seen = face.facts.face
+        if seen is not None and seen.time is not None and self._data_pictures.target.name != seen.crop:
+            return self.prepare(image)
+        return self.prepare_crop(image)
+
 
 class _PointMemory:
     """A face finder that remembers the points by which `voiceface.real` aligns the faces that it found."""

@@ -23,6 +23,8 @@ from voiceface.real.recordings import read_own_recording
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from voiceface.faces.own_face import OwnFace
+
 __all__ = ["POPULATION", "Encoder", "EncoderError", "EncoderInfo", "Modality"]
 
 log = logging.getLogger(__name__)
@@ -115,10 +117,11 @@ class Encoder:
         pictures: of faces: reads people's own pictures; `use_pictures` replaces it.
     """
 
+    on_corrupt: OnCorrupt = "error"
+    resample: bool = True
+
     def __init__(self, info: EncoderInfo, *, batch_size: int = 32, face_crop: str = "population") -> None:
         self.info, self.batch_size, self.face_crop = info, batch_size, face_crop
-        self.on_corrupt: OnCorrupt = "error"
-        self.resample = True
         self.long_recordings: LongRecordings = DEFAULT_LONG_RECORDINGS
         self.pictures = PictureReader(convention=face_crop)
 
@@ -172,7 +175,7 @@ class Encoder:
             recording = read_own_recording(path, long=self.long_recordings, **options)
             return self.prepare_own(recording.waveform), recording.describe(path)
         face = self.pictures.read_faces(Path(path))[0]
-        return self.prepare_crop(self.pictures.load(face)), face.facts
+        return self.prepare_face(self.pictures.load(face), face), face.facts
 
     def prepare(self, array: NDArray[Any]) -> Array:
         """Convert an array to network input.
@@ -193,6 +196,10 @@ class Encoder:
     def prepare_crop(self, image: NDArray[np.uint8]) -> Array:
         """Convert a face (H, W, 3) that `pictures` cut out to network input."""
         return self.prepare(image)
+
+    def prepare_face(self, image: NDArray[np.uint8], face: "OwnFace") -> Array:
+        """Convert what `pictures` or a video gives of a face, (H, W, 3) uint8, to network input."""
+        return self.prepare_crop(image)
 
     def encode_batch(self, inputs: "Tensor") -> "Tensor":
         """Encode inputs of one shape, (B, ...), as features (B, D), float32, on any device."""

@@ -1,16 +1,18 @@
 """Branches of our own association systems as encoders: bundled weights, or any of their checkpoints."""
 
+import copy
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
+from voiceface.audio.samples import OnCorrupt
 from voiceface.encoders.interface import POPULATION, Encoder, EncoderError, EncoderInfo, Modality
 from voiceface.io.file_facts import FileFacts
 
@@ -40,8 +42,29 @@ class SystemEncoder(Encoder):
         self.embedder = embedder
         size = embedder.voice_batch_size if info.modality == "voice" else embedder.face_batch_size
         super().__init__(info, batch_size=size, face_crop=embedder.face_crop)
-        self.on_corrupt = embedder.config.data.corrupt_audio
-        self.resample = embedder.config.data.resample
+
+    @property
+    def on_corrupt(self) -> OnCorrupt:  # type: ignore[override]
+        """Whether corrupt recordings are refused; set it to change it."""
+        return cast("OnCorrupt", self.embedder.config.data.corrupt_audio)
+
+    @on_corrupt.setter
+    def on_corrupt(self, value: OnCorrupt) -> None:
+        self._set_input_options(on_corrupt=value)
+
+    @property
+    def resample(self) -> bool:  # type: ignore[override]
+        """Whether recordings of other rates are converted; set it to change it."""
+        return bool(self.embedder.config.data.resample)
+
+    @resample.setter
+    def resample(self, value: bool) -> None:
+        self._set_input_options(resample=value)
+
+    def _set_input_options(self, **options: Any) -> None:
+        """Change options of the front end, not of the other branch or of encoders loaded later."""
+        self.embedder = copy.copy(self.embedder)
+        self.embedder.config = self.embedder.config.with_input_options(**options)
 
     @property
     def window_seconds(self) -> float | None:
@@ -100,7 +123,6 @@ def load_system(name: str, modality: Modality, weights: str = "", device: str = 
     """
     embedder = _load_embedder(name, weights, device)
     bundled = not weights
-    identities = () if bundled else tuple(embedder.identity_names or ())
     info = EncoderInfo(
         f"{name}:{weights}" if weights else name,
         modality,
@@ -110,7 +132,7 @@ def load_system(name: str, modality: Modality, weights: str = "", device: str = 
         trained_on=(POPULATION,) if embedder.disclaimer else (),
         disclaimer=embedder.disclaimer,
         fingerprint=embedder.fingerprint,
-        identities=identities,
+        identities=tuple(embedder.identity_names or ()),
     )
     return SystemEncoder(embedder, info)
 
