@@ -12,6 +12,7 @@ from fop.fame.submissions import read_submission
 
 if TYPE_CHECKING:
     from voiceface.datasets.mavceleb.lists import PairList
+    from voiceface.report import Plot
 
 __all__ = ["PAGE_FILE", "RESULTS_FILE", "write_fame_results"]
 
@@ -97,8 +98,9 @@ def write_fame_results(
         facts={"encoders": ", ".join(encoders)} if encoders else {},
         summary=list(lacking),
         headlines=headlines,
+        roc=_roc_plots(submissions, lists),
         tables=tables,
-        section_titles={"Further metrics": "Results"},
+        section_titles={"Further metrics": "Results", "ROC and CMC": "ROC"},
         protocol=ProtocolSummary(f"FAME {scores.version}", trials, _RULES),
         config=config,
         environment=collect_environment(),
@@ -118,6 +120,26 @@ _RULES = {
 def _percent(result: FameResult) -> tuple[float, float]:
     """Rate and area in per cent, as shown."""
     return round(100 * result.eer, 2), round(100 * result.auc, 2)
+
+
+def _roc_plots(submissions: Mapping[tuple[str, str], Path], lists: Mapping[str, "PairList"]) -> "list[Plot]":
+    """One plot with a curve per submission whose labels are known."""
+    import torch
+    from voiceface.metrics.verification import roc_curve
+    from voiceface.report import Curve, Plot
+
+    curves = []
+    for (train, test), path in submissions.items():
+        pairs, found = lists[test], read_submission(path)
+        if pairs.labels is not None and set(pairs.labels.tolist()) == {0, 1}:
+            labels = torch.from_numpy(pairs.labels.astype(np.int64))  # in the order of the submission
+            curve = roc_curve(-torch.from_numpy(found.distances), labels)
+            curves.append(Curve(f"{train} to {test}", curve.fpr.numpy(), curve.tpr.numpy()))
+    if not curves:
+        return []
+    curves.append(Curve("chance level", [0, 1], [0, 1], kind="chance"))
+    axes = ("false positive rate", "true positive rate", (0, 1), (0, 1))
+    return [Plot("ROC, training to test language", curves, *axes, x_percent=True, y_percent=True)]
 
 
 def _spread(path: Path) -> tuple[int, float, float, float]:
