@@ -117,6 +117,16 @@ class FopEmbedder(embedder.Embedder):
             self.__dict__.pop(name, None)
         return super().to(device)
 
+    def with_encoders(self, voice_encoder: str | None = None, face_encoder: str | None = None) -> Self:
+        """Use encoders of other names, such as paths that have changed; None keeps one."""
+        names = {"voice_encoder": voice_encoder, "face_encoder": face_encoder}
+        update = {key: name for key, name in names.items() if name is not None}
+        for key in update:
+            self.__dict__.pop(key, None)
+        data = self.config.data.model_copy(update=update)
+        self.config = self.config.model_copy(update={"data": data})
+        return self
+
     def _require_same(self, info: EncoderInfo, dimension: int | None) -> None:
         """Refuse an encoder whose features the weights do not know."""
         stated = self.metadata.get(ENCODERS_KEY) or ()

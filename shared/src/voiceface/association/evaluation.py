@@ -102,6 +102,7 @@ def evaluate(
     unavailable: "Sequence[UnavailableResult]" = (),
     out: Path | None = None,
     tables: "tuple[EmbeddingTable, EmbeddingTable] | None" = None,
+    is_synthetic: bool = False,
 ) -> Evaluation:
     """Embed every file once and compute all metrics.
 
@@ -121,6 +122,7 @@ def evaluate(
         unavailable: lists that are known to be unavailable, to be stated in the results.
         out: folder that receives the embeddings, and results.json after every list, as they come.
         tables: embeddings of the voices and of the faces, if they exist already; None: files are embedded.
+        is_synthetic: the people are synthetic, although no `population` is given.
 
     Raises:
         EmbeddingError: files cannot be read, with on_error="error".
@@ -148,7 +150,7 @@ def evaluate(
         unavailable=unavailable,
         on_result=None if out is None else lambda so_far: so_far.save(out / RESULTS_FILE),
     )
-    overlap = model.find_encoder_overlap(corpus, name, is_synthetic=population is not None)
+    overlap = model.find_encoder_overlap(corpus, name, is_synthetic=is_synthetic or population is not None)
     results = replace(results, encoder_overlap=overlap)
     if population is None:
         return Evaluation(results, voices, faces)
@@ -237,6 +239,7 @@ def write_evaluation(
     commands: Sequence[str] = (),
     disclaimers: Sequence[str] = (),
     galleries: Sequence[Any] = (),
+    has_media: bool = True,
 ) -> Path:
     """Write results.json, results.txt (published format), embeddings, report.html; return the report's path.
 
@@ -253,6 +256,7 @@ def write_evaluation(
         commands: command lines that reproduce the report.
         disclaimers: further disclaimers, besides that of the model.
         galleries: rankings of queries, see `voiceface.association.retrieval.build_gallery`.
+        has_media: the files of the corpus exist, and the report shows some of them.
     """
     from voiceface.io.atomic import write_json
     from voiceface.report.association_report import write_association_report
@@ -288,4 +292,5 @@ def write_evaluation(
         },
         commands=commands,
         retrieval_examples=galleries,
+        has_media=has_media,
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from voiceface.association.evaluation import Evaluation
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.trials.trial_list import TrialList
+    from voiceface.embeddings.table import EmbeddingTable
     from voiceface.metrics.unavailable import UnavailableResult
 
 __all__ = [
@@ -51,7 +52,7 @@ def require_evaluation_paths(args: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError: names all of them with their arguments.
     """
-    names = ("weights", "data", "lists", "voice_root", "face_root", "table")
+    names = ("weights", "data", "features", "lists", "voice_root", "face_root", "table")
     arguments.require_existing_paths({name: getattr(args, name, None) for name in names})
 
 
@@ -188,7 +189,12 @@ def print_coverage(lists: "Sequence[TrialList]", unavailable: "Sequence[Unavaila
         print(describe_unavailable(unavailable), file=sys.stderr)
 
 
-def evaluate_corpus(model: "Embedder", args: argparse.Namespace, split: str) -> "tuple[Corpus, Evaluation]":
+def evaluate_corpus(
+    model: "Embedder",
+    args: argparse.Namespace,
+    split: str,
+    tables: "tuple[EmbeddingTable, EmbeddingTable] | None" = None,
+) -> "tuple[Corpus, Evaluation]":
     """Evaluate a model on the trial lists of a corpus, with upper bounds if it is synthetic.
 
     Embeddings, and results after every list, are written to `args.out` as they come.
@@ -198,6 +204,7 @@ def evaluate_corpus(model: "Embedder", args: argparse.Namespace, split: str) -> 
         args: parsed arguments of `voiceface.association.commands.add_evaluation_arguments`, and
             `voice_folder` if the command has it.
         split: split of the corpus.
+        tables: embeddings of the voices and of the faces, if they exist already; None: files are embedded.
     """
     from voiceface.association.data import rename_for_split
     from voiceface.association.evaluation import evaluate
@@ -229,6 +236,7 @@ def evaluate_corpus(model: "Embedder", args: argparse.Namespace, split: str) -> 
         population=args.data if is_synthetic(args.data) else None,
         unavailable=data.unavailable,
         out=args.out,
+        tables=tables,
     )
 
 
@@ -253,9 +261,11 @@ def write_results(
     from voiceface.association.evaluation import read_identity_weights, write_evaluation
 
     folder = args.weights if args.weights is None or args.weights.is_dir() else args.weights.parent
-    words = [f"{spec.name} test", f"--data {args.data}", f"--out {args.out}"]
-    words += [f"--weights {args.weights}"] if args.weights else []
-    options = {"title": f"{spec.name} on {args.data.name}", **options}
+    flags = ("data", "features", "out", "weights")
+    given = {flag: getattr(args, flag, None) for flag in flags}
+    words = [f"{spec.name} test", *(f"--{flag} {path}" for flag, path in given.items() if path)]
+    if "title" not in options:
+        options["title"] = f"{spec.name} on {args.data.name}"
     return write_evaluation(
         args.out,
         model,

@@ -64,6 +64,7 @@ def write_association_report(
     commands: Sequence[str] = (),
     retrieval_examples: Sequence[RetrievalExamples] = (),
     seed: int = 0,
+    has_media: bool = True,
 ) -> Path:
     """Write the report of one or several association systems.
 
@@ -85,11 +86,13 @@ def write_association_report(
         commands: shell lines that reproduce the page.
         retrieval_examples: further galleries, shown first.
         seed: random seed of the examples.
+        has_media: the files of the corpus exist; otherwise no examples are shown.
 
     Returns:
         The written file.
     """
     name, results = next(iter(systems.items()))
+    examples = _build_retrieval_examples(corpus, embeddings, seed) if has_media else []
     references = references or {}
     rows = {
         label: [build_result_row(result, references) for result in each.lists]
@@ -111,8 +114,8 @@ def write_association_report(
         logs=logs,
         roc=build_roc_plots(systems, references),
         cmc=build_cmc_plots(systems, references),
-        retrieval_examples=[*retrieval_examples, *_build_retrieval_examples(corpus, embeddings, seed)],
-        identity_groups=_identity_groups(results, corpus),
+        retrieval_examples=[*retrieval_examples, *examples],
+        identity_groups=_identity_groups(results, corpus, has_media),
         config=config or None,
         environment=collect_environment(),
         commands=commands,
@@ -276,7 +279,7 @@ def _build_retrieval_examples(
     ]
 
 
-def _identity_groups(results: Results, corpus: Corpus) -> list[IdentityGroup]:
+def _identity_groups(results: Results, corpus: Corpus, has_media: bool) -> list[IdentityGroup]:
     """Hardest and easiest identities of the first same-gender matching list, or of the first list."""
     matching = [each for each in results.lists if each.trial_list.kind == "match"] or list(results.lists)
     selected = next((each for each in matching if each.trial_list.stratum == "G"), matching[0])
@@ -285,6 +288,8 @@ def _identity_groups(results: Results, corpus: Corpus) -> list[IdentityGroup]:
 
     def media(name: str) -> tuple[ImageSource | None, AudioSource | None]:
         record = records[name]
+        if not has_media:
+            return None, None
         image = str(corpus.face_path(record.faces[0])) if record.faces else None
         return image, AudioSource(str(corpus.voice_path(record.voices[0]))) if record.voices else None
 
