@@ -19,7 +19,7 @@ NETWORKS = {"faces": "fake 1", "voices": "fake 1"}
 
 
 def write_fake_video(path, speakers=(), *, seconds=60.0, seed=0, **more):
-    """Speakers: dicts with `face` (identity), `start`, `end`, and optionally `voice`, `problem`, `silent`."""
+    """Speakers: dicts with `face` (identity), `start`, `end`; optionally `voice`, `problem`, `still`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(
         HEAD + json.dumps({"speakers": speakers, "seconds": seconds, "seed": seed, **more}).encode()
@@ -82,7 +82,8 @@ def find_faces(path, max_images):
 def tracked(seed, each, k, count):
     """Picture k of a track: a pattern of its own; the identity is the colour of the chip."""
     at = each["start"] + (k + 0.5) / count * (each["end"] - each["start"])
-    rng = np.random.default_rng([seed, round(1000 * each.get("shown", each["start"])), k, each["face"]])
+    which = 0 if each.get("still") else k  # a head that does not move gives the same picture again and again
+    rng = np.random.default_rng([seed, round(1000 * each.get("shown", each["start"])), which, each["face"]])
     coarse = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
     picture = coarse.repeat(16, 0).repeat(16, 1)
     points = np.array([[50, 50], [78, 50], [64, 70], [52, 88], [76, 88]], np.float32)

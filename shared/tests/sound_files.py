@@ -70,3 +70,15 @@ def strip_xing(data):
     first = data.rfind(b"\xff", 0, place - 8)
     second = data.find(data[first : first + 2], place + 100)
     return data[second:]
+
+
+def changing_noise(seed, seconds=4.0):
+    """Noise whose spectrum and level change ten times a second."""
+    rng = np.random.default_rng(seed)
+    count = round(seconds * 10)
+    parts = []
+    for _ in range(count):
+        taps = rng.normal(size=32) * rng.uniform(0.05, 1)
+        parts.append(np.convolve(rng.normal(size=1600), taps, "same"))
+    wave = np.concatenate(parts)
+    return (0.3 * wave / np.abs(wave).max()).astype(np.float32)

@@ -12,7 +12,6 @@ from voiceface.commandline.dispatch import run_main
 from voiceface.commands import faces as command
 from voiceface.faces import CROP_CONVENTIONS, crop_face
 from voiceface.faces.crops import ENCODER_CHIP, is_tight_crop, upright_square
-from voiceface.faces.finding import largest_face
 from voiceface.faces.quality import FaceQuality, measure_quality, mesh_angles
 from voiceface.images.loading import load_image
 
@@ -32,7 +31,6 @@ def test_faces_are_found_where_they_are_largest_first():
     np.testing.assert_allclose(small.points[:2], [[57.5, 67.5], [81.5, 67.5]], atol=2)
     np.testing.assert_allclose(found[3][0].box, [80, 200, 180, 300], atol=3)
     assert large.quality.eye_distance == pytest.approx(0.4 * 90, rel=0.1)
-    assert largest_face(found[0][::-1]) is large and largest_face([]) is None
     assert make_finder().find([]) == []
 
 

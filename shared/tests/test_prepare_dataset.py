@@ -192,19 +192,23 @@ def group_is_alive(group):
     return True
 
 
-@pytest.mark.parametrize(
-    "name", ["record.json", "faces.npy", "fingerprints.npy", "*.png", "*.wav", "0000_00.png"]
-)
-def test_damaged_results_of_a_video_are_made_anew(four, tmp_path, name):
-    out = tmp_path / "data"
-    prepare(four, out)
+@pytest.mark.parametrize("damage", ["removed", "cut short", "one bit"])
+@pytest.mark.parametrize("name", ["record.json", "*.npy", "*.png", "*.wav"])
+def test_damaged_results_of_a_video_are_made_anew(tmp_path, name, damage):
+    videos, out = tmp_path / "videos", tmp_path / "data"
+    write_fake_video(videos / "a.mp4", [speaker(1, 0, 6), speaker(2, 8, 11)])
+    prepare(videos, out)
     before = content(out)
-    for path in out.glob(f".prepare/*/{name}"):
-        if name == "0000_00.png":
+    places = sorted(out.glob(f".prepare/*/{name}"))
+    assert places
+    for path in places[::3]:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        if damage == "removed":
             path.unlink()
         else:
-            path.write_bytes(path.read_bytes()[:-40])
-    prepare(four, out)
+            path.write_bytes(data[:-40] if damage == "cut short" else data)
+    prepare(videos, out)
     assert content(out) == before
 
 
@@ -246,6 +250,16 @@ def test_doubtful_pictures_and_silence_are_left_out(tmp_path):
         ("image", "face blurred"): 8,
         ("speech", "shorter than 1 s"): 1,
     }
+
+
+def test_a_head_that_does_not_move_keeps_three_images(tmp_path):
+    videos = tmp_path / "videos"
+    write_fake_video(videos / "a.mp4", [speaker(1, 0, 6, still=True), speaker(2, 8, 14)])
+    # the same pictures and other words; the first of them repeat another track
+    write_fake_video(videos / "b.mp4", [speaker(1, 0, 6, still=True, said=3)])
+    done = prepare(videos, tmp_path / "data")
+    assert people(done) == {"person_001": (2, 3), "person_002": (1, 8)}
+    assert reasons(done)[("image", "near duplicate")] == 5 + 8
 
 
 def test_limits_spread_over_videos_and_small_people_are_left_out(four, tmp_path):

@@ -9,12 +9,14 @@ from voiceface.datasets.avspeech.build import (
     FAILURES_FILE,
     IMAGE_FORMATS,
     MISSING_FILE,
+    REPEATS_FILE,
     AvspeechSettings,
     build_corpus,
 )
 from voiceface.datasets.avspeech.table import (
     DEFAULT_NAME_PATTERNS,
 )
+from voiceface.io.wording import counted
 
 __all__ = [
     "build_parser",
@@ -76,6 +78,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("TRAIN", "VAL", "TEST"),
         help=f"fractions of the videos per split (default: {' '.join(map(str, usual.split_fractions))})",
     )
+    parser.add_argument(
+        "--keep-near-duplicates",
+        action="store_true",
+        help="list clips and images that repeat another one of their video in the manifest too",
+    )
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
@@ -101,19 +108,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out,
         settings,
         name_patterns=args.pattern or DEFAULT_NAME_PATTERNS,
+        keep_near_duplicates=args.keep_near_duplicates,
         workers=args.workers,
         progress=not args.quiet,
     )
     counts = record["counts"]
     for split, written in counts["written"].items():
-        print(f"{split:<6}{', '.join(f'{count} {what}' for what, count in written.items())}")
+        print(f"{split:<6}{', '.join(counted(count, what[:-1]) for what, count in written.items())}")
     print(
         f"{args.out}: every video counts as one identity; gender known of {counts['videos of known gender']}"
     )
-    if counts["missing segments"]:
-        print(f"{counts['missing segments']} of {counts['segments']} segments have no video: {MISSING_FILE}")
-    if counts["failed segments"]:
-        print(f"{counts['failed segments']} segments could not be cut: {FAILURES_FILE}", file=sys.stderr)
+    repeats = counts["near duplicates"]
+    if any(repeats.values()):
+        clips, images = counted(repeats["clips"], "clip"), counted(repeats["images"], "image")
+        print(f"left out as near duplicates: {clips} and {images}: {REPEATS_FILE}")
+    if missing := counts["missing segments"]:
+        print(f"no video of {counted(missing, 'segment')} of {counts['segments']}: {MISSING_FILE}")
+    if failed := counts["failed segments"]:
+        print(f"{counted(failed, 'segment')} could not be cut: {FAILURES_FILE}", file=sys.stderr)
     return 0 if record["complete"] else 1
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 __all__ = [
     "FRAMES_PER_SECOND",
     "HASH_BITS",
+    "KEPT_ALIKE",
     "SAME_PICTURE_BITS",
     "SAME_PICTURE_DISTANCE",
     "SAME_SOUND_CORRELATION",
@@ -23,7 +24,6 @@ __all__ = [
     "find_near_duplicate_pictures",
     "find_repeated_clips",
     "fingerprint_correlations",
-    "hash_distances",
     "hash_picture",
 ]
 
@@ -36,6 +36,8 @@ Measured: a crop scaled and encoded as JPEG of quality 40 differs by 4 bits or f
 photographs of one person by 8 or more (41 photographs, 6 people)."""
 SAME_PICTURE_DISTANCE = 0.25
 """Euclidean distance of the face embeddings of two near-duplicate pictures, at most."""
+KEPT_ALIKE = 3
+"""Pictures of one series that are kept although they look alike: of a person who hardly moves, all do."""
 SAME_SOUND_CORRELATION = 0.8
 """Correlation of the fingerprints of two clips with the same sound, at least.
 
@@ -62,15 +64,10 @@ def hash_picture(image: NDArray[np.uint8]) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
-def hash_distances(hashes: Sequence[int], other: int) -> NDArray[np.int64]:
-    """Bits by which N hashes differ from another one, (N,)."""
-    rows = _hash_bytes([*hashes, other])
-    return np.asarray(_BIT_COUNTS[rows[:-1] ^ rows[-1]].sum(1, dtype=np.int64))
-
-
 def find_near_duplicate_pictures(
     hashes: Sequence[int],
     embeddings: NDArray[np.floating] | None = None,
+    series: Sequence[object] | None = None,
     *,
     max_bits: int = SAME_PICTURE_BITS,
     max_distance: float = SAME_PICTURE_DISTANCE,
@@ -80,6 +77,8 @@ def find_near_duplicate_pictures(
     Args:
         hashes: of N pictures, the ones to keep first.
         embeddings: (N, D) of their faces; near duplicates are also this close there. None: hashes alone.
+        series: name of the series of each picture, such as its face track. The first `KEPT_ALIKE` pictures of
+            a series are kept if they look like others of their own series only. None: there are no series.
         max_bits: largest difference of the hashes.
         max_distance: largest Euclidean distance of the embeddings.
 
@@ -89,13 +88,21 @@ def find_near_duplicate_pictures(
     result: list[int | None] = [None] * len(hashes)
     rows = _hash_bytes(hashes)
     kept = np.zeros(len(hashes), bool)
+    names = list(series) if series is not None else list(range(len(hashes)))
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    groups = np.array([numbers[name] for name in names], np.int64)
+    counts = np.zeros(len(numbers), np.int64)
     for number in range(len(hashes)):
         alike = kept[:number] & (_BIT_COUNTS[rows[:number] ^ rows[number]].sum(1) <= max_bits)
         earlier = np.flatnonzero(alike)
         if embeddings is not None and len(earlier):
             away = np.linalg.norm(embeddings[earlier] - embeddings[number], axis=1)
             earlier = earlier[away <= max_distance]
+        own = groups[number]
+        if counts[own] < KEPT_ALIKE and (groups[earlier] == own).all():
+            earlier = earlier[:0]
         kept[number] = not len(earlier)
+        counts[own] += kept[number]
         result[number] = int(earlier[0]) if len(earlier) else None
     return result
 

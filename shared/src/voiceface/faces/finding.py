@@ -26,7 +26,6 @@ __all__ = [
     "FoundFace",
     "MeshFaceFinder",
     "describe_points",
-    "largest_face",
     "load_face_finder",
 ]
 
@@ -184,11 +183,6 @@ def load_face_finder(backend: Backend = "torch", device: str = "cpu") -> MeshFac
         voiceface.real.installation.MissingModelError: they were not fetched.
     """
     return MeshFaceFinder(load_face_detector(backend, device), load_face_mesh(backend, device))
-
-
-def largest_face(faces: Sequence[FoundFace]) -> FoundFace | None:
-    """The largest of the faces of a picture; None if there is none."""
-    return max(faces, key=lambda face: face.quality.eye_distance, default=None)
 
 
 def _five_points(mesh: Array) -> Array:

@@ -28,7 +28,16 @@ FIXED_SECONDS, SECONDS_PER_SECOND = 600.0, 60.0
 
 @dataclass(frozen=True)
 class VideoJob:
-    """One video to prepare, as worker processes get it; steps are "module:function"."""
+    """One video to prepare, as worker processes get it.
+
+    Attributes:
+        path: the video.
+        place: folder to write, see `WorkFolder`.
+        settings: fields of `VideoSettings`.
+        device: for PyTorch, such as "cpu".
+        probe: "module:function" that gives the duration, see `process_videos`.
+        step: "module:function" that prepares the video, see there.
+    """
 
     path: str
     place: str
@@ -109,6 +118,14 @@ def run_step(path: str, place: str, settings: dict[str, Any], device: str, paren
         settings: fields of `VideoSettings`.
         device: for PyTorch.
         parent: number of the process that waits for the answer.
+
+    Returns:
+        {"tracks": number of face tracks, "clips": number of clips}.
+
+    Raises:
+        voiceface.real.installation.MissingModelError: a network was not fetched.
+        ValueError: the video cannot be used.
+        OSError: the folder cannot be written.
     """
     from voiceface.preparation.video_step import run_job
 

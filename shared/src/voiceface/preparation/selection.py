@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from voiceface.datasets.near_duplicates import find_near_duplicate_pictures, find_repeated_clips
 from voiceface.io.wording import counted
 from voiceface.preparation.settings import GatherSettings
-from voiceface.preparation.tracks import Dropped, SpeakingTrack, TrackClip, TrackImage
+from voiceface.preparation.tracks import Dropped, SpeakingTrack, TrackClip, TrackImage, image_name
 
-__all__ = ["Person", "VoiceCheck", "clip_name", "image_name", "select_people"]
+__all__ = ["Person", "VoiceCheck", "clip_name", "select_people"]
 
 VoiceCheck = Callable[[NDArray[np.float32], Sequence[str]], Sequence[str]]
 """Embeddings (N, 256) and the person of each to a reason for each; "" keeps the clip."""
@@ -84,7 +84,7 @@ def select_people(
             dropped.append(Dropped("clip", clip_name(track, clip), reason, "", name, clip.file))
         for track, image in more_images:
             reason = f"more than {counted(settings.max_images, 'image')} of the person"
-            dropped.append(Dropped("image", image_name(track, image), reason, "", name, image.file))
+            dropped.append(Dropped("image", image_name(track.key, image), reason, "", name, image.file))
         lacking = [
             f"{counted(found, what)}, {least} or more are needed"
             for found, least, what in (
@@ -104,11 +104,6 @@ def select_people(
 def clip_name(track: SpeakingTrack, clip: TrackClip) -> str:
     """Name of a clip in lists and messages."""
     return f"{track.key} {clip.record.start:.2f}-{clip.record.end:.2f} s"
-
-
-def image_name(track: SpeakingTrack, image: TrackImage) -> str:
-    """Name of an image in lists and messages."""
-    return f"{track.key} at {image.record.time:.2f} s"
 
 
 Clips = list[tuple[str, SpeakingTrack, TrackClip]]
@@ -135,7 +130,10 @@ def _drop_repeated_clips(clips: Clips) -> tuple[Clips, list[Dropped]]:
 
 
 def _drop_similar_images(images: Images) -> tuple[Images, list[Dropped]]:
-    """Keep one of several near-duplicate pictures, whosever they are: the best of its track."""
+    """Keep one of several near-duplicate pictures, whosever they are: the best of its track.
+
+    Of a track whose pictures look like each other alone, the best `KEPT_ALIKE` are kept.
+    """
     if not images:
         return images, []
     rank: list[int] = []
@@ -146,13 +144,14 @@ def _drop_similar_images(images: Images) -> tuple[Images, list[Dropped]]:
     repeats = find_near_duplicate_pictures(
         [int(image.record.hash, 16) for *_, image in ranked],
         np.stack([image.embedding for *_, image in ranked]),
+        [track.key for _, track, _ in ranked],
     )
     dropped = []
     for (name, track, image), earlier in zip(ranked, repeats):
         if earlier is not None:
             owner, first, same = ranked[earlier]
-            detail = f"as {image_name(first, same)}" + (f" of {owner}" if owner != name else "")
-            item = image_name(track, image)
+            detail = f"as {image_name(first.key, same)}" + (f" of {owner}" if owner != name else "")
+            item = image_name(track.key, image)
             dropped.append(Dropped("image", item, "near duplicate", detail, name, image.file))
     gone = {order[k] for k, earlier in enumerate(repeats) if earlier is not None}
     return [item for k, item in enumerate(images) if k not in gone], dropped

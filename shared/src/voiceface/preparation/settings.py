@@ -10,7 +10,7 @@ from voiceface.datasets.splits import DEFAULT_FRACTIONS, check_fractions
 
 __all__ = ["FORMAT", "NAME_MODES", "GatherSettings", "PreparationError", "VideoSettings"]
 
-FORMAT = 1
+FORMAT = 2
 """Version of the records in the work folder; another one makes every video anew."""
 NAME_MODES = ("auto", "folders", "files", "none")
 

@@ -10,7 +10,7 @@ from voiceface.preparation.sources import Video
 from voiceface.preparation.video_record import ClipRecord, ImageRecord, VideoContent
 from voiceface.preparation.video_step import SILENT_TRACK
 
-__all__ = ["Dropped", "SpeakingTrack", "TrackClip", "TrackImage", "collect_tracks"]
+__all__ = ["Dropped", "SpeakingTrack", "TrackClip", "TrackImage", "collect_tracks", "image_name"]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _choose_images(
             reason = image.record.problems[0].partition(":")[0]
             detail = "; ".join(image.record.problems)
             dropped.append(
-                Dropped("image", _image_name(key, image), f"face {reason}", detail, file=image.file)
+                Dropped("image", image_name(key, image), f"face {reason}", detail, file=image.file)
             )
         else:
             good.append(image)
@@ -164,7 +164,7 @@ def _choose_images(
             dropped.append(
                 Dropped(
                     "image",
-                    _image_name(key, image),
+                    image_name(key, image),
                     "another face than the rest of its track",
                     f"distance {distance:.2f}",
                     file=image.file,
@@ -173,7 +173,8 @@ def _choose_images(
     return kept, dropped
 
 
-def _image_name(key: str, image: TrackImage) -> str:
+def image_name(key: str, image: TrackImage) -> str:
+    """Name of an image in lists and messages, by the key of its track."""
     return f"{key} at {image.record.time:.2f} s"
 
 

@@ -4,7 +4,9 @@ The folder `DATA/.prepare/<content>-<settings>` is written under another name an
 whole or not at all. It depends on the bytes of the video and on the settings alone.
 """
 
+import hashlib
 import io
+import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.io.atomic import write_bytes, write_json, write_png
+from voiceface.io.atomic import compute_sha256, write_bytes, write_json, write_png
 from voiceface.io.foreign_files import read_json
 from voiceface.preparation.settings import FORMAT, PreparationError
 
@@ -52,7 +54,14 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """A face from its first to its last picture in one shot, with the number of its images in the record."""
+    """A face from its first to its last picture in one shot.
+
+    Attributes:
+        shot: number of the shot in the video, from 0.
+        start: seconds from the beginning of the video.
+        end: the same.
+        images: best first; empty if the face does not speak.
+    """
 
     shot: int
     start: float
@@ -69,8 +78,8 @@ class ClipRecord:
         track: number of the track.
         start: seconds from the beginning of the video.
         end: the same.
-        correlation: of the mouth with the sound.
-        frames: length of its fingerprint.
+        correlation: of the mouth with the sound, -1...1.
+        frames: rows of its fingerprint, 40 a second.
     """
 
     file: str
@@ -83,7 +92,14 @@ class ClipRecord:
 
 @dataclass(frozen=True)
 class UnusedSpeech:
-    """Speech that became no clip, with the reason; `track` is None where no face speaks."""
+    """Speech that became no clip.
+
+    Attributes:
+        start: seconds from the beginning of the video.
+        end: the same.
+        reason: why, in words.
+        track: number of the track; None where no face speaks.
+    """
 
     start: float
     end: float
@@ -120,6 +136,9 @@ class VideoRecord:
     def from_json(cls, value: dict[str, Any]) -> "VideoRecord":
         """Build the record from its JSON value.
 
+        Args:
+            value: as `dataclasses.asdict` gives it; tracks, images, clips and speech are dicts.
+
         Raises:
             KeyError: a value is missing.
             TypeError: a value is of another kind.
@@ -139,9 +158,10 @@ class VideoContent:
 
     Attributes:
         record: the record.
-        faces: embeddings of the images, in the order of the tracks, (N, 128).
-        voices: embeddings of the clips, (M, 256).
-        fingerprints: of the clips, (frames, bands) each.
+        faces: embeddings of the N images, in the order of the tracks, (N, 128).
+        voices: embeddings of the M clips, unit length, (M, 256).
+        fingerprints: of the M clips, (frames, 16) each, see
+            `voiceface.datasets.near_duplicates.compute_fingerprint`.
         folder: where images and clips lie.
     """
 
@@ -187,13 +207,14 @@ class WorkFolder:
         Args:
             place: the folder, from `place`.
             record: names the images and the clips.
-            images: RGB, in the order of the record.
-            clips: 16 kHz, in the order of the record.
-            faces: embeddings of the images.
-            voices: embeddings of the clips.
-            fingerprints: of the clips.
+            images: (H, W, 3) uint8 RGB, N in the order of the record.
+            clips: (T,) int16 at 16 kHz, M in the order of the record.
+            faces: embeddings of the images, (N, 128).
+            voices: embeddings of the clips, (M, 256).
+            fingerprints: of the clips, (frames, 16) each.
 
         Raises:
+            ValueError: another number of images or clips than in the record.
             OSError: the disk is full or the folder cannot be written; nothing of it is left.
         """
         from voiceface.audio.loading import write_wav
@@ -209,9 +230,10 @@ class WorkFolder:
             sounds = np.concatenate([np.zeros((0, bands), np.float16), *fingerprints])
             for name, array in ((FACES, faces), (VOICES, voices), (SOUNDS, sounds)):
                 _write_array(temporary / name, array)
-            files = [*names, *(clip.file for clip in record.clips)]
-            sizes = {name: (temporary / name).stat().st_size for name in files}
-            write_json(temporary / RECORD, {"format": FORMAT, "sizes": sizes, **asdict(record)})
+            files = [*names, *(clip.file for clip in record.clips), FACES, VOICES, SOUNDS]
+            digests = {name: compute_sha256(temporary / name) for name in files}
+            value = {"format": FORMAT, "digests": digests, **asdict(record)}
+            write_json(temporary / RECORD, {**value, "digest": _digest(value)})
             temporary.chmod(0o755)
             if WorkFolder.read(place) is None:  # else another process was faster
                 shutil.rmtree(place, ignore_errors=True)
@@ -220,19 +242,27 @@ class WorkFolder:
             shutil.rmtree(temporary, ignore_errors=True)
 
     @staticmethod
-    def read(place: Path) -> VideoContent | None:
-        """Read the folder of a video; None if it is not there or not whole."""
+    def read(place: Path, *, verify: bool = True) -> VideoContent | None:
+        """Read the folder of a video.
+
+        Args:
+            place: the folder.
+            verify: compare the digests of all files (about 400 MB a second), not only whether they are there.
+
+        Returns:
+            None if it is not there, not whole, or changed: the video is prepared anew.
+        """
         try:
-            return _read_content(place)
+            return _read_content(place, verify)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
             return None
 
 
-def _read_content(place: Path) -> VideoContent | None:
+def _read_content(place: Path, verify: bool) -> VideoContent | None:
     value = read_json(place / RECORD, PreparationError, "a record of a video")
-    if value.pop("format") != FORMAT:
+    if value.pop("digest") != _digest(value) or value.pop("format") != FORMAT:
         return None
-    sizes = value.pop("sizes")
+    digests = value.pop("digests")
     record = VideoRecord.from_json(value)
     faces, voices, sounds = (np.load(place / name, allow_pickle=False) for name in (FACES, VOICES, SOUNDS))
     images = [image.file for track in record.tracks for image in track.images]
@@ -243,9 +273,15 @@ def _read_content(place: Path) -> VideoContent | None:
         return None
     if not all(Path(name).name == name and (place / name).is_file() for name in (*images, *clips)):
         return None
-    if any((place / name).stat().st_size != sizes[name] for name in (*images, *clips)):
-        return None  # damaged: the video is prepared anew
+    stored = (*images, *clips, FACES, VOICES, SOUNDS)
+    if verify and any(compute_sha256(place / name) != digests[name] for name in stored):
+        return None
     return VideoContent(record, faces, voices, np.split(sounds, ends[1:-1]) if clips else [], place)
+
+
+def _digest(value: dict[str, Any]) -> str:
+    """SHA-256 of a record, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> None:

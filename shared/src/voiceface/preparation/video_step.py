@@ -74,7 +74,15 @@ class VideoTools:
 
 @dataclass(frozen=True)
 class SpeechPiece:
-    """A part of the sound in which the person of a track speaks."""
+    """A part of the sound in which the person of a track speaks.
+
+    Attributes:
+        track: number of the track.
+        start: seconds from the beginning of the video.
+        end: the same.
+        correlation: agreement of the mouth with the sound, -1...1; of joined parts their mean, weighted by
+            duration.
+    """
 
     track: int
     start: float
@@ -84,7 +92,16 @@ class SpeechPiece:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Record of a video with its images (RGB), clips (int16), embeddings and fingerprints."""
+    """What was taken out of one video, in memory.
+
+    Attributes:
+        record: names the N images and M clips.
+        images: crops, (S, S, 3) uint8 RGB each, in the order of the tracks.
+        clips: (T,) int16 at 16 kHz each, by time.
+        faces: embeddings of the images, (N, 128).
+        voices: embeddings of the clips, (M, 256).
+        fingerprints: of the clips, (frames, 16) each.
+    """
 
     record: VideoRecord
     images: list[NDArray[np.uint8]]
@@ -251,10 +268,18 @@ def load_tools(backend: str, device: str) -> VideoTools:
 
 
 def probe_job(path: str) -> dict[str, Any]:
-    """Duration of a video in seconds, for worker processes.
+    """Duration of a video, for worker processes.
+
+    Args:
+        path: the video.
+
+    Returns:
+        {"seconds": duration}.
 
     Raises:
-        ValueError: it cannot be read, or has no images or no sound.
+        FileNotFoundError: no such file.
+        voiceface.videos.containers.VideoError: it cannot be read or has no images; a ValueError.
+        PreparationError: it has no sound; a ValueError.
     """
     from voiceface.videos.decoding import probe_video
 

@@ -94,8 +94,7 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
 class VideoImages(Iterator[tuple[float, Image]]):
     """Images of a video in order, from `iterate_images`; closes the file at the end, or by `close`.
 
-    Attributes:
-        damaged_frames: packets and images so far that could not be decoded; they are skipped.
+    Yields (seconds from the beginning of the file, image (H, W, 3) uint8 RGB, upright).
     """
 
     def __init__(
@@ -106,6 +105,7 @@ class VideoImages(Iterator[tuple[float, Image]]):
 
     @property
     def damaged_frames(self) -> int:
+        """Packets and images so far that could not be decoded; they are skipped."""
         return self._damaged[0]
 
     def __next__(self) -> tuple[float, Image]:

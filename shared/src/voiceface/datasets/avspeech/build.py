@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from voiceface.datasets.avspeech.repeats import SegmentFiles, find_repeats
 from voiceface.datasets.avspeech.table import (
     DEFAULT_NAME_PATTERNS,
     VIDEO_SUFFIXES,
@@ -42,6 +43,7 @@ MANIFEST_FILE = "manifest.csv"
 RECORD_FILE = "avspeech.json"
 MISSING_FILE = "missing.csv"
 FAILURES_FILE = "failures.json"
+REPEATS_FILE = "near_duplicates.csv"
 IMAGE_FORMATS = ("jpg", "png")
 JPEG_QUALITY = 95
 
@@ -103,6 +105,7 @@ def build_corpus(
     settings: AvspeechSettings | None = None,
     *,
     name_patterns: Sequence[str] = DEFAULT_NAME_PATTERNS,
+    keep_near_duplicates: bool = False,
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -111,7 +114,8 @@ def build_corpus(
     Clips are `wav/<id>/<start ms>-<end ms>.wav`, 16 kHz, 16 bit, mono; images are in `faces/<id>`, with the
     same name and a number. Existing segments are kept, even without their video: a second run completes an
     interrupted one and adds new videos. `missing.csv` lists rows without a video, `failures.json` failed
-    segments and reasons. The manifest is rewritten; gender, nationality and age that a user filled in are
+    segments and reasons, `near_duplicates.csv` clips and images that repeat another one of their video: they
+    are not in the manifest. The manifest is rewritten; gender, nationality and age that a user filled in are
     kept.
 
     Args:
@@ -120,6 +124,7 @@ def build_corpus(
         out: folder of the corpus; new, empty, or of a run with the same table and settings.
         settings: None for the defaults.
         name_patterns: names of the videos, see `VideoIndex`.
+        keep_near_duplicates: the manifest names all clips and images.
         workers: processes; None for all cores. The result does not depend on it.
         progress: show a bar on standard error.
 
@@ -170,8 +175,15 @@ def build_corpus(
             done.append(job.segment)
     done.sort()
     failures.sort(key=lambda failure: (failure["video"], failure["start"]))
-    if done:
-        write_manifest(root / MANIFEST_FILE, list(_manifest_rows(done, settings, identities)))
+    repeats: dict[str, str] = {}
+    if done and not keep_near_duplicates:
+        cut = [SegmentFiles(each, *_split_paths(output_paths(each, settings))) for each in done]
+        repeats = find_repeats(root, cut, workers=workers, progress=progress)
+    rows = [row for row in _manifest_rows(done, settings, identities) if row.path not in repeats]
+    if rows:
+        write_manifest(root / MANIFEST_FILE, rows)
+    lines = [f"{path},{kept}\n" for path, kept in repeats.items()]
+    _write_or_remove(root / REPEATS_FILE, "".join(["file,repeats\n", *lines]) if lines else "")
     _write_or_remove(root / MISSING_FILE, "".join(segment.row for segment in missing))
     _write_or_remove(root / FAILURES_FILE, json.dumps(failures, indent=2) + "\n" if failures else "")
     record |= {
@@ -180,7 +192,11 @@ def build_corpus(
         "counts": {
             "segments": len(wanted),
             "repeated rows": len(segments) - len(wanted),
-            "written": _count_by_split(done, settings),
+            "written": _count_by_split(rows),
+            "near duplicates": {
+                "clips": sum(path.startswith("wav/") for path in repeats),
+                "images": sum(path.startswith("faces/") for path in repeats),
+            },
             "videos of known gender": len(
                 {s.video for s in done if s.video in identities and identities[s.video].gender}
             ),
@@ -198,6 +214,10 @@ def output_paths(segment: Segment, settings: AvspeechSettings) -> list[str]:
     return [f"wav/{name}.wav"] + [
         f"faces/{name}_{k:02d}.{settings.image_format}" for k in range(settings.images_per_segment)
     ]
+
+
+def _split_paths(paths: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    return paths[0], tuple(paths[1:])
 
 
 def assign_split(video_id: str, settings: AvspeechSettings) -> str:
@@ -278,15 +298,13 @@ def _manifest_rows(
             yield ManifestRow(identity, "face", face)
 
 
-def _count_by_split(segments: Sequence[Segment], settings: AvspeechSettings) -> dict[str, dict[str, int]]:
+def _count_by_split(rows: Sequence[ManifestRow]) -> dict[str, dict[str, int]]:
     """Count videos, clips and images of every split."""
     counts = {name: {"videos": 0, "clips": 0, "images": 0} for name in SPLITS}
-    for video in {segment.video for segment in segments}:
-        counts[assign_split(video, settings)]["videos"] += 1
-    for segment in segments:
-        count = counts[assign_split(segment.video, settings)]
-        count["clips"] += 1
-        count["images"] += settings.images_per_segment
+    for split in {row.identity.name: row.identity.split for row in rows}.values():
+        counts[split]["videos"] += 1
+    for row in rows:
+        counts[row.identity.split]["clips" if row.modality == "voice" else "images"] += 1
     return counts
 
 
