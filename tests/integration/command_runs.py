@@ -57,8 +57,8 @@ SMALL_TRAINING = {
         *("regauging.start_step=1", "equilibrium.warm_up=1", "equilibrium.update_interval=1"),
     ),
     "cmpc2": (
-        *("model.face.image_size=32", "model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]"),
-        *("model.voice.widths=[4,8,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=8"),
+        *("model.face.image_size=32", "model.face.widths=[8,8,8,8]", "model.face.blocks=[1,1,1,1]"),
+        *("model.voice.widths=[8,8,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=8"),
         *("clustering.num_clusters=[3,5]", "clustering.start_step=1", "clustering.interval=2"),
         *("optimiser.warm_up=1", "training.batch_size=4", "training.max_steps=4", "training.num_workers=0"),
         "training.validation_interval=null",

@@ -46,8 +46,8 @@ SMALL_STYLEGAN = (
 FULL_CMPC = ("training.batch_size=8",)
 FULL_STYLEGAN = ("training.batch_size=2", "training.preview_images=2", "training.latent_avg_samples=16")
 SMALL_CMPC = (
-    *("model.voice.widths=[4,8,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=8"),
-    *("model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]", "model.face.image_size=32"),
+    *("model.voice.widths=[8,8,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=8"),
+    *("model.face.widths=[8,8,8,8]", "model.face.blocks=[1,1,1,1]", "model.face.image_size=32"),
     *("data.voice.num_frames=60", "training.batch_size=8"),
 )
 SHORT_CMPC = (

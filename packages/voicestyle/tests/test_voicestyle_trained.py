@@ -19,7 +19,7 @@ from voicestyle.evaluation import GROUND_TRUTH, compare_metric, evaluate, identi
 from voicestyle.evaluation_data import alternate_genders
 
 CMPC2 = [
-    *("model.face.image_size=32", "model.face.widths=[4,8,8,8]", "model.voice.widths=[4,8,8,8]"),
+    *("model.face.image_size=32", "model.face.widths=[8,8,8,8]", "model.voice.widths=[8,8,8,8]"),
     *(
         "model.embedding_dim=8",
         "data.voice.num_frames=60",
