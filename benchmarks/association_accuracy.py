@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before the numerical libraries load: seconds of one core
 
@@ -26,6 +27,10 @@ import numpy as np
 from voiceface.evaluation.all_pairs import score_matrix
 from voiceface.evaluation.all_pairs_comparison import AllPairsComparison, compare_all_pairs
 from voiceface.metrics.bootstrap import PairedDifference
+
+if TYPE_CHECKING:
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.embeddings.table import EmbeddingTable
 
 NUM_AVERAGED = 4
 AS_PUBLISHED = (
@@ -48,6 +53,11 @@ RECALIBRATED_BY_AGREEMENT = (
     "loss.recalibration.over=mean",
     "loss.recalibration.centroids=unit",
 )
+FOP_OBJECTIVES = (
+    *("angular_margin", "xm_align", "infonce", "identity_space"),
+    *("seeking_shape", "archetype_agnostic", "cmpc2"),
+)
+NEW_HEAD = ("model.fusion=auto", "model.branch=auto", "model.space=auto")
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "seeking_shape": ("seeking_shape", ()),
     "archetype_agnostic": ("archetype_agnostic", ()),
@@ -62,6 +72,9 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cmpc2 on wrong pairs": ("cmpc2", (MISMATCHED_PAIRS, *RECALIBRATED_BY_AGREEMENT)),
     "cmpc2 on wrong pairs, not recalibrated": ("cmpc2", (MISMATCHED_PAIRS, *NOT_RECALIBRATED)),
     "cmpc2 on wrong pairs, recalibrated as published": ("cmpc2", (MISMATCHED_PAIRS,)),
+    "fop": ("fop", ()),
+    "fop, linear fusion": ("fop", ("model.fusion=linear",)),
+    **{f"fop, {name}": ("fop", (f"loss.objective={name}", *NEW_HEAD)) for name in FOP_OBJECTIVES},
 }
 """Name -> system and what differs from the preset's configuration."""
 
@@ -113,24 +126,63 @@ def train_cmpc2(data: Path, out: Path, preset: str, overrides: Sequence[str]) ->
     return out / "main"
 
 
+def train_fop(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
+    """Train one run on features of the frozen encoders, which are computed once; return its directory."""
+    from fop.config import FopConfig
+    from fop.train import train
+    from fop.training_data import load_encoded_data
+    from voiceface.runtime.config import load_config
+
+    config = load_config(preset, FopConfig, "fop", overrides)
+    found = load_encoded_data(config, data, feature_cache(data))
+    began = time.process_time()
+    train(
+        config,
+        found.dataset,
+        out / "main",
+        validation=found.validation,
+        threads=1,
+        disclaimer=found.disclaimer,
+    )
+    print(f"{time.process_time() - began:.1f} processor seconds without features", file=sys.stderr)
+    return out / "main"
+
+
+def feature_cache(data: Path) -> Path:
+    """Folder of the features of a data folder, beside it."""
+    return data.with_name(f"{data.name}.features")
+
+
+def embed_split(system: str, model: Path, data: Path, corpus: "Corpus") -> "tuple[EmbeddingTable, ...]":
+    """Embed all clips and images of a split; those of fop from features that exist."""
+    import importlib
+
+    if system == "fop":
+        import fop
+        from fop.training_data import encode_training_set
+
+        loaded = fop.load(model)
+        features = encode_training_set(corpus, data, loaded.config, cache=feature_cache(data))
+        return loaded.embed_features(features)
+    from voiceface.association.evaluation import embed_corpus
+
+    return embed_corpus(importlib.import_module(system).load(model), corpus, workers=1)
+
+
 TRAINERS = {
     "seeking_shape": train_seeking_shape,
     "archetype_agnostic": train_archetype_agnostic,
     "cmpc2": train_cmpc2,
+    "fop": train_fop,
 }
 
 
 def score_system(system: str, model: Path, data: Path, split: str) -> tuple[list[np.ndarray], np.ndarray]:
     """Score matrices of clip k and image k, k = 0 ... 3, one by one, and of the means of all four."""
-    import importlib
-
     from voiceface.association.data import load_split
-    from voiceface.association.evaluation import embed_corpus
 
     corpus = load_split(data, split)
-    module = importlib.import_module(f"{system}.embedder")
-    load = getattr(module, "load_embedder", module.load)
-    voices, faces = embed_corpus(load(model), corpus, workers=1)
+    voices, faces = embed_split(system, model, data, corpus)
     files = [each for person in corpus.records for each in (person.voices, person.faces)]
     count = min(NUM_AVERAGED, *map(len, files))
     voice = np.stack([voices.vectors[voices.row_indices(person.voices[:count])] for person in corpus.records])
