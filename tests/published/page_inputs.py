@@ -109,6 +109,41 @@ def write_cmpc2_inputs(population: Path, folder: Path, *, full_size: bool) -> No
     cmpc2_files.write_published(folder / "checkpoint_CID.pth.tar", full_size=full_size)
 
 
+def write_fop_inputs(population: Path, folder: Path, *, full_size: bool) -> None:
+    """MAV-Celeb v1 and v3, features of the published programs, a published model; CMPC and its lists."""
+    from fop.config import ModelConfig
+    from fop.model import FopModel
+    from fop.published import save_checkpoint
+    from voiceface.datasets.mavceleb.layout import LANGUAGES, read_test_list
+    from voiceface.synthetic.layout import build_settings
+    from voiceface.synthetic.mavceleb import write_mavceleb
+
+    settings = build_settings("tiny", train=6, val=0, test=3, clips=2, images=2, clip_seconds=2.0)
+    for version in ("v1", "v3"):
+        root = write_mavceleb(folder / "MAVCELEB", settings, version, workers=1, progress=False)
+        for language in LANGUAGES[version]:
+            place = folder / "FEATURES" / version / language
+            count = len(read_test_list(root, version, language))
+            for side, width in (("voices", 512), ("faces", 4096)):
+                write_features(place / f"{language}_{side}_train.csv", 24, width, labelled=True)
+                write_features(place / f"{language}_{side}_test.csv", count, width, labelled=False)
+    for part in ("TRAIN", "TEST"):
+        write_features(folder / f"VOICES_{part}.csv", 24, 512, labelled=True)
+        write_features(folder / f"FACES_{part}.csv", 24, 4096, labelled=True)
+    model = FopModel(ModelConfig(voice_dim=512, face_dim=4096), 64)
+    save_checkpoint(folder / "v1_English.pth.tar", model, epoch=49)
+    write_cmpc_lists(write_cmpc(population, folder / "CMPC"), folder / "CMPC_LISTS")
+
+
+def write_features(path: Path, count: int, width: int, *, labelled: bool) -> None:
+    """Random features, none of them negative, as CSV without header; labels 0 to 5 in the last column."""
+    rng = np.random.default_rng(list(path.as_posix()[-40:].encode()))
+    columns = [rng.random((count, width), np.float32)]
+    columns += [np.arange(count)[:, None] % 6] if labelled else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savetxt(path, np.hstack(columns), "%.6g", delimiter=",")
+
+
 def write_voicestyle_inputs(population: Path, folder: Path, *, full_size: bool) -> None:
     """CMPC with 2,000 training videos, a face bank, images of the size of FFHQ's, all published networks."""
     data = write_cmpc(population, folder / "CMPC")
@@ -144,6 +179,7 @@ INPUTS: dict[str, Callable[..., None]] = {
     "perceptionist": write_perceptionist_inputs,
     "cmpc2": write_cmpc2_inputs,
     "voicestyle": write_voicestyle_inputs,
+    "fop": write_fop_inputs,
 }
 
 GENERATING_SECTIONS = ("sf2f", "perceptionist", "voicestyle")

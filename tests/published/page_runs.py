@@ -19,8 +19,10 @@ _GUIDANCE = (
     *("inversion.num_steps=2", "inversion.latent_mean_samples=256", "inversion.snapshot_interval=1"),
     *("guidance.num_steps=2", "guidance.snapshot_interval=1", "retrieval.max_images=1"),
 )
-# (program, command) -> words that are appended to its lines: few steps, small batches.
-SHORTENED: dict[tuple[str, str], tuple[str, ...]] = {
+_FOP = ("training.epochs=1", "training.batch_size=4", "training.checkpoint_interval=1")
+_BUNDLED_ENCODERS = ("data.voice_encoder=cmpc2", "data.face_encoder=cmpc2")  # in place of the real ones
+# First words of a line, as many as are needed -> words that are appended to it: few steps, small batches.
+SHORTENED: dict[tuple[str, ...], tuple[str, ...]] = {
     ("seeking_shape", "train"): (
         *(*SHORT, "training.batch_size=4", "training.validation_start=1", "training.validation_interval=2"),
         *("schedule.warm_up=0", "weights.warm_up=1"),
@@ -33,6 +35,10 @@ SHORTENED: dict[tuple[str, str], tuple[str, ...]] = {
     ("sf2f", "test"): ("--gallery-sizes", "3", "4", "5"),  # identities of the population
     ("perceptionist", "train"): (*SHORT, "training.batch_size=4"),
     ("cmpc2", "train"): _CMPC2,
+    ("fop", "fame", "run"): _FOP,
+    ("fop", "fame", "run", "--data"): (*_FOP, *_BUNDLED_ENCODERS),
+    ("fop", "train", "--cfg", "published"): _FOP,
+    ("fop", "train", "--cfg", "main"): (*_FOP, *_BUNDLED_ENCODERS),
     ("voicestyle", "train-stylegan"): _STYLEGAN,
     ("voicestyle", "train"): (
         f"training.cmpc2_overrides=[model.face.image_size=256,data.voice.frontend=sphinx,"
@@ -76,6 +82,7 @@ NAMED_KINDS = {
         ("checkpoint_CMPC.pth.tar", "checkpoint_CID.pth.tar", "model_best_256.pth.tar"),
         "cmpc2 (CMPC), full model",
     ),
+    "v1_English.pth.tar": "fop, full model",
     "frame_memory_best_256.pth.tar": "cmpc2 (CMPC), prototype memory",
     "550000.pt": "StyleGAN2, checkpoint of the published trainer",
     **dict.fromkeys(("model_ir_se50.pth", "READER.pth"), "IR-SE face network"),
@@ -85,7 +92,9 @@ NAMED_KINDS = {
 
 def shorten(words: Sequence[str]) -> list[str]:
     """Words of a line with the CPU in place of the GPU, and what makes it short at its end."""
-    return [*(PLACES.get(word, word) for word in words), *SHORTENED.get((words[0], words[1]), ())]
+    beginnings = (tuple(words[:length]) for length in range(len(words), 1, -1))
+    appended = next((SHORTENED[each] for each in beginnings if each in SHORTENED), ())
+    return [*(PLACES.get(word, word) for word in words), *appended]
 
 
 def check_written(words: Sequence[str], folder: Path) -> None:

@@ -55,6 +55,13 @@ PUBLISHED_KINDS = (
         r"aNet\.model\.conv1\..*",
     ),
     _kind(
+        "fop, full model",
+        "fop --weights, train --checkpoint",
+        r"voice_branch\.fc1\.0\.weight",
+        r"face_branch\.fc1\.0\.weight",
+        r"logits_layer\.weight",
+    ),
+    _kind(
         "cmpc2 (CMPC), full model",
         "cmpc2 --weights, cmpc2 train --checkpoint, voicestyle --cmpc",
         r"voice_subnet\.conv1\..*",
