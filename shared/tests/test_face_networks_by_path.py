@@ -1,10 +1,9 @@
 """Face networks of others: graphs with their inputs and outputs, whose answers are worked out by hand."""
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from small_graphs import GraphBuilder, write_arcface
 from voiceface.commandline.dispatch import run_main
 from voiceface.faces import PictureReader, load_arcface, open_face_finder
 from voiceface.faces.onnx_files import FaceModelFileError
@@ -13,34 +12,6 @@ from voiceface.faces.scrfd import decode_outputs, load_scrfd
 from voiceface.faces.yunet import load_yunet
 
 STRIDES = (8, 16, 32)
-
-
-class GraphBuilder:
-    """Nodes and constants of a graph with one input."""
-
-    def __init__(self, shape, name="input"):
-        self.nodes, self.constants, self.outputs = [], [], []
-        self.inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
-
-    def constant(self, values, kind=np.float32):
-        name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values, kind), name))
-        return name
-
-    def add(self, kind, *inputs, output=None, **attributes):
-        output = output or f"node_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def output(self, name, shape):
-        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-
-    def save(self, path):
-        graph = helper.make_graph(self.nodes, "test", self.inputs, self.outputs, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        onnx.checker.check_model(model)
-        onnx.save(model, path)
-        return path
 
 
 def cells(builder, source, stride):
@@ -95,14 +66,6 @@ def write_scrfd(path, side=64, *, anchors=2, widths=(1, 4, 10)):
             shapes.append((name, [None, width]))
     for name, shape in shapes:
         builder.output(name, shape)
-    return builder.save(path)
-
-
-def write_arcface(path, *, channels_last=False, batch="batch", side=112):
-    """Embedding: mean of every channel."""
-    builder = GraphBuilder([batch, side, side, 3] if channels_last else [batch, 3, side, side])
-    builder.add("ReduceMean", "input", axes=[1, 2] if channels_last else [2, 3], keepdims=0, output="e")
-    builder.output("e", [batch, 3])
     return builder.save(path)
 
 

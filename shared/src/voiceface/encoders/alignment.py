@@ -96,7 +96,8 @@ class AligningReader(PictureReader):
 
     def _cut(self, image: Image, points: NDArray[Any], by_mesh: bool = True) -> Image:
         """Chip by five points, or by the mesh that belongs to them."""
-        chip = self._memory.recall(image, points) if self.by_mesh and by_mesh else None
+        finder = self.finder if self.by_mesh and by_mesh else None
+        chip = finder.recall(image, points) if isinstance(finder, _PointMemory) else None
         return crop_face(image, points, self.target) if chip is None else chip
 
     def _keep(self, item: str, pixels: Image) -> None:
@@ -161,7 +162,7 @@ class _PointMemory:
     finder: "FaceFinder"
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[float, ...], NDArray[Any]] = OrderedDict()
+        self._known: OrderedDict[tuple[float, ...], NDArray[Any] | None] = OrderedDict()
 
     @property
     def identity(self) -> str:
@@ -172,8 +173,7 @@ class _PointMemory:
         """Find faces, and remember their points."""
         found = self.finder.find(images)
         for face in (face for faces in found for face in faces):
-            if face.encoder_points is not None:
-                self._known[_point_key(face.points)] = np.array(face.encoder_points)
+            self._known[_point_key(face.points)] = face.encoder_points
         while len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return found

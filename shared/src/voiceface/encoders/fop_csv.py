@@ -1,8 +1,10 @@
 """Feature files of FOP's published programs: CSV without header, one sample per row."""
 
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +68,7 @@ def read_fop_csv(path: str | Path, labelled: bool | None = None) -> FopRows:
     shown = printable(path)
     with reading(path, EncoderError, "a feature file (CSV of numbers without header)") as file:
         try:
-            values = np.loadtxt(file, np.float32, delimiter=",", comments=None, ndmin=2, encoding="utf-8")
+            values = _parse(file)
         except ValueError as error:
             raise EncoderError(f"{shown}: {_explain(error)}, expected numbers without a header") from None
     if not values.size:
@@ -91,6 +93,14 @@ def read_fop_csv(path: str | Path, labelled: bool | None = None) -> FopRows:
     return FopRows(np.ascontiguousarray(values[:, :-1]), labels.astype(np.int64))
 
 
+def _parse(file: BinaryIO) -> NDArray[np.float32]:
+    """Numbers (N, columns); ValueError for others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # no rows, which are the caller's error
+        return np.loadtxt(file, np.float32, delimiter=",", comments=None, ndmin=2, encoding="utf-8")
+
+
 def _explain(error: ValueError) -> str:
-    """Text of an error of `numpy.loadtxt`, without its advice."""
-    return str(error).split(";")[0].strip().rstrip(".")
+    """Text of an error of `numpy.loadtxt`, without its advice; it counts rows from 0 in one message alone."""
+    text = str(error).split(";")[0].strip().rstrip(".")
+    return re.sub(r"at row (\d+), column", lambda found: f"in row {int(found[1]) + 1}, column", text)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from voiceface.datasets.identities import Identity
-from voiceface.encoders.interface import EncoderInfo
+from voiceface.encoders.interface import POPULATION, EncoderInfo
 
 __all__ = ["PEOPLE_OF", "TITLES", "recognise_datasets", "training_overlap"]
 
@@ -31,6 +31,7 @@ _SPELLINGS = (
     ("facescrub", re.compile(r"face[-_ ]?scrub", re.IGNORECASE)),
     ("mavceleb", re.compile(r"mav[-_ ]?celeb", re.IGNORECASE)),
 )
+_SYNTHETIC_NAME = re.compile(r".+\.\d{5,7}")
 _VOICE_IDS = (("voxceleb1", re.compile(r"id1[01]\d{3}")), ("voxceleb2", re.compile(r"id0\d{4}")))
 MIN_SHARE = 0.5
 MAX_NAMED = 3
@@ -42,21 +43,22 @@ def recognise_datasets(name: str = "", identities: Sequence[Identity | str] = ()
     Args:
         name: of the data set or of its folder.
         identities: rows of an identity table, or names; those of VoxCeleb are recognised by ids such as
-            id10270 where at least half of the people have them.
+            id10270 where at least half of the people have them. Synthetic people, who have such ids, too, are
+            recognised by names such as Brumo_Tal.00042.
 
     Returns:
-        Names as in `TITLES`, with those of `PEOPLE_OF`.
+        Names as in `TITLES`, with those of `PEOPLE_OF`; of synthetic people "population" alone.
 
     Example:
         >>> recognise_datasets("VoxCeleb1_test")
         ('voxceleb1', 'vggface')
     """
+    names = [each if isinstance(each, str) else each.face_id or each.name for each in identities]
+    if _is_common(_SYNTHETIC_NAME, names):
+        return (POPULATION,)
     found = [dataset for dataset, pattern in _SPELLINGS if pattern.search(name)]
     ids = [each if isinstance(each, str) else each.voice_id for each in identities]
-    for dataset, pattern in _VOICE_IDS:
-        matching = sum(pattern.fullmatch(each) is not None for each in ids)
-        if ids and matching >= MIN_SHARE * len(ids):
-            found.append(dataset)
+    found += [dataset for dataset, pattern in _VOICE_IDS if _is_common(pattern, ids)]
     also = (each for dataset in found for each in (dataset, *PEOPLE_OF.get(dataset, ())))
     return tuple(dict.fromkeys(also))
 
@@ -77,13 +79,14 @@ def training_overlap(
         One sentence per encoder whose training people are, or may be, among the evaluated ones; none where
         they are known not to be.
     """
-    evaluated = recognise_datasets(dataset, identities)
-    names = {each if isinstance(each, str) else each.name for each in identities}
+    evaluated = [each for each in recognise_datasets(dataset, identities) if each != POPULATION]
+    people = [{each} if isinstance(each, str) else {each.name, each.face_id} for each in identities]
     sentences = []
     for encoder in dict.fromkeys(encoders):
         who = f"The {encoder.modality} encoder {encoder.name}"
         common = [each for each in encoder.trained_on if each in evaluated]
-        known = sorted(names & set(encoder.identities))
+        training = set(encoder.identities)
+        known = sorted({min(names & training) for names in people if names & training})
         if common:
             sets = " and ".join(TITLES.get(each, each) for each in common)
             sentences.append(
@@ -93,7 +96,7 @@ def training_overlap(
             )
         elif known:
             sentences.append(
-                f"{who} was trained on {len(known)} of the {len(names)} evaluated people "
+                f"{who} was trained on {len(known)} of the {len(people)} evaluated people "
                 f"({_abbreviate(known)}): figures that use its features of them are contaminated."
             )
         elif not encoder.trained_on and not encoder.identities and evaluated:
@@ -103,6 +106,12 @@ def training_overlap(
                 f"people of {sets} are among them, every figure that uses its features is contaminated."
             )
     return sentences
+
+
+def _is_common(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:
+    """Whether at least half of some texts match."""
+    matching = sum(pattern.fullmatch(text) is not None for text in texts)
+    return bool(texts) and matching >= MIN_SHARE * len(texts)
 
 
 def _abbreviate(names: Collection[str]) -> str:

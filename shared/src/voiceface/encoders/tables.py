@@ -210,6 +210,7 @@ class FeatureSet:
             owners[row.modality][row.path] = index[row.identity.name]
         found = {}
         for modality, (path, table) in tables.items():
+            encoder = _encoder_of(path, table, modality)
             unknown = [item for item in table.items if item not in owners[modality]]
             if unknown:
                 raise EncoderError(
@@ -217,7 +218,7 @@ class FeatureSet:
                     f"{IDENTITIES_FILE}, the first is {printable(unknown[0])}; run `voiceface encode` again"
                 )
             numbers = np.fromiter((owners[modality][item] for item in table.items), np.int64, len(table))
-            found[modality] = (table, numbers, _encoder_of(path, table, modality))
+            found[modality] = (table, numbers, encoder)
         (voices, of_voices, voice_encoder), (faces, of_faces, face_encoder) = found["voice"], found["face"]
         return cls(
             voices.vectors,
