@@ -4,13 +4,14 @@
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import nox
 from nox.command import CommandFailed
 
-nox.needs_version = ">=2024.4.15"
+nox.needs_version = ">=2025.11.12"  # the first that is known to have `requires`
 nox.options.default_venv_backend = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv|virtualenv")
 nox.options.tags = ["check"]
 
@@ -49,6 +50,7 @@ if TORCH_INDEX := os.environ.get("VOICEFACE_TORCH_INDEX"):  # such as an index o
         [TORCH_INDEX, os.environ.get("PIP_EXTRA_INDEX_URL", "")]
     ).strip()
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
+WHEELS = Path("build/wheels")  # by the session `wheels`; one folder for each package
 FUZZ_INPUTS = os.environ.get("VOICEFACE_FUZZ_INPUTS", "5000")  # for each reader
 SOURCES = [
     *("noxfile.py", "conftest.py", "docs/conf.py", "docs/site"),
@@ -79,6 +81,13 @@ def processes(session: nox.Session) -> list[str]:
     return ["-n", "0"] if is_beside_another(session) else ["-n", "2", "--dist", "loadfile"]
 
 
+def wheel(folder: str, extra: str = "") -> str:
+    """What to install for the wheel of a package; uv builds a named folder anew in every session."""
+    for path in (WHEELS / Path(folder).name).glob("*.whl"):
+        return f"{path.name.split('-')[0]}{extra} @ {path.resolve().as_uri()}"
+    return f"./{folder}{extra}"
+
+
 def one_thread_each(session: nox.Session) -> None:
     """Small tensors gain nothing from threads, and tests should not depend on their number."""
     session.env["OMP_NUM_THREADS"] = session.env.get("OMP_NUM_THREADS", "1")
@@ -99,19 +108,35 @@ def layout(session: nox.Session) -> None:
 
 
 @nox.session(tags=["ci"])
+def wheels(session: nox.Session) -> None:
+    """Build wheel and sdist of every package in build/wheels, the wheel from the sdist."""
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    if not session.virtualenv.is_sandboxed:  # `nox --no-venv --no-install`: the packages are installed
+        return
+    session.install("build[uv]")
+    for folder in FOLDERS.values():
+        target = WHEELS / Path(folder).name
+        options = ["--installer", "uv", "--outdir", str(target)]
+        session.run("python", "-m", "build", *options, folder, env={"VOICEFACE_RELEASE": "1"})
+        if not list(target.glob("*.tar.gz")):
+            session.error(f"no sdist in {target}")
+
+
+@nox.session(tags=["ci"], requires=["wheels"])
 def published(session: nox.Session) -> None:
     """Every configuration, published file and list through the whole way; `-- --full-size` takes hours."""
     one_thread_each(session)
-    folders = [f"./{folder}[test]" for folder in FOLDERS.values()]
-    session.install(*folders, "./packages/voicestyle[clip]", "pytest-xdist>=3.6")
+    extras = {"packages/voicestyle": "[test,clip]"}
+    packages = [wheel(folder, extras.get(folder, "[test]")) for folder in FOLDERS.values()]
+    session.install(*packages, "pytest-xdist>=3.6")
     session.run("pytest", "tests/published", *processes(session), *session.posargs)
 
 
-@nox.session(tags=["integration", "ci"])
+@nox.session(tags=["integration", "ci"], requires=["wheels"])
 def integration(session: nox.Session) -> None:
     """Commands together as a user joins them: population, check, train, test, embed, match."""
     one_thread_each(session)
-    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()], "pytest-xdist>=3.6")
+    session.install(*[wheel(folder, "[test]") for folder in FOLDERS.values()], "pytest-xdist>=3.6")
     session.run("pytest", "tests/integration", *processes(session), *session.posargs)
 
 
@@ -125,12 +150,12 @@ for name, folder in FOLDERS.items():
         session.run("pytest", folder, *processes(session), *session.posargs)
 
 
-@nox.session(tags=["ci"])
+@nox.session(tags=["ci"], requires=["wheels"])
 def real(session: nox.Session) -> None:
     """Get the networks of real people, compare them with their originals; `-- --inputs 1000 -s` in full."""
     one_thread_each(session)
-    systems = [f"./packages/{name}" for name in ("cmpc2", "seeking_shape", "archetype_agnostic")]
-    session.install("./shared[test]", *systems, "pytest-xdist>=3.6")
+    systems = [wheel(f"packages/{name}") for name in ("cmpc2", "seeking_shape", "archetype_agnostic")]
+    session.install(wheel("shared", "[test]"), *systems, "pytest-xdist>=3.6")
     folder = Path(session.create_tmp()).resolve()
     session.env.setdefault("VOICEFACE_HOME", os.environ.get("VOICEFACE_HOME", str(folder / "home")))
     try:
@@ -145,21 +170,21 @@ def real(session: nox.Session) -> None:
     session.run("pytest", "tests/real", "--originals", packages, "--packages", sounds, *session.posargs)
 
 
-@nox.session(tags=["ci"])
+@nox.session(tags=["ci"], requires=["wheels"])
 def fuzz(session: nox.Session) -> None:
     """Read mutated files with every reader of foreign files; `-- --inputs 300` for a short session."""
     one_thread_each(session)
-    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
+    session.install(*[wheel(folder, "[test]") for folder in FOLDERS.values()])
     session.run("pytest", "tests/fuzz")
     options = ["--workers", "1" if is_beside_another(session) else "2", "--inputs", FUZZ_INPUTS]
     session.run("python", "tests/fuzz/run.py", *options, *session.posargs)
 
 
-@nox.session(tags=["docs", "ci"])
+@nox.session(tags=["docs", "ci"], requires=["wheels"])
 def docs(session: nox.Session) -> None:
     """Build the documentation site in build/site, notebooks executed; a warning is an error."""
     one_thread_each(session)
-    session.install(*[f"./{folder}" for folder in FOLDERS.values()], *DOCUMENTATION)
+    session.install(*map(wheel, FOLDERS.values()), *DOCUMENTATION)
     options = ["-b", "html", "-j", "2", "-d", str(Path(session.create_tmp()) / "doctrees")]
     session.run(
         "sphinx-build", "-c", "docs", *options, "-W", "--keep-going", *session.posargs, ".", "build/site"
@@ -178,13 +203,16 @@ def lint(session: nox.Session) -> None:
         session.run("mypy", f"{folder}/src/{name}", env={"MYPYPATH": "shared/src"})
 
 
-@nox.session(tags=["ci"])
+@nox.session(tags=["ci"], requires=["wheels"])
 def parity(session: nox.Session) -> None:
     """Hold every system against the published implementations' outputs (VOICEFACE_CASES names the folder)."""
     present = [name for name in FOLDERS if (CASES / name).is_dir()]
     if not present:
         session.skip(f"no parity cases below {CASES}: set VOICEFACE_CASES to the folder that holds them")
-    session.install(*[f"./{FOLDERS[name]}[test]" for name in present])
+    parts = dict.fromkeys(
+        part for name in present for part in [*SIBLINGS.get(name, ["shared"]), FOLDERS[name]]
+    )
+    session.install(*[wheel(folder, "[test]") for folder in parts])
     if "perceptionist" in present:
         session.run("pytest", "tests/test_parity_distillation.py")
     for name in present:
@@ -193,20 +221,11 @@ def parity(session: nox.Session) -> None:
 
 for name, folder in FOLDERS.items():
 
-    @nox.session(name=f"build-{name}", tags=["build", "ci"])
+    @nox.session(name=f"build-{name}", tags=["build", "ci"], requires=["wheels"])
     def build(session: nox.Session, name: str = name, folder: str = folder) -> None:
-        """Build wheel and sdist, install the wheel elsewhere, import it, ask every command for --help."""
-        session.install("build[uv]")
-        out = Path(session.create_tmp()) / "dist"
-        wheels = []
-        for part in dict.fromkeys([*SIBLINGS.get(name, ["shared"]), folder]):
-            target = out / Path(part).name
-            options = ["--installer", "uv", "--outdir", str(target)]
-            session.run("python", "-m", "build", *options, part, env={"VOICEFACE_RELEASE": "1"})
-            wheels.append(str(max(target.glob("*.whl"), key=lambda path: path.stat().st_mtime)))
-            if not list(target.glob("*.tar.gz")):
-                session.error(f"no sdist in {target}")
-        session.install(*wheels)
+        """Install the wheel with those of its siblings, import it, ask every command for --help."""
+        parts = dict.fromkeys([*SIBLINGS.get(name, ["shared"]), folder])
+        session.install(*map(wheel, parts))
         session.chdir(session.create_tmp())
         session.run("python", "-c", f"import {name}; print({name}.__version__, {name}.__file__)")
         if name in TRIALS:
