@@ -103,8 +103,7 @@ def layout(session: nox.Session) -> None:
     files = [
         f"tests/test_{name}.py" for name in ("docstrings", "layout", "reference_libraries", "third_party")
     ]
-    environment = {"PYTHONPATH": "shared/src", "PYTHONDONTWRITEBYTECODE": "1"}  # a new file is a new wheel
-    session.run("pytest", *files, *session.posargs, env=environment)
+    session.run("pytest", *files, *session.posargs, env={"PYTHONPATH": "shared/src"})
 
 
 @nox.session(tags=["ci"])
