@@ -86,26 +86,19 @@ class FopEmbedder(embedder.Embedder):
             return tuple(EncoderInfo.from_values(each) for each in stated)
         return self.voice_encoder.info, self.face_encoder.info
 
-    def find_encoder_overlap(
-        self, corpus: Corpus, name: str, *, is_synthetic: bool = False
-    ) -> tuple[str, ...]:
+    def find_encoder_overlap(self, corpus: Corpus, name: str) -> tuple[str, ...]:
         """Say which figures on these people are contaminated by the training of the frozen encoders.
 
         Args:
             corpus: the evaluated people.
             name: of the data set.
-            is_synthetic: it is a synthetic population, whose ids only look like those of VoxCeleb.
 
         Returns:
             Sentences of `voiceface.encoders.overlap.training_overlap`; none: no overlap is known.
         """
         from voiceface.encoders.overlap import training_overlap
 
-        people = corpus.identities
-        if is_synthetic:
-            names = [person.face_id or person.name for person in people]
-            return tuple(training_overlap(self.encoder_infos, "", names))
-        return tuple(training_overlap(self.encoder_infos, name, people))
+        return tuple(training_overlap(self.encoder_infos, name, corpus.identities))
 
     def require(self) -> None:
         """Load both encoders; errors as of `voice_encoder`."""
@@ -237,7 +230,7 @@ class FopEmbedder(embedder.Embedder):
 
     def prepare_face(self, image: NDArray[np.uint8], face: OwnFace) -> NDArray[np.float32]:
         """Convert what `pictures` gives of a face, (H, W, 3) uint8, to input of the face encoder."""
-        return self.face_encoder.prepare_crop(image)
+        return self.face_encoder.prepare_face(image, face)
 
     def prepare_picture(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Convert an RGB image (H, W, 3), uint8, to input of the face encoder."""

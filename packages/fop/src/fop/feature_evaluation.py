@@ -1,7 +1,6 @@
 """Evaluate a model on a table of features: people, files and trial lists without the files themselves."""
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
     from fop.embedder import FopEmbedder
 
 __all__ = ["corpus_of_features", "evaluate_features"]
-
-SYNTHETIC_NAME = re.compile(r".+\.\d{5}")
-"""Face names of synthetic populations, `voiceface.synthetic.identities.face_name`."""
 
 
 def corpus_of_features(features: "FeatureSet", folder: Path) -> "Corpus":
@@ -93,6 +89,5 @@ def evaluate_features(
         unavailable=unavailable,
         out=args.out,
         tables=model.embed_features(features),
-        is_synthetic=all(SYNTHETIC_NAME.fullmatch(person.face_id) for person in features.people),
     )
     return corpus, evaluation

@@ -89,9 +89,7 @@ class Embedder:
         signature = torch.tensor(list(self.config.frontend_signature().encode()), dtype=torch.uint8)
         return fingerprint({**self.model.state_dict(), "front end": signature})
 
-    def find_encoder_overlap(
-        self, corpus: Corpus, name: str, *, is_synthetic: bool = False
-    ) -> tuple[str, ...]:
+    def find_encoder_overlap(self, corpus: Corpus, name: str) -> tuple[str, ...]:
         """Sentences on people of a data set, called `name`, whom frozen encoders of the model know."""
         return ()
 

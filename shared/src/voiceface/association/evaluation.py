@@ -102,7 +102,6 @@ def evaluate(
     unavailable: "Sequence[UnavailableResult]" = (),
     out: Path | None = None,
     tables: "tuple[EmbeddingTable, EmbeddingTable] | None" = None,
-    is_synthetic: bool = False,
 ) -> Evaluation:
     """Embed every file once and compute all metrics.
 
@@ -122,7 +121,6 @@ def evaluate(
         unavailable: lists that are known to be unavailable, to be stated in the results.
         out: folder that receives the embeddings, and results.json after every list, as they come.
         tables: embeddings of the voices and of the faces, if they exist already; None: files are embedded.
-        is_synthetic: the people are synthetic, although no `population` is given.
 
     Raises:
         EmbeddingError: files cannot be read, with on_error="error".
@@ -150,8 +148,7 @@ def evaluate(
         unavailable=unavailable,
         on_result=None if out is None else lambda so_far: so_far.save(out / RESULTS_FILE),
     )
-    overlap = model.find_encoder_overlap(corpus, name, is_synthetic=is_synthetic or population is not None)
-    results = replace(results, encoder_overlap=overlap)
+    results = replace(results, encoder_overlap=model.find_encoder_overlap(corpus, name))
     if population is None:
         return Evaluation(results, voices, faces)
     from voiceface.evaluation.all_pairs import ALL_PAIRS

@@ -28,8 +28,7 @@ class PercentileContract:
         capsys: Capture,
     ) -> None:
         weights, table = tmp_path / "run", tmp_path / "ranks.json"
-        validating = ["training.max_steps=3", "training.validation_interval=2", "training.validation_start=1"]
-        assert train(weights, *system.trained, *validating) == 0
+        assert train(weights, *system.trained, *system.validating) == 0
         known = system.load(weights).impostor_scores
         assert known is not None and known.num_pairs > 0
         words = ["--gallery", *images[:4], "--weights", weights, "--json", table]
@@ -50,8 +49,7 @@ class PercentileContract:
         capsys: Capture,
     ) -> None:
         weights = tmp_path / "run"
-        unvalidated = ["training.max_steps=1", "training.validation_interval=null"]
-        assert train(weights, *system.trained, *unvalidated) == 0
+        assert train(weights, *system.trained, *system.unvalidated) == 0
         capsys.readouterr()
         assert call("match", utterances[0], "--gallery", *images[:2], "--weights", weights) == 0
         shown = capsys.readouterr().out

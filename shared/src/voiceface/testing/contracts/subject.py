@@ -42,6 +42,9 @@ class SystemUnderTest:
         face_folder: folder of the images inside the population.
         trains_on_videos: whether videos with one modality only are skipped with a warning, and not an error.
         outputs: files of a finished run that must be reproducible to the bit.
+        validating: settings of a short run that validates.
+        unvalidated: settings of a run without validation.
+        face_crop: crop convention of faces that are cut out of people's own pictures.
         preloaded: modules of the package that a training process imports.
     """
 
@@ -66,6 +69,13 @@ class SystemUnderTest:
     face_folder: str = "faces"
     trains_on_videos: bool = False
     outputs: tuple[str, ...] = ("model.safetensors",)
+    validating: tuple[str, ...] = (
+        "training.max_steps=3",
+        "training.validation_interval=2",
+        "training.validation_start=1",
+    )
+    unvalidated: tuple[str, ...] = ("training.max_steps=1", "training.validation_interval=null")
+    face_crop: str = "population"
     preloaded: tuple[str, ...] = ("train", "embedder", "published")
 
     @property
