@@ -1,5 +1,7 @@
 """The real encoders with random weights in a cache of the test."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from voiceface.encoders import load_encoder
 from voiceface.encoders.alignment import AligningReader
 from voiceface.encoders.registry import list_encoders
 from voiceface.faces.crops import CROP_CONVENTIONS, ENCODER_CHIP, crop_face
+from voiceface.faces.own_face import OwnFace, describe_face
 from voiceface.faces.own_pictures import PictureReader
 from voiceface.io.long_recordings import LongRecordings
 from voiceface.real.catalogue import MODELS
@@ -99,6 +102,20 @@ def test_a_chip_is_the_same_when_the_face_was_found_by_another_reader(tmp_path):
     ]
     (face,) = readers[0].read_faces(tmp_path / "photo.png")
     assert np.array_equal(readers[0].load(face), readers[1].load(face))
+
+
+def test_a_face_of_a_video_which_is_cut_out_otherwise_is_aligned_again(installed, monkeypatch):
+    picture = disc_picture([("blue", 128, 70, 50, 0)])
+    (face,) = disc_finder().find([picture])[0]
+    encoder = load_encoder("real", "face")
+    monkeypatch.setattr(encoder._data_pictures, "_finder", disc_finder())
+    of_video, of_photo = (
+        OwnFace("a", Path("a"), describe_face("a", face, crop="population", time=time))
+        for time in (1.5, None)
+    )
+    aligned = align_faces(picture, face.encoder_points[None]).chips[0].transpose(2, 0, 1)
+    assert np.array_equal(encoder.prepare_face(picture, of_video), aligned)
+    assert not np.array_equal(encoder.prepare_face(picture, of_photo), aligned)
 
 
 def test_never_uses_the_picture_as_it_is(installed, tmp_path):

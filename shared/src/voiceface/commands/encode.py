@@ -116,9 +116,9 @@ def _encode_data(args: argparse.Namespace) -> int:
         on_missing=args.missing,
         voice_folder=args.voice_folder,
     )
-    out = make_writable_directory(args.out)
     voice_encoder = _load(args, args.voice_encoder, "voice")
     face_encoder = _load(args, args.face_encoder, "face")
+    out = make_writable_directory(args.out)
     print_disclaimers(voice_encoder.info.disclaimer, face_encoder.info.disclaimer)
     features = FeatureSet.from_corpus(
         corpus,
