@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional
 from voiceface.checkpoints.native import fingerprint, save_model
-from voiceface.real.backends import onnx_network, torch_network
+from voiceface.real import backends
+from voiceface.real.backends import choose_backend, onnx_network, require_backend, torch_network
 from voiceface.real.catalogue import MODELS
 from voiceface.real.installation import InstalledModel
 from voiceface.real.mobile_blocks import DepthwiseBlock, SamePaddedConv2d
@@ -176,3 +177,15 @@ def test_no_file_of_the_catalogue_is_the_68_point_model():
     text = json.dumps([(model.member, model.title) for model in MODELS.values()])
     assert "68" not in text.replace("468", "")
     assert len({model.sha256 for model in MODELS.values()}) == len(MODELS) == 4
+
+
+@pytest.mark.parametrize("missing", [None, "onnx", "onnxruntime"])
+def test_the_faster_back_end_is_chosen_where_all_of_it_is_installed(monkeypatch, missing):
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None if name == missing else name)
+    assert choose_backend() == ("onnxruntime" if missing is None else "torch")
+    require_backend("torch")
+    if missing is None:
+        require_backend("onnxruntime")
+    else:
+        with pytest.raises(ModuleNotFoundError, match=rf"needs {missing}: pip install"):
+            require_backend("onnxruntime")

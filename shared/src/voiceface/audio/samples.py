@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "check_budget",
     "check_floats",
     "check_format",
+    "check_waveform",
     "limit_block",
     "rescale",
     "scale_factor_offset",
@@ -192,3 +194,20 @@ def check_floats(
             '(32768 for 16-bit values) or use on_corrupt="salvage" to keep them'
         )
     return np.ascontiguousarray(samples, dtype=np.float32), bad
+
+
+def check_waveform(waveform: npt.ArrayLike) -> Waveform:
+    """Check and convert the waveform of a person's own recording to (T,) float32.
+
+    Args:
+        waveform: (T,), floating point, -1...1.
+
+    Raises:
+        ValueError: another shape or type, or values that are not finite.
+    """
+    wave = np.asarray(waveform)
+    if wave.ndim != 1 or wave.dtype.kind != "f":
+        raise ValueError(f"a waveform must be (T,) float, values in -1...1, found {wave.shape} {wave.dtype}")
+    if not np.isfinite(wave).all():
+        raise ValueError("the waveform has values that are not finite")
+    return wave.astype(np.float32, copy=False)

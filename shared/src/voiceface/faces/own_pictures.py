@@ -5,7 +5,6 @@ training and `test` are read by `voiceface.images.loading`.
 """
 
 import contextlib
-import importlib.util
 import logging
 import os
 from collections import OrderedDict
@@ -315,10 +314,9 @@ def _are_networks_installed() -> bool:
 def _load_installed_finder(_: Path) -> "FaceFinder":
     """The finder of the networks in a cache folder, with the faster back end where it is installed."""
     from voiceface.faces.finding import load_face_finder
+    from voiceface.real.backends import choose_backend
 
-    packages = ("onnx", "onnxruntime")
-    fast = all(importlib.util.find_spec(package) is not None for package in packages)
-    return load_face_finder("onnxruntime" if fast else "torch")
+    return load_face_finder(choose_backend())
 
 
 def _attempt_to_load(path: Path) -> Image | str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.metrics.linkage import average_linkage
 from voiceface.preparation.tracks import SpeakingTrack
 
 __all__ = [
@@ -25,7 +26,6 @@ __all__ = [
 
 MAX_TRACKS = 20_000
 """Tracks that are clustered at most: the distances of all pairs need 1.6 GB."""
-FAR = 10.0  # distance of two faces that cannot be one person
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,10 @@ def cluster_faces(
     Raises:
         ValueError: more than `MAX_TRACKS`.
     """
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from scipy.spatial.distance import pdist, squareform
-
     count = len(embeddings)
     if count > MAX_TRACKS:
         raise ValueError(f"{count} tracks to cluster, at most {MAX_TRACKS} are possible; give fewer videos")
-    if count < 2:
-        return np.zeros(count, np.int64)
-    distances = pdist(np.asarray(embeddings, np.float64))
-    if apart is not None and apart.any():
-        distances = np.where(squareform(apart, checks=False), distances + FAR * count, distances)
-    labels = fcluster(linkage(distances, "average"), max_distance, "distance")
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse.reshape(-1)].astype(np.int64)
+    return average_linkage(embeddings, max_distance, apart)
 
 
 def name_clusters(groups: NDArray[np.int64]) -> list[str]:

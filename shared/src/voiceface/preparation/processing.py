@@ -1,6 +1,5 @@
 """All videos, each in a worker process that may crash: what was done stays, what fails is named."""
 
-import importlib.util
 import os
 import threading
 import time
@@ -96,16 +95,12 @@ def process_videos(
     return dict(sorted(failed.items()))
 
 
-def _check_backend(backend: str, device: str) -> None:
+def _check_backend(backend: Any, device: str) -> None:
     """Refuse at once what would fail in every worker: a missing library, a device that is not there."""
+    from voiceface.real.backends import require_backend
     from voiceface.runtime.devices import choose_device
 
-    if backend == "onnxruntime":
-        for package in ("onnxruntime", "onnx"):
-            if importlib.util.find_spec(package) is None:
-                raise ModuleNotFoundError(
-                    f"the back end onnxruntime needs {package}: pip install 'voiceface-shared[onnx]'"
-                )
+    require_backend(backend)
     choose_device(device)
 
 

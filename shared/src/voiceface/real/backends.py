@@ -13,7 +13,15 @@ from voiceface.real.installation import InstalledModel, require_installed
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Backend", "Network", "load_network", "onnx_network", "torch_network"]
+__all__ = [
+    "Backend",
+    "Network",
+    "choose_backend",
+    "load_network",
+    "onnx_network",
+    "require_backend",
+    "torch_network",
+]
 
 Backend = Literal["torch", "onnxruntime"]
 Array = NDArray[np.float32]
@@ -71,6 +79,28 @@ class Network:
             for start in range(0, len(inputs), size)
         ]
         return tuple(np.concatenate(values) for values in zip(*parts))
+
+
+def choose_backend() -> Backend:
+    """The faster back end that is installed: onnxruntime, else PyTorch."""
+    return "torch" if _missing_packages() else "onnxruntime"
+
+
+def require_backend(backend: Backend) -> None:
+    """Check that the packages of a back end are installed.
+
+    Raises:
+        ModuleNotFoundError: onnxruntime or onnx is missing.
+    """
+    if backend == "onnxruntime" and (missing := _missing_packages()):
+        raise ModuleNotFoundError(
+            f"the back end onnxruntime needs {missing[0]}: pip install 'voiceface-shared[onnx]'"
+        )
+
+
+def _missing_packages() -> list[str]:
+    """What onnxruntime's back end lacks."""
+    return [name for name in ("onnxruntime", "onnx") if importlib.util.find_spec(name) is None]
 
 
 def load_network(name: str, backend: Backend = "torch", device: str = "cpu") -> Network:
@@ -145,11 +175,7 @@ def onnx_network(installed: InstalledModel, fingerprint: str) -> Network:
     Raises:
         ModuleNotFoundError: onnxruntime or onnx is missing.
     """
-    for package in ("onnxruntime", "onnx"):
-        if importlib.util.find_spec(package) is None:
-            raise ModuleNotFoundError(
-                f"the back end onnxruntime needs {package}: pip install 'voiceface-shared[onnx]'"
-            )
+    require_backend("onnxruntime")
     import onnxruntime
     import torch
 

@@ -1,6 +1,5 @@
 """One speaker or several: the parts of a recording, compared by the voice encoder."""
 
-import importlib.util
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,8 +86,7 @@ def _examined(waveform: NDArray[np.floating]) -> NDArray[np.float32]:
 @lru_cache(maxsize=2)
 def _load_encoder(_: Path) -> "VoiceEncoder":
     """The voice encoder in a cache folder, with the faster back end where it is installed."""
+    from voiceface.real.backends import choose_backend
     from voiceface.real.voice_encoder import load_voice_encoder
 
-    packages = ("onnx", "onnxruntime")
-    fast = all(importlib.util.find_spec(package) is not None for package in packages)
-    return load_voice_encoder("onnxruntime" if fast else "torch")
+    return load_voice_encoder(choose_backend())

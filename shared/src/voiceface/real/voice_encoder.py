@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from voiceface.audio.mel import slaney_mel_filterbank
+from voiceface.audio.samples import check_waveform
 from voiceface.audio.vad import VoiceActivityDetector, no_speech_error
 from voiceface.real.backends import Backend, Network, load_network
 from voiceface.real.networks import NUM_MELS, PARTIAL_FRAMES
@@ -89,7 +90,7 @@ class VoiceEncoder:
         self, waveform: npt.ArrayLike, *, prepare: bool = True, rate: float = PARTIALS_PER_SECOND
     ) -> Array:
         """Embed the partial utterances of one recording, (P, 256); arguments and errors as in `embed`."""
-        wave = _check_waveform(waveform)
+        wave = check_waveform(waveform)
         wave = prepare_voice(wave) if prepare else wave
         if not wave.any():
             raise no_speech_error(_to_pcm(wave), SAMPLE_RATE, "the recording")
@@ -145,7 +146,7 @@ def prepare_voice(waveform: npt.ArrayLike) -> Array:
         voiceface.audio.vad.SpeechError: no voice is found.
         ValueError: another shape, or values that are not finite.
     """
-    wave = _check_waveform(waveform)
+    wave = check_waveform(waveform)
     kept = remove_long_silences(normalise_volume(wave))
     if not len(kept):
         raise no_speech_error(_to_pcm(wave), SAMPLE_RATE, "the recording")
@@ -244,15 +245,6 @@ def compute_partial_bands(waveform: Array, starts: NDArray[np.int64] | None = No
     chosen = partial_starts(len(waveform)) if starts is None else starts
     bands = compute_mel_bands(waveform, int(chosen[0]), int(chosen[-1]) + PARTIAL_FRAMES)
     return bands[(chosen - chosen[0])[:, None] + np.arange(PARTIAL_FRAMES)]
-
-
-def _check_waveform(waveform: npt.ArrayLike) -> Array:
-    wave = np.asarray(waveform)
-    if wave.ndim != 1 or wave.dtype.kind != "f":
-        raise ValueError(f"a waveform must be (T,) float, values in -1...1, found {wave.shape} {wave.dtype}")
-    if not np.isfinite(wave).all():
-        raise ValueError("the waveform has values that are not finite")
-    return wave.astype(np.float32, copy=False)
 
 
 def _to_pcm(wave: Array) -> NDArray[np.int16]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from voiceface.audio.samples import check_waveform
 from voiceface.videos.mouth_motion import (
     ALL_LAGS,
     GRID_RATE,
@@ -34,7 +35,6 @@ from voiceface.videos.speaker_turns import (
 from voiceface.videos.speech_segments import (
     SpeechLengths,
     SpeechSegment,
-    check_waveform,
     find_speech_segments,
 )
 
@@ -61,8 +61,9 @@ NO_FACE, STILL, OTHER_WORDS, TWO_MOUTHS, TOO_SHORT = REASONS = (
 """Why speech is not attributed."""
 MARGIN = 10  # grid samples around speech, 0.2 s: mouths open before the sound
 CHANCE = 0.95  # correlation that a mouth needs in one second
-MIN_FOR_LAG = 3  # attributed segments from which the lag of a file is known
-LAG_REACH = 4  # grid samples around it, 0.08 s
+MIN_FOR_LAG = 3  # attributed segments from which the lags of a file are known
+LAG_PERCENTILES = (10, 90)  # of the lags of attributed segments
+LAG_REACH = 4  # grid samples around them, 0.08 s
 MIN_AGREEMENT = 0.1  # of a second mouth beside the first, from which it may be speech
 
 
@@ -165,12 +166,15 @@ def attribute_speech(
 
 
 def _common_lags(found: Sequence[Attribution]) -> tuple[int, int]:
-    """Lags around that of the attributed segments: sound and picture of a file keep their distance."""
-    lags = [each.lag for each in found if each.track is not None]
+    """Lags around those of most attributed segments: sound and picture of a file keep their distance.
+
+    People differ in how far the mouth leads.
+    """
+    lags = [round(each.lag * GRID_RATE) for each in found if each.track is not None]
     if len(lags) < MIN_FOR_LAG:
         return ALL_LAGS
-    middle = round(float(np.median(lags)) * GRID_RATE)
-    return max(ALL_LAGS[0], middle - LAG_REACH), min(ALL_LAGS[1], middle + LAG_REACH)
+    least, most = (int(each) for each in np.percentile(lags, LAG_PERCENTILES, method="nearest"))
+    return max(ALL_LAGS[0], least - LAG_REACH), min(ALL_LAGS[1], most + LAG_REACH)
 
 
 def _attribute_group(

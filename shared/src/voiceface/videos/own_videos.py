@@ -1,6 +1,5 @@
 """People's own videos as pictures: the best image of every person is a candidate, "clip.mp4#1" and so on."""
 
-import importlib.util
 import os
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from voiceface.images.loading import ImageError
 from voiceface.io.file_facts import FaceFacts
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import find_file_kind
+from voiceface.real.backends import choose_backend
 from voiceface.real.face_encoder import FaceEncoder, load_face_encoder
 from voiceface.real.installation import find_installed, models_directory
 from voiceface.videos.containers import VideoError, has_pictures, open_container
@@ -144,5 +144,4 @@ def _load_encoder(_: Path) -> FaceEncoder | None:
     """The face encoder in a cache folder; None: it was not fetched."""
     if find_installed("face_encoder") is None:
         return None
-    fast = all(importlib.util.find_spec(package) is not None for package in ("onnx", "onnxruntime"))
-    return load_face_encoder("onnxruntime" if fast else "torch")
+    return load_face_encoder(choose_backend())

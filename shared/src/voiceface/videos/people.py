@@ -3,13 +3,13 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
 from voiceface.faces.finding import FaceFinder
+from voiceface.metrics.linkage import average_linkage
 from voiceface.real.face_detector import box_overlaps
 from voiceface.real.face_encoder import SAME_PERSON_DISTANCE, FaceEncoder
 from voiceface.videos.track_images import TrackedFace
@@ -110,27 +110,11 @@ def join_tracks(
     Returns:
         Groups of numbers of tracks, each ascending, ordered by the first.
     """
-    values = np.asarray(embeddings, float)
-    count = len(tracks)
-    squares = (values**2).sum(axis=1) if count else np.zeros(0)
-    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * values @ values.T, 0)) if count else None
-    groups = [[k] for k in range(count)]
-    if distances is None:
-        return groups
-    np.fill_diagonal(distances, np.inf)
-    for a, b in combinations(range(count), 2):
-        if tracks[a].start <= tracks[b].end and tracks[b].start <= tracks[a].end:
-            distances[a, b] = distances[b, a] = np.inf
-    while True:
-        a, b = sorted(divmod(int(distances.argmin()), count))
-        if not distances[a, b] <= max_distance:
-            return sorted(sorted(group) for group in groups if group)
-        sizes = len(groups[a]), len(groups[b])
-        joined = (sizes[0] * distances[a] + sizes[1] * distances[b]) / sum(sizes)
-        groups[a], groups[b] = groups[a] + groups[b], []
-        distances[a], distances[:, a] = joined, joined
-        distances[b], distances[:, b] = np.inf, np.inf
-        distances[a, a] = np.inf
+    starts, ends = (np.array([getattr(track, side) for track in tracks]) for side in ("start", "end"))
+    together = (starts[:, None] <= ends) & (starts <= ends[:, None])
+    np.fill_diagonal(together, False)
+    numbers = average_linkage(embeddings, max_distance, together)
+    return [np.flatnonzero(numbers == number).tolist() for number in range(numbers.max(initial=-1) + 1)]
 
 
 def join_tracks_by_place(tracks: Sequence[FaceTrack]) -> list[list[int]]:

@@ -8,10 +8,11 @@ import numpy.typing as npt
 from numpy.typing import NDArray
 
 from voiceface.audio.recordings import MIN_SPEECH_SECONDS, measure_quality
+from voiceface.audio.samples import check_waveform
 from voiceface.audio.vad import VoiceActivityDetector
 from voiceface.videos.mouth_motion import GRID_RATE, compute_band_levels
 
-__all__ = ["SpeechLengths", "SpeechSegment", "check_waveform", "find_speech_segments"]
+__all__ = ["SpeechLengths", "SpeechSegment", "find_speech_segments"]
 
 SAMPLE_RATE = 16000
 VAD_SAMPLES, VAD_AVERAGE, VAD_AGGRESSIVENESS = 480, 8, 3
@@ -124,17 +125,3 @@ def _split_long(
         yield start, quiet
         start = quiet
     yield start, end
-
-
-def check_waveform(waveform: npt.ArrayLike) -> NDArray[np.float32]:
-    """Check and convert a waveform to (T,) float32.
-
-    Raises:
-        ValueError: another shape or type, or values that are not finite.
-    """
-    wave = np.asarray(waveform)
-    if wave.ndim != 1 or wave.dtype.kind != "f":
-        raise ValueError(f"a waveform must be (T,) float, values in -1...1, found {wave.shape} {wave.dtype}")
-    if not np.isfinite(wave).all():
-        raise ValueError("the waveform has values that are not finite")
-    return wave.astype(np.float32, copy=False)
