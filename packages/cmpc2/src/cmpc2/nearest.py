@@ -82,7 +82,7 @@ def build_retrieval_examples(
             first = next((str(path) for path in images if path.suffix.lower() in FACE_SUFFIXES), None)
             label = f"{hit.video.image_folder}, prototype {hit.cluster}"
             candidates.append(RankedCandidate(label, rank, False, 1 - hit.distance / 2, image=first))
-        audio = AudioSource(str(voice))
+        audio = AudioSource(str(voice), is_own=True)
         probes.append(
             ProbeRanking(voice.name, candidates, gallery_size=len(hits), labels_known=False, audio=audio)
         )
