@@ -11,6 +11,7 @@ from perceptionist import visualisation
 from perceptionist.models import load_voice_to_mesh
 from perceptionist.voice_to_mesh import VoiceToMesh
 from tiny_checkpoints import write_supervised_checkpoint, write_unsupervised_checkpoint
+from voiceface.testing.silence import require_silence_is_not_heard, synthesise_voices
 
 WRITERS = {"supervised": write_supervised_checkpoint, "unsupervised": write_unsupervised_checkpoint}
 
@@ -79,3 +80,12 @@ def test_the_package_exports_its_api_lazily() -> None:
     )
     with pytest.raises(AttributeError, match="no attribute 'face'"):
         _ = perceptionist.face
+
+
+def test_silence_around_and_within_a_recording_is_not_heard(tmp_path: Path) -> None:
+    model = perceptionist.load()
+
+    def embed(paths: list[Path]) -> torch.Tensor:
+        return torch.stack([torch.from_numpy(model.generate(path).embedding) for path in paths])
+
+    require_silence_is_not_heard(embed, tmp_path, synthesise_voices(3))

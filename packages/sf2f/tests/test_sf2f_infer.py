@@ -25,6 +25,7 @@ from sf2f.split_half_consistency import half_recording, split_half_distances
 from sf2f.voice2face_baseline import Voice2FaceGenerator
 from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model, write_voice
 from voiceface.audio.loading import AudioError
+from voiceface.testing.silence import require_silence_is_not_heard, synthesise_voices
 
 STRIDE = WINDOW_WIDTH // 2
 
@@ -428,3 +429,12 @@ def test_voice2face_features_reject_recordings_without_speech(silence: Path, tmp
     with pytest.raises(AudioError, match=r"bad.wav"):
         voice2face_inference.load_voice2face_features(tmp_path / "bad.wav")
     assert len(voice2face_inference.remove_silence(synthesise_voice(2.0))) % 320 == 0
+
+
+def test_silence_around_and_within_a_recording_is_not_heard(tmp_path: Path) -> None:
+    model = sf2f.load()
+
+    def embed(paths: list[Path]) -> torch.Tensor:
+        return torch.stack([torch.from_numpy(model.generate(path).embedding) for path in paths])
+
+    require_silence_is_not_heard(embed, tmp_path, synthesise_voices(3))

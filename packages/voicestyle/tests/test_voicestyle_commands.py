@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.resume_state import load_state
 from voiceface.testing.corrupt_files import assert_mentions, write_truncated
+from voiceface.testing.silence import require_silence_is_not_heard, synthesise_voices
 from voicestyle.stylegan2.bundled import bundled_checkpoint
 
 
@@ -363,3 +365,15 @@ def test_noise_never_becomes_a_face_and_doubts_are_part_of_the_results(
     (known,) = json.loads((tmp_path / "out" / "files.json").read_text())["files"]["loud"]
     assert known["notes"][0].startswith("clipped: ")
     assert "clipped: " in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_silence_around_and_within_a_recording_is_not_heard(tmp_path):
+    import cmpc2
+    from voicestyle.voice_embedding import embed_voice
+
+    models = SimpleNamespace(embedder=cmpc2.load_embedder())
+    require_silence_is_not_heard(
+        lambda paths: torch.cat([embed_voice(path, models)[0] for path in paths]),
+        tmp_path,
+        synthesise_voices(3),
+    )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline.arguments import require_existing_paths
+from voiceface.commandline.arguments import add_long_recordings_argument, require_existing_paths
 from voiceface.commandline.messages import print_disclaimers, report_notes
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         countdown(args.countdown)
         voice, name = judge_microphone(record(args.seconds, args.microphone)), "microphone"
     else:
-        voice, name = read_voice_samples(args.wav), args.wav.stem
+        voice, name = read_voice_samples(args.wav, long=args.long_recordings), args.wav.stem
     features = extract_speech_features(voice.samples, SAMPLE_RATE, source=voice.name)
     face = replace(model.generate_from_features(features, name), facts=voice.facts)
     face_model = model.face_model
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def judge_microphone(samples: "NDArray[np.int16]") -> "VoiceSamples":
-    """Measure what a microphone delivered, and refuse silence and noise.
+    """Measure what a microphone delivered, refuse silence and noise, and cut off quiet beginnings and ends.
 
     Args:
         samples: (T,) at 16 kHz.
@@ -98,15 +98,12 @@ def judge_microphone(samples: "NDArray[np.int16]") -> "VoiceSamples":
     Raises:
         AudioError: silence, noise or too little speech; the message says what was found.
     """
-    from voiceface.audio.recordings import Recording, measure_quality, require_speech
-    from voiceface.real.voice_samples import VoiceSamples
+    from voiceface.audio.recordings import Recording, hear
+    from voiceface.real.voice_samples import VoiceSamples, to_int16
 
-    wave = samples.astype("float32")
-    quality = measure_quality(wave, full_scale=32768)
-    require_speech(quality, "the recording")
-    return VoiceSamples(
-        samples, "the recording", Recording(wave, quality, quality.notes).describe("microphone")
-    )
+    heard = hear(samples.astype("float32"), full_scale=32768)
+    facts = Recording(heard.waveform, heard.quality, heard.notes).describe("microphone")
+    return VoiceSamples(to_int16(heard.waveform), "the recording", facts)
 
 
 def format_description(description: "Description", kind: str = "") -> str:
@@ -276,6 +273,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--countdown", type=int, default=3, help="seconds before the recording (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, help="folder for the results (default: none are written)")
+    add_long_recordings_argument(parser)
     add_model_arguments(parser)
     add_picture_arguments(parser)
     return parser

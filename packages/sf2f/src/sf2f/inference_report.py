@@ -190,4 +190,4 @@ def _audio_sample(source: str) -> "AudioSource | None":
 
     from sf2f.speech import FEATURE_SUFFIXES
 
-    return None if Path(source).suffix.lower() in FEATURE_SUFFIXES else AudioSource(source)
+    return None if Path(source).suffix.lower() in FEATURE_SUFFIXES else AudioSource(source, is_own=True)

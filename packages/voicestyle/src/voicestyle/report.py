@@ -58,7 +58,7 @@ def write_generation_report(
         IdentityCard(
             result.name,
             image=upscale_image(result.image),
-            audio=AudioSource(str(result.voice_path)),
+            audio=AudioSource(str(result.voice_path), is_own=True),
             note="; ".join(
                 [
                     f"voice similarity {result.initial_similarity:.3f}, finally {result.similarity:.3f}",

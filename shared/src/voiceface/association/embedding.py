@@ -106,7 +106,7 @@ def embed(
         return samples
 
     # `test` caches images read by another rule: their embeddings must not meet.
-    cache = cache and cache / "own_files_2"
+    cache = cache and cache / "own_files_3"
     sounds = cache
     if cache is not None and model.long_recordings != DEFAULT_LONG_RECORDINGS:
         sounds = cache / str(model.long_recordings).replace(":", "_")

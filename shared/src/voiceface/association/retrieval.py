@@ -153,7 +153,9 @@ def build_gallery(
     def media(path: Path, known: FileFacts | None) -> dict:
         is_voice = is_sound(path) if known is None else known.kind == "recording"
         face = None if known is None else known.face
-        return {"audio": AudioSource(str(path))} if is_voice else {"image": Photograph(path, face)}
+        return (
+            {"audio": AudioSource(str(path), is_own=True)} if is_voice else {"image": Photograph(path, face)}
+        )
 
     facts = facts or {}
 

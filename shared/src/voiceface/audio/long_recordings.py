@@ -17,10 +17,10 @@ from voiceface.audio.recording_quality import (
     QUIET_LEVEL_DB,
     RecordingQuality,
     SpeechFinder,
-    combine_qualities,
     measure_quality,
 )
 from voiceface.audio.samples import DecodedAudio, OnCorrupt, SampleScale, Waveform, scale_factor_offset
+from voiceface.audio.spoken_parts import fade_joint
 from voiceface.io.file_kinds import printable
 
 __all__ = ["RecordingStream", "choose_best", "join_stretches", "rate_window", "read_all"]
@@ -28,7 +28,6 @@ __all__ = ["RecordingStream", "choose_best", "join_stretches", "rate_window", "r
 SAMPLE_RATE = 16000
 BLOCK_SECONDS = 20.0
 WINDOW_SECONDS = 5.0  # of the windows among which the best are chosen
-FADE_SAMPLES = 80  # 5 ms, where windows meet that are no neighbours
 GOOD_LEVEL_DB = -30.0  # of speech; quieter windows count less
 MIN_WEIGHT = 0.25  # of windows that are clipped, and of those at `QUIET_LEVEL_DB`
 
@@ -47,6 +46,7 @@ class RecordingStream:
     Attributes:
         seconds: of the blocks so far.
         full_scale: of the values; known from the first block on.
+        offset: value of silence; as `full_scale`.
         notes: losses and notes of the file; known at the end.
     """
 
@@ -61,14 +61,14 @@ class RecordingStream:
     ) -> None:
         self._path, self._scale, self._resample = path, scale, resample
         self._on_corrupt, self._channel = on_corrupt, channel
-        self._offset = 0.0
+        self.offset = 0.0
         self.seconds = 0.0
         self.full_scale = 1.0
         self.notes: tuple[str, ...] = ()
 
     def judged(self, waveform: Waveform) -> Waveform:
         """Remove the offset of the sample format, so that `full_scale` is that of the values."""
-        return waveform - np.float32(self._offset) if self._offset else waveform
+        return waveform - np.float32(self.offset) if self.offset else waveform
 
     def windows(self, seconds: float) -> Iterator[tuple[float, Waveform]]:
         """Yield (begin in seconds, samples) of windows, one behind another; the last one may be shorter."""
@@ -109,7 +109,7 @@ class RecordingStream:
                 lost_seconds += block.lost_seconds
                 if not self.seconds:
                     require_rate(name, rate, SAMPLE_RATE, self._resample)
-                    self.full_scale, self._offset = scale_factor_offset(self._scale, block.subtype)
+                    self.full_scale, self.offset = scale_factor_offset(self._scale, block.subtype)
                     if rate != SAMPLE_RATE:
                         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
                 self.seconds += block.samples.shape[1] / rate
@@ -174,6 +174,8 @@ def choose_best(
 ) -> tuple[Waveform, tuple[tuple[float, float], ...]]:
     """Choose the best windows of a recording, in the order of time; memory is that of the result.
 
+    Windows without speech are none of them, unless there are no others.
+
     Args:
         stream: the recording.
         seconds: of the result, in windows of about 5 s.
@@ -194,12 +196,11 @@ def choose_best(
             heapq.heappush(best, (rating, -begin, window.copy()))
         elif (rating, -begin) > best[0][:2]:
             heapq.heapreplace(best, (rating, -begin, window.copy()))
-    chosen = sorted((-begin, window) for _, begin, window in best)
-    fade = np.linspace(0, 1, FADE_SAMPLES, dtype=np.float32)
+    spoken = [each for each in best if each[0]] or best
+    chosen = sorted((-begin, window) for _, begin, window in spoken)
     for (begin, window), (after, following) in pairwise(chosen):
         if after - begin - len(window) / SAMPLE_RATE > 0.5 / SAMPLE_RATE:
-            window[-FADE_SAMPLES:] *= fade[::-1]
-            following[: min(FADE_SAMPLES, len(following))] *= fade[: len(following)]
+            fade_joint(window, following)
     stretches = [(begin, begin + len(window) / SAMPLE_RATE) for begin, window in chosen]
     return np.concatenate([window for _, window in chosen]), join_stretches(stretches)
 
@@ -220,16 +221,14 @@ def join_stretches(stretches: Iterable[tuple[float, float]]) -> tuple[tuple[floa
     return tuple(joined)
 
 
-def read_all(stream: RecordingStream, finder: SpeechFinder) -> tuple[Waveform, RecordingQuality]:
-    """Read a whole recording into one array, with its measurements; nothing else grows with its length."""
+def read_all(stream: RecordingStream) -> Waveform:
+    """Read a whole recording into one array; nothing else grows with its length."""
     waveform = np.zeros(0, np.float32)
     count = 0
-    qualities = []
     for _, window in stream.windows(BLOCK_SECONDS):
         if count + len(window) > len(waveform):
             waveform.resize(max(count + len(window), len(waveform) * 5 // 4), refcheck=False)
         waveform[count : count + len(window)] = window
         count += len(window)
-        qualities.append(measure_quality(stream.judged(window), full_scale=stream.full_scale, finder=finder))
     waveform.resize(count, refcheck=False)
-    return waveform, combine_qualities(qualities)
+    return waveform

@@ -16,8 +16,10 @@ __all__ = [
     "MIN_SPEECH_SECONDS",
     "RecordingQuality",
     "SpeechFinder",
+    "background_power",
     "choose_speech_finder",
     "combine_qualities",
+    "find_speech_frames",
     "find_speech_runs",
     "measure_quality",
     "require_sound",
@@ -42,7 +44,9 @@ PAUSE_FRAMES = 3  # around a voiced frame, for consonants
 TELEPHONE_HZ, TELEPHONE_DB = 4000, -70.0  # nothing above, relative to the strongest below
 MIN_PROBABILITY = 0.4  # of silero
 MIN_RUN_FRAMES = 5  # of 32 ms
-MIN_SPEECH_SHARE = 0.2  # of the frames that are not silent; less is music or noise
+MIN_SPEECH_SHARE = 0.2  # of the frames about as loud as the speech; less is music or noise
+SPEECH_RANGE_DB = 20.0  # below the level of the speech; quieter sound is background
+BLOCK_FRAMES = 2000  # in which speech is found; 64 s
 FINDER_VARIABLE = "VOICEFACE_SPEECH_FINDER"
 SpeechFinder = Literal["pitch", "silero"]
 MAX_SECONDS = 120.0  # of a recording that are examined, evenly spaced frames of a longer one
@@ -110,7 +114,8 @@ def measure_quality(
         full_scale: value of full scale, 1 or 32768.
         finder: of speech. "pitch": voiced sound, by the autocorrelation of frames, 80 to 1000 Hz; noise and
             silence have none, whispering has little, music has much. "silero": by
-            `voiceface.audio.silero`; speech in less than a fifth of what is not silent counts as none.
+            `voiceface.audio.silero`; speech in less than a fifth of the frames that are at most 20 dB quieter
+            counts as none.
 
     Returns:
         The measurements.
@@ -132,7 +137,8 @@ def measure_quality(
     loud = power > max(power.max() * 10 ** (MIN_RELATIVE_LEVEL_DB / 10), 1e-12)
     if finder == "silero":
         voiced = speech = find_speech_runs(load_silero().probabilities(wave))[: len(frames) * step][::step]
-        if not loud.any() or np.mean(speech[loud]) < MIN_SPEECH_SHARE:
+        near = loud & (power > background_power(power[speech]))
+        if not near.any() or np.mean(speech[near]) < MIN_SPEECH_SHARE:
             voiced = speech = np.zeros_like(speech)
         share = float(np.mean(speech))
     else:
@@ -144,6 +150,57 @@ def measure_quality(
     above, below = mean_power[edge + 8 :].mean(), mean_power[:edge].max()
     telephone = bool(voiced.any() and above < below * 10 ** (TELEPHONE_DB / 10))
     return RecordingQuality(seconds, share * seconds, peak, level, clipped, telephone)
+
+
+def background_power(power: NDArray[np.floating], range_db: float = SPEECH_RANGE_DB) -> float:
+    """Power of frames below which sound is background, from the power of speech frames, weighted by itself.
+
+    Quiet frames that were taken for speech, such as hum, weigh little.
+    """
+    total = float(power.sum(dtype=np.float64))
+    level = float(np.square(power, dtype=np.float64).sum()) / total if total else 0.0
+    return level * 10 ** (-range_db / 10)
+
+
+def find_speech_frames(
+    waveform: NDArray[np.floating], *, full_scale: float = 1.0, finder: SpeechFinder = "pitch"
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Find the frames of a recording in which somebody speaks.
+
+    Memory does not grow with the length, but for a few bytes a frame.
+
+    Args:
+        waveform: (T,) at 16 kHz.
+        full_scale: value of full scale, 1 or 32768.
+        finder: see `measure_quality`. By the pitch, frames more than 20 dB quieter than the speech are none.
+
+    Returns:
+        (speech, power): whether somebody speaks, and mean square of full scale, of each frame. Shape
+        (max(1, ceil((T - 1024) / 512) + 1),): frames of 1024 samples, 512 apart, the last of which ends with
+        the recording or behind it.
+
+    Raises:
+        ModuleNotFoundError: silero is asked for and not installed.
+    """
+    count = max(1, -(-(len(waveform) - FRAME) // HOP) + 1)
+    mean = np.mean(waveform, dtype=np.float64) if len(waveform) else 0.0
+    power, periodic = np.zeros(count), np.zeros(count, bool)
+    for first in range(0, count, BLOCK_FRAMES):
+        last = min(first + BLOCK_FRAMES, count)
+        block = np.zeros((last - first - 1) * HOP + FRAME, np.float32)
+        piece = waveform[first * HOP : first * HOP + len(block)]
+        block[: len(piece)] = (piece - mean) / full_scale
+        frames = np.lib.stride_tricks.sliding_window_view(block, FRAME)[::HOP]
+        power[first:last] = np.mean(np.square(frames), axis=1)
+        if finder == "silero":
+            periodic[first:last] = find_speech_runs(load_silero().probabilities(block))[: last - first]
+        else:
+            everywhere = np.ones(last - first, bool)
+            periodic[first:last] = _find_voiced(frames, everywhere, is_dense=True)[0]
+    if finder == "silero":
+        return periodic, power
+    loud = power > max(power.max() * 10 ** (MIN_RELATIVE_LEVEL_DB / 10), 1e-12)
+    return periodic & (power > background_power(power[periodic & loud])), power
 
 
 def _find_voiced(

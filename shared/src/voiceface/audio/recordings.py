@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from voiceface.audio.long_recordings import (
     RecordingStream,
     choose_best,
     join_stretches,
-    rate_window,
     read_all,
 )
 from voiceface.audio.recording_quality import (
@@ -40,6 +40,7 @@ from voiceface.audio.samples import (
     Waveform,
     scale_factor_offset,
 )
+from voiceface.audio.spoken_parts import SpokenParts, find_spoken_parts
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
 from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
@@ -47,9 +48,11 @@ from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 __all__ = [
     "MIN_SECONDS",
     "MIN_SPEECH_SECONDS",
+    "Heard",
     "LongRecordings",
     "Recording",
     "RecordingQuality",
+    "hear",
     "is_longer",
     "load_recording",
     "measure_quality",
@@ -62,6 +65,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
+WHOLE_SECONDS, PART_SECONDS = 120, 20  # longer recordings are measured in parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +74,10 @@ class Recording:
 
     Attributes:
         waveform: (T,), float32, 16 kHz, in the scale that was asked for.
-        quality: measurements.
+        quality: measurements of the waveform.
         notes: sentences about what makes a result doubtful, and about peculiarities of the file, without its
             name; empty for most. Words before a first colon say it in short.
-        seconds: duration of the file; of a long one a part is used.
+        seconds: duration of the file, of which a part is used.
         stretches: parts of the file of which the waveform consists, (begin, end) in seconds.
     """
 
@@ -93,6 +97,54 @@ class Recording:
         return FileFacts(os.fspath(file), "recording", self.notes, measures)
 
 
+class Heard(NamedTuple):
+    """What a network hears of a recording.
+
+    Attributes:
+        waveform: (T,), the parts in which somebody speaks.
+        quality: measurements of the waveform.
+        notes: what is left out, and what makes a result doubtful.
+        parts: of the recording that are used.
+    """
+
+    waveform: Waveform
+    quality: RecordingQuality
+    notes: tuple[str, ...]
+    parts: SpokenParts
+
+
+def hear(
+    waveform: Waveform, *, full_scale: float = 1.0, offset: float = 0.0, source: str = "the recording"
+) -> Heard:
+    """Measure a person's own recording, refuse it if it holds no speech, and cut it to its spoken parts.
+
+    Args:
+        waveform: (T,) at 16 kHz.
+        full_scale: value of full scale, 1 or 32768.
+        offset: value of silence.
+        source: name for messages.
+
+    Raises:
+        AudioError: silence, noise, or too little speech.
+    """
+    finder = choose_speech_finder()
+    require_speech(quality := _measure(waveform, full_scale, offset, finder), source)
+    parts = find_spoken_parts(waveform, full_scale=full_scale, finder=finder)
+    if not parts.is_whole:
+        waveform = parts.cut(waveform)
+        quality = _measure(waveform, full_scale, offset, finder)
+    return Heard(waveform, quality, (*parts.notes, *quality.notes), parts)
+
+
+def _measure(waveform: Waveform, full_scale: float, offset: float, finder: SpeechFinder) -> RecordingQuality:
+    """Measure a waveform, a long one part by part: memory does not grow with its length."""
+    length = len(waveform) if len(waveform) <= WHOLE_SECONDS * SAMPLE_RATE else PART_SECONDS * SAMPLE_RATE
+    parts = (waveform[start : start + length] for start in range(0, max(1, len(waveform)), max(1, length)))
+    shift = np.float32(offset)
+    qualities = [measure_quality(part - shift, full_scale=full_scale, finder=finder) for part in parts]
+    return qualities[0] if len(qualities) == 1 else combine_qualities(qualities)
+
+
 def read_recording(
     path: str | os.PathLike[str],
     *,
@@ -105,9 +157,10 @@ def read_recording(
 ) -> Recording:
     """Read a person's own recording at 16 kHz, measure it, and refuse it if it holds no speech.
 
-    Nothing is logged: the notes are returned. Of a recording longer than `long.seconds`, the best part is
-    used by default, and memory does not grow with its length. With `long.policy` "all" the waveform is the
-    whole recording, 230 MB an hour; `use_windows` passes it on in windows.
+    Nothing is logged: the notes are returned. Beginnings, ends and long pauses in which nobody speaks are
+    left out (`voiceface.audio.spoken_parts`). Of a recording longer than `long.seconds`, the best part is
+    used by default, and memory does not grow with its length. With `long.policy` "all" the waveform holds
+    all of its speech, 230 MB an hour; `use_windows` passes it on in windows.
 
     Args:
         path: any file that `voiceface.audio.loading.decode_audio` reads.
@@ -117,30 +170,31 @@ def read_recording(
         channel: see `voiceface.audio.channels.mix_channels`.
         long: what is used of a long recording.
         best_seconds: what the network takes of a recording: the first so many seconds. Of a long one "best"
-            chooses so much; of another one in whose first seconds nobody speaks, the waveform begins later.
+            chooses so much.
 
     Raises:
         FileNotFoundError: no such file.
         AudioError: as of `load_audio`; silence, noise, or too little speech.
     """
-    found = _read_short(path, scale, resample, on_corrupt, channel, long, best_seconds)
+    found = _read_short(path, scale, resample, on_corrupt, channel, long)
     if found is not None:
         return found
     finder = choose_speech_finder()
     stream = RecordingStream(path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel)
-    if long.policy == "best":
-        waveform, stretches = choose_best(stream, min(long.seconds, best_seconds or long.seconds), finder)
-        quality = measure_quality(stream.judged(waveform), full_scale=stream.full_scale, finder=finder)
-        used = f"the best {len(waveform) / SAMPLE_RATE:.0f} s of speech are used"
-    else:
-        waveform, quality = read_all(stream, finder)
-        stretches = ((0.0, stream.seconds),)
-        used = "all of it is used"
-    note = f"long: {_format_time(stream.seconds)}; {used}"
     name = printable(path)
-    require_speech(quality, f"{name}: {note}" if long.policy == "best" else name)
-    notes = (note, *stream.notes, *quality.notes)
-    return Recording(waveform, quality, notes, stream.seconds, stretches)
+    if long.policy == "best":
+        seconds = min(long.seconds, best_seconds or long.seconds)
+        waveform, stretches = choose_best(stream, seconds, finder)
+        used = f"the best {len(waveform) / SAMPLE_RATE:.0f} s of speech are used"
+        note = f"long: {_format_time(stream.seconds)}; {used}"
+        name = f"{name}: {note}"
+    else:
+        waveform = read_all(stream)
+        stretches = ((0.0, len(waveform) / SAMPLE_RATE),)
+        note = f"long: {_format_time(stream.seconds)}; all of its speech is used"
+    heard = hear(waveform, full_scale=stream.full_scale, offset=stream.offset, source=name)
+    notes = (note, *stream.notes, *heard.notes)
+    return Recording(heard.waveform, heard.quality, notes, stream.seconds, heard.parts.locate(stretches))
 
 
 def use_windows(
@@ -157,7 +211,7 @@ def use_windows(
 
     Args:
         path, scale, resample, on_corrupt, channel: see `read_recording`.
-        use: is called with every window that holds speech, (T,); the last one may be shorter.
+        use: is called with every window that holds speech, (T,), cut to its spoken parts.
         window_seconds: of a window.
 
     Returns:
@@ -168,14 +222,18 @@ def use_windows(
     """
     finder = choose_speech_finder()
     stream = RecordingStream(path, scale=scale, resample=resample, on_corrupt=on_corrupt, channel=channel)
-    qualities, stretches, count = [], [], 0
+    qualities: list[RecordingQuality] = []
+    stretches: list[tuple[float, float]] = []
+    count, left_out = 0, 0.0
     for begin, window in stream.windows(window_seconds):
         quality = measure_quality(stream.judged(window), full_scale=stream.full_scale, finder=finder)
         qualities.append(quality)
         if quality.seconds >= MIN_SECONDS and quality.speech_seconds >= MIN_SPEECH_SECONDS:
-            use(window)
+            parts = find_spoken_parts(stream.judged(window), full_scale=stream.full_scale, finder=finder)
+            use(parts.cut(window))
             count += 1
-            stretches.append((begin, begin + quality.seconds))
+            left_out += parts.seconds_left_out
+            stretches += parts.locate([(begin, begin + quality.seconds)])
     whole = combine_qualities(qualities)
     if not count:
         require_speech(whole, printable(path))
@@ -187,6 +245,8 @@ def use_windows(
         f"long: {_format_time(stream.seconds)}; mean over the {count} of {len(qualities)} windows that hold "
         "speech"
     )
+    if left_out:
+        note += f", without {left_out:.1f} s in them in which nobody speaks"
     nothing = np.zeros(0, np.float32)
     notes = (note, *stream.notes, *whole.notes)
     return Recording(nothing, whole, notes, stream.seconds, join_stretches(stretches))
@@ -199,7 +259,6 @@ def _read_short(
     on_corrupt: OnCorrupt,
     channel: ChannelChoice,
     long: LongRecordings,
-    heard_seconds: float | None,
 ) -> Recording | None:
     """Read a recording that is not long as `load_audio` does; None if it is long."""
     held: list[DecodedAudio] = []
@@ -215,30 +274,10 @@ def _read_short(
     held.clear()
     loaded = to_one_channel(path, decoded, sample_rate=SAMPLE_RATE, resample=resample, channel=channel)
     full_scale, offset = scale_factor_offset(scale, decoded.subtype)
-    judged = loaded.waveform - np.float32(offset) if offset else loaded.waveform
-    finder = choose_speech_finder()
-    quality = measure_quality(judged, full_scale=full_scale, finder=finder)
-    require_speech(quality, printable(path))
-    losses = (loaded.loss,) if loaded.loss else ()
-    notes = (*losses, *loaded.notes, *quality.notes)
-    length = len(judged) if heard_seconds is None else round(heard_seconds * SAMPLE_RATE)
-    first = _find_speech(judged, length, full_scale, finder)
-    start = first / SAMPLE_RATE
-    if first:
-        notes = (f"nobody speaks at first: used from {start:.1f} s on", *notes)
-    return Recording(loaded.waveform[first:], quality, notes, quality.seconds, ((start, quality.seconds),))
-
-
-def _find_speech(waveform: Waveform, length: int, full_scale: float, finder: SpeechFinder) -> int:
-    """First sample that a network of `length` samples hears: 0, or of the best part if nobody speaks then."""
-
-    def measure(first: int) -> RecordingQuality:
-        return measure_quality(waveform[first : first + length], full_scale=full_scale, finder=finder)
-
-    if len(waveform) <= length or measure(0).speech_seconds >= MIN_SPEECH_SECONDS:
-        return 0
-    last = len(waveform) - length
-    return max((*range(0, last, SAMPLE_RATE // 2), last), key=lambda first: rate_window(measure(first)))
+    seconds = len(loaded.waveform) / SAMPLE_RATE
+    heard = hear(loaded.waveform, full_scale=full_scale, offset=offset, source=printable(path))
+    notes = (*((loaded.loss,) if loaded.loss else ()), *loaded.notes, *heard.notes)
+    return Recording(heard.waveform, heard.quality, notes, seconds, heard.parts.locate([(0.0, seconds)]))
 
 
 def is_longer(path: str | os.PathLike[str], seconds: float) -> bool:

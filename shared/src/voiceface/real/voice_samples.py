@@ -11,7 +11,7 @@ from voiceface.audio.recordings import require_sound
 from voiceface.io.file_facts import FileFacts
 from voiceface.real.recordings import read_own_recording
 
-__all__ = ["VoiceSamples", "is_path", "read_voice_samples"]
+__all__ = ["VoiceSamples", "is_path", "read_voice_samples", "to_int16"]
 
 
 class VoiceSamples(NamedTuple):
@@ -48,12 +48,13 @@ def read_voice_samples(source: Any, **options: Any) -> VoiceSamples:
     """
     if is_path(source):
         recording = read_own_recording(source, scale="int16", **options)
-        found = VoiceSamples(_to_int16(recording.waveform), os.fspath(source), recording.describe(source))
+        found = VoiceSamples(to_int16(recording.waveform), os.fspath(source), recording.describe(source))
     else:
-        found = VoiceSamples(_to_int16(to_waveform(source)), "the recording")
+        found = VoiceSamples(to_int16(to_waveform(source)), "the recording")
     require_sound(found.samples, found.name)
     return found
 
 
-def _to_int16(wave: NDArray[Any]) -> NDArray[np.int16]:
+def to_int16(wave: NDArray[Any]) -> NDArray[np.int16]:
+    """Round samples to 16 bits; what lies outside of their range is clipped."""
     return np.clip(np.rint(wave), -32768, 32767).astype(np.int16)

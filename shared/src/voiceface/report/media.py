@@ -181,7 +181,7 @@ def encode_clip(audio: AudioSource, max_seconds: float | None = None) -> Encoded
 
 
 def _load_samples(audio: AudioSource) -> tuple[np.ndarray, int]:
-    """Samples (T,) as float32 in [-1, 1] and their rate; of a long file the part that networks hear."""
+    """Samples (T,) as float32 in [-1, 1], and their rate; of own and long ones what networks hear."""
     if not isinstance(audio.source, np.ndarray):
         from voiceface.audio.loading import load_audio_with_notes
         from voiceface.audio.recordings import is_longer, read_recording
@@ -189,7 +189,7 @@ def _load_samples(audio: AudioSource) -> tuple[np.ndarray, int]:
         from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS
 
         with suppress(AudioError):  # without speech, or damaged: as it is
-            if is_longer(audio.source, DEFAULT_LONG_RECORDINGS.seconds):
+            if audio.is_own or is_longer(audio.source, DEFAULT_LONG_RECORDINGS.seconds):
                 heard = read_recording(audio.source, scale="unit", on_corrupt="salvage")
                 return heard.waveform, SAMPLE_RATE
         loaded = load_audio_with_notes(

@@ -1,8 +1,7 @@
 """Records that a report is built from; any evaluation can fill them in.
 
 Metrics are fractions (0.863) when their unit is "%", and are shown as per cent; every other unit is shown as
-given. A missing reference (chance level, gender-only baseline, upper bound) or interval is None and is
-omitted from the page.
+given. A missing reference (chance level, gender-only baseline, upper bound) or interval is None and omitted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,12 +58,13 @@ class AudioSource:
     Attributes:
         source: path of a sound file, or samples of shape (T,), int16 or float in [-1, 1].
         sample_rate: sample rate of an array in Hz; ignored for a file.
-        start_seconds: seconds to skip at the beginning.
+        start_seconds: seconds to skip; of an own recording (`is_own`) of what networks hear of it.
     """
 
     source: str | PathLike[str] | np.ndarray
     sample_rate: int = 16000
     start_seconds: float = 0.0
+    is_own: bool = False
 
 
 @dataclass(frozen=True)

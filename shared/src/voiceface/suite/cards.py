@@ -97,7 +97,7 @@ def build_system_cards(
             for name, scores in outputs.scores.items()
             if np.isfinite(scores[row]).any()
         ]
-        audio = AudioSource(str(utterance.file))
+        audio = AudioSource(str(utterance.file), is_own=True)
         known = outputs.find_facts(utterance.file.as_posix())
         notes = [utterance.note, *(known.notes if known else ())]
         note = "; ".join(text for text in notes if text)

@@ -1,0 +1,148 @@
+"""Parts of a person's own recording in which somebody speaks: quiet beginnings, ends and pauses are cut off.
+
+A network that hears twelve seconds of room tone beside three of speech embeds the room.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.audio.recording_quality import (
+    FRAME,
+    HOP,
+    SpeechFinder,
+    background_power,
+    find_speech_frames,
+)
+from voiceface.audio.samples import Waveform
+
+__all__ = [
+    "MAX_PAUSE_SECONDS",
+    "SpokenParts",
+    "fade_joint",
+    "find_spoken_parts",
+]
+
+SAMPLE_RATE = 16000
+FADE_SAMPLES = 80  # 5 ms, where parts meet that are no neighbours
+MAX_PAUSE_SECONDS = 1.0
+"""Seconds of a pause between speech that are kept; a longer one is cut."""
+MARGIN = round(0.15 * SAMPLE_RATE)  # around speech; what is quiet is cut off
+MIN_CUT_SECONDS = 0.2  # at the beginning or end
+QUIET_DB = 25.0  # below the level of the speech
+
+
+@dataclass(frozen=True)
+class SpokenParts:
+    """What is kept of a waveform.
+
+    Attributes:
+        parts: (begin, end) in samples, in the order of time; a single one with everything if nothing is cut.
+        length: of the waveform, in samples.
+    """
+
+    parts: tuple[tuple[int, int], ...]
+    length: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is cut."""
+        return self.parts == ((0, self.length),)
+
+    @property
+    def seconds_left_out(self) -> float:
+        """Seconds that are cut."""
+        return (self.length - sum(end - begin for begin, end in self.parts)) / SAMPLE_RATE
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One note that says what is left out, or none if nothing is."""
+        if self.is_whole:
+            return ()
+        begin, end = self.parts[0][0], self.length - self.parts[-1][1]
+        pauses = round(self.seconds_left_out * SAMPLE_RATE) - begin - end
+        places = [
+            f"{samples / SAMPLE_RATE:.1f} s {place}"
+            for samples, place in ((begin, "at the beginning"), (pauses, "in pauses"), (end, "at the end"))
+            if samples
+        ]
+        return (f"silence left out: nobody speaks for {', '.join(places)}",)
+
+    def cut(self, waveform: Waveform) -> Waveform:
+        """Cut a waveform (T,) to the parts, with fades of 5 ms where they meet; itself if nothing is cut."""
+        if self.is_whole:
+            return waveform
+        pieces = [waveform[begin:end].copy() for begin, end in self.parts]
+        for before, after in pairwise(pieces):
+            fade_joint(before, after)
+        return np.concatenate(pieces)
+
+    def locate(self, stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+        """Find the parts in a recording of whose stretches the waveform consists.
+
+        Args:
+            stretches: (begin, end) in seconds, in the order in which they were joined.
+
+        Returns:
+            (begin, end) in seconds of the recording.
+        """
+        found = []
+        offset = 0.0
+        for begin, end in stretches:
+            for first, last in self.parts:
+                start = max(begin, begin + first / SAMPLE_RATE - offset)
+                stop = min(end, begin + last / SAMPLE_RATE - offset)
+                if stop > start:
+                    found.append((start, stop))
+            offset += end - begin
+        return tuple(found)
+
+
+def find_spoken_parts(
+    waveform: NDArray[np.floating], *, full_scale: float = 1.0, finder: SpeechFinder = "pitch"
+) -> SpokenParts:
+    """Find what is to be kept of a recording: speech, and up to 0.15 s around it that are not quiet.
+
+    Quiet are samples more than 25 dB below the level of the speech: of digital silence nothing is kept, whose
+    logarithm outweighs everything else. Pauses up to 1 s stay as they are, and so do beginnings and ends of
+    which less than 0.2 s would be cut. Without any speech, all is kept.
+
+    Args:
+        waveform: (T,) at 16 kHz.
+        full_scale: value of full scale, 1 or 32768.
+        finder: of speech; see `voiceface.audio.recording_quality.measure_quality`.
+    """
+    length = len(waveform)
+    speech, power = find_speech_frames(waveform, full_scale=full_scale, finder=finder)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], speech.astype(np.int8), [0]]))).reshape(-1, 2)
+    if not len(edges):
+        return SpokenParts(((0, length),), length)
+    far = edges[1:, 0] - edges[:-1, 1] > MAX_PAUSE_SECONDS * SAMPLE_RATE / HOP
+    begins = np.maximum(edges[np.append(True, far), 0] * HOP - MARGIN, 0)
+    ends = np.minimum(edges[np.append(far, True), 1] * HOP + FRAME - HOP + MARGIN, length)
+    quiet = full_scale * float(np.sqrt(background_power(power[speech], QUIET_DB)))
+    middle = np.mean(waveform, dtype=np.float64)
+    parts = [_trim(waveform, begin, end, middle, quiet) for begin, end in zip(begins.tolist(), ends.tolist())]
+    if parts[0][0] < MIN_CUT_SECONDS * SAMPLE_RATE:
+        parts[0] = (0, parts[0][1])
+    if length - parts[-1][1] < MIN_CUT_SECONDS * SAMPLE_RATE:
+        parts[-1] = (parts[-1][0], length)
+    return SpokenParts(tuple(parts), length)
+
+
+def _trim(
+    waveform: NDArray[np.floating], begin: int, end: int, middle: float, quiet: float
+) -> tuple[int, int]:
+    """Move the ends of a part inwards to the first and the last sample that is not quiet."""
+    loud = np.flatnonzero(np.abs(waveform[begin:end] - middle) > quiet)
+    return (begin + int(loud[0]), begin + int(loud[-1]) + 1) if len(loud) else (begin, end)
+
+
+def fade_joint(before: Waveform, after: Waveform) -> None:
+    """Fade one waveform out and the next one in, 5 ms each, in place."""
+    fade = np.linspace(0, 1, FADE_SAMPLES, dtype=np.float32)
+    before[-FADE_SAMPLES:] *= fade[::-1][-len(before) :]
+    after[:FADE_SAMPLES] *= fade[: len(after)]

@@ -1,0 +1,123 @@
+"""Parts of own recordings in which somebody speaks: what is cut, what stays, and what is told."""
+
+import numpy as np
+import pytest
+import soundfile
+from sound_files import RATE
+from voiceface.audio import recording_quality
+from voiceface.audio.loading import AudioError, load_audio
+from voiceface.audio.recordings import hear, read_recording, use_windows
+from voiceface.audio.spoken_parts import SpokenParts, find_spoken_parts
+from voiceface.io.long_recordings import LongRecordings
+from voiceface.testing.silence import synthesise_voices
+
+
+@pytest.fixture(scope="module")
+def voice():
+    return np.concatenate(synthesise_voices(1, 4.0)).astype(np.float32) / 32768
+
+
+@pytest.fixture(params=["pitch", "silero"])
+def finder(request, monkeypatch):
+    if request.param == "silero":
+        pytest.importorskip("silero_vad")
+        pytest.importorskip("onnxruntime")
+    monkeypatch.setenv(recording_quality.FINDER_VARIABLE, request.param)
+    return request.param
+
+
+def background(kind, seconds, seed=0):
+    noise = np.random.default_rng(seed).standard_normal(round(seconds * RATE))
+    time = np.arange(len(noise)) / RATE
+    hum = sum(np.sin(2 * np.pi * 50 * k * time) / k for k in (1, 2, 3, 5))
+    return {"zeros": 0 * noise, "noise": 5e-4 * noise, "room": 3e-3 * noise, "hum": 2e-3 * hum}[kind]
+
+
+@pytest.mark.parametrize("kind", ["zeros", "noise", "room", "hum"])
+def test_what_is_quiet_is_cut_wherever_it_is(voice, finder, kind, tmp_path):
+    half = len(voice) // 2
+    pieces = [
+        background(kind, 12),
+        voice[:half],
+        background(kind, 20, 1),
+        voice[half:],
+        background(kind, 7, 2),
+    ]
+    soundfile.write(tmp_path / "a.wav", np.concatenate(pieces), RATE, subtype="FLOAT")
+    whole = load_audio(tmp_path / "a.wav", scale="unit")
+    found = read_recording(tmp_path / "a.wav", scale="unit")
+    assert found.seconds == pytest.approx(43, abs=0.01)
+    (first, *_), *_, (*_, last) = found.stretches
+    assert first == pytest.approx(12, abs=0.4) and last == pytest.approx(36, abs=0.8)
+    used = sum(end - begin for begin, end in found.stretches)
+    assert used == pytest.approx(len(found.waveform) / RATE) and 2.5 < used < 4.8
+    assert found.quality.seconds == pytest.approx(used)
+    assert any(begin >= 33.4 for begin, _ in found.stretches)
+    begin, end = (round(each * RATE) for each in found.stretches[0])
+    np.testing.assert_array_equal(found.waveform[: end - begin - 80], whole[begin : end - 80])
+    note = found.notes[0]
+    assert note.startswith(f"silence left out: nobody speaks for {first:.1f} s at the beginning, ")
+    assert "s in pauses, " in note and note.endswith(f"{43 - last:.1f} s at the end")
+
+
+@pytest.mark.parametrize("scale", ["int16", "native"])
+def test_the_scale_does_not_matter(voice, tmp_path, scale):
+    wave = np.concatenate([np.zeros(5 * RATE), voice, np.zeros(5 * RATE)])
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="PCM_U8")
+    expected = read_recording(tmp_path / "a.wav", scale="unit")
+    found = read_recording(tmp_path / "a.wav", scale=scale)
+    assert found.stretches == expected.stretches and found.notes == expected.notes
+    assert expected.stretches[0][0] > 4.5 and found.quality == expected.quality
+
+
+def test_short_pauses_and_edges_stay(voice, finder):
+    quiet = np.zeros(RATE // 10, np.float32)
+    wave = np.concatenate([quiet, voice, 4 * [np.float32(1e-4)] * (RATE // 10), voice, quiet]).astype(
+        np.float32
+    )
+    heard = hear(wave)
+    assert heard.parts.is_whole and heard.waveform is wave
+    assert not any("left out" in note for note in heard.notes)
+
+
+def test_without_speech_nothing_is_cut_and_the_gate_refuses(finder):
+    wave = background("noise", 20).astype(np.float32)
+    assert find_spoken_parts(wave, finder=finder).is_whole
+    with pytest.raises(AudioError, match=r"holds no voice|is silent"):
+        hear(wave)
+    assert find_spoken_parts(np.zeros(0, np.float32)).parts == ((0, 0),)
+    assert find_spoken_parts(np.zeros(100, np.float32)).parts == ((0, 100),)
+
+
+def test_speech_of_a_tenth_in_room_tone_passes(voice):
+    pytest.importorskip("silero_vad")
+    pytest.importorskip("onnxruntime")
+    wave = np.concatenate([voice, background("room", 40)]).astype(np.float32)
+    assert recording_quality.measure_quality(wave, finder="silero").speech_seconds > 2
+
+
+def test_parts_of_joined_stretches_are_located():
+    parts = SpokenParts(((RATE, 4 * RATE), (6 * RATE, 8 * RATE)), 10 * RATE)
+    assert parts.locate([(0, 10)]) == ((1, 4), (6, 8))
+    assert parts.locate([(100, 103), (200, 207)]) == ((101, 103), (200, 201), (203, 205))
+    assert parts.seconds_left_out == 5 and not parts.is_whole
+    assert parts.notes[0].endswith("1.0 s at the beginning, 2.0 s in pauses, 2.0 s at the end")
+    wave = np.arange(10 * RATE, dtype=np.float32)
+    cut = parts.cut(wave)
+    assert len(cut) == 5 * RATE and cut[100] == RATE + 100 and cut[3 * RATE] == 0 and cut[-1] == 8 * RATE - 1
+    assert wave[4 * RATE - 1] == 4 * RATE - 1  # unchanged
+
+
+@pytest.mark.parametrize("policy", ["best", "all"])
+def test_a_long_recording_of_little_speech_is_no_silence(voice, finder, policy, tmp_path):
+    half = len(voice) // 2
+    pieces = [background("noise", 30), voice[:half], background("noise", 45, 1), voice[half:]]
+    soundfile.write(tmp_path / "a.wav", np.concatenate(pieces), RATE, subtype="FLOAT")
+    found = read_recording(tmp_path / "a.wav", scale="unit", long=LongRecordings(policy, 60))
+    assert len(found.waveform) < 5 * RATE and found.seconds == pytest.approx(79, abs=0.01)
+    assert all(begin > 29 and not 33 < begin < 76 for begin, _ in found.stretches)
+    assert found.notes[0].startswith("long: 1:19; ")
+    windows = []
+    heard = use_windows(tmp_path / "a.wav", windows.append, window_seconds=10, scale="unit")
+    assert 2.5 * RATE < sum(map(len, windows)) < 5 * RATE
+    assert "s in them in which nobody speaks" in heard.notes[0]
