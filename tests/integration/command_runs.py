@@ -20,6 +20,7 @@ NOT_RUN = {
     ),
     r"^voiceface faces": "needs networks that are fetched; shared/tests and nox -s real find faces",
     r"--every-face|--crop always": "needs networks that are fetched; the contracts run it with a stand-in",
+    r"^voiceface encode .*real": "needs networks that are fetched; shared/tests encode with random ones",
     r"^voiceface models (get|remove)": "changes the user's cache; nox -s real runs it",
     r"fetch\.py (fetch|verify)": "downloads, or verifies files that only users have",
     r"^python benchmarks/": "minutes; measures accuracy",
