@@ -72,3 +72,14 @@ def test_a_page_has_a_dozen_interactive_meshes_and_stills_of_the_others():
     cards = build_system_cards(outputs, [Utterance(str(k), Path("v.wav")) for k in range(15)], [], range(15))
     kinds = [type(card.tiles[0]).__name__ for card in cards]
     assert kinds == ["MeshView"] * MAX_INTERACTIVE_MESHES + ["ImageTile"] * 3
+
+
+def test_systems_that_lack_more_than_their_package_are_left_out_with_the_reason():
+    def require():
+        raise FileNotFoundError("the networks are missing; fetch them")
+
+    ready = build_stub_systems({})
+    systems = SystemSet((plugins.AssociationSystem("unready", "", ready[3].load, None, require), *ready), {})
+    found = systems.without_unready()
+    assert found.found == tuple(ready)
+    assert found.unavailable == {"unready": "the networks are missing; fetch them"}

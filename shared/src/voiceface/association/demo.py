@@ -73,6 +73,9 @@ def run_demo(
 
     Returns:
         Path of the report.
+
+    Raises:
+        FileNotFoundError, ValueError: what the system needs besides its package is missing.
     """
     from voiceface.association.data import load_split, load_trial_lists
     from voiceface.association.evaluation import evaluate, read_identity_weights, write_evaluation
@@ -80,6 +83,8 @@ def run_demo(
     from voiceface.synthetic.layout import build_settings
     from voiceface.synthetic.writer import write_population
 
+    if spec.requirements is not None:
+        spec.resolve("requirements")()
     root = out / "population"
     steps, runs = build_training_steps(spec, out, root, preset=preset, seed=seed, device=device)
 
