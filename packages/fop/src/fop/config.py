@@ -87,7 +87,8 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _space_fits_branch(self) -> Self:
-        if "auto" not in (self.space, self.branch, self.fusion):
+        stated = self.model_fields_set >= {"space", "branch", "fusion"}
+        if stated and "auto" not in (self.space, self.branch, self.fusion):
             self.require_fitting_branch()
         return self
 

@@ -14,6 +14,7 @@ from voiceface.association.encoders import Encoders
 from voiceface.checkpoints.published import CheckpointError
 
 from fop.config import FopConfig, ModelConfig
+from fop.fused_layers import GlobalMask, can_fuse, feature_branch, gated_fusion
 
 __all__ = [
     "CentredFeatures",
@@ -79,15 +80,19 @@ class FeatureBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.unit_length = unit_length
+        self.can_fuse = kind == "relu" and unit_length
         width = hidden_width if kind == "mlp" else embedding_dim
         between = nn.Identity() if kind == "linear" else nn.ReLU()
-        layers = [_linear(in_features, width), nn.BatchNorm1d(width), between, nn.Dropout(dropout)]
+        layers = [_linear(in_features, width), nn.BatchNorm1d(width), between, GlobalMask(dropout)]
         if kind == "mlp":
             layers.append(_linear(width, embedding_dim))
         self.fc1 = nn.Sequential(*layers)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, Dv or Df) to embeddings (B, D); of "relu" in 0...1, of unit length (or zero)."""
+        layers: Any = self.fc1
+        if self.can_fuse and not features.requires_grad and can_fuse(features, layers[1]):
+            return feature_branch(features, layers[0], layers[1], layers[3])
         embedding = self.fc1(features)
         return normalize(embedding, dim=1) if self.unit_length else embedding
 
@@ -140,6 +145,10 @@ class GatedFusion(nn.Module):
 
     def forward(self, face: Tensor, voice: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map unit embeddings (B, D) to the fused ones, and to the tanh of both, (B, D) each."""
+        attention: Any = self.attention
+        hidden, norm, _ = attention[0].block
+        if can_fuse(face, norm):
+            return gated_fusion(face, voice, hidden, norm, attention[1])
         share = torch.sigmoid(self.attention(torch.cat([face, voice], dim=1)))
         face, voice = self.compared(face), self.compared(voice)
         return torch.lerp(voice, face, share), face, voice

@@ -182,12 +182,14 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
         return model
 
     def build_optimiser(self) -> "torch.optim.Optimizer":
-        """Build the configured optimiser over model and objective, in one pass through memory."""
+        """Build the configured optimiser over model and objective; the published groups have equal values."""
         from voiceface.training.optimisers import build_optimiser
 
-        own = list(self.objective.parameters())
-        groups = [*self.model.parameter_groups(), *([{"params": own}] if own else [])]
-        return build_optimiser(self.config.optimiser, groups, fused=True)
+        groups = self.model.parameter_groups()
+        parameters = [each for group in groups for each in group["params"]] + list(
+            self.objective.parameters()
+        )
+        return build_optimiser(self.config.optimiser, [{"params": parameters}], fused=True)
 
     def tracked(self) -> dict[str, Any]:
         """The objective, if it has a state; it gets to know the training features here."""
