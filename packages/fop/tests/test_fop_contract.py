@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from fop.embedder import FopEmbedder
     from torch import Tensor
 
-needs_real_networks = pytest.mark.skipif(
-    any(find_installed(name) is None for name in REAL_NETWORKS),
-    reason="the networks of `voiceface models get real` are not installed",
-)
+
+@pytest.fixture
+def real_networks() -> None:
+    """Skip the test if the networks of the bundled weights are not installed."""
+    if any(find_installed(name) is None for name in REAL_NETWORKS):
+        pytest.skip("the networks of `voiceface models get real` are not installed")
 
 
 class TestFop(
@@ -52,13 +54,13 @@ class TestFop(
         if "installed" in request.fixturenames:
             monkeypatch.setattr("fop.embedder.FopEmbedder._require_same", lambda *_: None)
 
-    @needs_real_networks
+    @pytest.mark.usefixtures("real_networks")
     def test_bundled_checkpoint_has_a_disclaimer(
         self, system: SystemUnderTest, utterances: list[Path], images: list[Path]
     ) -> None:
         super().test_bundled_checkpoint_has_a_disclaimer(system, utterances, images)
 
-    @needs_real_networks
+    @pytest.mark.usefixtures("real_networks")
     def test_weights_say_which_crops_they_were_trained_on(self, system: SystemUnderTest) -> None:
         super().test_weights_say_which_crops_they_were_trained_on(system)
 

@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.data is None and args.features is None:
         parser.error("give a data folder (--data), features (--features), or both")
+    if args.features is not None and args.features.resolve() == args.out.resolve():
+        parser.error("--out is the folder of --features, whose tables would be replaced: choose another")
 
     require_evaluation_paths(args)
     resample = None if args.resample is None else args.resample == "auto"
