@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from voiceface.commandline import console
@@ -82,6 +83,9 @@ def test_files_left_out_are_one_table_and_an_error_only_with_strict(capsys):
     first = LeftOut.from_error("a b.wav", ValueError("a b.wav: is silent, expected speech; record it again"))
     assert first == LeftOut(first.path, "is silent, expected speech", "record it again")
     again = LeftOut.from_error("a b.wav", "something else")
+    for reason in ("is a named pipe, expected an image", "is a device, expected a recording"):
+        special = LeftOut.from_error("a b.wav", ValueError(f"a b.wav {reason}"))
+        assert special == (Path("a b.wav"), reason, "")
     other = LeftOut.from_error("c\x1b.jpg", ValueError("c\\x1b.jpg: one pixel"))
     assert (other.reason, other.remedy) == ("one pixel", "")
     assert report_left_out([first, other, again]) == 0
@@ -127,3 +131,15 @@ def test_a_warning_is_told_once():
         )
     ]
     assert [shown.filter(record) for record in records] == [True, False, True, True, True]
+
+
+def test_remedies_name_the_option_of_the_command_and_not_the_argument_in_python(capsys):
+    remedy = 'copy the file again or use on_corrupt="salvage"'
+    report_left_out([LeftOut.from_error("a.wav", f"a.wav: truncated; {remedy}")])
+
+    def fail(argv):
+        raise ValueError(f"a.wav: truncated; {remedy}")
+
+    assert run_main(fail, []) == 1
+    printed = capsys.readouterr().err
+    assert printed.count("or use --on-corrupt salvage") == 2 and "on_corrupt" not in printed

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import soundfile
 from PIL import Image
 from stub_systems import WIDTH, FolderNameEmbedder, build_stub_systems
 from voiceface.faces import PictureReader
+from voiceface.io.long_recordings import LongRecordings
 from voiceface.suite import plugins, report
 from voiceface.suite.inference import Utterance
 from voiceface.suite.plugins import SystemSet
@@ -231,3 +233,23 @@ def test_every_face_is_a_candidate_that_the_page_shows_as_it_was_cut_out(tmp_pat
     assert {image.shape for image in shown} == {(128, 128, 3)}
     green = [image for image in shown if image[60, 64, 1] > 200 and image[60, 64, 0] < 90]
     assert len(green) == 1  # the smaller face
+
+
+def test_every_system_is_told_what_is_used_of_long_recordings(user_media, tmp_path, monkeypatch):
+    used = {}
+
+    def load_as(name, load):
+        def told(weights, **options):
+            used[name] = options.get("long")
+            return load(weights, **options)
+
+        return told
+
+    systems = build_stub_systems(names_in(user_media[1]))
+    told = tuple(replace(each, load=load_as(each.name, each.load)) for each in systems)
+    out = tmp_path / "a.html"
+    assert run_report(user_media, out, monkeypatch, "--long-recordings", "best:1", systems=told) == 0
+    long = LongRecordings("best", 1)
+    assert used == {"perfect": None, "constant": None, "grey": long, "mean": long}
+    assert systems[0].load(None).long_recordings == long
+    assert "the best 1 s of speech are used" in out.with_suffix(".json").read_text("utf-8")

@@ -6,7 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline.arguments import add_long_recordings_argument, require_existing_paths
+from voiceface.commandline.arguments import (
+    add_long_recordings_argument,
+    add_on_corrupt_argument,
+    require_existing_paths,
+)
 from voiceface.commandline.messages import print_disclaimers, report_notes
 
 if TYPE_CHECKING:
@@ -68,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         countdown(args.countdown)
         voice, name = judge_microphone(record(args.seconds, args.microphone)), "microphone"
     else:
-        voice, name = read_voice_samples(args.wav, long=args.long_recordings), args.wav.stem
+        options = {"long": args.long_recordings, "on_corrupt": args.on_corrupt or "error"}
+        voice, name = read_voice_samples(args.wav, **options), args.wav.stem
     features = extract_speech_features(voice.samples, SAMPLE_RATE, source=voice.name)
     face = replace(model.generate_from_features(features, name), facts=voice.facts)
     face_model = model.face_model
@@ -273,6 +278,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--countdown", type=int, default=3, help="seconds before the recording (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, help="folder for the results (default: none are written)")
+    add_on_corrupt_argument(parser)
     add_long_recordings_argument(parser)
     add_model_arguments(parser)
     add_picture_arguments(parser)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 from voiceface.suite.plugins import MeshSystem
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class LoadedSystem:
 
     model: "VoiceToMesh"
     source: str
+    long: LongRecordings = DEFAULT_LONG_RECORDINGS
 
     @property
     def disclaimer(self) -> str:
@@ -50,14 +52,17 @@ class LoadedSystem:
 
     def generate_vertices(self, utterance: Path) -> "NDArray[np.float32]":
         """Generate the frontal mesh (V, 3) of the speaker, pixels of a 120-pixel image, y up."""
-        return self.model.generate(utterance, on_corrupt="salvage").vertices
+        return self.model.generate(utterance, on_corrupt="salvage", long=self.long).vertices
 
 
-def load(weights: Path | None = None, *, device: str = "cpu") -> LoadedSystem:
+def load(
+    weights: Path | None = None, *, device: str = "cpu", long: LongRecordings = DEFAULT_LONG_RECORDINGS
+) -> LoadedSystem:
     """Load the bundled model, or that of a checkpoint or run folder."""
     from perceptionist.inference import load as load_model
 
-    return LoadedSystem(load_model(weights, device=device), "bundled" if weights is None else weights.name)
+    source = "bundled" if weights is None else weights.name
+    return LoadedSystem(load_model(weights, device=device), source, long)
 
 
 PLUGIN = MeshSystem("perceptionist", "3-D head, evaluated by its proportions", load)

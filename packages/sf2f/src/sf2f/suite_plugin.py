@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 from voiceface.suite.plugins import ImageSystem
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class LoadedSystem:
 
     model: "Sf2fModel"
     source: str
+    long: LongRecordings = DEFAULT_LONG_RECORDINGS
 
     @property
     def disclaimer(self) -> str:
@@ -42,7 +44,9 @@ class LoadedSystem:
         """Generate one image (H, W, 3) from all windows of these recordings of one identity."""
         from sf2f.inference import generate_from_features, load_voice_features
 
-        voices = [load_voice_features(self.model, path, on_corrupt="salvage") for path in utterances]
+        voices = [
+            load_voice_features(self.model, path, on_corrupt="salvage", long=self.long) for path in utterances
+        ]
         return generate_from_features(self.model, voices).image
 
 
@@ -52,12 +56,13 @@ def load(
     device: str = "cpu",
     bank: Sequence[Path] = (),
     pictures: "PictureReader | None" = None,
+    long: LongRecordings = DEFAULT_LONG_RECORDINGS,
 ) -> LoadedSystem:
     """Load the bundled generator, or that of a checkpoint or run folder; `bank` and `pictures` are unused."""
     from sf2f.models import load as load_generator
 
     return LoadedSystem(
-        load_generator(weights, device=device), "bundled" if weights is None else weights.name
+        load_generator(weights, device=device), "bundled" if weights is None else weights.name, long
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 from voiceface.suite.plugins import ImageSystem
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def load(
     device: str = "cpu",
     bank: Sequence[Path] = (),
     pictures: "PictureReader | None" = None,
+    long: LongRecordings = DEFAULT_LONG_RECORDINGS,
 ) -> LoadedSystem:
     """Load the bundled networks or those of a run directory.
 
@@ -56,11 +58,13 @@ def load(
         device: "cpu", "cuda" or "auto".
         bank: image files of the face bank.
         pictures: finds the faces of these images; None: with the networks that are installed.
+        long: what is used of long recordings.
     """
     from voicestyle import face_generator
 
     images = list(bank) if len(bank) >= MIN_BANK_IMAGES else None
     generator = face_generator.load(weights, bank=images, device=device, pictures=pictures)
+    generator.models.embedder.long_recordings = long
     source = "bundled" if weights is None else weights.name
     return LoadedSystem(generator, f"{source}, bank: {generator.bank.name}")
 

@@ -32,6 +32,7 @@ MAX_PAUSE_SECONDS = 1.0
 """Seconds of a pause between speech that are kept; a longer one is cut."""
 MARGIN = round(0.15 * SAMPLE_RATE)  # around speech; what is quiet is cut off
 MIN_CUT_SECONDS = 0.2  # at the beginning or end
+MIN_NOTED_SECONDS = 1.0
 QUIET_DB = 25.0  # below the level of the speech
 
 
@@ -59,8 +60,8 @@ class SpokenParts:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One note that says what is left out, or none if nothing is."""
-        if self.is_whole:
+        """One note that says what is left out, or none for less than a second."""
+        if self.seconds_left_out < MIN_NOTED_SECONDS:
             return ()
         begin, end = self.parts[0][0], self.length - self.parts[-1][1]
         pauses = round(self.seconds_left_out * SAMPLE_RATE) - begin - end

@@ -68,7 +68,9 @@ def run_main(command: Command, argv: Sequence[str] | None) -> int:
                 print(f"hint: {DASH_HINT}", file=sys.stderr)
             raise
         except (ValueError, OSError, ModuleNotFoundError) as error:
-            print(f"error: {printable_lines(_describe(error))}", file=sys.stderr)
+            from voiceface.commandline.messages import name_options
+
+            print(f"error: {printable_lines(name_options(_describe(error)))}", file=sys.stderr)
             return 1
 
 

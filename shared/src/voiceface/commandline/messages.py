@@ -14,6 +14,7 @@ from voiceface.io.own_files import LeftOut, format_left_out
 from voiceface.io.wording import counted
 
 __all__ = [
+    "name_options",
     "print_disclaimers",
     "print_skipped",
     "report_left_out",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 MAX_NOTES_SHOWN = 20
+SALVAGE = 'on_corrupt="salvage"', "--on-corrupt salvage (of train: data.corrupt_audio=salvage)"
 MAX_LEFT_OUT_SHOWN = 1000
 
 
@@ -30,6 +32,11 @@ def print_disclaimers(*disclaimers: str) -> None:
     for text in dict.fromkeys(disclaimers):
         if text:
             print(text, file=sys.stderr)
+
+
+def name_options(text: str) -> str:
+    """Replace the arguments of Python functions in the remedies of readers by the options of commands."""
+    return text.replace(*SALVAGE)
 
 
 def report_left_out(left_out: Sequence[LeftOut], *, strict: bool = False) -> int:
@@ -51,7 +58,8 @@ def report_left_out(left_out: Sequence[LeftOut], *, strict: bool = False) -> int
     if not distinct:
         return SUCCESS
     count = "1 file was" if len(distinct) == 1 else f"{len(distinct)} files were"
-    print(f"{count} left out:\n{format_left_out(distinct, MAX_LEFT_OUT_SHOWN)}", file=sys.stderr)
+    table = name_options(format_left_out(distinct, MAX_LEFT_OUT_SHOWN))
+    print(f"{count} left out:\n{table}", file=sys.stderr)
     if not strict:
         return SUCCESS
     print(f"error: --strict: {count} left out; the results of the others were written", file=sys.stderr)
@@ -79,7 +87,7 @@ def print_skipped(skipped: Mapping[str, str] | Iterable[str]) -> None:
     if isinstance(skipped, Mapping):
         skipped = [f"{item}: {reason}" for item, reason in skipped.items()]
     for line in skipped:
-        print(f"skipped: {printable(line)}", file=sys.stderr)
+        print(f"skipped: {printable(name_options(line))}", file=sys.stderr)
 
 
 def warn_training_overlap(identity_names: Iterable[str], training_identities: Collection[str]) -> list[str]:

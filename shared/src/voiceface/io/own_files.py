@@ -71,6 +71,7 @@ class LeftOut(NamedTuple):
         text = str(error) or type(error).__name__
         for name in (str(path), printable(path)):
             text = text.removeprefix(f"{name}: ")
+            text = text.removeprefix(f"{name} ") if text.startswith(f"{name} is ") else text
         finding, _, remedy = text.rpartition("; ")
         return cls(Path(path), finding or remedy, remedy if finding else "")
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.io.file_facts import FileFacts
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 from voiceface.runtime.progress import progress_bar
 from voiceface.suite.plugins import AssociationSystem, ImageGenerator, ImageSystem, MeshGenerator, SystemSet
 
@@ -145,6 +146,7 @@ def load_systems(
     device: str = "cpu",
     bank: Sequence[Path] = (),
     pictures: "PictureReader | None" = None,
+    long: LongRecordings = DEFAULT_LONG_RECORDINGS,
 ) -> tuple[dict[str, Any], SystemSet]:
     """Load the checkpoint of every system.
 
@@ -155,6 +157,7 @@ def load_systems(
         bank: images from which generators may start.
         pictures: how own pictures are read, the bank's too, each system by its own crop convention. None: the
             bank is a data folder.
+        long: what is used of long recordings, by every system.
 
     Returns:
         Loaded models by name; the systems without those whose bundled checkpoint is missing.
@@ -169,6 +172,8 @@ def load_systems(
         options: dict[str, Any] = {"bank": bank} if isinstance(system, ImageSystem) else {}
         if options and pictures is not None:
             options["pictures"] = pictures
+        if long != DEFAULT_LONG_RECORDINGS and not isinstance(system, AssociationSystem):
+            options["long"] = long
         try:
             models[system.name] = system.load(checkpoint, device=device, **options)
         except (ValueError, OSError) as error:
@@ -177,6 +182,8 @@ def load_systems(
             unavailable[system.name] = str(error)
             log.warning("unavailable: %s (%s)", system.name, error)
     for each in systems.association_systems:
+        if each.name in models:
+            models[each.name].long_recordings = long
         if each.name in models and pictures is not None:
             models[each.name].pictures = pictures.with_convention(models[each.name].face_crop)
     if not models:

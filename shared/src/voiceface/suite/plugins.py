@@ -147,7 +147,8 @@ class ImageSystem:
         description: a few words.
         load: (checkpoint or None for the bundled weights, device=..., bank=...) -> `ImageGenerator`. `bank`:
             files of face images from which a generator may start, none of them of a known speaker; with
-            pictures=... (`voiceface.faces.PictureReader`) they are people's own pictures.
+            pictures=... (`voiceface.faces.PictureReader`) they are people's own pictures. long=...
+            (`voiceface.io.long_recordings.LongRecordings`) is given where it is not the default.
         is_fast: an image takes a fraction of a second, so that a hundred identities can be evaluated.
     """
 
@@ -164,7 +165,8 @@ class MeshSystem:
     Attributes:
         name: name of the package.
         description: a few words.
-        load: (checkpoint or None for the bundled weights, device=...) -> `MeshGenerator`.
+        load: (checkpoint or None for the bundled weights, device=...) -> `MeshGenerator`; long=... as for
+            images.
     """
 
     name: str

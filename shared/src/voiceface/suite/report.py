@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline.arguments import add_crop_arguments, add_strict_argument
+from voiceface.commandline.arguments import (
+    add_crop_arguments,
+    add_long_recordings_argument,
+    add_strict_argument,
+)
 from voiceface.commandline.messages import report_left_out, report_notes
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_kinds import printable
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 
 if TYPE_CHECKING:
     from voiceface.faces.own_pictures import PictureReader
@@ -35,6 +40,7 @@ def run_report(
     max_cards: int = DEFAULT_MAX_CARDS,
     per_image: bool = False,
     pictures: "PictureReader | None" = None,
+    long: LongRecordings = DEFAULT_LONG_RECORDINGS,
     device: str = "cpu",
     commands: Sequence[str] = (),
 ) -> "tuple[Path, MediaSet, SystemOutputs]":
@@ -49,6 +55,7 @@ def run_report(
         max_cards: number of voices with a card on the page; the JSON file holds all.
         per_image: rank images individually instead of one folder per identity.
         pictures: finds the faces of the images; None: with the networks that are installed.
+        long: what is used of long recordings.
         device: device of the networks.
         commands: shell lines that reproduce the page.
 
@@ -83,11 +90,16 @@ def run_report(
         )
     if pictures is None:
         pictures = PictureReader()
-    media = collect_media(voice_folder, face_folder, per_image=per_image, pictures=pictures)
+    media = collect_media(voice_folder, face_folder, per_image=per_image, pictures=pictures, long=long)
     speakers = {voice.identity for voice in media.utterances if voice.identity}
     bank = [file for face in media.gallery if face.identity not in speakers for file in face.files]
     models, chosen = load_systems(
-        chosen, checkpoints or {}, device=device, bank=list(dict.fromkeys(bank)), pictures=pictures
+        chosen,
+        checkpoints or {},
+        device=device,
+        bank=list(dict.fromkeys(bank)),
+        pictures=pictures,
+        long=long,
     )
     outputs = SystemOutputs(recordings=media.recordings)
     rows = select_spread(media.utterances, max_cards)
@@ -149,6 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         max_cards=args.max_cards,
         per_image=args.per_image,
         pictures=pictures,
+        long=args.long_recordings,
         device=args.device,
         commands=[shlex.join(["voiceface", "report", *arguments])],
     )
@@ -224,6 +237,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="number of recordings with a card on the page (default: %(default)s)",
     )
     add("--per-image", action="store_true", help="rank single images instead of folders")
+    add_long_recordings_argument(parser)
     add_crop_arguments(parser, every_face=True)
     add_strict_argument(parser)
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")

@@ -3,10 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.io.file_facts import FileFacts
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 from voiceface.io.own_files import LeftOut, find_own_files
 from voiceface.runtime.progress import progress_bar
 from voiceface.suite.inference import GalleryEntry, Utterance
@@ -59,6 +61,7 @@ def collect_media(
     *,
     per_image: bool = False,
     pictures: "PictureReader | None" = None,
+    long: LongRecordings = DEFAULT_LONG_RECORDINGS,
 ) -> MediaSet:
     """Collect recordings and images from two folders, recursively; hidden and other files are ignored.
 
@@ -70,6 +73,7 @@ def collect_media(
         faces: folder of images; None disables ranking.
         per_image: every image is a separate candidate.
         pictures: finds the faces of the images; None: with the networks that are installed.
+        long: what is used of long recordings.
 
     Raises:
         FileNotFoundError: a folder does not exist or has no file of its kind.
@@ -79,7 +83,7 @@ def collect_media(
     recordings = _list_files(media, voices, "recordings", "--voices")
     stems = Counter(Path(label).with_suffix("") for _, label, _ in recordings)
     for file, label, identity in progress_bar(recordings, "recordings"):
-        if _check_file(media, file, label, check_recording):
+        if _check_file(media, file, label, partial(check_recording, long=long)):
             stem = Path(label).with_suffix("")
             media.utterances.append(Utterance(label if stems[stem] > 1 else stem.as_posix(), file, identity))
     _require_usable(media.utterances, media, voices, "recordings")
@@ -127,11 +131,11 @@ def _find_faces(
     return images
 
 
-def check_recording(file: Path) -> FileFacts:
+def check_recording(file: Path, long: LongRecordings = DEFAULT_LONG_RECORDINGS) -> FileFacts:
     """Check that a recording can be used, and measure it; errors as of `read_own_recording`."""
     from voiceface.real.recordings import read_own_recording
 
-    return read_own_recording(file, scale="unit", on_corrupt="salvage").describe(file)
+    return read_own_recording(file, scale="unit", on_corrupt="salvage", long=long).describe(file)
 
 
 def check_image(file: Path) -> None:
