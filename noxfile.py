@@ -37,7 +37,7 @@ COMMANDS = {
     "sf2f": ["train", "test", "infer", "export", "prepare", "split"],
     "perceptionist": ["train", "test", "evaluate", "overlay", "demo", "demo_mic"],
     "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo", "export"],
-    "fop": ["train"],
+    "fop": ["train", "test", "embed", "match", "demo", "export", "probe", "speak", "fame"],
     "voicestyle": ["generate", "invert", "train", "test", "train-stylegan", "fid", "ppl", "factorise"],
 }
 TRIALS = {  # what an installed wheel must be able to do besides

@@ -1,4 +1,4 @@
-"""Configuration and path errors are reported before any network library is imported, in all six systems."""
+"""Configuration and path errors are reported before any network library is imported, in all seven systems."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ CONFIGURATIONS = {
     "seeking_shape": "quick",
     "archetype_agnostic": "quick",
     "cmpc2": "quick",
+    "fop": "quick",
     "sf2f": "quick_1st_stage",
     "perceptionist": "quick_expert",
     "voicestyle": "quick",
