@@ -312,6 +312,35 @@ def test_independent_mouths_have_uniform_p_values():
     assert np.mean(np.array(values) <= 0.05) <= 0.12
 
 
+def test_scores_of_short_files_are_standard_deviations():
+    """Mouths that speak other words, in files with few independent places to compare with."""
+    scores = []
+    for person, clip in product(range(4), range(3)):
+        wave, _ = voice(person, 40 + clip, 9.0)
+        _, opening = voice((person + 1) % 4, 50 + clip, 9.0)
+        sound = band_limit(compute_band_levels(wave))
+        mouth = band_limit(np.interp(np.arange(450) / GRID_RATE, np.arange(len(opening)) / 100, opening))
+        for first in range(25, 300, 50):
+            part = mouth[first : first + 100]
+            scores.append(match_motion(part, np.ones(100, bool), sound, first).score)
+    assert abs(np.mean(scores)) < 0.3
+    assert 0.7 < np.std(scores) < 1.3
+    assert np.mean(np.array(scores) > 2.5) <= 0.03
+
+
+def test_people_of_one_file_may_differ_in_how_far_the_mouth_leads():
+    video = Recording(17)
+    left, right = video.add_face(), video.add_face()
+    video.say(0.5, 5.0, 0, 1, left)
+    video.say(5.7, 5.0, 1, 1, right)
+    video.say(10.9, 5.0, 0, 2, left)
+    tracks = video.track(left, delay=-0.12), video.track(right, delay=0.04)
+    found = attribute_speech(video.sound, Faces(tracks))
+    for face, begin, end in ((0, 0.5, 5.5), (1, 5.7, 10.7), (0, 10.9, 15.9)):
+        own = [each for each in found if begin - 0.3 < each.segment.start and each.segment.end < end + 0.3]
+        assert sum(each.segment.seconds for each in own if each.track == face) > 3.5
+
+
 def test_lags_beyond_the_limits_are_not_used():
     sound = band_limit(np.random.default_rng(8).normal(size=2000))
     late = match_motion(sound[508:758], np.ones(250, bool), sound, 500)

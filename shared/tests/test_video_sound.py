@@ -162,6 +162,15 @@ def test_no_sound_and_too_much_are_named(tmp_path, monkeypatch):
         read_sound(tmp_path / "none.mp4")
 
 
+def test_a_damaged_time_stamp_does_not_fill_the_memory_with_silence(tmp_path):
+    first, second = clicks(1.0, [0.5])[None], clicks(1.0, [0.25])[None]
+    small = write_frames(tmp_path / "small.mka", [(0, first), (3000.0, second)])
+    with pytest.raises(VideoError, match=r"small\.mka: a time stamp says 3000 s behind 1 s of sound"):
+        read_sound(small)
+    large = write_frames(tmp_path / "large.mka", [(0, first), (640.0, second)])
+    assert len(read_sound(large)) == pytest.approx(641 * 16000, abs=16)
+
+
 def test_damage_is_silence(tmp_path):
     path = write_video(
         tmp_path / "a.mkv", moving_square(50), sound=clicks(2, [0.3, 1.7]), sound_codec="mp2", codec="ffv1"

@@ -23,9 +23,10 @@ from voiceface.synthetic.face.render import render_image
 from voiceface.synthetic.identities import face_name, sample_identities
 from voiceface.synthetic.talking_heads import TalkingVideo, render_talking_video
 from voiceface.synthetic.talking_heads.scenes import VideoKind, sample_scenes
+from voiceface.synthetic.talking_heads.scoring import SpeechScore, score_speech
 from voiceface.videos.active_speaker import attribute_speech
 from voiceface.videos.sound import read_sound
-from voiceface.videos.tracks import FaceTrack, find_face_tracks
+from voiceface.videos.tracks import find_face_tracks
 
 # Identities that the face encoder tells apart: rendered people resemble each other more than real ones.
 CAST, GUESTS = (0, 1, 201, 305, 160), (133, 237, 172, 281, 65, 258, 259)
@@ -39,13 +40,12 @@ RIGHT_SHARE, WRONG_SHARE = 0.95, 0.02
 
 @dataclass(frozen=True)
 class Measured:
-    """Speech of one video: (what, right or wrong) of true segments and of attributed ones.
+    """Speech of one video.
 
     `backward` tells of each segment of the sound played backward whether it is refused, as it should be.
     """
 
-    visible: list[tuple[str, bool]]
-    attributed: list[tuple[str, bool]]
+    score: SpeechScore
     backward: list[bool]
     cuts: bool
 
@@ -61,60 +61,15 @@ def render(job: tuple[Path, int]) -> TalkingVideo:
     return render_talking_video(path, scenes, number=number, frame_rate=12.5)
 
 
-def whose(track: FaceTrack, video: TalkingVideo) -> int | None:
-    """Identity that is rendered where a track is, in the middle of its time."""
-    middle = len(track.times) // 2
-    time, box = track.times[middle], track.boxes[middle]
-    for face in video.faces:
-        if face.times[0] - 0.1 <= time <= face.times[-1] + 0.1:
-            true = face.boxes[np.abs(face.times - time).argmin()]
-            away = np.hypot(*((true[:2] + true[2:] - box[:2] - box[2:]) / 2))
-            if away < (true[2] - true[0]) / 2:
-                return face.identity
-    return None
-
-
-def overlap(first: float, last: float, video: TalkingVideo, identity: int | None, *, same: bool) -> float:
-    """Seconds from `first` to `last` in which this identity, or another voice, speaks."""
-    return sum(
-        max(0.0, min(last, segment.end) - max(first, segment.start))
-        for segment in video.segments
-        if (segment.identity == identity) == same
-    )
-
-
 def measure(video: TalkingVideo) -> Measured:
-    """Attribute the speech of a video and compare it with the truth.
-
-    A true segment of somebody who is seen is right if half of it or more is attributed to this face. An
-    attributed segment is wrong if less than half of it is speech of this face, or more than a fifth that of
-    another voice.
-    """
+    """Attribute the speech of a video and compare it with the truth."""
     cv2.setNumThreads(1)
     faces = find_face_tracks(video.path, load_face_finder("onnxruntime"))
     sound = read_sound(video.path)
-    found = [
-        (each.segment.start, each.segment.end, whose(faces.tracks[each.track], video))
-        for each in attribute_speech(sound, faces)
-        if each.track is not None
-    ]
+    score = score_speech(attribute_speech(sound, faces), faces, video)
     backward = [each.track is None for each in attribute_speech(np.ascontiguousarray(sound[::-1]), faces)]
-    visible, attributed = [], []
-    for true in video.segments:
-        if true.identity is not None:
-            covered = sum(
-                max(0.0, min(last, true.end) - max(first, true.start))
-                for first, last, identity in found
-                if identity == true.identity
-            )
-            name = f"{video.path.stem} {true.start:.1f}-{true.end:.1f} s of {true.identity}"
-            visible.append((name, covered >= 0.5 * (true.end - true.start)))
-    for first, last, identity in found:
-        own, other = (overlap(first, last, video, identity, same=same) for same in (True, False))
-        right = identity is not None and own >= 0.5 * (last - first) and other <= 0.2 * (last - first)
-        attributed.append((f"{video.path.stem} {first:.1f}-{last:.1f} s as {identity}", right))
     cuts = len(faces.cuts) == len(video.cuts) and np.allclose(faces.cuts, video.cuts, atol=0.09)
-    return Measured(visible, attributed, backward, bool(cuts))
+    return Measured(score, backward, bool(cuts))
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +122,8 @@ def check_clips(done: Preparation, videos: list[TalkingVideo]) -> dict[str, set[
 
 def test_speech_is_attributed_to_the_face_that_speaks(videos: list[TalkingVideo]):
     found = dict(map_unordered(measure, videos_by_length(videos), progress=False)) if videos else {}
-    visible = [each for measured in found.values() for each in measured.visible]
-    attributed = [each for measured in found.values() for each in measured.attributed]
+    visible = [each for measured in found.values() for each in measured.score.visible]
+    attributed = [each for measured in found.values() for each in measured.score.attributed]
     missed = [name for name, right in visible if not right]
     wrong = [name for name, right in attributed if not right]
     seconds = sum(video.seconds for video in videos)

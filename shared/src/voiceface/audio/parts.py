@@ -22,12 +22,12 @@ class PlainSamples(NamedTuple):
     Attributes:
         place: byte of the first one.
         channels: interleaved.
-        count: per channel.
+        length: samples per channel.
     """
 
     place: int
     channels: int
-    count: int
+    length: int
 
 
 @dataclass(frozen=True)

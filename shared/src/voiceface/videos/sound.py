@@ -6,6 +6,7 @@ images and sound stay together.
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ TIMESTAMP_TOLERANCE = 0.02
 """Rounding of time stamps in seconds; larger steps are gaps."""
 MAX_SOUND_SECONDS = 6 * 3600.0
 """Longest sound that is held: 1.4 GB at 16 kHz."""
+LONG_GAP_SECONDS = 600.0  # more silence between two packets is believed of files
+MIN_BYTE_RATE = 100  # of so many bytes a second
 
 
 def read_sound(
@@ -46,7 +49,8 @@ def read_sound(
 
     Raises:
         FileNotFoundError: no such file.
-        VideoError: no audio track, nothing of it can be decoded, or longer than `MAX_SOUND_SECONDS`.
+        VideoError: no audio track, nothing of it can be decoded, longer than `MAX_SOUND_SECONDS`, or a time
+            stamp that leaves a gap of ten minutes or more in a file of less than 100 bytes a second.
     """
     statistics: ChannelStatistics | None = None
     count = 0
@@ -144,6 +148,13 @@ class _PlacedSound:
         limit = self._filled if end is None else round((end - self._start) * self._rate)
         return self._wave[: max(0, min(self._filled, limit))]
 
+    def _check_gap(self, time: float) -> None:
+        """Refuse a damaged time stamp before memory is filled with silence."""
+        size = Path(self._path).stat().st_size
+        if time > size / MIN_BYTE_RATE:
+            found = f"a time stamp says {time:.0f} s behind {self._filled / self._rate:.0f} s of sound"
+            raise VideoError(f"{printable(self._path)}: {found}, in a file of {size:,} bytes; {REMEDY}")
+
     def _end_stretch(self) -> None:
         if self._resampler is not None:
             self._write(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
@@ -156,6 +167,8 @@ class _PlacedSound:
                 f"{printable(self._path)}: more than {MAX_SOUND_SECONDS / 3600:.0f} hours of sound; "
                 "cut the video into parts"
             )
+        if low - self._filled > LONG_GAP_SECONDS * self._rate:
+            self._check_gap(low / self._rate + self._start)
         if low < high:
             if high > len(self._wave):  # in place where the system can; zeros behind
                 self._wave.resize(max(high, len(self._wave) * 5 // 4), refcheck=False)
