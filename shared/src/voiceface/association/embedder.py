@@ -308,8 +308,8 @@ class Embedder:
     ) -> EmbeddingTable:
         """Embed voices ("v") or faces ("f") of a data folder; options and errors as of `encode_files`."""
         load, encode, batch_size, get_path = self.modality_io(modality, corpus)
-        options = {"fingerprint": self.fingerprint, "batch_size": batch_size} | options
-        return encode_files(items, get_path, load, encode, **options)
+        known: dict[str, Any] = {"fingerprint": self.fingerprint, "batch_size": batch_size}
+        return encode_files(items, get_path, load, encode, **(known | options))
 
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:
