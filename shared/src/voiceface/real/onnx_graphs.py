@@ -5,6 +5,7 @@ external data: they name the file of the weights, an offset and a length, so tha
 Needs the package `onnx` (`pip install 'voiceface-shared[onnx]'`).
 """
 
+import hashlib
 import importlib.util
 import json
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from voiceface.checkpoints.native import load_into, load_model
 from voiceface.io.atomic import write_bytes
+from voiceface.io.foreign_files import read_file_bytes
 from voiceface.real.mobile_blocks import ConvBlock, DepthwiseBlock, SamePaddedConv2d
 from voiceface.real.networks import (
     CHIP_SIDE,
@@ -32,11 +35,15 @@ from voiceface.real.networks import (
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["INPUT_NAME", "OPSET", "build_onnx", "is_onnx_available", "write_onnx"]
+__all__ = ["INPUT_NAME", "OPSET", "build_onnx", "is_graph_intact", "is_onnx_available", "write_onnx"]
 
 INPUT_NAME = "input"
 OPSET = 17
 IR_VERSION = 8
+DIGEST_PLACEHOLDER = "0" * 64
+# Entries of the metadata as they are stored: key, then the tag and the length of 64 characters.
+WEIGHTS_MARK, DIGEST_MARK = b"weights\x12\x40", b"sha256\x12\x40"
+MAX_GRAPH_BYTES = 10_000_000
 LSTM_GATES = (0, 3, 1, 2)  # PyTorch: input, forget, cell, output; ONNX: input, output, forget, cell
 
 
@@ -48,18 +55,48 @@ def is_onnx_available() -> bool:
 def write_onnx(name: str, weights: Path, path: Path) -> None:
     """Write the graph of a network beside the file of its values, atomically.
 
+    Two entries of its metadata, `weights` and `sha256`, are the digests of the file of its values and of the
+    graph itself (with the digest written as zeros), which `is_graph_intact` checks.
+
     Args:
         name: a key of `voiceface.real.catalogue.MODELS`.
-        weights: safetensors file with the network's state dict.
+        weights: model file with the network's state dict.
         path: in the same folder.
 
     Raises:
         ValueError: the two files lie in different folders.
+        voiceface.checkpoints.published.CheckpointError: the values are damaged or of another network.
         ModuleNotFoundError: the package `onnx` is missing.
     """
     if weights.parent.resolve() != path.parent.resolve():
         raise ValueError(f"{path} must lie beside {weights.name}, in {weights.parent}")
-    write_bytes(path, build_onnx(build_network(name), weights).SerializeToString())
+    network, stored = build_network(name), load_model(weights)
+    load_into(network, stored.state, source=str(weights))
+    graph = build_onnx(network, weights)
+    for key, value in (("weights", stored.sha256), ("sha256", DIGEST_PLACEHOLDER)):
+        graph.metadata_props.add(key=key, value=value)
+    data = bytearray(graph.SerializeToString())
+    start = data.index(DIGEST_MARK) + len(DIGEST_MARK)
+    data[start : start + 64] = hashlib.sha256(data).hexdigest().encode()
+    write_bytes(path, data)  # type: ignore[arg-type]
+
+
+def is_graph_intact(path: Path, weights_digest: str) -> bool:
+    """Whether a graph is as `write_onnx` wrote it for certain values; neither onnx nor onnxruntime is used.
+
+    Args:
+        path: the graph.
+        weights_digest: SHA-256 of the file of its values, `LoadedModel.sha256`.
+    """
+    try:
+        data = bytearray(read_file_bytes(path, ValueError, "an ONNX graph", max_bytes=MAX_GRAPH_BYTES))
+        start = data.index(DIGEST_MARK) + len(DIGEST_MARK)
+    except (OSError, ValueError):
+        return False
+    stored = bytes(data[start : start + 64])
+    data[start : start + 64] = DIGEST_PLACEHOLDER.encode()
+    belongs = WEIGHTS_MARK + weights_digest.encode() in data
+    return belongs and hashlib.sha256(data).hexdigest().encode() == stored
 
 
 def build_onnx(network: nn.Module, weights: Path) -> "onnx.ModelProto":
