@@ -214,7 +214,8 @@ def _read_part_info(path: str | os.PathLike[str], file: BinaryIO, part: AudioPar
         check_format(path, part.sample_rate, 1)
     if part.plain:
         check_format(path, part.sample_rate, part.plain.channels)
-        return AudioInfo(part.sample_rate, part.plain.channels, part.plain.length / part.sample_rate, "PCM_16")
+        seconds = part.plain.length / part.sample_rate
+        return AudioInfo(part.sample_rate, part.plain.channels, seconds, "PCM_16")
     if part.decoder == "soundfile":
         import soundfile
 
