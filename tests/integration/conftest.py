@@ -111,3 +111,22 @@ def content() -> Callable[[Path], dict[str, str]]:
         }
 
     return hashes
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model, as it begins."""
+    import torch
+    from seeking_shape.config import SeekingShapeConfig
+    from seeking_shape.model import Voice2Face
+    from voiceface.checkpoints.native import save_model
+    from voiceface.runtime.config import load_config, to_dict
+
+    small = ["model.face.image_size=32", "model.face.widths=[8,8,8,8]", "model.face.blocks=[1,1,1,1]"]
+    small += ["model.voice.widths=[8,8,8,8]", "model.voice.blocks=[1,1,1,1]", "evaluation.voice_batch_size=2"]
+    small += ["evaluation.face_batch_size=2", "data.clip_samples=16000", "data.crop_samples=[8000,12000]"]
+    config = load_config("main", SeekingShapeConfig, "seeking_shape", small)
+    torch.manual_seed(0)
+    model, path = Voice2Face(config.model, 4), tmp_path_factory.mktemp("model") / "model.safetensors"
+    save_model(path, model.state_dict(), system="seeking_shape", kind="model", config=to_dict(config))
+    return path

@@ -218,21 +218,23 @@ def _find_pictures(
     failed: dict[str, str] = {}
     videos = [path for path in paths if is_video(path)]
     pictures = [path for path in paths if path not in set(videos)]
-    with progress_bar(description="finding faces", total=len(paths), enabled=progress) as bar:
-        for path, faces in chain(
-            reader.find(pictures, workers=workers, known=known), _find_people(reader, videos, known)
-        ):
-            name = _item_name(path, relative_to)
-            if isinstance(faces, str):
-                failed[name] = faces
-            else:
-                found |= {face.item.replace(path.as_posix(), name, 1): face for face in faces}
-            bar.update(1)
-            if store and len(known) >= stored + SAVE_INTERVAL:
-                save_findings(store, identity, known)
-                stored = len(known)
-    if store and len(known) > stored:
-        save_findings(store, identity, known)
+    try:
+        with progress_bar(description="finding faces", total=len(paths), enabled=progress) as bar:
+            for path, faces in chain(
+                reader.find(pictures, workers=workers, known=known), _find_people(reader, videos, known)
+            ):
+                name = _item_name(path, relative_to)
+                if isinstance(faces, str):
+                    failed[name] = faces
+                else:
+                    found |= {face.item.replace(path.as_posix(), name, 1): face for face in faces}
+                bar.update(1)
+                if store and len(known) >= stored + SAVE_INTERVAL:
+                    save_findings(store, identity, known)
+                    stored = len(known)
+    finally:  # also after Ctrl-C
+        if store and len(known) > stored:
+            save_findings(store, identity, known)
 
     def load(face: "OwnFace") -> "NDArray[np.uint8]":
         seen = face.facts.face

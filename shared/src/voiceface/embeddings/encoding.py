@@ -63,7 +63,8 @@ def encode_files(
             `voiceface.checkpoints.native.fingerprint`.
         cache_dir: folder of the shards; None disables the cache.
         batch_size: files per batch.
-        shard_size: minimum number of files per shard, which bounds the loss when a run is killed.
+        shard_size: minimum number of files per shard, which bounds the loss when a run is killed; Ctrl-C and
+            errors lose no finished batch.
         workers: loading threads, each with a decoding process; 0: one thread, which decodes in this process.
         cache_key: identity of a cached file: "stat" (item, size, modification time) or "content" (item and
             SHA-256 of its bytes).
@@ -97,18 +98,20 @@ def encode_files(
     todo = [[item for item in batch if item not in done and item not in failed] for batch in batches]
     fresh: dict[str, npt.NDArray[np.float32]] = {}
     read = load if by_item else lambda item: load(Path(resolve_path(item)))
-    with (
-        progress_bar(description=label, total=len(distinct), initial=len(done), enabled=progress) as bar,
-        closing(_load_batches([batch for batch in todo if batch], read, workers)) as loaded,
-    ):
-        for batch, arrays in loaded:
-            good = _encode_batch(batch, arrays, encode, failed)
-            done |= good
-            fresh |= {keys[item]: vector for item, vector in good.items()}
-            bar.update(len(batch))
-            if folder and len(fresh) >= shard_size:
-                _write_shard(folder, fresh, _select_facts(facts, keys, fresh))
-                fresh = {}
+    try:
+        with (
+            progress_bar(description=label, total=len(distinct), initial=len(done), enabled=progress) as bar,
+            closing(_load_batches([batch for batch in todo if batch], read, workers)) as loaded,
+        ):
+            for batch, arrays in loaded:
+                good = _encode_batch(batch, arrays, encode, failed)
+                done |= good
+                fresh |= {keys[item]: vector for item, vector in good.items()}
+                bar.update(len(batch))
+                if folder and len(fresh) >= shard_size:
+                    _write_shard(folder, fresh, _select_facts(facts, keys, fresh))
+                    fresh = {}
+    finally:  # also after Ctrl-C: `fresh` has whole batches
         if folder and fresh:
             _write_shard(folder, fresh, _select_facts(facts, keys, fresh))
     if failed:
