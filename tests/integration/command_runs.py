@@ -42,8 +42,8 @@ PLACEHOLDERS = {
 SMALLER = {"--preset": "tiny", "--population": "tiny", "--identities": "24"}
 SMALLER |= {"--num-identities": "4", "--candidates": "4"}
 _SMALL_ASSOCIATION = (
-    *("model.face.image_size=32", "model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]"),
-    *("model.voice.widths=[4,4,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=16"),
+    *("model.face.image_size=32", "model.face.widths=[8,8,8,8]", "model.face.blocks=[1,1,1,1]"),
+    *("model.voice.widths=[8,8,8,8]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=16"),
     *("data.clip_samples=16000", "data.crop_samples=[8000,12000]", "schedule.warm_up=0"),
     *("training.batch_size=4", "training.num_workers=0", "training.max_steps=4"),
     "training.validation_interval=null",

@@ -7,10 +7,10 @@ from voiceface.testing.contracts.subject import SystemUnderTest
 
 OVERRIDES = (
     "model.face.image_size=32",
-    "model.face.widths=[4,8,8,8]",
+    "model.face.widths=[8,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
     "model.face.hidden_dim=16",
-    "model.voice.widths=[4,4,8,8]",
+    "model.voice.widths=[8,8,8,8]",
     "model.voice.blocks=[1,1,1,1]",
     "model.voice.hidden_dim=16",
     "model.embedding_dim=16",

@@ -83,7 +83,7 @@ def test_utterance_without_speech_is_named(call: Call, tmp_path: Path, capsys: A
     from cmpc2.model import FV_Wrapper
     from cmpc2.model_config import ModelConfig
 
-    small = {"widths": (4, 8, 8, 8), "blocks": (1, 1, 1, 1)}
+    small = {"widths": (8, 8, 8, 8), "blocks": (1, 1, 1, 1)}
     model = FV_Wrapper(config=ModelConfig.model_validate({"voice": small, "face": small, "embedding_dim": 8}))
     torch.save({"model": model.state_dict()}, tmp_path / "model_best_256.pth.tar")
     write_wav(tmp_path / "silence.wav", np.zeros(32_000, np.int16))

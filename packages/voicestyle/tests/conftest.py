@@ -56,7 +56,7 @@ def generator() -> Generator:
 @pytest.fixture(scope="session")
 def embedder() -> Embedder:
     """Faces of 16 pixels and voices, to 8 numbers."""
-    branch = {"widths": (4, 8, 8, 8), "blocks": (1, 1, 1, 1)}
+    branch = {"widths": (8, 8, 8, 8), "blocks": (1, 1, 1, 1)}
     model = {"voice": branch, "face": {**branch, "image_size": 16}, "embedding_dim": 8}
     config = Cmpc2Config.model_validate({"name": "tiny", "model": model})
     torch.manual_seed(1)

@@ -113,9 +113,9 @@ class CheckpointContract:
         self, trained: Path, train: CommandRunner, tmp_path: Path, capsys: Capture
     ) -> None:
         path = trained / "model.safetensors"
-        words = ["--checkpoint", path, "training.max_steps=1", "model.face.widths=[8,8,8,8]"]
+        words = ["--checkpoint", path, "training.max_steps=1", "model.face.widths=[12,8,8,8]"]
         assert train(tmp_path / "run", *words) == 1
-        assert_mentions(capsys.readouterr().err, "error: ", path, "architecture", "(4,", "(8,")
+        assert_mentions(capsys.readouterr().err, "error: ", path, "architecture", "(8,", "(12,")
 
     def test_missing_gpu(
         self,

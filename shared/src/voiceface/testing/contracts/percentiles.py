@@ -35,8 +35,9 @@ class PercentileContract:
         assert call("match", utterances[0], *words) == 0
         assert_mentions(capsys.readouterr().out, " %  ", known.describe(), "would score this high")
         (ranking,) = json.loads(table.read_text())["rankings"].values()
-        shares = known.percentiles([candidate["score"] for candidate in ranking])
-        assert [candidate["percentile"] for candidate in ranking] == pytest.approx(shares.tolist())
+        for candidate in ranking:  # an untrained model has nearly equal scores: the last digits count
+            low, high = known.percentiles([candidate["score"] - 1e-6, candidate["score"] + 1e-6])
+            assert low - 1e-9 <= candidate["percentile"] <= high + 1e-9
 
     def test_weights_without_such_scores_say_so(
         self,
