@@ -10,6 +10,7 @@ from voiceface.faces.onnx_files import FaceModelFileError
 from voiceface.faces.quality import FRONTAL_POINTS, measure_quality, point_angles
 from voiceface.faces.scrfd import decode_outputs, load_scrfd
 from voiceface.faces.yunet import load_yunet
+from voiceface.images.loading import ImageError
 
 STRIDES = (8, 16, 32)
 
@@ -80,8 +81,9 @@ def make_picture(height, width, row, column, stride=16):
     return picture
 
 
-def test_yunet_finds_the_face_of_a_white_cell(tmp_path):
+def test_yunet_finds_the_face_of_a_white_cell(tmp_path, capfd):
     finder = open_face_finder(write_yunet(tmp_path / "yunet.onnx"))
+    assert capfd.readouterr().err == ""  # no warning of OpenCV
     pictures = [make_picture(96, 160, 2, 5), np.zeros((64, 64, 3), np.uint8), make_picture(96, 160, 1, 1)]
     (face,), nothing, (other,) = finder.find(pictures)
     assert nothing == []
@@ -110,6 +112,27 @@ def test_scrfd_finds_the_face_of_a_white_cell(tmp_path):
     (scaled,) = finder.find([wide])[0]
     np.testing.assert_allclose(scaled.points, (face.points + 0.5) * 4 - 0.5, rtol=1e-4)
     assert finder.find([np.zeros((50, 70, 3), np.uint8)]) == [[]]
+
+
+@pytest.mark.parametrize(("write", "searched"), [(write_yunet, 640), (write_scrfd, 64)])
+def test_pictures_of_odd_sizes(tmp_path, write, searched):
+    finder = open_face_finder(write(tmp_path / "finder.onnx"))
+    for height, width in ((1, 1), (2, 2), (3, 500), (500, 3), (1, 5000)):  # faces below a pixel are none
+        for value in (0, 255):
+            assert finder.find([np.full((height, width, 3), value, np.uint8)]) == [[]]
+    picture, stride = np.zeros((641, 479, 3), np.uint8), round(16 * 641 / searched)
+    picture[stride : 2 * stride, 2 * stride : 3 * stride] = 255
+    (face,) = finder.find([picture])[0]
+    factor = np.array([479 / round(479 * searched / 641), 641 / searched])
+    np.testing.assert_allclose(face.points, (places_at(2, 1) * 16 + 0.5) * factor - 0.5, rtol=1e-4)
+    assert face.score > 0.9 and face.quality.eye_distance == pytest.approx(16 * factor[0], rel=1e-4)
+    strip = np.linspace(0, 90, 17 * 500 * 3).reshape(17, 500, 3)
+    Image.fromarray(strip.astype(np.uint8)).save(tmp_path / "strip.png")
+    with pytest.raises(ImageError, match=r"strip\.png: no face found"):
+        PictureReader("always", finder=finder).read_faces(tmp_path / "strip.png")
+    Image.new("RGB", (1, 1), "white").save(tmp_path / "pixel.png")
+    with pytest.raises(ImageError, match=r"pixel\.png: 1 x 1 pixels, expected at least 16 x 16"):
+        PictureReader("always", finder=finder).read_faces(tmp_path / "pixel.png")
 
 
 def test_scrfd_rows_are_places_times_anchors():

@@ -23,6 +23,7 @@ OWN_LOGGERS = (
     "perceptionist",
     "cmpc2",
     "voicestyle",
+    "fop",
 )
 NUMBER = re.compile(r"-\d*\.?\d+(e[-+]?\d+)?$", re.IGNORECASE)
 log = logging.getLogger(__name__)

@@ -26,6 +26,7 @@ __all__ = [
     "FoundFace",
     "MeshFaceFinder",
     "describe_points",
+    "is_degenerate",
     "load_face_finder",
 ]
 
@@ -150,7 +151,7 @@ class MeshFaceFinder:
         for k in np.flatnonzero(meshes.presence >= self.min_presence):
             mesh = meshes.points[k]
             points = _five_points(mesh)
-            if _is_degenerate(points) or any(_same_place(points, other.points) for other in kept):
+            if is_degenerate(points) or any(_same_place(points, other.points) for other in kept):
                 continue
             quality = measure_quality(image, points, mesh)
             score, presence = float(boxes.scores[k]), float(meshes.presence[k])
@@ -172,6 +173,11 @@ def describe_points(image: Image, box: NDArray, points: NDArray, score: float) -
     return FoundFace(np.asarray(box, np.float32), places, score, score, quality)
 
 
+def is_degenerate(points: Array) -> bool:
+    """Whether the eyes of a face, (5, 2) points in pixels, are less than a pixel apart: no face is seen."""
+    return bool(np.hypot(*(points[1] - points[0])) < 1)
+
+
 def load_face_finder(backend: Backend = "torch", device: str = "cpu") -> MeshFaceFinder:
     """Load the finder of the networks that `voiceface models get real` fetched.
 
@@ -188,11 +194,6 @@ def load_face_finder(backend: Backend = "torch", device: str = "cpu") -> MeshFac
 def _five_points(mesh: Array) -> Array:
     eyes = [mesh[list(corners), :2].mean(0) for corners in EYES]
     return np.stack([*eyes, mesh[NOSE_TIP, :2], *(mesh[corner, :2] for corner in MOUTH)]).astype(np.float32)
-
-
-def _is_degenerate(points: Array) -> bool:
-    """Whether the points do not span a face."""
-    return bool(np.hypot(*(points[1] - points[0])) < 1)
 
 
 def _same_place(points: Array, others: Array) -> bool:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.faces.finding import FoundFace, describe_points
+from voiceface.faces.finding import FoundFace, describe_points, is_degenerate
 from voiceface.faces.onnx_files import OnnxFile, open_onnx, wrong_file
 
 __all__ = ["ScrfdFinder", "decode_outputs", "is_scrfd", "load_scrfd"]
@@ -66,14 +66,11 @@ class ScrfdFinder:
         extents = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]])
         kept = cv2.dnn.NMSBoxes(extents.tolist(), scores.tolist(), self.min_score, self.max_overlap)
         factor = np.array([width / size[0], height / size[1]])
+        places = (points + 0.5) * factor - 0.5
         faces = [
-            describe_points(
-                image,
-                (boxes[k].reshape(2, 2) * factor).reshape(4),
-                (points[k] + 0.5) * factor - 0.5,
-                float(scores[k]),
-            )
+            describe_points(image, (boxes[k].reshape(2, 2) * factor).reshape(4), places[k], float(scores[k]))
             for k in np.asarray(kept, int).ravel()
+            if not is_degenerate(places[k])
         ]
         return sorted(faces, key=lambda face: -face.quality.eye_distance)
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.faces.finding import FoundFace, describe_points
+from voiceface.faces.finding import FoundFace, describe_points, is_degenerate
 from voiceface.faces.onnx_files import FaceModelFileError, OnnxFile, open_onnx, wrong_file
 
 __all__ = ["YuNetFinder", "is_yunet", "load_yunet"]
@@ -42,9 +42,13 @@ class YuNetFinder:
     ) -> None:
         self._settings = (min_score, max_overlap)
         self._digest = digest
-        self._detector = cv2.FaceDetectorYN.create(
-            os.fspath(path), "", (320, 320), min_score, max_overlap, 5000
-        )
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        try:  # OpenCV 5 prints a warning about its own default target
+            self._detector = cv2.FaceDetectorYN.create(
+                os.fspath(path), "", (320, 320), min_score, max_overlap, 5000
+            )
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
     @property
     def identity(self) -> str:
@@ -68,7 +72,8 @@ class YuNetFinder:
             corner, extent = row[:2] * factor, row[2:4] * factor
             points = (row[4:14].reshape(5, 2) + 0.5) * factor - 0.5
             box = np.concatenate([corner, corner + extent])
-            faces.append(describe_points(image, box, points, float(row[14])))
+            if not is_degenerate(points):
+                faces.append(describe_points(image, box, points, float(row[14])))
         return sorted(faces, key=lambda face: -face.quality.eye_distance)
 
 
