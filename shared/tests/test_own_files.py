@@ -19,6 +19,7 @@ from voiceface.io.own_files import (
     LeftOut,
     classify,
     find_own_files,
+    find_wrong_kind,
     format_left_out,
     is_sound,
     log_left_out,
@@ -223,3 +224,26 @@ def test_text_and_pictures_are_no_sound(tmp_path: Path) -> None:
         assert found is None or found.key not in ("audio", "video")
     picture(tmp_path / "a.png").rename(tmp_path / "a.mp3")
     assert classify(tmp_path / "a.mp3")[0] == "picture"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wanted", "found"),
+    [
+        ("a.wav", b"RIFF\0\0\0\0WAVEfmt ", "sound", ""),
+        ("a.wav", b"", "sound", "an empty file"),
+        ("a.wav", b"\x89PNG\r\n\x1a\n", "sound", "a PNG image"),
+        ("a.wav", b"unknown", "sound", ""),
+        ("a.wav", bytes(3000), "sound", "filled with zeros, as interrupted downloads leave it"),
+        ("a.mp3", bytes(3000) + b"\xff\xfb\x90\x00", "sound", ""),
+        ("a.mp2", b"\xff\xfe\x90\x00", "sound", ""),
+        ("a.mp4", b"\0\0\0\x18ftypisom", "sound", ""),
+        ("a.npy", b"", "sound", ""),
+        ("a.jpg", b"\x89PNG\r\n\x1a\n", "picture", ""),
+        ("a.jpg", b"fLaC", "picture", "a FLAC recording"),
+        ("a.JPG", b"PK\x03\x04", "picture", "a zip archive"),
+    ],
+)
+def test_files_of_another_kind_are_told_by_their_first_bytes(tmp_path, name, content, wanted, found):
+    (tmp_path / name).write_bytes(content)
+    assert find_wrong_kind(tmp_path / name, wanted) == found
+    assert find_wrong_kind(tmp_path / f"absent_{name}", wanted) == ""

@@ -27,6 +27,7 @@ __all__ = [
     "compute_all_pairs",
     "embed_corpus",
     "evaluate",
+    "list_items",
     "read_identity_weights",
     "write_evaluation",
 ]
@@ -76,16 +77,21 @@ def embed_corpus(
     Returns:
         (voices, faces).
     """
-    named: dict[str, list[str]] = {"v": [], "f": []}
+    options: dict[str, Any] = {"cache_dir": cache, "workers": workers, "on_error": on_error}
+    voices, faces = list_items(corpus, lists)
+    return (
+        model.embed_items("v", voices, corpus, label="voices", **options),
+        model.embed_items("f", faces, corpus, label="faces", **options),
+    )
+
+
+def list_items(corpus: "Corpus", lists: "Sequence[TrialList]" = ()) -> tuple[list[str], list[str]]:
+    """Clips and images of a corpus and of trial lists, in this order; items may be repeated."""
+    named: dict[str, list[str]] = {"v": list(corpus.voices), "f": list(corpus.faces)}
     for trial_list in lists:
         for modality, items in zip(trial_list.direction.split("2"), (trial_list.probes, trial_list.gallery)):
             named[modality] += items
-    tables = []
-    for modality, items, label in (("v", corpus.voices, "voices"), ("f", corpus.faces, "faces")):
-        wanted = [*items, *named[modality]]
-        options: dict[str, Any] = {"cache_dir": cache, "workers": workers, "on_error": on_error}
-        tables.append(model.embed_items(modality, wanted, corpus, label=label, **options))
-    return tables[0], tables[1]
+    return named["v"], named["f"]
 
 
 def evaluate(

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from voiceface.association.system import SystemSpec
 from voiceface.commandline import arguments
+from voiceface.io.file_kinds import printable
+from voiceface.io.wording import counted
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -26,9 +28,12 @@ __all__ = [
     "print_coverage",
     "print_results",
     "require_evaluation_paths",
+    "require_media",
     "without_absent_files",
     "write_results",
 ]
+
+MAX_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,33 @@ def without_absent_files(corpus: "Corpus") -> "tuple[Corpus, list[str]]":
     return replace(corpus, records=records), absent
 
 
+def require_media(corpus: "Corpus", voices: Sequence[str], faces: Sequence[str]) -> None:
+    """Refuse, before anything is encoded, files that are no recordings or pictures by their first bytes.
+
+    Such files are empty, filled with zeros, or of another known kind, such as web pages. What is wrong behind
+    the first bytes is found when a file is decoded.
+
+    Args:
+        corpus: gives the paths.
+        voices, faces: clips and images.
+
+    Raises:
+        ValueError: names all of them, up to 20, and counts the others.
+    """
+    from voiceface.io.own_files import find_wrong_kind
+
+    found = {item: find_wrong_kind(corpus.voice_path(item), "sound") for item in dict.fromkeys(voices)}
+    found |= {item: find_wrong_kind(corpus.face_path(item), "picture") for item in dict.fromkeys(faces)}
+    wrong = [f"{printable(item)} is {kind}" for item, kind in found.items() if kind]
+    if wrong:
+        more = f"; and {len(wrong) - MAX_NAMED} more" if len(wrong) > MAX_NAMED else ""
+        named = "; ".join(wrong[:MAX_NAMED]) + more
+        raise ValueError(
+            f"{counted(len(wrong), 'file')} of the data cannot be decoded: {named}. "
+            "Repair the data, or skip these files (--missing skip)"
+        )
+
+
 def print_coverage(lists: "Sequence[TrialList]", unavailable: "Sequence[UnavailableResult]") -> None:
     """State on standard error, before anything is encoded, what will be skipped and what not be computed."""
     from voiceface.metrics.unavailable import describe_unavailable
@@ -205,9 +237,13 @@ def evaluate_corpus(
             `voice_folder` if the command has it.
         split: split of the corpus.
         tables: embeddings of the voices and of the faces, if they exist already; None: files are embedded.
+
+    Raises:
+        FileNotFoundError, ValueError: see `open_evaluation_data` and `require_media`.
+        voiceface.embeddings.table.EmbeddingError: files cannot be decoded; the others are in the cache.
     """
     from voiceface.association.data import rename_for_split
-    from voiceface.association.evaluation import evaluate
+    from voiceface.association.evaluation import evaluate, list_items
     from voiceface.datasets.disclaimers import is_synthetic
 
     settings = model.config.evaluation
@@ -224,6 +260,8 @@ def evaluate_corpus(
         skip_ungeneratable=not args.names,
     )
     print_coverage(data.lists, data.unavailable)
+    if tables is None and args.missing != "skip":
+        require_media(data.corpus, *list_items(data.corpus, data.lists))
     return data.corpus, evaluate(
         model,
         data.corpus,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from voiceface.io.atomic import write_json
 from voiceface.io.file_facts import FileFacts
@@ -23,6 +23,7 @@ __all__ = [
     "classify",
     "describe_left_out",
     "find_own_files",
+    "find_wrong_kind",
     "format_left_out",
     "is_sound",
     "log_left_out",
@@ -137,6 +138,27 @@ def classify(path: str | Path) -> tuple[str, str, str]:
     if suffix in SOUND_SUFFIXES:
         return "sound", title, remedy
     return ("picture" if suffix in PICTURE_SUFFIXES else ""), title, remedy
+
+
+def find_wrong_kind(path: str | Path, wanted: Literal["sound", "picture"]) -> str:
+    """What a file with the ending of a recording or picture is instead, by its first bytes.
+
+    Args:
+        path: the file.
+        wanted: what it should be.
+
+    Returns:
+        What it is, with an article; "" for a file that may be readable, is absent, or has another ending.
+    """
+    name, is_sound_wanted = Path(path), wanted == "sound"
+    if name.suffix.lower() not in (SOUND_SUFFIXES if is_sound_wanted else PICTURE_SUFFIXES):
+        return ""
+    kind = find_file_kind(name)
+    # Audio of MPEG layer I begins as text in UTF-16 does; MP3 may begin with zeros.
+    readable = ("audio", "video", "utf-16") if is_sound_wanted else ("image",)
+    if kind is None or kind.key in readable or (kind.key == "zeros" and name.read_bytes().strip(b"\0")):
+        return ""
+    return kind.title
 
 
 def is_sound(path: str | Path) -> bool:

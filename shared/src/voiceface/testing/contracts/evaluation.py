@@ -129,6 +129,25 @@ class EvaluationContract:
         assert call("test", *words, "--missing", "skip") == 0
         assert item not in EmbeddingTable.load(tmp_path / "results" / "voices.npz")
 
+    def test_evaluation_names_all_files_of_another_kind_before_it_encodes_any(
+        self, call: CommandRunner, corpus_copy: Path, trained: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        from voiceface.association.data import load_split
+
+        corpus = load_split(corpus_copy, "test")
+        voices, faces = corpus.records[0].voices[:1], corpus.records[-1].faces[:2]
+        corpus.voice_path(voices[0]).write_bytes(b"")
+        corpus.face_path(faces[0]).write_bytes(b"<!doctype html><html><body>404</body></html>")
+        corpus.face_path(faces[1]).write_bytes(bytes(5000))
+        words = ["--data", corpus_copy, "--weights", trained, "--out", tmp_path / "results"]
+        words += ["--generate-lists", "3", "--list", "match_v2f_2_test"]
+        assert call("test", *words) == ERROR
+        said = capsys.readouterr().err
+        assert_mentions(said, "error: 3 files", f"{voices[0]} is an empty file", "--missing skip")
+        assert_mentions(said, f"{faces[0]} is a web page", f"{faces[1]} is filled with zeros")
+        assert not (tmp_path / "results").exists()  # also no cache
+        assert call("test", *words, "--missing", "skip") == SUCCESS
+
     # results that cannot be computed
 
     def test_evaluation_computes_the_lists_that_can_be_computed(
