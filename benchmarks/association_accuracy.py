@@ -54,10 +54,9 @@ RECALIBRATED_BY_AGREEMENT = (
     "loss.recalibration.centroids=unit",
 )
 FOP_OBJECTIVES = (
-    *("angular_margin", "xm_align", "infonce", "identity_space"),
+    *("fop", "angular_margin", "xm_align", "identity_space"),
     *("seeking_shape", "archetype_agnostic", "cmpc2"),
 )
-NEW_HEAD = ("model.fusion=auto", "model.branch=auto", "model.space=auto")
 VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "seeking_shape": ("seeking_shape", ()),
     "archetype_agnostic": ("archetype_agnostic", ()),
@@ -73,8 +72,8 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cmpc2 on wrong pairs, not recalibrated": ("cmpc2", (MISMATCHED_PAIRS, *NOT_RECALIBRATED)),
     "cmpc2 on wrong pairs, recalibrated as published": ("cmpc2", (MISMATCHED_PAIRS,)),
     "fop": ("fop", ()),
-    "fop, linear fusion": ("fop", ("model.fusion=linear",)),
-    **{f"fop, {name}": ("fop", (f"loss.objective={name}", *NEW_HEAD)) for name in FOP_OBJECTIVES},
+    "fop, linear fusion": ("fop", ("loss.objective=fop", "model.fusion=linear")),
+    **{f"fop, {name}": ("fop", (f"loss.objective={name}",)) for name in FOP_OBJECTIVES},
 }
 """Name -> system and what differs from the preset's configuration."""
 

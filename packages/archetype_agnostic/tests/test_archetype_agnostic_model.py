@@ -12,8 +12,8 @@ from voiceface.models.iresnet import BLOCKS
 from voiceface.runtime.distributed import convert_to_global_layers
 
 SMALL = ModelConfig(
-    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), image_size=32, hidden_dim=12),
-    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), hidden_dim=9, n_mels=16),
+    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(8, 8, 8, 10), image_size=32, hidden_dim=12),
+    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(8, 8, 8, 10), hidden_dim=9, n_mels=16),
     embedding_dim=8,
 )
 HEADS = {"vNet.fc.0.weight", "vNet.fc.2.weight", "aNet.fc.0.weight", "aNet.fc.2.weight"}
@@ -53,7 +53,7 @@ def test_published_model_has_its_keys_and_sizes() -> None:
 
 @pytest.mark.parametrize("arch", BLOCKS)
 def test_every_backbone_has_the_same_embedding_size(arch: str) -> None:
-    face = FaceConfig(arch=arch, widths=(4, 4, 4, 4), image_size=32, hidden_dim=4)  # type: ignore[arg-type]
+    face = FaceConfig(arch=arch, widths=(8, 8, 8, 8), image_size=32, hidden_dim=4)  # type: ignore[arg-type]
     model = Aasm(SMALL.model_copy(update={"face": face}), 3).eval()
     assert len(model.vNet.model.body) == sum(BLOCKS[arch])
     with torch.inference_mode():

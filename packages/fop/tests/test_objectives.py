@@ -81,10 +81,10 @@ def test_a_checkpoint_of_every_head_is_rebuilt_from_its_shapes(objective):
 
 def test_the_head_follows_from_the_objective_unless_it_is_stated():
     assert make_config("fop").model.fusion == "gated"
-    assert make_config("infonce").model.branch == "mlp"
+    assert make_config("infonce").model.branch == "linear"
     assert make_config("identity_space").model.space == "face"
-    stated = FopConfig(name="x", model={"branch": "linear"}, loss={"objective": "infonce"})
-    assert stated.model.branch == "linear"
+    stated = FopConfig(name="x", model={"branch": "mlp"}, loss={"objective": "infonce"})
+    assert stated.model.branch == "mlp"
 
 
 @pytest.mark.parametrize(

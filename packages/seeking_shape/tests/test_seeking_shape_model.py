@@ -13,8 +13,8 @@ from voiceface.association.encoders import freeze
 from voiceface.runtime.distributed import convert_to_global_layers
 
 SMALL = ModelConfig(
-    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), image_size=32, num_features=12),
-    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), num_features=12, n_mels=16),
+    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(8, 8, 8, 10), image_size=32, num_features=12),
+    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(8, 8, 8, 10), num_features=12, n_mels=16),
     embedding_dim=8,
 )
 

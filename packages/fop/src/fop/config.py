@@ -106,7 +106,7 @@ HEADS = {
     "identity_space": {"fusion": "none", "branch": "mlp", "space": "face"},
 }
 """Head of an objective where the configuration says `auto`; see `OTHER_HEAD` for the others."""
-OTHER_HEAD = {"fusion": "none", "branch": "mlp", "space": "shared"}
+OTHER_HEAD = {"fusion": "none", "branch": "linear", "space": "shared"}
 
 
 class FopLossConfig(Config):
