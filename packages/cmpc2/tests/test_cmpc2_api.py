@@ -188,7 +188,7 @@ def test_available_models_are_the_bundled_one_and_known_files() -> None:
 
 def test_bundled_model_is_the_same_by_both_loaders(files: tuple[Path, Path]) -> None:
     embedder, model = cmpc2.load_embedder(), cmpc2.load("population")
-    voices = torch.from_numpy(embedder.load_voice(files[0])[None])  # whole, as the published function reads it
+    voices = torch.from_numpy(embedder.load_voice(files[0])[None])  # whole, as the published function
     assert torch.allclose(model.encode_voice(files[0]), embedder.encode_voices(voices), atol=1e-5)
     assert torch.allclose(model.encode_face(files[1]), embedder.embed_faces(files[1]), atol=1e-5)
 

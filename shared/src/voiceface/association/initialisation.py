@@ -213,6 +213,6 @@ def refuse_masks(config: Any, system: str) -> None:
     voice = None if augmentation is None else augmentation.voice
     if voice is not None and voice.spec_augment is not None:
         raise ValueError(
-            f"data.augmentation.voice.spec_augment: the training step of {system} does not mask spectrograms; "
-            "set it to null"
+            f"data.augmentation.voice.spec_augment: the training step of {system} does not mask "
+            "spectrograms; set it to null"
         )
