@@ -174,6 +174,14 @@ def test_voice_factors_are_stored_and_checked(tmp_path, features, truth):
         load_voice_factors(tmp_path / "other.safetensors")
 
 
+def test_the_bundled_map_is_one_of_the_real_face_encoder():
+    model = load_voice_factors()
+    assert (model.encoder.name, model.encoder.modality, model.encoder.dimension) == ("real", "face", 128)
+    assert model.trained_on == "300 synthetic identities, coupling 1"
+    factors = model.predict(np.zeros((1, 128))).factors
+    assert factors.shape == (1, 8) and np.isfinite(factors).all()
+
+
 def test_probe_and_speak_from_the_command_line(tmp_path, features, truth, monkeypatch, capsys):
     monkeypatch.setattr("voiceface.synthetic.ground_truth.read_ground_truth", lambda root: truth)
     monkeypatch.setattr(probe, "load_features", lambda folder: features)
