@@ -21,6 +21,10 @@ NOT_RUN = {
     r"^voiceface faces": "needs networks that are fetched; shared/tests and nox -s real find faces",
     r"--every-face|--crop always": "needs networks that are fetched; the contracts run it with a stand-in",
     r"^voiceface encode .*real": "needs networks that are fetched; shared/tests encode with random ones",
+    r"^fop (demo|test|match|embed|export|probe|speak|fame)": (
+        "needs networks that are fetched; packages/fop runs it with small encoders"
+    ),
+    r"--csv-voices": "needs published features; packages/fop writes such files",
     r"^voiceface models (get|remove)": "changes the user's cache; nox -s real runs it",
     r"fetch\.py (fetch|verify)": "downloads, or verifies files that only users have",
     r"^python benchmarks/": "minutes; measures accuracy",
@@ -63,6 +67,10 @@ SMALL_TRAINING = {
         *("clustering.num_clusters=[3,5]", "clustering.start_step=1", "clustering.interval=2"),
         *("optimiser.warm_up=1", "training.batch_size=4", "training.max_steps=4", "training.num_workers=0"),
         "training.validation_interval=null",
+    ),
+    "fop": (
+        *("data.voice_encoder=cmpc2", "data.face_encoder=cmpc2", "training.epochs=2"),
+        *("training.validation_interval=null", "training.best_checkpoint=none"),
     ),
     # Published configurations do not validate yet: their encoders add noise without a source.
     "sf2f": ("training.max_steps=2", "training.batch_size=4", "training.validation_interval=null"),

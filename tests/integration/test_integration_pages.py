@@ -56,9 +56,11 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluated(population: Path, tmp_path_factory: pytest.TempPathFactory, launch: Callable[..., Any]) -> Path:
-    """Output of `seeking_shape test`, for lines that read results of earlier ones."""
+    """Output of `seeking_shape test` and features of `voiceface encode`, for lines that read results."""
     folder = tmp_path_factory.mktemp("evaluated")
     launch("seeking_shape.__main__", ["test", "--data", str(population), "--out", "test"], folder)
+    encoders = ["--voice-encoder", "cmpc2", "--face-encoder", "cmpc2"]
+    launch("voiceface.__main__", ["encode", "--data", str(population), *encoders, "--out", "FEATURES"], folder)
     return folder
 
 
@@ -103,6 +105,7 @@ def lay_out(folder: Path, population: Path, evaluated: Path) -> None:
     shutil.copy(population / "list_wav" / "vox1_test.csv", folder / "TABLE.csv")
     bundled = REPO / "packages" / "seeking_shape" / "src" / "seeking_shape" / "weights"
     shutil.copy(next(bundled.glob("*.safetensors")), folder / "FILE.safetensors")
+    shutil.copytree(evaluated / "FEATURES", folder / "FEATURES")
     for name in ("test_a", "test_b", "a", "b", "c", "d"):
         shutil.copytree(evaluated / "test", folder / "runs" / name)
 
