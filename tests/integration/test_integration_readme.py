@@ -59,6 +59,10 @@ SHORT_TRAINING = {  # what makes the training of a bundled configuration a matte
             "clustering.interval=1",
         ),
     ),
+    "fop": (  # with encoders that need no networks that are fetched
+        *("data.voice_encoder=cmpc2", "data.face_encoder=cmpc2"),
+        *("training.validation_interval=null", "training.best_checkpoint=none"),
+    ),
     "sf2f": (),
     "perceptionist": (),
 }
@@ -296,7 +300,7 @@ def ask(start: Callable[..., Any]) -> Callable[..., str]:
     return run_there
 
 
-@pytest.mark.parametrize("name", ["seeking_shape", "archetype_agnostic", "cmpc2"])
+@pytest.mark.parametrize("name", ["seeking_shape", "archetype_agnostic", "cmpc2", "fop"])
 def test_a_system_that_ranks_is_trained_tested_and_asked(
     name: str, people: Path, tmp_path: Path, ask: Callable[..., str]
 ) -> None:
