@@ -235,6 +235,8 @@ def test_text_and_pictures_are_no_sound(tmp_path: Path) -> None:
         ("a.wav", b"unknown", "sound", ""),
         ("a.wav", bytes(3000), "sound", "filled with zeros, as interrupted downloads leave it"),
         ("a.mp3", bytes(3000) + b"\xff\xfb\x90\x00", "sound", ""),
+        ("a.mp3", bytes(1 << 20) + b"\xff\xfb\x90\x00", "sound", ""),
+        ("a.mp3", bytes(3 << 19), "sound", "filled with zeros, as interrupted downloads leave it"),
         ("a.mp2", b"\xff\xfe\x90\x00", "sound", ""),
         ("a.mp4", b"\0\0\0\x18ftypisom", "sound", ""),
         ("a.npy", b"", "sound", ""),

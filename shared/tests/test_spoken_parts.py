@@ -1,14 +1,18 @@
 """Parts of own recordings in which somebody speaks: what is cut, what stays, and what is told."""
 
+import os
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import soundfile
 from sound_files import RATE
+from voiceface.association.embedding import embed
 from voiceface.audio import recording_quality
 from voiceface.audio.loading import AudioError, load_audio
 from voiceface.audio.recordings import hear, read_recording, use_windows
 from voiceface.audio.spoken_parts import SpokenParts, find_spoken_parts
-from voiceface.io.long_recordings import LongRecordings
+from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
 from voiceface.testing.silence import synthesise_voices
 
 
@@ -71,13 +75,52 @@ def test_the_scale_does_not_matter(voice, tmp_path, scale):
 
 
 def test_short_pauses_and_edges_stay(voice, finder):
-    quiet = np.zeros(RATE // 10, np.float32)
+    quiet = background("noise", 0.1)
     wave = np.concatenate([quiet, voice, 4 * [np.float32(1e-4)] * (RATE // 10), voice, quiet]).astype(
         np.float32
     )
     heard = hear(wave)
     assert heard.parts.is_whole and heard.waveform is wave
     assert not any("left out" in note for note in heard.notes)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.05])
+@pytest.mark.parametrize("length", [16, 800, 3000, 9000])
+def test_digital_silence_at_the_edges_is_cut_whatever_its_length(voice, finder, length, level):
+    edge = np.full(length, level, np.float32)
+    edge[::3] += np.float32(1 / 32768)  # dither
+    parts = hear(np.concatenate([edge, voice + np.float32(level), edge])).parts.parts
+    assert len(parts) == 1 and abs(parts[0][0] - length) <= 64
+    assert 0 <= length + len(voice) - parts[0][1] < 0.2 * RATE
+    parts = hear(np.concatenate([edge, background("room", 0.1), voice]).astype(np.float32)).parts.parts
+    assert abs(parts[0][0] - length) <= 1  # a little room tone stays
+    parts = hear(np.concatenate([edge[:15], voice + np.float32(level)])).parts.parts
+    assert parts[0][0] == 0
+
+
+def test_a_bang_beside_quiet_speech_does_not_replace_it(voice, finder):
+    time = np.arange(int(0.3 * RATE)) / RATE
+    bang = 0.9 * np.sin(400 * np.pi * time) * np.hanning(len(time))
+    wave = np.concatenate([0.02 * voice / np.abs(voice).max(), background("zeros", 0.2), bang])
+    if finder == "pitch":  # by which the bang is the only voice
+        with pytest.raises(AudioError, match="holds 0"):
+            hear(wave.astype(np.float32))
+    else:
+        heard = hear(wave.astype(np.float32))
+        assert heard.parts.is_whole and heard.quality.speech_seconds > 2
+
+
+def test_parts_meet_at_the_value_of_silence(voice, tmp_path):
+    wave = np.concatenate([voice, background("zeros", 3), voice])
+    soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="PCM_U8")
+    unit, native = (read_recording(tmp_path / "a.wav", scale=scale) for scale in ("unit", "native"))
+    assert len(unit.stretches) == 2
+    np.testing.assert_allclose((native.waveform - 128) / 128, unit.waveform, atol=1e-6)
+    windows = {"unit": [], "native": []}
+    for scale, found in windows.items():
+        use_windows(tmp_path / "a.wav", found.append, window_seconds=20, scale=scale)
+    np.testing.assert_allclose((windows["native"][0] - 128) / 128, windows["unit"][0], atol=1e-6)
+    assert len(windows["unit"][0]) < len(wave) - RATE
 
 
 def test_without_speech_nothing_is_cut_and_the_gate_refuses(finder):
@@ -121,3 +164,30 @@ def test_a_long_recording_of_little_speech_is_no_silence(voice, finder, policy, 
     heard = use_windows(tmp_path / "a.wav", windows.append, window_seconds=10, scale="unit")
     assert 2.5 * RATE < sum(map(len, windows)) < 5 * RATE
     assert "s in them in which nobody speaks" in heard.notes[0]
+
+
+def test_caches_keep_the_two_speech_finders_apart(monkeypatch, tmp_path):
+    read = []
+
+    def read_recording(path):
+        read.append(os.environ[recording_quality.FINDER_VARIABLE])
+        return np.ones(3, np.float32), None
+
+    model = SimpleNamespace(
+        long_recordings=DEFAULT_LONG_RECORDINGS,
+        read_recording=read_recording,
+        encode_voices=lambda batch: batch,
+        encode_faces=None,
+        face_batch_size=4,
+        load_photograph=None,
+        voice_batch_size=4,
+        fingerprint="abc",
+    )
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    for finder in ("pitch", "pitch", "silero", "pitch"):
+        monkeypatch.setenv(recording_quality.FINDER_VARIABLE, finder)
+        embed(model, [tmp_path / "a.wav"], [], cache=tmp_path / "cache", workers=0, progress=False)
+    assert read == ["pitch", "silero"]
+    monkeypatch.setenv(recording_quality.FINDER_VARIABLE, "none")
+    with pytest.raises(ValueError, match="expected"):
+        embed(model, [tmp_path / "a.wav"], [], cache=tmp_path / "cache", workers=0, progress=False)

@@ -87,10 +87,12 @@ def embed(
         progress: show progress bars.
 
     Raises:
-        ValueError: a file is not below `relative_to`, or no file can be read.
+        ValueError: a file is not below `relative_to`, no file can be read, or `VOICEFACE_SPEECH_FINDER` has
+            another value than `voiceface.audio.recording_quality.choose_speech_finder` knows.
     """
     import numpy as np
 
+    from voiceface.audio.recording_quality import choose_speech_finder
     from voiceface.embeddings.encoding import encode_files
     from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 
@@ -107,9 +109,9 @@ def embed(
 
     # `test` caches images read by another rule: their embeddings must not meet.
     cache = cache and cache / "own_files_3"
-    sounds = cache
-    if cache is not None and model.long_recordings != DEFAULT_LONG_RECORDINGS:
-        sounds = cache / str(model.long_recordings).replace(":", "_")
+    sounds = None if cache is None else cache / f"spoken_parts_{choose_speech_finder()}"
+    if sounds is not None and model.long_recordings != DEFAULT_LONG_RECORDINGS:
+        sounds = sounds / str(model.long_recordings).replace(":", "_")
     recordings = _Files({item: path for path, item in item_of.items()}, load_recording, sounds)
     pictures = _find_pictures(model, faces, relative_to, cache, facts, workers, progress)
     tables: list[EmbeddingTable] = []

@@ -200,7 +200,7 @@ def choose_best(
     chosen = sorted((-begin, window) for _, begin, window in spoken)
     for (begin, window), (after, following) in pairwise(chosen):
         if after - begin - len(window) / SAMPLE_RATE > 0.5 / SAMPLE_RATE:
-            fade_joint(window, following)
+            fade_joint(window, following, offset=stream.offset)
     stretches = [(begin, begin + len(window) / SAMPLE_RATE) for begin, window in chosen]
     return np.concatenate([window for _, window in chosen]), join_stretches(stretches)
 

@@ -118,6 +118,8 @@ def hear(
 ) -> Heard:
     """Measure a person's own recording, refuse it if it holds no speech, and cut it to its spoken parts.
 
+    It stays whole where the parts would be refused: beside a bang, speech may be as quiet as a pause.
+
     Args:
         waveform: (T,) at 16 kHz.
         full_scale: value of full scale, 1 or 32768.
@@ -129,11 +131,26 @@ def hear(
     """
     finder = choose_speech_finder()
     require_speech(quality := _measure(waveform, full_scale, offset, finder), source)
+    return _cut(waveform, quality, full_scale, offset, finder)
+
+
+def _cut(
+    waveform: Waveform, quality: RecordingQuality, full_scale: float, offset: float, finder: SpeechFinder
+) -> Heard:
+    """Cut a waveform that holds enough speech to its spoken parts, if these do so too."""
     parts = find_spoken_parts(waveform, full_scale=full_scale, finder=finder)
     if not parts.is_whole:
-        waveform = parts.cut(waveform)
-        quality = _measure(waveform, full_scale, offset, finder)
+        kept = parts.cut(waveform, offset=offset)
+        measured = _measure(kept, full_scale, offset, finder)
+        if _holds_speech(measured):
+            waveform, quality = kept, measured
+        else:
+            parts = SpokenParts(((0, len(waveform)),), len(waveform))
     return Heard(waveform, quality, (*parts.notes, *quality.notes), parts)
+
+
+def _holds_speech(quality: RecordingQuality) -> bool:
+    return quality.seconds >= MIN_SECONDS and quality.speech_seconds >= MIN_SPEECH_SECONDS
 
 
 def _measure(waveform: Waveform, full_scale: float, offset: float, finder: SpeechFinder) -> RecordingQuality:
@@ -228,12 +245,12 @@ def use_windows(
     for begin, window in stream.windows(window_seconds):
         quality = measure_quality(stream.judged(window), full_scale=stream.full_scale, finder=finder)
         qualities.append(quality)
-        if quality.seconds >= MIN_SECONDS and quality.speech_seconds >= MIN_SPEECH_SECONDS:
-            parts = find_spoken_parts(stream.judged(window), full_scale=stream.full_scale, finder=finder)
-            use(parts.cut(window))
+        if _holds_speech(quality):
+            heard = _cut(window, quality, stream.full_scale, stream.offset, finder)
+            use(heard.waveform)
             count += 1
-            left_out += parts.seconds_left_out
-            stretches += parts.locate([(begin, begin + quality.seconds)])
+            left_out += heard.parts.seconds_left_out
+            stretches += heard.parts.locate([(begin, begin + quality.seconds)])
     whole = combine_qualities(qualities)
     if not count:
         require_speech(whole, printable(path))

@@ -5,7 +5,6 @@ A network that hears twelve seconds of room tone beside three of speech embeds t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +30,13 @@ FADE_SAMPLES = 80  # 5 ms, where parts meet that are no neighbours
 MAX_PAUSE_SECONDS = 1.0
 """Seconds of a pause between speech that are kept; a longer one is cut."""
 MARGIN = round(0.15 * SAMPLE_RATE)  # around speech; what is quiet is cut off
-MIN_CUT_SECONDS = 0.2  # at the beginning or end
+MIN_CUT_SECONDS = 0.2  # at the beginning or end; of digital silence any length is cut
+SILENCE_DB = -80.0  # of full scale: digital silence, with its dither
+MIN_SILENCE = 16  # samples; any recording begins with one that equals itself
 MIN_NOTED_SECONDS = 1.0
+MIN_NOTED_PLACE = 0.05  # s of them in one place
 QUIET_DB = 25.0  # below the level of the speech
+BLOCK_SAMPLES = 1 << 16  # that are searched at once
 
 
 @dataclass(frozen=True)
@@ -68,18 +71,27 @@ class SpokenParts:
         places = [
             f"{samples / SAMPLE_RATE:.1f} s {place}"
             for samples, place in ((begin, "at the beginning"), (pauses, "in pauses"), (end, "at the end"))
-            if samples
+            if samples >= MIN_NOTED_PLACE * SAMPLE_RATE
         ]
         return (f"silence left out: nobody speaks for {', '.join(places)}",)
 
-    def cut(self, waveform: Waveform) -> Waveform:
-        """Cut a waveform (T,) to the parts, with fades of 5 ms where they meet; itself if nothing is cut."""
+    def cut(self, waveform: Waveform, *, offset: float = 0.0) -> Waveform:
+        """Cut a waveform (T,) to the parts, with fades of 5 ms where they meet; itself if nothing is cut.
+
+        Args:
+            waveform: (T,).
+            offset: value of silence.
+        """
         if self.is_whole:
             return waveform
-        pieces = [waveform[begin:end].copy() for begin, end in self.parts]
-        for before, after in pairwise(pieces):
-            fade_joint(before, after)
-        return np.concatenate(pieces)
+        kept = np.empty(sum(end - begin for begin, end in self.parts), waveform.dtype)
+        place = 0
+        for begin, end in self.parts:
+            kept[place : place + end - begin] = waveform[begin:end]
+            if place:
+                fade_joint(kept[:place], kept[place : place + end - begin], offset=offset)
+            place += end - begin
+        return kept
 
     def locate(self, stretches: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
         """Find the parts in a recording of whose stretches the waveform consists.
@@ -109,7 +121,8 @@ def find_spoken_parts(
 
     Quiet are samples more than 25 dB below the level of the speech: of digital silence nothing is kept, whose
     logarithm outweighs everything else. Pauses up to 1 s stay as they are, and so do beginnings and ends of
-    which less than 0.2 s would be cut. Without any speech, all is kept.
+    which less than 0.2 s would be cut, but for digital silence (within -80 dB of full scale). Without any
+    speech, all is kept.
 
     Args:
         waveform: (T,) at 16 kHz.
@@ -125,12 +138,15 @@ def find_spoken_parts(
     begins = np.maximum(edges[np.append(True, far), 0] * HOP - MARGIN, 0)
     ends = np.minimum(edges[np.append(far, True), 1] * HOP + FRAME - HOP + MARGIN, length)
     quiet = full_scale * float(np.sqrt(background_power(power[speech], QUIET_DB)))
-    middle = np.mean(waveform, dtype=np.float64)
+    middle = float(np.mean(waveform, dtype=np.float64))
     parts = [_trim(waveform, begin, end, middle, quiet) for begin, end in zip(begins.tolist(), ends.tolist())]
-    if parts[0][0] < MIN_CUT_SECONDS * SAMPLE_RATE:
-        parts[0] = (0, parts[0][1])
-    if length - parts[-1][1] < MIN_CUT_SECONDS * SAMPLE_RATE:
-        parts[-1] = (parts[-1][0], length)
+    (begin, _), (_, end) = parts[0], parts[-1]
+    first = _count_silent(waveform[:begin], full_scale)
+    last = length - _count_silent(waveform[end:][::-1], full_scale)
+    if begin - first < MIN_CUT_SECONDS * SAMPLE_RATE:
+        parts[0] = (first, parts[0][1])
+    if last - end < MIN_CUT_SECONDS * SAMPLE_RATE:
+        parts[-1] = (parts[-1][0], last)
     return SpokenParts(tuple(parts), length)
 
 
@@ -138,12 +154,37 @@ def _trim(
     waveform: NDArray[np.floating], begin: int, end: int, middle: float, quiet: float
 ) -> tuple[int, int]:
     """Move the ends of a part inwards to the first and the last sample that is not quiet."""
-    loud = np.flatnonzero(np.abs(waveform[begin:end] - middle) > quiet)
-    return (begin + int(loud[0]), begin + int(loud[-1]) + 1) if len(loud) else (begin, end)
+    part = waveform[begin:end]
+    first = _find_louder(part, middle, quiet)
+    return (
+        (begin + first, end - _find_louder(part[::-1], middle, quiet)) if first < len(part) else (begin, end)
+    )
 
 
-def fade_joint(before: Waveform, after: Waveform) -> None:
-    """Fade one waveform out and the next one in, 5 ms each, in place."""
+def _count_silent(waveform: NDArray[np.floating], full_scale: float) -> int:
+    """Number of samples of digital silence with which a waveform begins, whatever their value."""
+    if not len(waveform):
+        return 0
+    count = _find_louder(waveform, float(waveform[0]), full_scale * 10 ** (SILENCE_DB / 20))
+    return count if count >= MIN_SILENCE else 0
+
+
+def _find_louder(waveform: NDArray[np.floating], middle: float, limit: float) -> int:
+    """Number of samples before the first that is farther than `limit` from `middle`; all if there is none."""
+    for start in range(0, len(waveform), BLOCK_SAMPLES):
+        loud = np.flatnonzero(np.abs(waveform[start : start + BLOCK_SAMPLES] - middle) > limit)
+        if len(loud):
+            return start + int(loud[0])
+    return len(waveform)
+
+
+def fade_joint(before: Waveform, after: Waveform, *, offset: float = 0.0) -> None:
+    """Fade one waveform out and the next one in, 5 ms each, in place, to the value of silence."""
     fade = np.linspace(0, 1, FADE_SAMPLES, dtype=np.float32)
-    before[-FADE_SAMPLES:] *= fade[::-1][-len(before) :]
-    after[:FADE_SAMPLES] *= fade[: len(after)]
+    for piece, factor in (
+        (before[-FADE_SAMPLES:], fade[::-1][-len(before) :]),
+        (after[:FADE_SAMPLES], fade[: len(after)]),
+    ):
+        piece -= np.float32(offset)
+        piece *= factor
+        piece += np.float32(offset)

@@ -50,6 +50,7 @@ IGNORED_NAMES = {
 }
 FILES_FORMAT = "voiceface-files-1"
 MAX_SHOWN = 20
+BLOCK_BYTES = 1 << 20
 MAX_COLUMN = 60  # characters; longer cells move the rest of their row to the right
 _told: set[Path] = set()
 
@@ -156,9 +157,15 @@ def find_wrong_kind(path: str | Path, wanted: Literal["sound", "picture"]) -> st
     kind = find_file_kind(name)
     # Audio of MPEG layer I begins as text in UTF-16 does; MP3 may begin with zeros.
     readable = ("audio", "video", "utf-16") if is_sound_wanted else ("image",)
-    if kind is None or kind.key in readable or (kind.key == "zeros" and name.read_bytes().strip(b"\0")):
+    if kind is None or kind.key in readable or (kind.key == "zeros" and _has_content(name)):
         return ""
     return kind.title
+
+
+def _has_content(path: Path) -> bool:
+    """Whether a file has other bytes than zeros; it is read in blocks."""
+    with path.open("rb") as file:
+        return any(block.count(0) < len(block) for block in iter(lambda: file.read(BLOCK_BYTES), b""))
 
 
 def is_sound(path: str | Path) -> bool:
