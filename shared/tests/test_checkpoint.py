@@ -89,7 +89,9 @@ def test_every_truncation_is_noticed(model_file):
 def test_another_system_kind_content_or_file_is_refused(model_file, tmp_path):
     with pytest.raises(CheckpointError, match="another system: found 'demo', expected 'sf2f'"):
         load_model(model_file, system="sf2f")
-    with pytest.raises(CheckpointError, match="another kind: found 'model', expected 'generator'"):
+    with pytest.raises(
+        CheckpointError, match="another kind: found 'model', expected 'generator'; give one of"
+    ):
         load_model(model_file, kind="generator")
     with pytest.raises(CheckpointError, match="holds a model, expected a state"):
         load_state(model_file)

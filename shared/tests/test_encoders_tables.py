@@ -113,6 +113,9 @@ def test_what_does_not_belong_together_is_refused(features, tmp_path):
     (tmp_path / "identities.csv").unlink()
     with pytest.raises(EncoderError, match=r"no identities\.csv"):
         FeatureSet.load(tmp_path)
+    (tmp_path / "identities.csv").write_text(manifest.replace("train", "test", 1))
+    with pytest.raises(EncoderError, match="Ann is in the splits 'test' and 'train', expected one split"):
+        FeatureSet.load(tmp_path)
     (tmp_path / "identities.csv").write_text(manifest)
     features.face_table().save(tmp_path / "voices.npz")
     with pytest.raises(EncoderError, match="features of faces, expected voices"):
@@ -212,6 +215,8 @@ def test_fops_files_with_and_without_labels(tmp_path):
         found = read_fop_csv(labelled, stated)
         assert found.labels.tolist() == [4, 4, 9] and found.features.shape == (3, 512)
     assert read_fop_csv(labelled, False).features.shape == (3, 513)
+    (tmp_path / "mark.csv").write_bytes(b"\xef\xbb\xbf1,2\r\n3,4\r\n")
+    assert read_fop_csv(tmp_path / "mark.csv", True).features.tolist() == [[1], [3]]
 
 
 @pytest.mark.parametrize(
@@ -222,6 +227,7 @@ def test_fops_files_with_and_without_labels(tmp_path):
         ("1,2\n3,nan\n", False, "row 2, column 2 is not finite"),
         ("1,2\n3,4.5\n", True, "row 2 has the label 4.5 in its last column"),
         ("1\n2\n", True, "has one column"),
+        ("1,2\n3,16777217\n", True, "row 2 has the label 1.67772e+07"),
         ("\n\n", False, "no rows"),
         ("", False, "no rows"),
         ("1,\n3,4\n", False, "could not convert string '' to float32 in row 1, column 2"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -227,7 +228,9 @@ def test_csv_files_of_the_published_programs(tmp_path: Path, capsys: pytest.Capt
 
 def test_validation_features_of_another_folder_are_used(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    make_features(people=5, seed=7).save(other)
+    features = make_features(people=5, seed=7)
+    people = tuple(replace(person, name=f"other {person.name}") for person in features.people)
+    replace(features, people=people).save(other)
     out = tmp_path / "run"
     assert main([*words(folder, out, "training.epochs=1"), "--validation-features", str(other)]) == 0
     assert load_model(out / "model.safetensors").extra["impostor_scores"]["num_identities"] == 5

@@ -1,5 +1,6 @@
 """What training reads: a data folder that is encoded first, held-out people, measures of validation."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from voiceface.checkpoints.native import load_model
 from voiceface.commandline.dispatch import run_main
 from voiceface.datasets.trials.trial_list import TrialList
 from voiceface.embeddings.table import EmbeddingTable
+from voiceface.encoders.interface import EncoderError
 from voiceface.runtime.config import load_config
 from voiceface.testing.runs import read_log_without_clock, use_one_thread, write_small_population
 
@@ -107,6 +109,40 @@ def test_who_trains_and_who_chooses(
     assert len(data.dataset.people) == training
     assert len(validation.features.people) == validating and validation.people == people
     assert not set(data.dataset.identities) & set(validation.features.identities)
+
+
+def test_features_of_other_splits_are_not_trained_on() -> None:
+    with pytest.raises(EncoderError, match=r"no identity is in the split 'train' \(found: test, val\)"):
+        training_data.load_feature_data(load(), make_features(people=6, splits=("val", "test")))
+
+
+def test_people_of_one_modality_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    features = make_features(people=8)
+    seen = features.face_identities != 0
+    features = replace(
+        features,
+        faces=features.faces[seen],
+        face_identities=features.face_identities[seen],
+        face_files=tuple(np.array(features.face_files)[seen].tolist()),
+    )
+    data = training_data.load_feature_data(load("data.validation_share=0.25"), features)
+    names = {*data.dataset.identities, *data.validation.features.identities}  # type: ignore[attr-defined]
+    assert len(names) == 7 and "person000" not in names
+    assert "1 of 8 training people left out" in capsys.readouterr().err
+
+
+def test_features_for_validation_are_of_other_people_and_the_same_encoders() -> None:
+    everybody = make_features(people=12, splits=("train", "val", "test"))
+    data = training_data.load_feature_data(load(), everybody.split("train"), everybody)
+    assert data.validation.features.identities == everybody.split("val").identities  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="4 of 4 people are trained on, such as person000"):
+        training_data.load_feature_data(load(), everybody, everybody.split("train"))
+    other = make_features(people=12, voice_dim=5, splits=("val",))
+    with pytest.raises(ValueError, match=r"voice features of length 5 by voices of tests, expected .* 12"):
+        training_data.load_feature_data(load(), everybody, other)
+    info = replace(everybody.face_encoder, name="others", fingerprint="g")
+    with pytest.raises(ValueError, match="face features of length 20 by others"):
+        training_data.load_feature_data(load(), everybody, replace(everybody, face_encoder=info))
 
 
 def test_published_files_become_features(tmp_path: Path) -> None:

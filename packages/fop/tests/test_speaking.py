@@ -194,10 +194,19 @@ def test_probe_and_speak_from_the_command_line(tmp_path, features, truth, monkey
     assert load_voice_factors(tmp_path / "o").encoder.dimension == 24
 
 
+@pytest.mark.parametrize("seconds", ["nan", "0.4", "601"])
+def test_length_of_spoken_voices_is_checked(tmp_path, capsys, seconds):
+    with pytest.raises(SystemExit) as caught:
+        speak.main(["x.jpg", "--out", str(tmp_path / "x.wav"), "--seconds", seconds])
+    assert caught.value.code == 2 and "expected 0.5 to 600" in capsys.readouterr().err
+
+
 def test_files_of_spoken_voices_are_distinct_and_in_a_folder(tmp_path):
     items = ["a/x.jpg", "b/x.png", "a/x.jpg#2", "y.heic"]
     names = [path.name for path in speak.name_outputs(tmp_path, items)]
     assert names == ["x.wav", "x-2.wav", "x_2.wav", "y.wav"]
+    names = [path.name for path in speak.name_outputs(tmp_path, ["a/x.jpg", "b/x.jpg", "c/x-2.jpg"])]
+    assert names == ["x.wav", "x-2.wav", "x-2-2.wav"]
     with pytest.raises(ValueError, match="there are 2 faces; name a folder"):
         speak.name_outputs(tmp_path / "one.wav", items[:2])
 

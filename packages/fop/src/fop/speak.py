@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`fop speak`."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.seconds < 0.5 or args.seconds > 600:
+    if not 0.5 <= args.seconds <= 600:
         parser.error(f"--seconds {args.seconds:g}: expected 0.5 to 600")
 
     from voiceface.association.embedding import find_files
@@ -102,13 +103,15 @@ def name_outputs(folder: Path, items: Sequence[str]) -> list[Path]:
     """
     if folder.suffix.lower() == ".wav" or folder.is_file():
         raise ValueError(f"--out {folder}: there are {len(items)} faces; name a folder, not one file")
-    used: dict[str, int] = {}
+    used: set[str] = set()
     names = []
     for item in items:
         file, _, face = item.rpartition("#") if item.rpartition("#")[2].isdigit() else (item, "", "")
         name = Path(file).stem + (f"_{face}" if face else "")
-        used[name] = used.get(name, 0) + 1
-        names.append(folder / (f"{name}.wav" if used[name] == 1 else f"{name}-{used[name]}.wav"))
+        numbered = (f"{name}-{number}" for number in count(2))
+        chosen = next(each for each in chain([name], numbered) if each not in used)
+        used.add(chosen)
+        names.append(folder / f"{chosen}.wav")
     return names
 
 

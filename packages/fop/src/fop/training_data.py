@@ -1,5 +1,6 @@
 """What `train` reads: features of a data folder, of a feature folder, or of published CSV files."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,21 +102,27 @@ def load_feature_data(
 
     In this order: the features of `validation`; the split `val` of `features` (`test` for
     `training.best_checkpoint=test`); people held out of the training people by the seed, as many as
-    `data.validation_share` says.
+    `data.validation_share` says. People without a voice or a face are not trained on, where
+    `data.pairing=random`.
 
     Args:
         config: the experiment.
         features: of the split `train`, or without splits; of other splits, those are left out.
-        validation: features of the people that select the checkpoint.
+        validation: features of the people that select the checkpoint; with splits, the same split is used.
 
     Raises:
-        ValueError: the configuration validates, and nobody is left for it.
+        EncoderError: there are splits, but nobody is in `train`.
+        ValueError: the configuration validates, and nobody is left for it; or `validation` has training
+            people, or features of other encoders.
     """
     wanted = config.training.validation_interval is not None
     people = _people(config)
     split = SPLITS[people]
-    training = features.split("train") if "train" in features.splits else features
+    training = _take_training_people(features, config)
     chosen = validation if wanted else None
+    if chosen is not None:
+        chosen = chosen.split(split) if split in chosen.splits else chosen
+        _require_other_people(training, chosen)
     if wanted and chosen is None and split in features.splits:
         chosen = features.split(split)
     if wanted and chosen is None:
@@ -128,6 +135,45 @@ def load_feature_data(
         training, chosen = hold_out_people(training, config.data.validation_share, config.training.seed)
     found = None if chosen is None else FeatureValidation(chosen, None, people)
     return TrainingData(training, found, _disclaimer(features))  # type: ignore[arg-type]
+
+
+def _take_training_people(features: FeatureSet, config: FopConfig) -> FeatureSet:
+    """People of the split `train`, or, where no split is stated, everybody."""
+    training = features.split("train") if any(features.splits) else features
+    if config.data.pairing == "rows":
+        return training
+    complete = training.with_both_modalities()
+    left_out = len(training.people) - len(complete.people)
+    if left_out:
+        print(
+            f"{left_out} of {len(training.people)} training people left out: no voice or no face",
+            file=sys.stderr,
+        )
+    return complete
+
+
+def _require_other_people(training: FeatureSet, validation: FeatureSet) -> None:
+    """Check that nobody is trained on who selects the checkpoint, and that the encoders are the same.
+
+    People of CSV files are numbered by each file: their numbers are not compared.
+    """
+    for known, other in (
+        (training.voice_encoder, validation.voice_encoder),
+        (training.face_encoder, validation.face_encoder),
+    ):
+        differs = known.fingerprint and other.fingerprint and known.fingerprint != other.fingerprint
+        if differs or known.dimension != other.dimension:
+            raise ValueError(
+                f"--validation-features: {known.modality} features of length {other.dimension} by "
+                f"{other.name}, expected those of the training, of length {known.dimension} by {known.name}; "
+                "encode with it"
+            )
+    common = {name for name in training.identities if not name.isdigit()} & set(validation.identities)
+    if common:
+        raise ValueError(
+            f"--validation-features: {len(common)} of {len(validation.people)} people are trained on, such "
+            f"as {printable(min(common))}; expected other people, leave these out"
+        )
 
 
 def hold_out_people(features: FeatureSet, share: float, seed: int) -> tuple[FeatureSet, FeatureSet]:

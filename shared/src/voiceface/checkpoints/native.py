@@ -95,9 +95,10 @@ def load_model(
     tensors, header, digest = read_container(path, "model", remedy=remedy)
     for word, expected in (("system", system), ("kind", kind)):
         if expected is not None and header[word] != expected:
+            fitting = f"give a file that `{expected}` wrote" if word == "system" else "give one of that kind"
             raise CheckpointError(
                 f"{path} is a checkpoint of another {word}: found {header[word]!r}, expected {expected!r}; "
-                f"{remedy or f'give a file that `{expected}` wrote'}"
+                f"{remedy or fitting}"
             )
     state = {key: value.float() if value.dtype in HALF_DTYPES else value for key, value in tensors.items()}
     return LoadedModel(state, header["system"], header["kind"], header["config"], header["extra"], digest)

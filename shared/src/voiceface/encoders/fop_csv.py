@@ -15,7 +15,7 @@ from voiceface.io.foreign_files import reading
 
 __all__ = ["PUBLISHED_WIDTHS", "FopRows", "PublishedFeatures", "read_fop_csv"]
 
-MAX_LABEL = 2**31
+MAX_LABEL = 2**24  # from here on, labels read as float32 are not exact
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ def read_fop_csv(path: str | Path, labelled: bool | None = None) -> FopRows:
     if not labelled:
         return FopRows(values, None)
     labels = values[:, -1]
-    wrong = np.flatnonzero((labels != np.rint(labels)) | (np.abs(labels) > MAX_LABEL))
+    wrong = np.flatnonzero((labels != np.rint(labels)) | (np.abs(labels) >= MAX_LABEL))
     if len(wrong):
         raise EncoderError(
             f"{shown}: row {wrong[0] + 1} has the label {labels[wrong[0]]:g} in its last column, expected a "
-            "whole number; does the file have labels?"
+            f"whole number below {MAX_LABEL}; does the file have labels?"
         )
     return FopRows(np.ascontiguousarray(values[:, :-1]), labels.astype(np.int64))
 
@@ -97,7 +97,7 @@ def _parse(file: BinaryIO) -> NDArray[np.float32]:
     """Numbers (N, columns); ValueError for others."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # no rows, which are the caller's error
-        return np.loadtxt(file, np.float32, delimiter=",", comments=None, ndmin=2, encoding="utf-8")
+        return np.loadtxt(file, np.float32, delimiter=",", comments=None, ndmin=2, encoding="utf-8-sig")
 
 
 def _explain(error: ValueError) -> str:

@@ -204,7 +204,12 @@ class FeatureSet:
         people: dict[str, Identity] = {}
         owners: dict[str, dict[str, int]] = {"voice": {}, "face": {}}
         for row in rows:
-            people.setdefault(row.identity.name, row.identity)
+            split = people.setdefault(row.identity.name, row.identity).split
+            if split != row.identity.split:
+                raise EncoderError(
+                    f"{printable(identities)}: {printable(row.identity.name)} is in the splits {split!r} and "
+                    f"{row.identity.split!r}, expected one split for all files of an identity; correct it"
+                )
         index = {name: number for number, name in enumerate(people)}
         for row in rows:
             owners[row.modality][row.path] = index[row.identity.name]

@@ -176,7 +176,8 @@ def check_submission(path: str | Path, pairs: PairList, *, named_by: NamedBy = "
     if bad:
         shown = f"line {bad[0]}: {lines[bad[0] - 1][:60]!r}"
         problems.append(Problem("form", len(bad), f"{shown}; expected KEY, one blank, distance"))
-    sound = [row for number, row in enumerate(rows, 1) if number not in set(bad)]
+    wrong = set(bad)
+    sound = [row for number, row in enumerate(rows, 1) if number not in wrong]
     infinite = [row[0] for row in sound if not np.isfinite(float(row[1]))]
     decimals = [row for row in sound if np.isfinite(float(row[1])) and not _DISTANCE.fullmatch(row[1])]
     if decimals:
