@@ -236,6 +236,20 @@ def test_validation_features_of_another_folder_are_used(folder: Path, tmp_path: 
     assert load_model(out / "model.safetensors").extra["impostor_scores"]["num_identities"] == 5
 
 
+@pytest.mark.parametrize(
+    "overrides", [(), ("training.best_checkpoint=none", "training.validation_interval=null")]
+)
+def test_diverged_training_ends_without_a_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: tuple[str, ...]
+) -> None:
+    out = tmp_path / "run"
+    assert (
+        run_main("fop.train", words(folder, out, "training.epochs=2", "optimiser.lr=1e38", *overrides)) == 1
+    )
+    assert_mentions(capsys.readouterr().err, "training has diverged", "optimiser.lr (1e+38)")
+    assert not (out / "model.safetensors").exists()
+
+
 def test_run_can_start_from_a_published_checkpoint(folder: Path, tmp_path: Path) -> None:
     trainer = FopTrainer(without_validation("main", "training.max_steps=1"), make_features())
     trainer.fit(tmp_path / "first")

@@ -265,13 +265,20 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
         return {"total_loss": loss, **terms}
 
     def finish(self) -> None:
-        """Take the best weights where validation selects them, and write the objective's parameters."""
+        """Take the best weights where validation selects them, and write the objective's parameters.
+
+        Raises:
+            ValueError: the weights are not finite; no model is written.
+        """
         from voiceface.checkpoints.native import load_into, load_model
+
+        from fop.validation import require_finite
 
         best = self.run.out / "checkpoints" / "best.safetensors"
         if self.config.training.best_checkpoint != "none" and self.run.is_main:
             self.run.extra["best_step"] = self.run.values["best_step"]
             load_into(self.model, load_model(best, system="fop", kind="model").state, source=str(best))
+        require_finite(self.model.state_dict().values(), self.run.step, self.config)
         state = {key: each for key, each in self.objective.state_dict().items() if hasattr(each, "shape")}
         if state:  # without what is not stored as tensors
             self.run.save_final_model(state, kind="objective", name="objective.safetensors")

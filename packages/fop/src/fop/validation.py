@@ -1,5 +1,6 @@
 """Validation on features: matching accuracy, equal error rate, choice of the best checkpoint."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
     from fop.config import FopConfig
     from fop.model import FopModel
 
-__all__ = ["FeatureValidation", "encode_features", "expected_matching_accuracy", "measure", "validate"]
+__all__ = [
+    "FeatureValidation",
+    "encode_features",
+    "expected_matching_accuracy",
+    "measure",
+    "require_finite",
+    "validate",
+]
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,13 @@ def validate(
 
     Returns:
         Matching accuracy, 0...1.
+
+    Raises:
+        ValueError: embeddings are not finite.
     """
     settings = config.training
     voices, faces = encode_features(model, validation.features, run.device)
+    require_finite((voices, faces), step, config)
     found = measure(voices, faces, validation, config.evaluation.score, eer=settings.selected_by == "eer")
     run.log(step, found, always=True, prefix="val/" if validation.people == "validation" else "test/")
     quality = -found["eer"] if settings.selected_by == "eer" else found["matching_accuracy"]
@@ -163,6 +175,19 @@ def validate(
             record_impostor_scores(run, step, voices, faces, validation)
             run.save("best", model)
     return found["matching_accuracy"]
+
+
+def require_finite(values: Iterable[Tensor], step: int, config: "FopConfig") -> None:
+    """Check embeddings or weights after `step` steps.
+
+    Raises:
+        ValueError: one is not finite: the training has diverged.
+    """
+    if not all(bool(value.isfinite().all()) for value in values):
+        raise ValueError(
+            f"the model is not finite after {step} steps, the training has diverged: lower optimiser.lr "
+            f"({config.optimiser.lr:g}) and train in another folder"
+        )
 
 
 def record_impostor_scores(
