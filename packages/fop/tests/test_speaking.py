@@ -209,6 +209,9 @@ def test_files_of_spoken_voices_are_distinct_and_in_a_folder(tmp_path):
     assert names == ["x.wav", "x-2.wav", "x-2-2.wav"]
     with pytest.raises(ValueError, match="there are 2 faces; name a folder"):
         speak.name_outputs(tmp_path / "one.wav", items[:2])
+    (tmp_path / "y.heic").touch()
+    with pytest.raises(ValueError, match="is another file; name a sound file"):
+        speak.name_outputs(tmp_path / "y.heic", items[3:])
 
 
 def test_speaking_writes_sound_and_factors(tmp_path, features, truth):

@@ -101,6 +101,8 @@ def name_outputs(folder: Path, items: Sequence[str]) -> list[Path]:
     Raises:
         ValueError: the folder is an existing file, or a name of a sound file.
     """
+    if len(items) == 1 and folder.is_file():
+        raise ValueError(f"--out {folder} is another file; name a sound file (.wav) or a folder")
     if folder.suffix.lower() == ".wav" or folder.is_file():
         raise ValueError(f"--out {folder}: there are {len(items)} faces; name a folder, not one file")
     used: set[str] = set()
