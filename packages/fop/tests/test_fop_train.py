@@ -181,6 +181,20 @@ def test_every_objective_trains(objective: str, tmp_path: Path) -> None:
     assert log[-1]["total_loss"] != log[0]["total_loss"]
 
 
+def test_the_parameters_of_an_objective_are_no_model_to_export(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fop.__main__ import main as program
+
+    config = without_validation("main", "loss.objective=infonce", "training.max_steps=1")
+    train(config, make_features(), tmp_path / "run", validation=None)
+    out = tmp_path / "small.safetensors"
+    assert program(["export", str(tmp_path / "run" / "objective.safetensors"), "--out", str(out)]) == 1
+    assert "found 'objective', expected 'model'" in capsys.readouterr().err
+    assert not out.exists()
+    assert program(["export", str(tmp_path / "run"), "--out", str(out)]) == 0
+
+
 def test_training_learns_who_belongs_together(tmp_path: Path) -> None:
     features, unseen = make_features(people=60), make_features(people=12, seed=1)
     config = without_validation("main", "training.epochs=30", "optimiser.lr=0.01", "training.batch_size=64")

@@ -37,7 +37,7 @@ def export_bundled(run: Path, out: Path, extra: Mapping[str, Any] | None = None)
     from voiceface.checkpoints import export_compact
     from voiceface.checkpoints.native import load_model, save_model
 
-    weights = export_compact.export_compact(run, out, system="cmpc2", extra=extra)
+    weights = export_compact.export_compact(run, out, system="cmpc2", kind="model", extra=extra)
     memory, table = (out.with_name(f"{out.stem}_{rest}") for rest in ("memory.safetensors", "videos.csv"))
     loaded = load_model(run / "memory.safetensors", system="cmpc2", kind="memory")
     state = {}

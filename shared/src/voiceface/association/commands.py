@@ -305,7 +305,7 @@ def export_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     arguments.require_existing_paths({"impostor_scores": args.impostor_scores})
     extra = impostor_metadata(spec, args.run, args.impostor_scores)
     out = export_compact.export_compact(
-        args.run, args.out, system=spec.name, computed_keys=spec.computed_keys, extra=extra
+        args.run, args.out, system=spec.name, kind="model", computed_keys=spec.computed_keys, extra=extra
     )
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
     return 0

@@ -13,6 +13,7 @@ def export_compact(
     out: str | Path,
     *,
     system: str,
+    kind: str | None = None,
     computed_keys: Sequence[str] = (),
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -22,6 +23,7 @@ def export_compact(
         run: run folder or checkpoint.
         out: a name that ends in .safetensors.
         system: system of the model.
+        kind: the only kind of model that is taken; None: any.
         computed_keys: shell patterns of keys to omit, such as the window and filter bank of the log-mel front
             end: the model computes them, and half precision would degrade them.
         extra: further entries of the metadata.
@@ -40,7 +42,7 @@ def export_compact(
     from voiceface.checkpoints.paths import find_model_file
 
     out = Path(out)
-    loaded = load_model(find_model_file(run), system=system)
+    loaded = load_model(find_model_file(run), system=system, kind=kind)
     state = {
         key: value
         for key, value in loaded.state.items()
