@@ -34,6 +34,8 @@ def without_memory(build: Callable[[], dict[str, State]]) -> Callable[[], dict[s
 def association_files() -> dict[str, State]:
     from archetype_agnostic.model import Aasm
     from cmpc2.model import FV_Wrapper
+    from fop.config import ModelConfig
+    from fop.model import FopModel
     from seeking_shape.model import Voice2Face
 
     seeking, aasm = Voice2Face(num_classes=924).state_dict(), Aasm(num_classes=924).state_dict()
@@ -47,6 +49,10 @@ def association_files() -> dict[str, State]:
             "centroids": [torch.empty(500, 512)],
             "inst2cluster": [torch.empty(18_057)],
             "density": [torch.empty(500)],
+        },
+        "fop, full model": {
+            "epoch": 49,
+            "state_dict": FopModel(ModelConfig(voice_dim=512, face_dim=4096), 64).state_dict(),
         },
         "face backbone IR of face.evoLVe": seeking_part(seeking, "F.model."),
         "voice backbone thin ResNet of voxceleb_trainer": voice,

@@ -16,8 +16,8 @@ from voiceface.runtime.config import bundled_configs
 from voiceface.testing.runs import read_log_without_clock
 
 SMALL_NETWORKS = (
-    *("model.face.image_size=32", "model.face.widths=[8,8,8,10]", "model.face.hidden_dim=16"),
-    *("model.voice.widths=[8,8,8,10]", "model.voice.hidden_dim=16", "model.embedding_dim=16"),
+    *("model.face.image_size=32", "model.face.widths=[8,10,12,14]", "model.face.hidden_dim=16"),
+    *("model.voice.widths=[8,10,12,14]", "model.voice.hidden_dim=16", "model.embedding_dim=16"),
 )
 SYSTEM = AssociationSystem(
     "archetype_agnostic",

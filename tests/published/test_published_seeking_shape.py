@@ -15,8 +15,8 @@ from voiceface.association.config import TEST_LISTS
 from voiceface.runtime.config import bundled_configs
 
 SMALL_NETWORKS = (
-    *("model.face.image_size=32", "model.face.widths=[8,8,8,10]", "model.face.blocks=[1,1,1,1]"),
-    *("model.voice.widths=[8,8,8,10]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=16"),
+    *("model.face.image_size=32", "model.face.widths=[8,10,12,14]", "model.face.blocks=[1,1,1,1]"),
+    *("model.voice.widths=[8,10,12,14]", "model.voice.blocks=[1,1,1,1]", "model.embedding_dim=16"),
     *("model.face.num_features=16", "model.voice.num_features=16"),
 )
 SYSTEM = AssociationSystem(
