@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from voiceface.association.embedder import Embedder
 from voiceface.audio.loading import load_audio
 from voiceface.images.loading import load_image
 from voiceface.suite.plugins import AssociationSystem, ImageSystem, MeshSystem
@@ -54,6 +55,7 @@ class FolderNameEmbedder:
         return rows
 
     encode_faces = encode_voices
+    embed_items = Embedder.embed_items
 
     def modality_io(self, side, corpus):
         if side == "v":

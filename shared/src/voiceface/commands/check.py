@@ -8,9 +8,7 @@ from pathlib import Path
 
 from voiceface.datasets.dataset_arguments import add_voice_folder_argument
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES, is_voxceleb3d
-from voiceface.datasets.mavceleb.layout import is_mavceleb
 from voiceface.datasets.validation.checker import check_corpus
-from voiceface.datasets.validation.mavceleb import check_mavceleb
 from voiceface.datasets.validation.report import DatasetReport, PartSummary
 from voiceface.datasets.validation.voxceleb3d import check_voxceleb3d
 from voiceface.io.atomic import write_json
@@ -112,11 +110,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         published_arrays = not own_roots and is_voxceleb3d(options.data)
         if published_arrays and options.acoustics:
             parser.error("--acoustics analyses recordings; the layout Voxceleb-3D has stored features")
+        from voiceface.datasets.mavceleb.layout import is_mavceleb  # numpy
+
         two_languages = not own_roots and not published_arrays and is_mavceleb(options.data)
         if two_languages and options.acoustics:
             parser.error("--acoustics is not available for the layout of MAV-Celeb")
     except SystemExit as stop:
         return int(stop.code or 0)
+    from voiceface.datasets.validation.mavceleb import check_mavceleb
+
     try:
         if published_arrays or two_languages:
             check = check_voxceleb3d if published_arrays else check_mavceleb

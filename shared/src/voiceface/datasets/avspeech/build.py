@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from voiceface.datasets.avspeech.repeats import SegmentFiles, find_repeats
 from voiceface.datasets.avspeech.table import (
     DEFAULT_NAME_PATTERNS,
     VIDEO_SUFFIXES,
@@ -177,6 +176,8 @@ def build_corpus(
     failures.sort(key=lambda failure: (failure["video"], failure["start"]))
     repeats: dict[str, str] = {}
     if done and not keep_near_duplicates:
+        from voiceface.datasets.avspeech.repeats import SegmentFiles, find_repeats  # numpy
+
         cut = [SegmentFiles(each, *_split_paths(output_paths(each, settings))) for each in done]
         repeats = find_repeats(root, cut, workers=workers, progress=progress)
     rows = [row for row in _manifest_rows(done, settings, identities) if row.path not in repeats]
