@@ -27,6 +27,8 @@ FOLDERS = {
 }
 # Folders whose wheels come along; else the shared one.
 SIBLINGS = {"voicestyle": ["shared", "packages/cmpc2"]}
+# Packages whose objectives another one can train with; it works without them, and its tests try all.
+TESTED_WITH = {"packages/fop": ["seeking_shape", "archetype_agnostic", "cmpc2"]}
 COMMANDS = {
     "voiceface": [
         *("demo", "report", "population", "avspeech", "check", "lists", "evaluate", "compare", "weights"),
@@ -148,7 +150,8 @@ for name, folder in FOLDERS.items():
     def test(session: nox.Session, folder: str = folder) -> None:
         """Install one package the way a user does, then run its tests."""
         one_thread_each(session)
-        session.install(f"./{folder}[test]", AUGMENTATION, "pytest-xdist>=3.6")
+        beside = [f"./packages/{name}" for name in TESTED_WITH.get(folder, [])]
+        session.install(f"./{folder}[test]", AUGMENTATION, *beside, "pytest-xdist>=3.6")
         session.run("pytest", folder, *processes(session), *session.posargs)
 
 
