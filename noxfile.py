@@ -93,8 +93,15 @@ def wheel(folder: str, extra: str = "") -> str:
 def one_thread_each(session: nox.Session) -> None:
     """Small tensors gain nothing from threads, and tests should not depend on their number."""
     session.env["OMP_NUM_THREADS"] = session.env.get("OMP_NUM_THREADS", "1")
-    # oneDNN 3.13 with AVX2 writes beyond its memory in gradients of convolutions of two to four channels,
-    # which only the tiny networks of tests have.
+
+
+def train_tiny_networks(session: nox.Session) -> None:
+    """One thread each, and convolutions without AVX2.
+
+    oneDNN 3.13 with AVX2 writes beyond its memory in gradients of convolutions of two to four channels, which
+    only the tiny networks of tests have.
+    """
+    one_thread_each(session)
     session.env["ONEDNN_MAX_CPU_ISA"] = session.env.get("ONEDNN_MAX_CPU_ISA", "AVX")
 
 
@@ -129,7 +136,7 @@ def wheels(session: nox.Session) -> None:
 @nox.session(tags=["ci"], requires=["wheels"])
 def published(session: nox.Session) -> None:
     """Every configuration, published file and list through the whole way; `-- --full-size` takes hours."""
-    one_thread_each(session)
+    train_tiny_networks(session)
     extras = {"packages/voicestyle": "[test,clip]"}
     packages = [wheel(folder, extras.get(folder, "[test]")) for folder in FOLDERS.values()]
     session.install(*packages, "pytest-xdist>=3.6")
@@ -139,7 +146,7 @@ def published(session: nox.Session) -> None:
 @nox.session(tags=["integration", "ci"], requires=["wheels"])
 def integration(session: nox.Session) -> None:
     """Commands together as a user joins them: population, check, train, test, embed, match."""
-    one_thread_each(session)
+    train_tiny_networks(session)
     session.install(*[wheel(folder, "[test]") for folder in FOLDERS.values()], "pytest-xdist>=3.6")
     session.run("pytest", "tests/integration", *processes(session), *session.posargs)
 
@@ -149,7 +156,7 @@ for name, folder in FOLDERS.items():
     @nox.session(name=f"test-{name}", tags=["test", "check", "ci"])
     def test(session: nox.Session, folder: str = folder) -> None:
         """Install one package the way a user does, then run its tests."""
-        one_thread_each(session)
+        train_tiny_networks(session)
         beside = [f"./packages/{name}" for name in TESTED_WITH.get(folder, [])]
         session.install(f"./{folder}[test]", AUGMENTATION, *beside, "pytest-xdist>=3.6")
         session.run("pytest", folder, *processes(session), *session.posargs)
