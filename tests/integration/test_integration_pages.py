@@ -60,7 +60,8 @@ def evaluated(population: Path, tmp_path_factory: pytest.TempPathFactory, launch
     folder = tmp_path_factory.mktemp("evaluated")
     launch("seeking_shape.__main__", ["test", "--data", str(population), "--out", "test"], folder)
     encoders = ["--voice-encoder", "cmpc2", "--face-encoder", "cmpc2"]
-    launch("voiceface.__main__", ["encode", "--data", str(population), *encoders, "--out", "FEATURES"], folder)
+    words = ["encode", "--data", str(population), *encoders, "--out", "FEATURES"]
+    launch("voiceface.__main__", words, folder)
     return folder
 
 
