@@ -201,6 +201,12 @@ def test_length_of_spoken_voices_is_checked(tmp_path, capsys, seconds):
     assert caught.value.code == 2 and "expected 0.5 to 600" in capsys.readouterr().err
 
 
+def test_a_seed_below_zero_is_refused_before_anything_is_read(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        speak.main(["nobody.jpg", "--out", "x.wav", "--seed", "-1"])
+    assert stopped.value.code == 2 and "--seed -1: expected 0 or more" in capsys.readouterr().err
+
+
 def test_files_of_spoken_voices_are_distinct_and_in_a_folder(tmp_path):
     items = ["a/x.jpg", "b/x.png", "a/x.jpg#2", "y.heic"]
     names = [path.name for path in speak.name_outputs(tmp_path, items)]

@@ -21,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not 0.5 <= args.seconds <= 600:
         parser.error(f"--seconds {args.seconds:g}: expected 0.5 to 600")
+    if args.seed < 0:
+        parser.error(f"--seed {args.seed}: expected 0 or more")
 
     from voiceface.association.embedding import find_files
     from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
