@@ -289,8 +289,8 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
 
         if self.validation is None or self.config.training.best_checkpoint != "none":
             return
-        embeddings = encode_features(self.model, self.validation.features, self.run.device)
-        record_impostor_scores(self.run, self.run.step, *embeddings, self.validation)
+        voices, faces = encode_features(self.model, self.validation.features, self.run.device)
+        record_impostor_scores(self.run, self.run.step, voices, faces, self.validation)
 
 
 train = FopTrainer.train
