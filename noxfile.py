@@ -43,8 +43,8 @@ COMMANDS = {
     "voicestyle": ["generate", "invert", "train", "test", "train-stylegan", "fid", "ppl", "factorise"],
 }
 TRIALS = {  # what an installed wheel must be able to do besides
-    "perceptionist": "from perceptionist import sim3dr; "
-    "drawn = sim3dr.rasterize([[0, 0, 0], [4, 0, 0], [0, 4, 0]], [[0, 1, 2]], [[1], [1], [1]], None, 6, 6); "
+    "voiceface": "from voiceface.rendering import rasterize; "
+    "drawn = rasterize([[0, 0, 0], [4, 0, 0], [0, 4, 0]], [[0, 1, 2]], [[1], [1], [1]], None, 6, 6); "
     "assert (drawn == 255).sum() == 10, drawn"
 }
 if TORCH_INDEX := os.environ.get("VOICEFACE_TORCH_INDEX"):  # such as an index of wheels for the CPU only

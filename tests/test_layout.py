@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ FLOORS = {
     for floor, folders in enumerate(
         [
             ["io"],
-            ["commandline", "runtime", "images", "metrics"],
+            ["commandline", "runtime", "images", "metrics", "rendering"],
             ["audio", "checkpoints", "embeddings"],
             ["real"],
             ["faces"],
@@ -230,6 +231,16 @@ def test_the_version_is_that_of_the_citation_and_of_the_changelog():
     version = tomllib.loads((REPO / "shared" / "pyproject.toml").read_text())["project"]["version"]
     assert f"\nversion: {version}\n" in (REPO / "CITATION.cff").read_text()
     assert f"\n## {version}\n" in (REPO / "CHANGELOG.md").read_text()
+
+
+def test_uv_builds_anew_after_a_change_of_any_source_file():
+    for folder in [SHARED.parents[1], *PACKAGE_DIRS]:
+        keys = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["uv"]["cache-keys"]
+        patterns = [key["file"].replace("**/", "*") for key in keys]
+        for path in tracked_files():
+            if path.is_relative_to(folder / "src"):
+                name = path.relative_to(folder).as_posix()
+                assert any(fnmatch(name, pattern) for pattern in patterns), f"{folder.name}: {name}"
 
 
 def test_every_package_is_typed():

@@ -1,9 +1,19 @@
-"""Fixtures that several test files share."""
+"""Fixtures that several test files share; tests of another build of the rendering kernel."""
 
+import importlib.util
+import os
+import sys
 from pathlib import Path
 
 import pytest
 from voiceface.synthetic.writer import write_population
+
+KERNEL = "voiceface.rendering._raster"
+
+if "VOICEFACE_RENDERING_KERNEL" in os.environ:
+    spec = importlib.util.spec_from_file_location(KERNEL, os.environ["VOICEFACE_RENDERING_KERNEL"])
+    sys.modules[KERNEL] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[KERNEL])
 
 
 @pytest.fixture(scope="session")

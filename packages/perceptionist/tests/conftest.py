@@ -1,8 +1,5 @@
-"""Synthetic data sets, generated once per session; tests of another build of the kernel (SIM3DR_KERNEL)."""
+"""Synthetic data sets, generated once per session."""
 
-import importlib.util
-import os
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +7,6 @@ from voiceface.testing.runs import use_one_thread
 
 if TYPE_CHECKING:
     from perceptionist.dataset.records import VoiceFaceDataset
-
-NAME = "perceptionist.sim3dr._raster"
-
-if "SIM3DR_KERNEL" in os.environ:
-    spec = importlib.util.spec_from_file_location(NAME, os.environ["SIM3DR_KERNEL"])
-    sys.modules[NAME] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules[NAME])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""Sim3DR: a mesh renderer for the CPU (docs/rendering.md).
+"""Sim3DR: a mesh renderer for the CPU, that of `voiceface.rendering` (docs/rendering.md).
 
     from perceptionist import sim3dr
 
@@ -9,17 +9,21 @@
 Vertices are in pixels: x right, y down, larger z nearer; pixel (column x, row y) is the point (x, y).
 """
 
-from perceptionist.sim3dr.arrays import COVERAGE, FAR
-from perceptionist.sim3dr.drop_in import RenderPipeline, get_normal
-from perceptionist.sim3dr.lighting import (
+from voiceface.rendering import (
+    COVERAGE,
+    FAR,
     SYNERGYNET,
+    Fragments,
     Lighting,
     get_normals,
     get_triangle_normals,
     overlay,
+    rasterize,
+    rasterize_triangles,
     unit_positions,
 )
-from perceptionist.sim3dr.rendering import Fragments, rasterize, rasterize_triangles
+
+from perceptionist.sim3dr.drop_in import RenderPipeline, get_normal
 
 __all__ = [
     "COVERAGE",

@@ -3,9 +3,8 @@
 from typing import Any
 
 from numpy.typing import ArrayLike
-
-from perceptionist.sim3dr.arrays import Array, Floats
-from perceptionist.sim3dr.lighting import Lighting, Vector3, get_normals
+from voiceface.rendering.arrays import Array, Floats
+from voiceface.rendering.lighting import Lighting, Vector3, get_normals
 
 __all__ = ["RenderPipeline", "get_normal"]
 

@@ -6,19 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from perceptionist import sim3dr
-from perceptionist.sim3dr import parallel
+from voiceface import rendering
+from voiceface.rendering import parallel
 
 RIGHT = np.array([[0, 0, 1], [4, 0, 1], [0, 4, 1]], np.float32)  # right angle at the top left
 ONE = np.array([[0, 1, 2]], np.int32)
-RULES = sorted(sim3dr.COVERAGE)
+RULES = sorted(rendering.COVERAGE)
 
 
 def covered(vertices, triangles, height=40, width=40, rule="top_left"):
     """How many triangles own each pixel."""
     pixels = np.zeros((height, width), int)
     for triangle in triangles:
-        pixels += sim3dr.rasterize_triangles(vertices, [triangle], height, width, coverage=rule).triangles + 1
+        pixels += (
+            rendering.rasterize_triangles(vertices, [triangle], height, width, coverage=rule).triangles + 1
+        )
     return pixels
 
 
@@ -112,11 +114,11 @@ def test_only_the_inclusive_rule_draws_a_triangle_without_area():
     vertices = np.array([[1, 1, 3], [2, 2, 3], [4, 4, 3]], np.float32)
     colors = np.array([[1], [0], [0]], np.float32)
     for rule in RULES:
-        image = sim3dr.rasterize(vertices, ONE, colors, height=6, width=6, coverage=rule)[:, :, 0]
+        image = rendering.rasterize(vertices, ONE, colors, height=6, width=6, coverage=rule)[:, :, 0]
         expected = np.zeros((6, 6))
         expected[1:5, 1:5] = 255 * (rule == "inclusive")  # the whole box in the first corner's colour
         assert (image == expected).all()
-    assert not (sim3dr.rasterize_triangles(vertices, ONE, 6, 6).triangles + 1).any()
+    assert not (rendering.rasterize_triangles(vertices, ONE, 6, 6).triangles + 1).any()
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -126,8 +128,8 @@ def test_triangles_with_a_non_finite_corner_are_skipped(rule, value, axis):
     vertices = np.concatenate([RIGHT, RIGHT + np.float32([0, 0, 5])])
     vertices[4, axis] = value
     both = [[3, 4, 5], [0, 1, 2]]
-    visible = sim3dr.rasterize_triangles(vertices, both, 6, 6, coverage=rule)
-    alone = sim3dr.rasterize_triangles(RIGHT, ONE, 6, 6, coverage=rule)
+    visible = rendering.rasterize_triangles(vertices, both, 6, 6, coverage=rule)
+    alone = rendering.rasterize_triangles(RIGHT, ONE, 6, 6, coverage=rule)
     assert set(np.unique(visible.triangles)) == {-1, 1} and (visible.depth == alone.depth).all()
 
 
@@ -137,14 +139,14 @@ def test_triangles_with_a_non_finite_corner_are_skipped(rule, value, axis):
 @pytest.mark.parametrize("rule", RULES)
 def test_weights_and_depth_are_linear(rule):
     vertices = np.array([[-3.3, -2.1, 4.0], [30.2, 5.6, -7.0], [4.4, 28.7, 11.0]], np.float32)
-    visible = sim3dr.rasterize_triangles(vertices, ONE, 20, 24, coverage=rule)
+    visible = rendering.rasterize_triangles(vertices, ONE, 20, 24, coverage=rule)
     y, x = np.nonzero(visible.triangles == 0)
     assert len(y) > 200
     points = visible.weights[y, x] @ vertices
     np.testing.assert_allclose(points, np.stack([x, y, visible.depth[y, x]], -1), atol=3e-3)
     assert (
         not visible.weights[visible.triangles < 0].any()
-        and (visible.depth[visible.triangles < 0] == sim3dr.FAR).all()
+        and (visible.depth[visible.triangles < 0] == rendering.FAR).all()
     )
 
 
@@ -152,7 +154,7 @@ def test_the_nearest_triangle_is_visible_and_of_equal_ones_the_first():
     vertices = np.concatenate([RIGHT, RIGHT, RIGHT + np.float32([0, 0, 1])])
     for order, winner in [([0, 1], 0), ([1, 0], 1), ([2, 0, 1], 2), ([0, 2, 1], 2)]:
         triangles = np.arange(9).reshape(3, 3)[order]
-        visible = sim3dr.rasterize_triangles(vertices, triangles, 6, 6).triangles[1, 1]
+        visible = rendering.rasterize_triangles(vertices, triangles, 6, 6).triangles[1, 1]
         assert order[visible] == winner
 
 
@@ -160,31 +162,31 @@ def test_alpha_blends_each_accepted_triangle_over_the_last():
     vertices = np.concatenate([RIGHT, RIGHT + np.float32([0, 0, 1]), RIGHT])
     triangles, colors = np.arange(9).reshape(3, 3), np.ones((9, 1))
     image = np.full((6, 6, 1), 100, np.uint8)
-    assert sim3dr.rasterize(vertices, triangles[:1], colors, image.copy(), alpha=0.5)[1, 1, 0] == 177
-    assert sim3dr.rasterize(vertices, triangles, colors, image.copy(), alpha=0.5)[1, 1, 0] == 216
-    assert (sim3dr.rasterize(vertices, triangles, colors, image.copy(), alpha=0.0) == image).all()
+    assert rendering.rasterize(vertices, triangles[:1], colors, image.copy(), alpha=0.5)[1, 1, 0] == 177
+    assert rendering.rasterize(vertices, triangles, colors, image.copy(), alpha=0.5)[1, 1, 0] == 216
+    assert (rendering.rasterize(vertices, triangles, colors, image.copy(), alpha=0.0) == image).all()
 
 
 def test_colours_beyond_the_range_are_clipped():
     colors = np.array([[-3, 0.5, 9, np.nan]] * 3)
-    assert sim3dr.rasterize(RIGHT, ONE, colors, height=5, width=5)[1, 1].tolist() == [0, 127, 255, 0]
+    assert rendering.rasterize(RIGHT, ONE, colors, height=5, width=5)[1, 1].tolist() == [0, 127, 255, 0]
 
 
 def test_reverse_flips_the_image_and_not_the_depth():
     colors, depth, turned = (
         np.random.default_rng(0).random((3, 3)),
-        *np.full((2, 6, 5), sim3dr.FAR, np.float32),
+        *np.full((2, 6, 5), rendering.FAR, np.float32),
     )
-    plain = sim3dr.rasterize(RIGHT, ONE, colors, height=6, width=5, depth=depth)
-    upside = sim3dr.rasterize(RIGHT, ONE, colors, height=6, width=5, depth=turned, reverse=True)
+    plain = rendering.rasterize(RIGHT, ONE, colors, height=6, width=5, depth=depth)
+    upside = rendering.rasterize(RIGHT, ONE, colors, height=6, width=5, depth=turned, reverse=True)
     assert plain.any() and (upside == plain[::-1]).all() and (depth == turned).all()
 
 
 def test_initial_depths_hide_triangles_behind_them():
-    depth = np.full((6, 6), sim3dr.FAR, np.float32)
+    depth = np.full((6, 6), rendering.FAR, np.float32)
     depth[1] = 1.0  # ties keep what is there
-    image = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), height=6, width=6, depth=depth)[:, :, 0]
-    assert image[0, 0] == 255 and not image[1].any() and depth[0, 0] == 1 and depth[5, 5] == sim3dr.FAR
+    image = rendering.rasterize(RIGHT, ONE, np.ones((3, 1)), height=6, width=6, depth=depth)[:, :, 0]
+    assert image[0, 0] == 255 and not image[1].any() and depth[0, 0] == 1 and depth[5, 5] == rendering.FAR
 
 
 # Threads
@@ -198,7 +200,7 @@ def test_a_large_mesh_renders_identically_on_any_number_of_threads(rule):
     colors = np.random.default_rng(2).random((len(vertices), 3))
     assert len(triangles) > 2 * parallel.MIN_TRIANGLES_PER_THREAD
     images = [
-        sim3dr.rasterize(
+        rendering.rasterize(
             vertices, triangles, colors, height=91, width=141, alpha=0.6, coverage=rule, threads=threads
         )
         for threads in (1, 2, 3, 7, 64)
@@ -255,7 +257,7 @@ def drawing(seed):
     """Image of a large mesh on two threads."""
     vertices, triangles = surface(80)
     colors = np.random.default_rng(seed).random((len(vertices), 3))
-    return sim3dr.rasterize((vertices + 1) * 40, triangles, colors, height=80, width=80, threads=2)
+    return rendering.rasterize((vertices + 1) * 40, triangles, colors, height=80, width=80, threads=2)
 
 
 def test_several_callers_and_forked_processes_may_draw_at_once():
@@ -272,53 +274,55 @@ def test_several_callers_and_forked_processes_may_draw_at_once():
 
 
 def test_images_and_depths_are_updated_in_place_in_any_layout():
-    expected = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), height=6, width=5)
+    expected = rendering.rasterize(RIGHT, ONE, np.ones((3, 3)), height=6, width=5)
     strided, turned = np.zeros((6, 10, 3), np.uint8)[:, ::2], np.zeros((3, 6, 5), np.uint8).transpose(1, 2, 0)
     for image in (np.zeros((6, 5, 3), np.uint8), strided, turned):
-        depth = np.full((5, 6), sim3dr.FAR, np.float64).T
-        assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), image, depth=depth) is image
+        depth = np.full((5, 6), rendering.FAR, np.float64).T
+        assert rendering.rasterize(RIGHT, ONE, np.ones((3, 3)), image, depth=depth) is image
         assert (image == expected).all() and (depth[:4, :4] == 1).sum() == 10
     grey = np.zeros((6, 5), np.uint8)
-    assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), grey) is grey and (grey == expected[:, :, 0]).all()
-    depth = np.full((5, 6), sim3dr.FAR, np.float64).T
-    assert sim3dr.rasterize_triangles(RIGHT, ONE, 6, 5, depth=depth).depth is depth
+    assert (
+        rendering.rasterize(RIGHT, ONE, np.ones((3, 1)), grey) is grey and (grey == expected[:, :, 0]).all()
+    )
+    depth = np.full((5, 6), rendering.FAR, np.float64).T
+    assert rendering.rasterize_triangles(RIGHT, ONE, 6, 5, depth=depth).depth is depth
     assert (depth[:4, :4] == 1).sum() == 10
 
 
 def test_unsuitable_images_are_unchanged_and_a_new_one_is_returned():
     fixed, rough = np.zeros((6, 5, 1), np.uint8), np.full((6, 5, 1), 99.7)
     fixed.flags.writeable = False
-    rendered = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), fixed)
+    rendered = rendering.rasterize(RIGHT, ONE, np.ones((3, 1)), fixed)
     assert rendered.sum() == 2550 and not fixed.any()
-    rendered = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), rough)
+    rendered = rendering.rasterize(RIGHT, ONE, np.ones((3, 1)), rough)
     assert rendered.dtype == np.uint8 and rendered[5, 4, 0] == 100 and (rough == 99.7).all()
 
 
 def test_vertices_triangles_and_colours_of_other_types_are_converted():
-    expected = sim3dr.rasterize(RIGHT, ONE, np.eye(3, dtype=np.float32), height=6, width=6)
+    expected = rendering.rasterize(RIGHT, ONE, np.eye(3, dtype=np.float32), height=6, width=6)
     table = np.zeros((3, 7))
     table[:, ::3] = RIGHT
     packed = np.frombuffer(b"x" + RIGHT.tobytes(), np.uint8)[1:].view(np.float32).reshape(3, 3)  # unaligned
     for vertices in (RIGHT.tolist(), table[:, ::3], RIGHT.astype(">f4"), RIGHT.astype(np.float16), packed):
         for triangles in ([[0, 1, 2]], ONE.astype(np.int64), ONE.astype(np.uint8), ONE.astype(">i2")):
             colors = np.asfortranarray(np.eye(3))
-            assert (sim3dr.rasterize(vertices, triangles, colors, height=6, width=6) == expected).all()
+            assert (rendering.rasterize(vertices, triangles, colors, height=6, width=6) == expected).all()
 
 
 @pytest.mark.parametrize("vertices", [[], np.zeros((0, 3)), RIGHT])
 @pytest.mark.parametrize("triangles", [[], np.zeros((0, 3)), np.zeros((0, 3), np.int32)])
 def test_empty_meshes_draw_nothing(vertices, triangles):
     image = np.full((4, 5, 3), 7, np.uint8)
-    assert (sim3dr.rasterize(vertices, triangles, np.zeros((len(vertices), 3)), image) == 7).all()
-    assert (sim3dr.rasterize_triangles(vertices, triangles, 4, 5).triangles == -1).all()
-    assert sim3dr.get_normals(vertices, triangles).tolist() == [[0, 0, 0]] * len(vertices)
-    assert sim3dr.get_triangle_normals(vertices, triangles).shape == (0, 3)
-    assert (sim3dr.Lighting()(vertices, triangles, image) == 7).all()
+    assert (rendering.rasterize(vertices, triangles, np.zeros((len(vertices), 3)), image) == 7).all()
+    assert (rendering.rasterize_triangles(vertices, triangles, 4, 5).triangles == -1).all()
+    assert rendering.get_normals(vertices, triangles).tolist() == [[0, 0, 0]] * len(vertices)
+    assert rendering.get_triangle_normals(vertices, triangles).shape == (0, 3)
+    assert (rendering.Lighting()(vertices, triangles, image) == 7).all()
 
 
 def test_an_image_without_pixels_is_returned_unchanged():
     image = np.zeros((0, 5, 3), np.uint8)
-    assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), image) is image
+    assert rendering.rasterize(RIGHT, ONE, np.ones((3, 3)), image) is image
 
 
 SIZE = {"height": 6, "width": 6}
@@ -361,4 +365,4 @@ def test_invalid_arguments_raise_errors_that_name_them(name):
     changed, words = WRONG[name]
     arguments = {"vertices": RIGHT, "triangles": ONE, "colors": np.ones((3, 3)), **SIZE}
     with pytest.raises(ValueError, match=words):
-        sim3dr.rasterize(**{**arguments, **changed})
+        rendering.rasterize(**{**arguments, **changed})

@@ -57,7 +57,7 @@ def run_parallel(work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> 
     futures = []
     if len(parts) > 1:
         if not _pools:
-            _pools.append(ThreadPoolExecutor(MAX_THREADS, "sim3dr"))
+            _pools.append(ThreadPoolExecutor(MAX_THREADS, "rendering"))
         try:
             for part in parts[1:]:
                 futures.append(_pools[0].submit(work, *part))

@@ -5,8 +5,8 @@ import pytest
 import reference_renderer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from perceptionist import sim3dr
-from perceptionist.sim3dr import parallel
+from voiceface import rendering
+from voiceface.rendering import parallel
 
 SIDE = 20
 extreme = st.floats(width=32)  # NaN, infinities, 1e-40, 1e38
@@ -43,7 +43,7 @@ def image_shapes(draw):
 
 
 seeds = st.integers(0, 2**32 - 1)
-rules = st.sampled_from(sorted(sim3dr.COVERAGE))
+rules = st.sampled_from(sorted(rendering.COVERAGE))
 threads = st.integers(1, 5)
 
 
@@ -58,9 +58,9 @@ def test_images_and_depths_equal_the_reference(mesh, shape, rule, count, alpha, 
     colors = rng.uniform(-0.2, 1.3, (len(vertices), channels)).astype(np.float32)
     colors[rng.random(colors.shape) < 0.05] = rng.choice([np.nan, np.inf, -np.inf, 1e30])
     image = rng.integers(0, 256, (height, width, channels), np.uint8)
-    depth = rng.normal(8, 9, (height, width)) if preset else np.full((height, width), sim3dr.FAR)
+    depth = rng.normal(8, 9, (height, width)) if preset else np.full((height, width), rendering.FAR)
     actual, expected = (image.copy(), depth.astype(np.float32)), (image.copy(), depth.astype(np.float32))
-    sim3dr.rasterize(
+    rendering.rasterize(
         vertices,
         triangles,
         colors,
@@ -81,8 +81,8 @@ def test_images_and_depths_equal_the_reference(mesh, shape, rule, count, alpha, 
 @settings(max_examples=200, deadline=None)
 @given(meshes(), image_shapes(), rules, threads)
 def test_triangles_and_weights_equal_the_reference(mesh, shape, rule, count):
-    visible = sim3dr.rasterize_triangles(*mesh, *shape[:2], coverage=rule, threads=count)
-    depth = np.full(shape[:2], sim3dr.FAR, np.float32)
+    visible = rendering.rasterize_triangles(*mesh, *shape[:2], coverage=rule, threads=count)
+    depth = np.full(shape[:2], rendering.FAR, np.float32)
     ids, weights = reference_renderer.render(*mesh, depth, "within" if rule == "inclusive" else rule)
     np.testing.assert_array_equal(visible.depth, depth)
     np.testing.assert_array_equal(visible.triangles, ids)
@@ -92,7 +92,7 @@ def test_triangles_and_weights_equal_the_reference(mesh, shape, rule, count):
 @settings(max_examples=200, deadline=None)
 @given(meshes())
 def test_normals_equal_the_reference_and_are_finite(mesh):
-    actual = sim3dr.get_normals(*mesh)
+    actual = rendering.get_normals(*mesh)
     assert np.isfinite(actual).all()
     expected = reference_renderer.vertex_normals(*mesh)
     usable = np.isfinite(expected).all(1)  # sums beyond float32 are ours to guard
@@ -104,7 +104,7 @@ def test_normals_equal_the_reference_and_are_finite(mesh):
 @settings(max_examples=200, deadline=None)
 @given(meshes(), st.lists(numbers.filter(lambda x: 0 <= x < 1e6), min_size=4, max_size=4), rules, threads)
 def test_light_is_always_between_0_and_1(mesh, strengths, rule, count):
-    lighting = sim3dr.Lighting(*strengths)
+    lighting = rendering.Lighting(*strengths)
     light = lighting.light(*mesh, threads=count)
     assert light.shape == mesh[0].shape and (light >= 0).all() and (light <= 1).all()
     image = np.zeros((9, 7, 3), np.uint8)

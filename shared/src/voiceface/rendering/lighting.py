@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from perceptionist.sim3dr import _raster, parallel
-from perceptionist.sim3dr.arrays import (
+from voiceface.rendering import parallel
+from voiceface.rendering.arrays import (
     Array,
     Floats,
     check_colors,
@@ -16,7 +16,8 @@ from perceptionist.sim3dr.arrays import (
     check_vertices,
     prepare_image,
 )
-from perceptionist.sim3dr.rendering import rasterize
+from voiceface.rendering.kernel import kernel
+from voiceface.rendering.rasterization import rasterize
 
 __all__ = [
     "FRONT",
@@ -56,7 +57,7 @@ def get_normals(vertices: ArrayLike, triangles: ArrayLike) -> Floats:
     """
     points = check_vertices(vertices)
     normals = np.zeros_like(points)
-    _raster.vertex_normals(points, check_triangles(triangles, len(points)), normals)
+    kernel.vertex_normals(points, check_triangles(triangles, len(points)), normals)
     return normals
 
 
@@ -74,7 +75,7 @@ def get_triangle_normals(vertices: ArrayLike, triangles: ArrayLike, unit: bool =
     points = check_vertices(vertices)
     corners = check_triangles(triangles, len(points))
     normals = np.empty(corners.shape, np.float32)
-    _raster.triangle_normals(points, corners, normals, bool(unit))
+    kernel.triangle_normals(points, corners, normals, bool(unit))
     return normals
 
 
@@ -85,12 +86,12 @@ def unit_positions(vertices: ArrayLike) -> Floats:
     """
     points = check_vertices(vertices)
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    _raster.extent(points, low, high)
+    kernel.extent(points, low, high)
     finite = low <= high
     low, high = np.where(finite, low, 0.0), np.where(finite, high, 0.0)
     middle, longest = low + (high - low) / 2, float((high - low).max())
     positions = np.empty_like(points)
-    _raster.unit_positions(points, middle, 2 / longest if longest > 0 else 0.0, positions)
+    kernel.unit_positions(points, middle, 2 / longest if longest > 0 else 0.0, positions)
     return positions
 
 
@@ -158,7 +159,7 @@ class Lighting:
         ranges = parallel.split_evenly(
             len(points), min(parallel.thread_count(threads), 1 + len(points) // MIN_VERTICES_PER_THREAD)
         )
-        parallel.run_parallel(lambda first, end: _raster.shade(*arguments, lit, first, end), ranges)
+        parallel.run_parallel(lambda first, end: kernel.shade(*arguments, lit, first, end), ranges)
         return lit
 
     def __call__(

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from perceptionist.sim3dr import _raster, parallel
-from perceptionist.sim3dr.arrays import (
+from voiceface.rendering import parallel
+from voiceface.rendering.arrays import (
     Array,
     Bytes,
     Floats,
@@ -24,6 +24,7 @@ from perceptionist.sim3dr.arrays import (
     prepare_image,
     write_back,
 )
+from voiceface.rendering.kernel import kernel
 
 __all__ = ["INCLUSIVE_WITHIN", "Fragments", "rasterize", "rasterize_triangles"]
 
@@ -36,7 +37,7 @@ class Fragments:
     """The visible triangle at every pixel.
 
     Attributes:
-        depth: (H, W) float32, `sim3dr.FAR` for empty pixels.
+        depth: (H, W) float32, `FAR` for empty pixels.
         triangles: (H, W) int32, index of the visible triangle, -1 for empty pixels.
         weights: (H, W, 3) float32, barycentric weights of its corners, zeros for empty pixels.
     """
@@ -117,7 +118,7 @@ def rasterize(
     buffer = prepare_depth(depth, *image.shape[:2])
     no_ids, no_weights = np.empty((0, 0), np.int32), np.empty((0, 0, 0), np.float32)
     scene = partial(
-        _raster.Scene,
+        kernel.Scene,
         points,
         corners,
         paint,
@@ -170,13 +171,13 @@ def rasterize_triangles(
     no_colors, no_image = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.uint8)
     rule = INCLUSIVE_WITHIN if coverage == "inclusive" else coverage_code(coverage)
     scene = partial(
-        _raster.Scene, points, corners, no_colors, no_image, buffer, ids, weights, rule, 1.0, False
+        kernel.Scene, points, corners, no_colors, no_image, buffer, ids, weights, rule, 1.0, False
     )
     _draw(scene, len(corners), shape, parallel.thread_count(threads))
     return Fragments(buffer if depth is None else write_back(buffer, depth), ids, weights)
 
 
-def _draw(scene: Callable[[Ints], _raster.Scene], count: int, shape: tuple[int, ...], threads: int) -> None:
+def _draw(scene: Callable[[Ints], "kernel.Scene"], count: int, shape: tuple[int, ...], threads: int) -> None:
     """Find the bounding boxes of the triangles, then draw bands of rows with nearly equal work, in parallel.
 
     Args:
