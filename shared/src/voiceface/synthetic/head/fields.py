@@ -1,0 +1,134 @@
+"""Fields of the head from the table of targets, on the vertices of the head."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.synthetic.head.source import HeadSource
+from voiceface.synthetic.head.targets import Bump, Field, Pair
+from voiceface.synthetic.head.topology import HeadTopology
+
+__all__ = ["ANCESTRIES", "WINDOWS", "FieldMaker", "macro_displacement"]
+
+Array = NDArray[np.float64]
+
+ANCESTRIES = ("african", "asian", "caucasian")
+SEXES = ("male", "female")
+# Weights of the targets of ages 25 and 90 at age 42.
+_AGES = {"young": 48.0 / 65.0, "old": 17.0 / 65.0}
+
+
+def _ramp(values: Array, start: float, end: float) -> Array:
+    t = np.clip((values - start) / (end - start), 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t))
+
+
+def _bell(values: Array, centre: float, spread: float) -> Array:
+    return np.asarray(np.exp(-0.5 * ((values - centre) / spread) ** 2))
+
+
+# Where a pair acts: weight as a function of the points of the mean head, (V, 3) in mm.
+WINDOWS: dict[str, Callable[[Array], Array]] = {
+    "": lambda p: np.ones(len(p)),
+    "head": lambda p: _ramp(p[:, 1] + 0.25 * np.minimum(p[:, 2], 60.0), -130.0, -90.0),
+    "cranium": lambda p: _ramp(p[:, 1] - 0.35 * np.maximum(p[:, 2], 0.0), -45.0, 30.0),
+    "midface": lambda p: _bell(p[:, 1], -15.0, 32.0),
+    "jaw": lambda p: _ramp(p[:, 1], -30.0, -65.0) * _ramp(p[:, 1] + 0.3 * p[:, 2], -140.0, -105.0),
+    "brow_ridge": lambda p: (
+        _bell(np.abs(p[:, 0]), 24.0, 16.0) * _bell(p[:, 1], 14.0, 8.0) * _ramp(p[:, 2], 50.0, 75.0)
+    ),
+}
+
+
+def macro_displacement(source: HeadSource, sex: str, ancestry: str, weight: str = "averageweight") -> Array:
+    """Displacement of the base mesh towards an adult of 42 years, (N, 3) in mm.
+
+    Args:
+        source: the files.
+        sex: "male" or "female".
+        ancestry: one of `ANCESTRIES`.
+        weight: "averageweight", "minweight" or "maxweight".
+    """
+    total = np.zeros_like(source.mesh.vertices)
+    for age, share in _AGES.items():
+        total += share * source.target(f"macrodetails/universal-{sex}-{age}-averagemuscle-{weight}")
+        total += share * source.target(f"macrodetails/{ancestry}-{sex}-{age}")
+    return total
+
+
+@dataclass(frozen=True)
+class FieldMaker:
+    """Makes fields on the vertices of the head.
+
+    Attributes:
+        source: the files.
+        topology: the head as points on edges of the base mesh.
+        mean: (V, 3) mean head in mm.
+        mirror: (V,) mirror image of each vertex.
+        landmarks: (68,) vertices.
+        eyes: (N,) vertices of the base mesh that belong to the eyes.
+    """
+
+    source: HeadSource
+    topology: HeadTopology
+    mean: Array
+    mirror: NDArray[np.int64]
+    landmarks: NDArray[np.int64]
+    eyes: NDArray[np.bool_]
+
+    def make(self, field: Field) -> Array:
+        """Make a field: displacement (V, 3) in mm at coefficient 1."""
+        total = np.zeros_like(self.mean)
+        for part in field.parts:
+            total += self._bump(part) if isinstance(part, Bump) else self._pair(part)
+        reflected = total[self.mirror] * [-1.0, 1.0, 1.0]
+        total = 0.5 * (total - reflected) if field.odd else 0.5 * (total + reflected)
+        return np.asarray(total * (field.size / self._extent(total, field)))
+
+    def change_of_distance(self, displacement: Array, first: int, second: int) -> float:
+        """First-order change of the distance of two landmarks, in mm."""
+        a, b = self.landmarks[first], self.landmarks[second]
+        line = self.mean[b] - self.mean[a]
+        return float((displacement[b] - displacement[a]) @ line / np.linalg.norm(line))
+
+    def _extent(self, displacement: Array, field: Field) -> float:
+        if field.distance is not None:
+            return self.change_of_distance(displacement, *field.distance)
+        start, end = self.topology.part_vertices["skin"]
+        return float(np.linalg.norm(displacement[start:end], axis=1).max())
+
+    def _pair(self, pair: Pair) -> Array:
+        displacement = self._target(pair.plus)
+        if pair.minus:
+            displacement = 0.5 * (displacement - self._target(pair.minus))
+        window = WINDOWS[pair.window](self.mean)
+        return np.asarray(pair.weight * window[:, None] * self.topology.restrict(displacement))
+
+    def _bump(self, bump: Bump) -> Array:
+        side = np.tanh(self.mean[:, 0] / 8.0)
+        offset = np.stack([np.abs(self.mean[:, 0]), self.mean[:, 1], self.mean[:, 2]], axis=1)
+        height = np.exp(-0.5 * (((offset - bump.centre) / bump.radius) ** 2).sum(axis=1))
+        shift = np.broadcast_to(bump.shift, self.mean.shape).copy()
+        shift[:, 0] *= side
+        return np.asarray(height[:, None] * shift)
+
+    def _target(self, name: str) -> Array:
+        if name.startswith("macro/"):
+            return self._macro(name.removeprefix("macro/"))
+        if "{side}" in name:
+            return self.source.target(name.format(side="l")) + self.source.target(name.format(side="r"))
+        if "{ancestry}" in name:
+            both = [self.source.target(name.format(ancestry=ancestry)) for ancestry in ANCESTRIES]
+            return np.asarray(np.mean(both, axis=0))
+        return self.source.target(name)
+
+    def _macro(self, name: str) -> Array:
+        """Displacement of a group of adults, with the eyes at rest: a sex, ancestries or a weight."""
+        sexes = (name,) if name in SEXES else SEXES
+        ancestries = tuple(name.split("+")) if name.split("+")[0] in ANCESTRIES else ANCESTRIES
+        weight = name if name.endswith("weight") else "averageweight"
+        group = [macro_displacement(self.source, s, a, weight) for s in sexes for a in ancestries]
+        displacement = np.mean(group, axis=0)
+        return np.asarray(displacement - displacement[self.eyes].mean(axis=0))
