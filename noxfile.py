@@ -32,7 +32,7 @@ TESTED_WITH = {"packages/fop": ["seeking_shape", "archetype_agnostic", "cmpc2"]}
 COMMANDS = {
     "voiceface": [
         *("demo", "report", "population", "avspeech", "check", "lists", "evaluate", "compare", "weights"),
-        *("faces", "models", "prepare"),
+        *("faces", "models", "prepare", "gallery"),
     ],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo", "export"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo", "export"],

@@ -28,7 +28,7 @@ FLOORS = {
             ["io"],
             ["commandline", "runtime", "images", "metrics", "rendering"],
             ["audio", "checkpoints", "embeddings"],
-            ["real"],
+            ["real", "gallery"],
             ["faces"],
             ["videos"],
             ["datasets", "training", "models"],

@@ -27,6 +27,10 @@ COMMANDS = {
         "voiceface.commands.encoders",
         "list the frozen encoders: what is installed, what is missing and how to get it",
     ),
+    "gallery": (
+        "voiceface.commands.gallery",
+        "keep embeddings in a gallery of any size, and search it",
+    ),
     "lists": ("voiceface.commands.lists", "generate trial lists, or show the contents of lists"),
     "evaluate": ("voiceface.commands.evaluate", "compute metrics from embeddings and trial lists"),
     "compare": (

@@ -16,7 +16,6 @@ from voiceface.checkpoints import export_compact
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
 from voiceface.datasets import dataset_arguments
-from voiceface.io.file_kinds import printable
 from voiceface.io.input_files import require_writable_files
 from voiceface.io.own_files import LeftOut
 from voiceface.io.wording import counted
@@ -110,7 +109,12 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("query", nargs="+", type=Path, help="utterances, or images")
     parser.add_argument(
-        "--gallery", nargs="+", type=Path, required=True, help="candidates: files and folders"
+        "--gallery",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="PATH_OR_URL",
+        help="candidates: files and folders, or one gallery of `voiceface gallery`",
     )
     arguments.add_weights_argument(parser)
     parser.add_argument(
@@ -118,7 +122,9 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--top", type=int, default=8, help="candidates shown (default: 8)")
     parser.add_argument("--report", type=Path, help="also write a page with the images and voices")
-    parser.add_argument("--json", type=Path, help="also write all ranks and scores")
+    parser.add_argument(
+        "--json", type=Path, help="also write all ranks and scores (of a stored gallery the best --top)"
+    )
     arguments.add_on_corrupt_argument(parser)
     arguments.add_long_recordings_argument(parser)
     arguments.add_crop_arguments(parser, every_face=True)
@@ -129,79 +135,9 @@ def match_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     if args.top < 1:
         parser.error("--top must be at least 1")
 
-    from voiceface.association.embedding import find_files
-    from voiceface.association.retrieval import build_gallery, describe_best, rank_gallery
-    from voiceface.faces.own_pictures import PictureReader
-    from voiceface.io.file_facts import FileFacts
-    from voiceface.metrics.impostor_scores import format_percentile
+    from voiceface.association.match import run_match
 
-    find_files([*args.query, *args.gallery], [])
-    require_writable_files({"json": args.json, "report": args.report})
-    pictures = PictureReader.from_arguments(args)
-    left_out: list[LeftOut] = []
-    facts: dict[str, FileFacts] = {}
-    model = load_embedder(spec, args.weights, device=args.device, on_corrupt=args.on_corrupt)
-    model.require()
-    model.pictures = pictures.with_convention(model.face_crop)
-    model.long_recordings = args.long_recordings
-    print_disclaimers(model.disclaimer)
-    rankings, failed = rank_gallery(
-        model,
-        args.query,
-        args.gallery,
-        by_folder=args.by_folder,
-        workers=args.workers,
-        left_out=left_out,
-        facts=facts,
-    )
-    left_out += [LeftOut.from_error(item, reason) for item, reason in failed.items()]
-    known = model.impostor_scores
-    for query, ranked in rankings.items():
-        print(f"{printable(query)}: best of {len(ranked)}")
-        for note in facts[query.as_posix()].notes if query.as_posix() in facts else ():
-            print(f"      note: {printable(note)}")
-        for rank, candidate in enumerate(ranked[: args.top], 1):
-            share = candidate.percentile
-            shown = "" if share is None else f"  {format_percentile(share):>5} %"
-            note = f"  ({printable(candidate.note)})" if candidate.note else ""
-            print(f"{rank:4d}  {candidate.score:+.4f}{shown}  {printable(candidate.name)}{note}")
-        if sentence := describe_best(ranked):
-            print(f"      {sentence}")
-    if known is None:
-        print("no percentiles: these weights hold no scores of impostor pairs (see `export`)")
-    else:
-        print(f"percentiles: {known.describe()}")
-    if args.json:
-        from voiceface.io.atomic import write_json
-        from voiceface.io.own_files import describe_left_out
-
-        write_json(
-            args.json,
-            {
-                "disclaimer": model.disclaimer,
-                "weights": model.source,
-                "percentiles": None if known is None else known.describe(),
-                "rankings": {
-                    str(query): [each.to_values() for each in ranked] for query, ranked in rankings.items()
-                },
-                "queries": {name: each.to_values() for name, each in facts.items()},
-                "left_out": describe_left_out(left_out),
-            },
-        )
-    if args.report:
-        from voiceface.report import build_report
-
-        gallery = build_gallery(
-            rankings, title="Best candidates", top=args.top, impostor_scores=known, facts=facts
-        )
-        build_report(
-            args.report,
-            title=f"{spec.name} match",
-            disclaimers=model.disclaimer,
-            retrieval_examples=[gallery],
-        )
-        print(f"report: {args.report}")
-    return report_left_out(left_out, strict=args.strict)
+    return run_match(spec, args)
 
 
 def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:

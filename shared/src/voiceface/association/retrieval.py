@@ -137,6 +137,7 @@ def build_gallery(
     note: str = "",
     impostor_scores: "ImpostorScores | None" = None,
     facts: Mapping[str, FileFacts] | None = None,
+    gallery_size: int | None = None,
 ) -> "RetrievalExamples":
     """Build the report entry of rankings without identity labels: queries with their best candidates.
 
@@ -147,6 +148,7 @@ def build_gallery(
         note: a sentence below the title.
         impostor_scores: of the model; the page says whether the best candidate stands out.
         facts: what is known about the queries, from `rank_gallery`; the page shows their notes.
+        gallery_size: number of candidates; None: the rankings hold all of them.
     """
     from voiceface.report import AudioSource, Photograph, ProbeRanking, RankedCandidate, RetrievalExamples
 
@@ -177,13 +179,13 @@ def build_gallery(
             ProbeRanking(
                 _with_folder(query),
                 candidates,
-                gallery_size=len(ranked),
+                gallery_size=gallery_size or len(ranked),
                 labels_known=False,
                 note=" ".join(
                     text
                     for text in (
                         describe_notes(facts.get(query.as_posix())),
-                        "" if impostor_scores is None else describe_best(ranked),
+                        "" if impostor_scores is None else describe_best(ranked, gallery_size),
                     )
                     if text
                 ),
@@ -206,13 +208,18 @@ def describe_notes(facts: FileFacts | None) -> str:
     return "" if facts is None else " ".join(f"{note[0].upper()}{note[1:]}." for note in facts.notes)
 
 
-def describe_best(ranked: Sequence[RankedCandidate]) -> str:
-    """Say whether the best candidate of a query stands out, as a sentence; empty without percentiles."""
+def describe_best(ranked: Sequence[RankedCandidate], gallery_size: int | None = None) -> str:
+    """Say whether the best candidate of a query stands out, as a sentence; empty without percentiles.
+
+    Args:
+        ranked: candidates, best first.
+        gallery_size: number of candidates; None: all are in `ranked`.
+    """
     from voiceface.metrics.impostor_scores import ImpostorScores
 
     if ranked[0].percentile is None:
         return ""
-    text = ImpostorScores.describe_best(ranked[0].percentile, len(ranked))
+    text = ImpostorScores.describe_best(ranked[0].percentile, gallery_size or len(ranked))
     return f"{text[0].upper()}{text[1:]}."
 
 

@@ -24,6 +24,7 @@ import pytest
 
 MODULES = (
     *("augmentation", "checkpoints", "commands", "configuration", "corpora"),
-    *("embedders", "evaluation", "own_pictures", "own_recordings", "published", "resume", "training"),
+    *("embedders", "evaluation", "galleries", "own_pictures", "own_recordings", "published"),
+    *("resume", "training"),
 )
 pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in MODULES))

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from voiceface.embeddings.table import EmbeddingTable
+from voiceface.gallery.places import create_gallery
+from voiceface.gallery.tables import add_rows, rows_of_table
 from voiceface.testing.commands import CommandRunner
 from voiceface.testing.corrupt_files import assert_mentions
 
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["CommandContract"]
 
 Capture = pytest.CaptureFixture[str]
+
+
+def store_table(table: EmbeddingTable, place: Path) -> None:
+    """Write a stored gallery of faces."""
+    with create_gallery(
+        place, table.vectors.shape[1], fingerprint=table.fingerprint, modality="face"
+    ) as gallery:
+        add_rows(gallery, rows_of_table(table))
 
 
 class CommandContract:
@@ -259,6 +269,56 @@ class CommandContract:
         voice = embedder.embed_voices(utterances[0])[0].numpy()
         cosine = mean @ voice / np.linalg.norm(mean) / np.linalg.norm(voice)
         assert ranking[0]["score"] == pytest.approx(cosine, abs=1e-5)
+
+    def test_match_ranks_a_stored_gallery_as_its_files(
+        self,
+        call: CommandRunner,
+        media: Path,
+        images: list[Path],
+        trained: Path,
+        tmp_path: Path,
+        capsys: Capture,
+    ) -> None:
+        table, place, pages = tmp_path / "t.npz", tmp_path / "gallery", tmp_path / "page.html"
+        weights = ["--weights", trained]
+        assert call("embed", *images, "--out", table, *weights) == 0
+        store_table(EmbeddingTable.load(table), place)
+        results = {}
+        for name, gallery in (("files", images), ("stored", [place])):
+            out = tmp_path / f"{name}.json"
+            words = ["--gallery", *gallery, "--top", str(len(images)), "--json", out, "--report", pages]
+            assert call("match", media / "v0.wav", *words, *weights) == 0
+            shown = capsys.readouterr().out
+            (results[name],) = json.loads(out.read_text())["rankings"].values()
+            assert f"best of {len(images)}" in shown and "data:image" in pages.read_text()
+        assert [each["name"] for each in results["stored"]] == [each["name"] for each in results["files"]]
+        for key in ("score", "percentile"):
+            values = [each[key] for each in results["files"]]
+            assert [each[key] for each in results["stored"]] == pytest.approx(values, abs=1e-4)
+        assert call("match", media / "v0.wav", "--gallery", place, "--top", "2", *weights) == 0
+        shown = capsys.readouterr().out
+        assert f"best of {len(images)}" in shown and shown.count(".jpg") == 2
+
+    def test_match_refuses_stored_galleries_that_do_not_fit(
+        self, call: CommandRunner, media: Path, trained: Path, tmp_path: Path, capsys: Capture
+    ) -> None:
+        table, weights = tmp_path / "t.npz", ["--weights", trained]
+        assert call("embed", media / "f0.jpg", "--out", table, *weights) == 0
+        known = EmbeddingTable.load(table)
+        for name, made, words in (
+            ("other", EmbeddingTable(known.items, known.vectors, "0" * 64), ["another model"]),
+            ("unknown", EmbeddingTable(known.items, known.vectors), ["not known", "any model"]),
+        ):
+            place = tmp_path / name
+            store_table(made, place)
+            assert call("match", media / "v0.wav", "--gallery", place, *weights) == 1
+            assert_mentions(capsys.readouterr().err, place, *words)
+        store_table(known, tmp_path / "own")
+        assert call("match", media / "f1.jpg", "--gallery", tmp_path / "own", *weights) == 1
+        assert_mentions(capsys.readouterr().err, tmp_path / "own", "holds faces, expected voices")
+        beside = [tmp_path / "own", media / "f1.jpg"]
+        assert call("match", media / "v0.wav", "--gallery", *beside, *weights) == 1
+        assert_mentions(capsys.readouterr().err, tmp_path / "own", "give it alone")
 
     def test_match_refuses_mixed_queries_and_galleries_of_the_same_modality(
         self, call: CommandRunner, media: Path, trained: Path, capsys: Capture
