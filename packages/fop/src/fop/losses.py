@@ -9,8 +9,6 @@ from typing import NamedTuple
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from fop.fused_layers import projection_loss
-
 __all__ = ["EPSILON", "OTHER_WEIGHT", "ProjectionTerms", "orthogonal_projection_loss", "projection_terms"]
 
 OTHER_WEIGHT = 0.7
@@ -64,4 +62,5 @@ def orthogonal_projection_loss(
     Returns:
         A scalar, 0 at best; 1 in a batch without any pair of one label and with all classes orthogonal.
     """
-    return projection_loss(features, labels, other_weight, epsilon)
+    same, other = projection_terms(features, labels, epsilon)
+    return 1 - same + other_weight * other

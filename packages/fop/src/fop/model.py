@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from voiceface.association.encoders import Encoders
 from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime import distributed
 
 from fop.config import FopConfig, ModelConfig
-from fop.fused_layers import GlobalMask, can_fuse, feature_branch, gated_fusion
 
 __all__ = [
     "CentredFeatures",
@@ -22,6 +22,7 @@ __all__ = [
     "FopModel",
     "FopOutput",
     "GatedFusion",
+    "GlobalMask",
     "LinearFusion",
     "build_model_for_checkpoint",
     "infer_model_config",
@@ -56,6 +57,31 @@ def _linear(in_features: int, out_features: int) -> nn.Linear:
     return layer
 
 
+class GlobalMask(nn.Module):
+    """Dropout whose mask is drawn for the rows of all processes, from one uniform number per element.
+
+    Args:
+        p: probability of a zero, 0 or more and below 1.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Map (B, D) to (B, D)."""
+        if not self.training or self.p == 0:
+            return rows
+        count, first = len(rows), distributed.rank() * len(rows)
+        shape = (count * distributed.world_size(), rows.shape[1])
+        kept = torch.rand(shape, device=rows.device)[first : first + count] >= self.p
+        return rows * kept.to(rows.dtype).mul_(1 / (1 - self.p))
+
+    def extra_repr(self) -> str:
+        """Describe the layer."""
+        return f"p={self.p}"
+
+
 class FeatureBranch(nn.Module):
     """Features of one modality to the embedding: linear, batch norm, ReLU, dropout, unit length.
 
@@ -80,7 +106,6 @@ class FeatureBranch(nn.Module):
     ) -> None:
         super().__init__()
         self.unit_length = unit_length
-        self.can_fuse = kind == "relu" and unit_length
         width = hidden_width if kind == "mlp" else embedding_dim
         between = nn.Identity() if kind == "linear" else nn.ReLU()
         layers = [_linear(in_features, width), nn.BatchNorm1d(width), between, GlobalMask(dropout)]
@@ -90,9 +115,6 @@ class FeatureBranch(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, Dv or Df) to embeddings (B, D); of "relu" in 0...1, of unit length (or zero)."""
-        layers: Any = self.fc1
-        if self.can_fuse and not features.requires_grad and can_fuse(features, layers[1]):
-            return feature_branch(features, layers[0], layers[1], layers[3])
         embedding = self.fc1(features)
         return normalize(embedding, dim=1) if self.unit_length else embedding
 
@@ -145,10 +167,6 @@ class GatedFusion(nn.Module):
 
     def forward(self, face: Tensor, voice: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map unit embeddings (B, D) to the fused ones, and to the tanh of both, (B, D) each."""
-        attention: Any = self.attention
-        hidden, norm, _ = attention[0].block
-        if can_fuse(face, norm):
-            return gated_fusion(face, voice, hidden, norm, attention[1])
         share = torch.sigmoid(self.attention(torch.cat([face, voice], dim=1)))
         face, voice = self.compared(face), self.compared(voice)
         return torch.lerp(voice, face, share), face, voice

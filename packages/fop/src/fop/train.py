@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fop.config import FopConfig
     from fop.feature_batches import FeatureBatches
+    from fop.fused_step import FusedStep
     from fop.model import FopModel
     from fop.objectives.objective import Objective
     from fop.validation import FeatureValidation
@@ -56,6 +57,7 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
     validation: "FeatureValidation | None"  # type: ignore[assignment]
     objective: "Objective"
     samples: "FeatureBatches"
+    fused_step: "FusedStep | None"
 
     def __init__(self, config: "FopConfig", dataset: "FeatureSet", **options: Any) -> None:
         from fop.feature_batches import FeatureBatches
@@ -185,17 +187,17 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
         """Build the configured optimiser over model and objective; the published groups have equal values."""
         from voiceface.training.optimisers import build_optimiser
 
-        groups = self.model.parameter_groups()
-        parameters = [each for group in groups for each in group["params"]] + list(
-            self.objective.parameters()
-        )
+        parameters = [each for group in self.model.parameter_groups() for each in group["params"]]
+        parameters += self.objective.parameters()
         return build_optimiser(self.config.optimiser, [{"params": parameters}], fused=True)
 
     def tracked(self) -> dict[str, Any]:
         """The objective, if it has a state; it gets to know the training features here."""
+        from fop.fused_step import build_fused_step
         from fop.objectives.objective import TrainingFeatures
 
         samples = self.samples.to(self.run.device)
+        self.fused_step = build_fused_step(self.run, self.model, self.objective)
         self.objective.start(self.model, TrainingFeatures(samples.voices, samples.faces), self.run.seed)
         return {"objective": _State(self.objective)} if self.objective.state_dict() else {}
 
@@ -253,15 +255,19 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
         from fop.model import FopOutput
         from fop.objectives.objective import PairFeatures
 
+        clip = self.config.optimiser.clip_gradient
+        if self.fused_step is not None:
+            terms = self.fused_step(batch["face"], batch["voice"], batch["label"])
+            self.run.step_optimisers(self.optimiser, clip_norm=clip)
+            return {"total_loss": terms.pop("loss"), **terms}
         with self.run.autocast():
             output = self.network(batch["face"], batch["voice"])
         fused, logits = (None if each is None else gather(each.float()) for each in output[:2])
         output = FopOutput(fused, logits, gather(output.face.float()), gather(output.voice.float()))
         features = PairFeatures(*(gather(batch[name]) for name in ("voice", "face", "row")))
-        labels = gather(batch["label"])
-        terms = self.objective(output, labels, features)
+        terms = self.objective(output, gather(batch["label"]), features)
         loss = terms.pop("loss")
-        self.run.backward_and_step(loss, self.optimiser, clip_norm=self.config.optimiser.clip_gradient)
+        self.run.backward_and_step(loss, self.optimiser, clip_norm=clip)
         return {"total_loss": loss, **terms}
 
     def finish(self) -> None:

@@ -6,7 +6,6 @@
         run.track(model=model, optimiser=optimiser)
         data = run.batches(dataset, 64, max_steps=cfg.training.max_steps)
         for step in run.steps(cfg.training.max_steps, checkpoint_interval=1000):
-            set_learning_rate(optimiser, rate(step))
             with run.autocast():
                 losses = model(next(data))
             run.backward_and_step(sum(losses.values()), optimiser)
@@ -189,14 +188,17 @@ class Run(RunOutput):
 
         Args:
             loss: scalar.
-            optimisers: one or more. Parameters of other optimisers receive gradients, too, but are not
-                stepped (their own call zeroes them).
+            optimisers: one or more. Parameters of other optimisers receive gradients, but no step.
             clip_norm: maximum norm of each optimiser's gradient.
             retain_graph: keep the graph for another backward pass of this iteration.
         """
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward(retain_graph=retain_graph)
+        self.step_optimisers(*optimisers, clip_norm=clip_norm)
+
+    def step_optimisers(self, *optimisers: Optimizer, clip_norm: float | None = None) -> None:
+        """Step each optimiser with the gradients that its parameters have; see `backward_and_step`."""
         for optimiser in optimisers:
             if clip_norm is not None:
                 self._scaler.unscale_(optimiser)

@@ -1,0 +1,215 @@
+"""Loss and gradients of FOP in training, written out for one process on a CPU.
+
+Numbers are those of the layers and of automatic differentiation, up to rounding. Matrices of this model are
+small (128 x 128): a graph of layers, its bookkeeping and memory for what lies between cost as much as the
+products with the features, which alone need 4 N (Dv + Df) D operations for a batch of N.
+
+Saeed et al., "Fusion and Orthogonal Projection for Improved Face-Voice Association" (ICASSP 2022).
+"""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fop.losses import EPSILON
+from fop.model import FopModel, GatedFusion
+from fop.objectives.fop import FopObjective
+
+if TYPE_CHECKING:
+    from voiceface.training.run import Run
+
+    from fop.objectives.objective import Objective
+
+__all__ = ["FusedStep", "build_fused_step"]
+
+threshold_backward = torch.ops.aten.threshold_backward
+SHORTEST = 1e-12  # length below which `torch.nn.functional.normalize` does not divide by it
+
+
+def build_fused_step(run: "Run", model: FopModel, objective: "Objective") -> "FusedStep | None":
+    """Build the step of a run; None where layers and automatic differentiation are needed.
+
+    It replaces them for the objective fop on published branches, in one process on a CPU, unless precision is
+    mixed.
+    """
+    published = model.config.branch == "relu" and model.config.space == "shared"
+    plain = run.precision == "float32" and run.world_size == 1 and run.device.type == "cpu"
+    return (
+        FusedStep(model, objective) if published and plain and isinstance(objective, FopObjective) else None
+    )
+
+
+class _Normalised(NamedTuple):
+    """Rows (..., N, D) of mean 0 and variance 1, and 1 / standard deviation before that (..., 1, D)."""
+
+    rows: Tensor
+    inverse: Tensor
+
+
+class FusedStep:
+    """Computes the losses of a batch and writes the gradients of all parameters of a model.
+
+    Args:
+        model: with published branches. Its parameters get gradients that are used again in every batch.
+        objective: of the model.
+    """
+
+    def __init__(self, model: FopModel, objective: FopObjective) -> None:
+        self.objective = objective
+        layers: Any = [model.face_branch.fc1, model.voice_branch.fc1]
+        self.linear = [each[0] for each in layers]
+        self.norms = [each[1] for each in layers]
+        self.dropout = layers[0][3]
+        self.logits: Any = model.logits_layer
+        self.fusion: Any = model.fusion_layer
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+
+    @torch.no_grad()
+    def __call__(self, face: Tensor, voice: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Process a batch of two pairs or more.
+
+        Args:
+            face: features (N, Df).
+            voice: features (N, Dv); row i of both is one person.
+            labels: class of every pair, int64 (N,).
+
+        Returns:
+            "loss", "cross_entropy" and "projection", as `fop.objectives.fop.FopObjective`.
+        """
+        features = (face, voice)
+        size = self.linear[0].out_features
+        rows = face.new_empty(2, len(face), size)
+        for each, layer, out in zip(features, self.linear, rows):
+            torch.addmm(layer.bias, each, layer.weight.t(), out=out)
+        scale = torch.stack([norm.weight for norm in self.norms])[:, None]
+        normalised = _normalise(rows, *self.norms)
+        unit = (
+            torch.stack([norm.bias for norm in self.norms])[:, None].addcmul(normalised.rows, scale).relu_()
+        )
+        factor = 1.0
+        if self.dropout.p:
+            # As drawn by one branch after the other. The factor of what is kept goes into the length.
+            unit.mul_(torch.rand(rows.shape).ge_(self.dropout.p).to(unit.dtype))
+            factor = 1 / (1 - self.dropout.p)
+        length = torch.linalg.vector_norm(unit, dim=2, keepdim=True).clamp_min_(SHORTEST / factor)
+        unit.div_(length)
+
+        fuse = self._gated if isinstance(self.fusion, GatedFusion) else self._linear
+        gradient, losses = fuse(unit, labels)
+
+        along = torch.linalg.vecdot(gradient, unit, dim=2)[..., None]
+        gradient.addcmul_(unit, along, value=-1).div_(length)
+        gradient = threshold_backward(gradient, unit, 0)  # zero where ReLU or dropout gave zero
+        of_scale, of_shift = _normalise_backward(gradient, normalised, scale)
+        for index, (layer, norm) in enumerate(zip(self.linear, self.norms)):
+            norm.weight.grad.copy_(of_scale[index])
+            norm.bias.grad.copy_(of_shift[index])
+            torch.mm(gradient[index].t(), features[index], out=layer.weight.grad)
+        return losses
+
+    def _gated(self, unit: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Gated fusion of unit embeddings (2, N, D): their gradient, and the losses."""
+        hidden_layer, norm, _ = self.fusion.attention[0].block
+        last = self.fusion.attention[1]
+        size = unit.shape[2]
+        parts = hidden_layer.weight[:, :size], hidden_layer.weight[:, size:]
+        rows = torch.addmm(hidden_layer.bias, unit[0], parts[0].t()).addmm_(unit[1], parts[1].t())
+        normalised = _normalise(rows, norm)
+        hidden = torch.addcmul(norm.bias, normalised.rows, norm.weight).relu_()
+        share = torch.addmm(last.bias, hidden, last.weight.t()).sigmoid_()
+        compared = unit.tanh()
+        difference = compared[0] - compared[1]
+        of_fused, losses = self._classify(torch.addcmul(compared[1], difference, share), labels)
+
+        gradient = torch.empty_like(unit)
+        torch.mul(of_fused, share, out=gradient[0])
+        torch.sub(of_fused, gradient[0], out=gradient[1])
+        gradient.addcmul_(gradient * compared, compared, value=-1)
+        of_share = difference.mul_(of_fused).mul_(torch.addcmul(share, share, share, value=-1))
+        torch.mm(of_share.t(), hidden, out=last.weight.grad)
+        torch.sum(of_share, 0, out=last.bias.grad)
+        of_rows = threshold_backward(torch.mm(of_share, last.weight), hidden, 0)
+        of_scale, of_shift = _normalise_backward(of_rows, normalised, norm.weight)
+        norm.weight.grad.copy_(of_scale)
+        norm.bias.grad.copy_(of_shift)
+        for index, part in enumerate(parts):
+            hidden_layer.weight.grad[:, index * size : (index + 1) * size] = torch.mm(
+                of_rows.t(), unit[index]
+            )
+            gradient[index].addmm_(of_rows, part)
+        return gradient, losses
+
+    def _linear(self, unit: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Linear fusion of unit embeddings (2, N, D): their gradient, and the losses."""
+        weights = (self.fusion.weight1, self.fusion.weight2)
+        of_fused, losses = self._classify(weights[0] * unit[0] + weights[1] * unit[1], labels)
+        for weight, each in zip(weights, unit):
+            weight.grad.copy_((of_fused * each).sum())
+        return torch.stack([of_fused * weight for weight in weights]), losses
+
+    def _classify(self, fused: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Classifier and projection loss of fused embeddings (N, D): their gradient, and the losses."""
+        layer, alpha = self.logits, self.objective.alpha
+        log_shares = torch.addmm(layer.bias, fused, layer.weight.t()).log_softmax(1)
+        chosen = labels[:, None]
+        entropy = log_shares.gather(1, chosen).mean().neg_()
+        gradient = log_shares.exp_().scatter_add_(
+            1, chosen, fused.new_full((1, 1), -1.0).expand(len(labels), 1)
+        )
+        gradient.div_(len(labels))
+        torch.mm(gradient.t(), fused, out=layer.weight.grad)
+        torch.sum(gradient, 0, out=layer.bias.grad)
+        projection, of_projection = _project(fused, labels, self.objective.config.other_weight)
+        of_fused = torch.addmm(of_projection, gradient, layer.weight, beta=alpha)
+        losses = {"loss": entropy + alpha * projection, "cross_entropy": entropy, "projection": projection}
+        return of_fused, losses
+
+
+def _project(features: Tensor, labels: Tensor, other_weight: float) -> tuple[Tensor, Tensor]:
+    """Compute `fop.losses.orthogonal_projection_loss` of features (N, D), and its gradient (N, D)."""
+    length = torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp_min_(SHORTEST)
+    unit = features / length
+    cosine = unit @ unit.t()
+    equal = (labels[:, None] == labels).to(cosine.dtype)
+    count = equal.sum()
+    same = count - len(labels) + EPSILON  # ordered pairs of different rows
+    other = labels.numel() ** 2 - count + EPSILON
+    # Weight of every cosine in the loss; a row with itself has none.
+    weights = cosine.sign().mul_(1 - equal).mul_(other_weight / other)
+    weights.sub_(equal.fill_diagonal_(0).div_(same))
+    loss = (weights * cosine).sum() + 1
+    gradient = weights.mm(unit).mul_(2)
+    along = torch.linalg.vecdot(gradient, unit, dim=1)[:, None]
+    return loss, gradient.addcmul_(unit, along, value=-1).div_(length)
+
+
+def _normalise(rows: Tensor, *norms: Any) -> _Normalised:
+    """Normalise rows (N, D) of one batch norm, or (K, N, D) of K, in place; update running statistics."""
+    count = rows.shape[-2]
+    mean = rows.mean(-2, keepdim=True)
+    rows.sub_(mean)
+    variance = (rows * rows).mean(-2, keepdim=True)
+    for norm, each_mean, each_variance in zip(
+        norms, *(each.view(len(norms), -1) for each in (mean, variance))
+    ):
+        norm.running_mean.lerp_(each_mean, norm.momentum)
+        norm.running_var.lerp_(each_variance * (count / (count - 1)), norm.momentum)
+        norm.num_batches_tracked.add_(1)
+    inverse = variance.add_(norms[0].eps).rsqrt_()
+    return _Normalised(rows.mul_(inverse), inverse)
+
+
+def _normalise_backward(gradient: Tensor, normalised: _Normalised, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn the gradient (..., N, D) of a batch norm's result into that of its rows, in place.
+
+    Returns:
+        Gradients of its weight and bias, (..., D).
+    """
+    count = gradient.shape[-2]
+    of_scale = (gradient * normalised.rows).sum(-2, keepdim=True)
+    of_shift = gradient.sum(-2, keepdim=True)
+    gradient.addcmul_(normalised.rows, of_scale, value=-1 / count).sub_(of_shift / count)
+    gradient.mul_(normalised.inverse * scale)
+    return of_scale.squeeze(-2), of_shift.squeeze(-2)
