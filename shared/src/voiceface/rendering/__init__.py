@@ -5,11 +5,13 @@
     image = rendering.rasterize(vertices, triangles, colors, height=224, width=224)
     image = rendering.Lighting()(vertices, triangles, image)             # lit, drawn in place
     fragments = rendering.rasterize_triangles(vertices, triangles, 224, 224)  # triangle and weights per pixel
+    values = rendering.interpolate(fragments, triangles, attributes)     # (224, 224, C), any attributes
 
 Vertices are in pixels: x right, y down, larger z nearer; pixel (column x, row y) is the point (x, y).
 """
 
 from voiceface.rendering.arrays import COVERAGE, FAR
+from voiceface.rendering.interpolation import interpolate
 from voiceface.rendering.lighting import (
     SYNERGYNET,
     Lighting,
@@ -28,6 +30,7 @@ __all__ = [
     "Lighting",
     "get_normals",
     "get_triangle_normals",
+    "interpolate",
     "overlay",
     "rasterize",
     "rasterize_triangles",

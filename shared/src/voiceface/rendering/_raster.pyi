@@ -38,3 +38,14 @@ def shade(
     first: int,
     last: int,
 ) -> None: ...
+def interpolate(
+    ids: NDArray[Any],
+    weights: NDArray[Any],
+    triangles: NDArray[Any],
+    attributes: NDArray[Any],
+    inverse: NDArray[Any],
+    background: NDArray[Any],
+    out: NDArray[Any],
+    first: int,
+    last: int,
+) -> int: ...

@@ -469,3 +469,56 @@ cdef inline double power(double base, double exponent, int whole) noexcept nogil
 cdef inline double within_one(double x) noexcept nogil:
     """x clipped to [0, 1]; NaN gives 0."""
     return (1 if x > 1 else x) if x > 0 else 0
+
+
+def interpolate(
+    const int[:, ::1] ids,
+    const float[:, :, ::1] weights,
+    const int[:, ::1] triangles,
+    const float[:, ::1] attributes,
+    const float[::1] inverse,
+    const float[::1] background,
+    float[:, :, ::1] out,
+    int first,
+    int last,
+):
+    """Attributes (V, C) of the vertices at the pixels of rows first..last-1, into `out` (H, W, C).
+
+    Args:
+        ids: (H, W) triangle, below 0 where there is none; weights: (H, W, 3).
+        inverse: (V,) one over the distance from the camera; empty: linear on the screen.
+        background: (C,).
+
+    Returns:
+        The highest triangle number that `triangles` does not have, else -1; nothing is written there.
+    """
+    cdef int y, x, t, worst = -1
+    cdef Py_ssize_t c, channels = attributes.shape[1]
+    cdef const float *a0
+    cdef const float *a1
+    cdef const float *a2
+    cdef float *at
+    cdef float w0, w1, w2, scale
+    with nogil:
+        for y in range(first, last):
+            for x in range(ids.shape[1]):
+                t, at = ids[y, x], &out[y, x, 0]
+                if t < 0:
+                    for c in range(channels):
+                        at[c] = background[c]
+                    continue
+                if t >= triangles.shape[0]:
+                    worst = t if t > worst else worst
+                    continue
+                w0, w1, w2 = weights[y, x, 0], weights[y, x, 1], weights[y, x, 2]
+                if inverse.shape[0]:
+                    w0 = w0 * inverse[triangles[t, 0]]
+                    w1 = w1 * inverse[triangles[t, 1]]
+                    w2 = w2 * inverse[triangles[t, 2]]
+                    scale = ONE / (w0 + w1 + w2)
+                    w0, w1, w2 = w0 * scale, w1 * scale, w2 * scale
+                a0, a1 = &attributes[triangles[t, 0], 0], &attributes[triangles[t, 1], 0]
+                a2 = &attributes[triangles[t, 2], 0]
+                for c in range(channels):
+                    at[c] = w0 * a0[c] + w1 * a1[c] + w2 * a2[c]
+    return worst

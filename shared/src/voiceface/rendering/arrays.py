@@ -8,12 +8,15 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 __all__ = [
     "COVERAGE",
     "FAR",
+    "MAX_ATTRIBUTES",
     "MAX_CHANNELS",
     "MAX_SIDE",
     "Bytes",
     "Floats",
     "Ints",
+    "check_attributes",
     "check_colors",
+    "check_distances",
     "check_fraction",
     "check_side",
     "check_triangles",
@@ -28,6 +31,7 @@ __all__ = [
 COVERAGE = {"top_left": 0, "inclusive": 1, "strict": 2}  # as in the kernel
 FAR = -1.0e8  # depth of an empty pixel
 MAX_CHANNELS = 4  # of colours
+MAX_ATTRIBUTES = 16  # channels of one interpolation
 MAX_SIDE = 1 << 24  # beyond, float32 cannot represent every pixel coordinate
 
 Floats = NDArray[np.float32]
@@ -87,6 +91,41 @@ def check_colors(colors: ArrayLike, count: int, name: str = "colors") -> Floats:
             "divide by 255"
         )
     return _check_numbers(name, given, np.float32)
+
+
+def check_attributes(attributes: ArrayLike) -> Floats:
+    """(V, C) float32 with C from 1 to 16.
+
+    Raises:
+        ValueError: another shape, or not real numbers.
+    """
+    given = np.asarray(attributes)
+    if given.ndim != 2 or not 1 <= given.shape[1] <= MAX_ATTRIBUTES:
+        raise ValueError(
+            f"attributes: one row of 1 to {MAX_ATTRIBUTES} numbers per vertex is expected, (V, C); "
+            f"found {given.shape}"
+        )
+    return _check_numbers("attributes", given, np.float32)
+
+
+def check_distances(distances: ArrayLike, count: int) -> Floats:
+    """(V,) float32 above 0.
+
+    Raises:
+        ValueError: another shape, not real numbers, zero, negative or not finite.
+    """
+    given = np.asarray(distances)
+    if given.shape != (count,):
+        raise ValueError(f"distances: one per vertex is expected, ({count},); found {given.shape}")
+    checked = _check_numbers("distances", given, np.float32)
+    wrong = ~((checked > 0) & np.isfinite(checked))
+    if wrong.any():
+        vertex = int(np.argmax(wrong))
+        raise ValueError(
+            f"distances: numbers above 0 are expected, found {checked[vertex]} for vertex {vertex}; move the "
+            "camera away from the mesh"
+        )
+    return checked
 
 
 def check_side(name: str, value: Any) -> int:
