@@ -154,6 +154,15 @@ def test_a_table_for_all_voices_and_what_is_missing_from_it(tiny_population, net
     assert FeatureSet.load(tmp_path / "set").voices.shape == (len(corpus.voices) - 1, 4)
 
 
+def test_a_table_that_does_not_fit_leaves_no_folder(tiny_population, networks, tmp_path, capsys):
+    (tmp_path / "rows.csv").write_text("\n".join(",".join(["1"] * 512) for _ in range(3)) + "\n")
+    words = ["encode", "--data", tiny_population, "--split", "test", "--face-encoder", networks[1]]
+    words += ["--voice-encoder", f"table:{tmp_path / 'rows.csv'}", "--out", tmp_path / "new" / "set"]
+    assert run(*words) == 1
+    assert "rows.csv has 3 rows" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_evaluate_says_which_figures_are_contaminated(tiny_population, tmp_path, capsys):
     corpus = open_corpus(tiny_population, "test")
     infos = [

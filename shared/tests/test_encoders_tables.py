@@ -1,6 +1,7 @@
 """Tables of features: made elsewhere, of FOP's programs, and of a whole data set."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from voiceface.datasets.corpus import open_corpus
 from voiceface.datasets.identities import Identity
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.encoders import Encoder, EncoderError, EncoderInfo, FeatureSet, load_encoder, read_fop_csv
-from voiceface.encoders.records import format_encoders, stated_encoders
+from voiceface.encoders.overlap import training_overlap
+from voiceface.encoders.records import format_encoders, is_same_encoder, stated_encoders
 
 INFOS = (
     EncoderInfo("loudness", "voice", 2, "free", trained_on=("voxceleb1",), fingerprint="a"),
@@ -87,6 +89,44 @@ def test_a_feature_set_comes_back_from_its_folder(features, tmp_path):
     features.save(tmp_path / "again")
     for name in ("voices.npz", "faces.npz", "identities.csv"):
         assert (tmp_path / "set" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_ids_of_voxceleb_come_back_and_warn_of_contaminated_figures(features, tmp_path):
+    people = [replace(each, voice_id=f"id1027{row}") for row, each in enumerate(features.people)]
+    replace(features, people=tuple(people)).save(tmp_path)
+    loaded = FeatureSet.load(tmp_path)
+    assert {each.name: each.voice_id for each in loaded.people} == {
+        "Ann": "id10270",
+        "Bo": "id10271",
+        "Cy": "id10272",
+    }
+    assert any("VoxCeleb1" in text for text in training_overlap([INFOS[0]], "", loaded.people))
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({}, True),
+        ({"name": "moved"}, True),
+        ({"fingerprint": "other"}, False),
+        ({"dimension": 9}, False),
+        ({"fingerprint": ""}, True),
+        ({"fingerprint": "", "name": "other"}, False),
+        ({"fingerprint": "", "name": "table:a.npz"}, None),
+    ],
+)
+def test_whether_features_are_of_one_encoder(changes, same):
+    known = EncoderInfo("a", "voice", 2, fingerprint="f")
+    other = replace(known, **changes)
+    assert is_same_encoder(known, other) is same and is_same_encoder(other, known) is same
+
+
+def test_a_table_of_two_encoders_of_one_modality_is_refused(features, tmp_path):
+    features.save(tmp_path)
+    two = format_encoders([INFOS[0], replace(INFOS[0], name="second", fingerprint="other")])
+    replace(features.voice_table(), encoder=two).save(tmp_path / "voices.npz")
+    with pytest.raises(EncoderError, match=r"two encoders of voices, .* and second, expected one"):
+        FeatureSet.load(tmp_path)
 
 
 def test_splits_and_subsets_renumber_people(features):

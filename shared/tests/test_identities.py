@@ -120,6 +120,18 @@ def test_manifest_facts_hold_for_every_row_of_a_person(tmp_path):
     assert read_manifest(tmp_path / "again.csv") == rows
 
 
+def test_a_manifest_keeps_the_ids_of_other_data_sets(tmp_path):
+    known = Identity("Ann", "id10270", "Ann_A")
+    rows = [ManifestRow(known, "voice", "a.wav"), ManifestRow(Identity("Bo", "Bo", "Bo"), "face", "b.jpg")]
+    write_manifest(tmp_path / "manifest.csv", rows)
+    assert "Ann,voice,a.wav,,,,,id10270,Ann_A\n" in (tmp_path / "manifest.csv").read_text()
+    assert read_manifest(tmp_path / "manifest.csv") == rows
+    header = "identity,modality,path,gender,nationality,age,split,voice_id"
+    lines = [header, "Ann,voice,a.wav,,,,,id10270", "Ann,voice,b.wav,,,,,id10271"]
+    with pytest.raises(IdentityError, match="line 3, column 8: Ann has 'id10271' here and 'id10270' before"):
+        read_manifest(write(tmp_path / "other.csv", lines))
+
+
 @pytest.mark.parametrize(
     ("row", "where"),
     [

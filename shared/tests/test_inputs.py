@@ -3,7 +3,13 @@
 from pathlib import Path
 
 import pytest
-from voiceface.io.input_files import AUDIO_FILE_SUFFIXES, find_input_files, make_writable_directory
+from voiceface.io.atomic import write_text
+from voiceface.io.input_files import (
+    AUDIO_FILE_SUFFIXES,
+    find_input_files,
+    make_writable_directory,
+    output_directory,
+)
 
 
 def touched(root: Path, *names: str) -> Path:
@@ -53,3 +59,23 @@ def test_a_folder_is_made_and_a_file_in_its_way_named(tmp_path: Path) -> None:
     touched(tmp_path, "file")
     with pytest.raises(OSError, match=r"cannot write into .*file"):
         make_writable_directory(tmp_path / "file")
+
+
+def test_a_file_that_cannot_be_written_is_named_not_its_temporary_one(tmp_path: Path) -> None:
+    (tmp_path / "notes").touch()
+    for target in (tmp_path / f"{'n' * 250}.txt", tmp_path / "notes" / "a.txt"):
+        with pytest.raises(OSError, match="could not write") as raised:
+            write_text(target, "text")
+        assert str(target) in str(raised.value) and ".part" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_empty_output_folders_of_a_command_that_failed_go(tmp_path: Path, kept: bool) -> None:
+    with pytest.raises(KeyError), output_directory(tmp_path / "a" / "b") as out:
+        if kept:
+            (out / "cache").touch()
+        raise KeyError
+    assert (tmp_path / "a" / "b").exists() == (tmp_path / "a").exists() == kept
+    with pytest.raises(KeyError), output_directory(tmp_path):
+        raise KeyError
+    assert tmp_path.exists()

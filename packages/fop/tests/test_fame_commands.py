@@ -152,6 +152,25 @@ def test_published_feature_files_run_as_published(tree, tmp_path, capsys):
     assert json.loads((tmp_path / "out" / "fame_results.json").read_text()) == found
 
 
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        ((), "no test list of English or Urdu in"),
+        (("English",), "no test list of Urdu in"),
+        (("English", "Urdu"), ""),
+    ],
+)
+def test_training_says_which_tests_it_was_not_checked_against(tree, tmp_path, capsys, lists, said):
+    root = shutil.copytree(tree.root, tmp_path / "data" / "v1")
+    for path in (root / "lists").iterdir():
+        if path.name not in [f"{each}_test.txt" for each in lists] and "test" in path.name:
+            path.unlink()
+    words = ("--data", root, "--heard", "Urdu", "--version", "v1", "--cfg", "quick", "--out", tmp_path / "r")
+    assert fame("train", *words, *SMALL, *tree.tables(), "training.epochs=6") == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: no test list")]
+    assert len(told) == bool(said) and all(said in line and "_test.txt there" in line for line in told)
+
+
 def test_rows_of_the_test_among_those_of_the_training_are_refused(tree, tmp_path):
     folder = write_csv(tree, tmp_path / "csv")
     source = CsvSource(tree.root, "v1", folder)
@@ -198,7 +217,10 @@ def test_a_bad_command_line_is_refused(words, expected, capsys):
 def test_what_is_not_there_is_named(tree, whole_run, tmp_path, capsys):
     weights = whole_run / "runs" / "Urdu"
     for words, expected in (
-        (("check", tmp_path / "no.txt", "--list", tree.root / "lists" / "Urdu_test.txt"), "nothing at"),
+        (
+            ("check", tmp_path / "no.txt", "--list", tree.root / "lists" / "Urdu_test.txt"),
+            "no.txt, expected a file that `fop fame score`",
+        ),
         (("evaluate", tmp_path / "no", "--data", tree.root), "nothing at"),
         (
             ("score", "--data", tree.root, "--weights", weights, "--heard", "English", "--out", tmp_path),

@@ -1,5 +1,6 @@
 """What training reads: a data folder that is encoded first, held-out people, measures of validation."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,24 @@ def test_data_folder_is_encoded_and_its_validation_list_used(
     assert loaded.config["model"]["voice_dim"] == 6 and loaded.config["model"]["face_dim"] == 9
     assert [row["step"] for row in read_log_without_clock(out) if "val/matching_accuracy" in row]
     assert loaded.extra["impostor_scores"]["num_identities"] == 4
+
+
+def test_people_of_a_data_folder_without_a_face_are_left_out(
+    encoded: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(encoded[0], tmp_path / "data")
+    person = load_split(data, "train").records[2]
+    for item in person.faces:
+        (data / "faces" / item).unlink()
+    tables = []
+    for name in ("voice", "face"):
+        table = EmbeddingTable.load(encoded[0].parent / f"{name}s.npz")
+        items = [item.replace(str(encoded[0]), str(data)) for item in table.items]
+        EmbeddingTable(items, table.vectors, "tables").save(tmp_path / f"{name}.npz")
+        tables.append(f"data.{name}_encoder=table:{tmp_path / name}.npz")
+    found = training_data.load_encoded_data(load(*tables), data, tmp_path / "cache", skip_missing=True)
+    assert len(found.dataset.people) == 7 and person.identity.name not in found.dataset.identities
+    assert "1 of 8 training people left out: no voice or no face" in capsys.readouterr().err
 
 
 def test_missing_encoder_is_told_before_anything_is_written(
@@ -143,6 +162,18 @@ def test_features_for_validation_are_of_other_people_and_the_same_encoders() -> 
     info = replace(everybody.face_encoder, name="others", fingerprint="g")
     with pytest.raises(ValueError, match="face features of length 20 by others"):
         training_data.load_feature_data(load(), everybody, replace(everybody, face_encoder=info))
+
+
+def test_encoders_that_nothing_states_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    everybody = make_features(people=12, splits=("train", "val"))
+    training_data.load_feature_data(load(), everybody, everybody)
+    assert "states" not in capsys.readouterr().err
+    unstated = replace(everybody.face_encoder, name="table:faces.npz", fingerprint="")
+    training_data.load_feature_data(load(), everybody, replace(everybody, face_encoder=unstated))
+    assert "nothing states the encoder of faces; their lengths" in capsys.readouterr().err
+    named = replace(everybody.voice_encoder, name="others", fingerprint="")
+    with pytest.raises(ValueError, match="voice features of length 12 by others"):
+        training_data.load_feature_data(load(), everybody, replace(everybody, voice_encoder=named))
 
 
 def test_published_files_become_features(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A trained model with its frozen encoders: files to embeddings, and features to embeddings."""
 
+import logging
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.encoders import Encoder, EncoderError, EncoderInfo, FeatureSet, load_encoder
+from voiceface.encoders.records import is_same_encoder
 from voiceface.faces.own_face import OwnFace
 from voiceface.faces.own_pictures import PictureReader
 from voiceface.io.file_facts import FileFacts
@@ -31,6 +33,12 @@ ENCODERS_KEY = "encoders"
 INT16_SCALE = 32768.0
 WINDOW_SECONDS = 10.0
 FEATURE_BATCH = 4096
+log = logging.getLogger(__name__)
+
+
+@cache
+def _warn_once(sentence: str) -> None:
+    log.warning("%s", sentence)
 
 
 class FopEmbedder(embedder.Embedder):
@@ -124,8 +132,13 @@ class FopEmbedder(embedder.Embedder):
         """Refuse an encoder whose features the weights do not know."""
         stated = self.metadata.get(ENCODERS_KEY) or ()
         known: dict[str, Any] = next((each for each in stated if each.get("modality") == info.modality), {})
-        trained_with = known.get("fingerprint") or info.fingerprint
-        if info.dimension != dimension or info.fingerprint != trained_with:
+        same = is_same_encoder(EncoderInfo.from_values(known), info) if known else None
+        if same is None and info.dimension == dimension:
+            _warn_once(
+                f"{self.source or 'the model'}: nothing states that it was trained with {info.name}: "
+                f"the length of the {info.modality} features agrees, the encoder was not checked"
+            )
+        elif not same:
             raise EncoderError(
                 f"{self.source or 'the model'} was trained on {info.modality} features of length {dimension} "
                 f"by {known.get('name', 'another encoder')}; {info.name} gives other features, of length "

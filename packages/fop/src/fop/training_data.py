@@ -12,6 +12,7 @@ from voiceface.datasets.disclaimers import get_disclaimer
 from voiceface.datasets.identities import Identity
 from voiceface.encoders.fop_csv import PUBLISHED_WIDTHS
 from voiceface.encoders.interface import EncoderInfo, Modality
+from voiceface.encoders.records import is_same_encoder
 from voiceface.encoders.registry import load_encoder
 from voiceface.encoders.tables import FeatureSet, read_fop_csv
 from voiceface.io.file_kinds import printable
@@ -70,6 +71,8 @@ def load_encoded_data(
 ) -> TrainingData:
     """Encode the training people of a data folder, and those that select the checkpoint.
 
+    People without a voice or without a face are not trained on; stderr says how many.
+
     Args:
         config: the experiment.
         data: data folder.
@@ -91,7 +94,9 @@ def load_encoded_data(
         found = load_validation(data, config, list_folder, split=split, **options)  # type: ignore[arg-type]
         chosen = encode_training_set(found.corpus, data, config, cache=cache, device=device)
         validation = FeatureValidation(chosen, found.trial_list, people)
-    features = encode_training_set(corpus, data, config, cache=cache, device=device)
+    complete = corpus.with_both_modalities()
+    _report_left_out(len(corpus.records), len(complete.records))
+    features = encode_training_set(complete, data, config, cache=cache, device=device)
     return TrainingData(features, validation, _disclaimer(features, get_disclaimer(data)))  # type: ignore[arg-type]
 
 
@@ -143,13 +148,16 @@ def _take_training_people(features: FeatureSet, config: FopConfig) -> FeatureSet
     if config.data.pairing == "rows":
         return training
     complete = training.with_both_modalities()
-    left_out = len(training.people) - len(complete.people)
-    if left_out:
-        print(
-            f"{left_out} of {len(training.people)} training people left out: no voice or no face",
-            file=sys.stderr,
-        )
+    _report_left_out(len(training.people), len(complete.people))
     return complete
+
+
+def _report_left_out(people: int, complete: int) -> None:
+    """Say on stderr how many training people lack a modality."""
+    if complete < people:
+        print(
+            f"{people - complete} of {people} training people left out: no voice or no face", file=sys.stderr
+        )
 
 
 def _require_other_people(training: FeatureSet, validation: FeatureSet) -> None:
@@ -157,17 +165,25 @@ def _require_other_people(training: FeatureSet, validation: FeatureSet) -> None:
 
     People of CSV files are numbered by each file: their numbers are not compared.
     """
+    unknown = []
     for known, other in (
         (training.voice_encoder, validation.voice_encoder),
         (training.face_encoder, validation.face_encoder),
     ):
-        differs = known.fingerprint and other.fingerprint and known.fingerprint != other.fingerprint
-        if differs or known.dimension != other.dimension:
+        same = is_same_encoder(known, other)
+        unknown += [f"{known.modality}s"] if same is None else []
+        if same is False:
             raise ValueError(
                 f"--validation-features: {known.modality} features of length {other.dimension} by "
                 f"{other.name}, expected those of the training, of length {known.dimension} by {known.name}; "
                 "encode with it"
             )
+    if unknown:
+        print(
+            f"warning: --validation-features: nothing states the encoder of {' and '.join(unknown)}; their "
+            "lengths are those of the training, the encoder was not checked",
+            file=sys.stderr,
+        )
     common = {name for name in training.identities if not name.isdigit()} & set(validation.identities)
     if common:
         raise ValueError(

@@ -10,7 +10,7 @@ from voiceface.commandline import arguments
 from voiceface.commandline.exit_status import ERROR
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
 from voiceface.datasets import dataset_arguments
-from voiceface.io.input_files import make_writable_directory, require_writable_files
+from voiceface.io.input_files import output_directory, require_writable_files
 from voiceface.io.own_files import LeftOut
 
 if TYPE_CHECKING:
@@ -118,16 +118,16 @@ def _encode_data(args: argparse.Namespace) -> int:
     )
     voice_encoder = _load(args, args.voice_encoder, "voice")
     face_encoder = _load(args, args.face_encoder, "face")
-    out = make_writable_directory(args.out)
     print_disclaimers(voice_encoder.info.disclaimer, face_encoder.info.disclaimer)
-    features = FeatureSet.from_corpus(
-        corpus,
-        voice_encoder,
-        face_encoder,
-        cache=args.cache or out / "cache",
-        workers=args.workers,
-        on_error=args.missing,
-    )
+    with output_directory(args.out) as out:
+        features = FeatureSet.from_corpus(
+            corpus,
+            voice_encoder,
+            face_encoder,
+            cache=args.cache or out / "cache",
+            workers=args.workers,
+            on_error=args.missing,
+        )
     features.save(out)
     print(
         f"{out}: {len(features.voices)} voices of length {features.voices.shape[1]} by {args.voice_encoder}, "

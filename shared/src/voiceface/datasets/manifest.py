@@ -1,4 +1,7 @@
-"""Manifest: a corpus as one table `identity,modality,path,gender,nationality,age,split`, one row per file."""
+"""Manifest: a corpus as one table `identity,modality,path,gender,nationality,age,split`, one row per file.
+
+Two further columns, `voice_id` and `face_id`, keep names that other data sets give to the identities.
+"""
 
 import csv
 import io
@@ -27,6 +30,7 @@ __all__ = [
 ]
 
 HEADER = ("identity", "modality", "path", "gender", "nationality", "age", "split")
+ID_COLUMNS = ("voice_id", "face_id")
 MODALITIES = ("voice", "face")
 
 
@@ -43,15 +47,17 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     """Read a manifest, in file order.
 
     Only the first three columns are required; `gender` is m, f or empty, `age` is years or a range ("30-39",
-    its middle counts), `split` is train, val, test or empty. Gender, nationality and age of an identity need
-    to be stated in one row only. The split of an identity may differ by row.
+    its middle counts), `split` is train, val, test or empty; `voice_id` and `face_id` are ids of the identity
+    elsewhere, such as that of VoxCeleb1. What belongs to an identity needs to be stated in one row only. The
+    split of an identity may differ by row.
 
     Args:
         path: comma-separated text with a header, LF or CRLF. Cells with a comma or a quote are quoted as by
             the csv module; paths may contain blanks.
 
     Returns:
-        One ManifestRow per line; name, voice_id and face_id of the identity are the first cell.
+        One ManifestRow per line; voice_id and face_id of the identity are its name, the first cell, where the
+        columns are empty or missing.
 
     Raises:
         IdentityError: an invalid cell, a path that is absolute or leaves the root, a file in two rows, or
@@ -60,10 +66,13 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     """
     table = Path(path)
     facts: dict[str, list[str]] = {}
+    header = (*HEADER, *ID_COLUMNS)
     rows: list[tuple[str, str, str, str]] = []
     seen: dict[tuple[str, str], int] = {}
     spelled: dict[str, str] = {}
-    for line, (name, modality, item, *about, split) in read_table_rows(table, HEADER, ",", num_optional=4):
+    for line, (name, modality, item, *about, split, voice_id, face_id) in read_table_rows(
+        table, header, ",", num_optional=6
+    ):
         where = f"{table}, line {line}, column "
         if not name or "\n" in name or "\r" in name:
             raise IdentityError(f"{where}1 (identity): {name!r}, expected a name without line ends")
@@ -82,34 +91,34 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
             raise IdentityError(
                 f"{where}7 (split): {split!r}, expected one of {', '.join(SPLITS)} or nothing"
             )
-        known = facts.setdefault(name, ["", "", ""])
+        about += [voice_id, face_id]
+        known = facts.setdefault(name, [""] * len(about))
         for column, (old, new) in enumerate(zip(known, about)):
             if old and new and old != new:
-                raise IdentityError(f"{where}{column + 4}: {name} has {new!r} here and {old!r} before")
+                place = column + 4 + (column > 2)  # the split is between age and ids
+                raise IdentityError(f"{where}{place}: {name} has {new!r} here and {old!r} before")
             known[column] = old or new
         rows.append((name, modality, item, split))
     return [
-        ManifestRow(
-            Identity(name, name, name, facts[name][0], facts[name][1], split, _parse_age(facts[name][2], "")),
-            modality,
-            item,
-        )
+        ManifestRow(_make_identity(name, facts[name], split), modality, item)
         for name, modality, item, split in rows
     ]
 
 
 def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
-    """Write a manifest atomically with all seven columns, ages in years.
+    """Write a manifest atomically, ages in years; the ids are written where they differ from a name.
 
     Raises:
         ValueError: a cell contains a line end, or begins or ends with a blank.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    has_ids = any({row.identity.voice_id, row.identity.face_id} != {row.identity.name} for row in rows)
+    writer.writerow((*HEADER, *ID_COLUMNS) if has_ids else HEADER)
     for row in rows:
-        name, *_, gender, nationality, split, age = astuple(row.identity)
+        name, *ids, gender, nationality, split, age = astuple(row.identity)
         cells = (name, row.modality, row.path, gender, nationality, "" if age is None else f"{age:g}", split)
+        cells += tuple(ids) if has_ids else ()
         for cell in cells:
             if "\r" in cell or "\n" in cell or cell != cell.strip():
                 raise ValueError(
@@ -117,6 +126,12 @@ def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
                 )
         writer.writerow(cells)
     write_text(path, text.getvalue())
+
+
+def _make_identity(name: str, facts: list[str], split: str) -> Identity:
+    """Identity of gender, nationality, age, voice and face id; "": not stated."""
+    gender, nationality, age, voice_id, face_id = facts
+    return Identity(name, voice_id or name, face_id or name, gender, nationality, split, _parse_age(age, ""))
 
 
 def _parse_age(value: str, where: str) -> float | None:

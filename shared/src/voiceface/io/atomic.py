@@ -34,10 +34,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: the disk is full or the folder cannot be written; the message names `path`.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.stem}.", suffix=f".part{target.suffix}", dir=target.parent
-    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.stem}.", suffix=f".part{target.suffix}", dir=target.parent
+        )
+    except OSError as error:  # it names the temporary file
+        raise OSError(error.errno, f"could not write {target}: {error.strerror or error}") from None
     os.close(handle)
     temporary = Path(name)
     try:

@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ __all__ = [
     "AUDIO_FILE_SUFFIXES",
     "find_input_files",
     "make_writable_directory",
+    "output_directory",
     "require_writable_files",
 ]
 
@@ -156,3 +158,21 @@ def make_writable_directory(path: str | Path) -> Path:
             error.errno, f"cannot write into {folder}: {error.strerror}; choose another --out"
         ) from None
     return folder
+
+
+@contextmanager
+def output_directory(path: str | Path) -> Iterator[Path]:
+    """Yield a folder of `make_writable_directory`; where the block fails, empty folders made for it go.
+
+    Raises:
+        OSError: it is not writable; the message names the folder.
+    """
+    folder = Path(path)
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield make_writable_directory(folder)
+    except BaseException:
+        with suppress(OSError):  # the first that holds something ends it
+            for each in absent:
+                each.rmdir()
+        raise

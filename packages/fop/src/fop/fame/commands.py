@@ -235,10 +235,13 @@ def _require_paths(args: argparse.Namespace) -> None:
     given = {name: getattr(args, name, None) for name in ("data", "features", "lists", "weights")}
     given["list"] = Path(args.list[0]) if args.command == "check" else None
     arguments.require_existing_paths(given)
-    for name in ("submission", "submissions"):
+    for name, what in (("submission", "a file"), ("submissions", "the folder of the files")):
         path = getattr(args, name, None)
         if path is not None and not path.exists():
-            raise FileNotFoundError(f"nothing at {path}")
+            raise FileNotFoundError(
+                f"nothing at {path}, expected {what} that `fop fame score` or `fop fame run` wrote "
+                "(OUT/submissions); check the path"
+            )
 
 
 def _features_folder() -> str:

@@ -1,5 +1,6 @@
 """The FAME protocol: train on one language, score the tests of both, evaluate where labels are known."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ def train_language(
 ) -> Path:
     """Train a model on one language; the people of both tests never occur in training.
 
+    Where a test list is not there, whether its people do cannot be found out; stderr says so.
+
     Args:
         source: features.
         language: the language that is heard.
@@ -105,6 +108,7 @@ def train_language(
     check_run_directory(out, resume)
     source.other(language)
     require_no_leak(source, [language])
+    _warn_of_missing_lists(source)
     data = load_feature_data(config, source.load_training(language))
     texts = dict.fromkeys(text for text in (source.disclaimer, data.disclaimer) if text)
     checkpoint = train(
@@ -119,6 +123,19 @@ def train_language(
     )
     TrainedOn(source.version, language).save(out)
     return checkpoint
+
+
+def _warn_of_missing_lists(source: FameSource) -> None:
+    """Say on stderr against which tests the training people were not checked."""
+    known = source.known_tests()
+    missing = [each for each in source.languages if each not in known]
+    if missing:
+        places = " and ".join(f"lists/{each}_test.txt" for each in missing)
+        print(
+            f"warning: no test list of {' or '.join(missing)} in {source.root}: whether its people or files "
+            f"are trained on was not checked; to have it checked, put {places} there",
+            file=sys.stderr,
+        )
 
 
 def score_pairs(model: "FopEmbedder", test: TestFeatures) -> NDArray[np.float64]:

@@ -102,8 +102,8 @@ class FameSource:
         """Find what the training on a language shares with the tests of both, as far as these are there."""
         raise NotImplementedError
 
-    def _known_tests(self) -> list[str]:
-        """Languages whose test lists are there."""
+    def known_tests(self) -> list[str]:
+        """Languages whose test lists are there: leaks to other tests cannot be found."""
         return [each for each in self.languages if find_list(self.root, self.version, each, "test")]
 
 
@@ -169,7 +169,7 @@ class TreeSource(FameSource):
     def find_leak(self, language: str) -> Leak:
         """Find identities of the test, and test files by their bytes, among the training files."""
         training = open_training_corpus(self.root, self.version, [language])
-        lists = [self.read_test_list(each) for each in self._known_tests()]
+        lists = [self.read_test_list(each) for each in self.known_tests()]
         return find_leaks(training, lists, self.root)
 
     def _encode(self, corpus: Corpus) -> FeatureSet:
@@ -227,7 +227,7 @@ class CsvSource(FameSource):
         """Find rows of the test files that are rows of the training files: a file that is in both."""
         training = self.load_training(language)
         same: list[tuple[str, str]] = []
-        for tested in self._known_tests():
+        for tested in self.known_tests():
             found = self.load_test(tested).features
             for known, rows, names in (
                 (training.voices, found.voices, "voices"),
