@@ -76,7 +76,7 @@ def test_people_of_a_data_folder_without_a_face_are_left_out(
         items = [item.replace(str(encoded[0]), str(data)) for item in table.items]
         EmbeddingTable(items, table.vectors, "tables").save(tmp_path / f"{name}.npz")
         tables.append(f"data.{name}_encoder=table:{tmp_path / name}.npz")
-    found = training_data.load_encoded_data(load(*tables), data, tmp_path / "cache", skip_missing=True)
+    found = training_data.load_encoded_data(load(*tables), data, tmp_path / "cache")
     assert len(found.dataset.people) == 7 and person.identity.name not in found.dataset.identities
     assert "1 of 8 training people left out: no voice or no face" in capsys.readouterr().err
 

@@ -117,8 +117,8 @@ def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
     writer.writerow((*HEADER, *ID_COLUMNS) if has_ids else HEADER)
     for row in rows:
         name, *ids, gender, nationality, split, age = astuple(row.identity)
-        cells = (name, row.modality, row.path, gender, nationality, "" if age is None else f"{age:g}", split)
-        cells += tuple(ids) if has_ids else ()
+        cells = [name, row.modality, row.path, gender, nationality, "" if age is None else f"{age:g}", split]
+        cells += ids if has_ids else []
         for cell in cells:
             if "\r" in cell or "\n" in cell or cell != cell.strip():
                 raise ValueError(
