@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BUNDLE_FILE", "FORMAT", "HeadBundle", "load_head_bundle"]
+__all__ = ["BUNDLE_FILE", "FORMAT", "HeadBundle", "load_head_bundle", "read_bundle"]
 
 Array = NDArray[np.float64]
 
@@ -68,6 +68,12 @@ class HeadBundle:
         """Triangles of a part, as a slice."""
         return slice(*self.part_triangles[part])
 
+    def freeze(self) -> None:
+        """Make all arrays read-only."""
+        for array in (*vars(self).values(), *self.regions.values(), *self.loops.values()):
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
+
 
 @lru_cache(maxsize=1)
 def load_head_bundle() -> HeadBundle:
@@ -121,7 +127,5 @@ def read_bundle(path: str | Path) -> HeadBundle:
         part_vertices=spans("part_vertices"),
         part_triangles=spans("part_triangles"),
     )
-    for array in (*vars(bundle).values(), *bundle.regions.values(), *bundle.loops.values()):
-        if isinstance(array, np.ndarray):
-            array.setflags(write=False)
+    bundle.freeze()
     return bundle

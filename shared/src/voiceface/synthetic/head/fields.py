@@ -1,7 +1,8 @@
 """Fields of the head from the table of targets, on the vertices of the head."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,15 +78,30 @@ class FieldMaker:
     mirror: NDArray[np.int64]
     landmarks: NDArray[np.int64]
     eyes: NDArray[np.bool_]
+    _smoothers: dict[float, Any] = field(default_factory=dict)
 
-    def make(self, field: Field) -> Array:
-        """Make a field: displacement (V, 3) in mm at coefficient 1."""
+    def make(self, row: Field, smooth: float = 0.0) -> Array:
+        """Make a field: displacement (V, 3) in mm at coefficient 1.
+
+        Args:
+            row: of the table.
+            smooth: standard deviation in mm of a Gaussian that smooths it in space.
+        """
         total = np.zeros_like(self.mean)
-        for part in field.parts:
-            total += self._bump(part) if isinstance(part, Bump) else self._pair(part)
+        for part in row.parts:
+            total += self._bump(part) if isinstance(part, Bump) else self.pair(part)
+        total = self.smoothed(total, smooth)
         reflected = total[self.mirror] * [-1.0, 1.0, 1.0]
-        total = 0.5 * (total - reflected) if field.odd else 0.5 * (total + reflected)
-        return np.asarray(total * (field.size / self._extent(total, field)))
+        total = 0.5 * (total - reflected) if row.odd else 0.5 * (total + reflected)
+        return np.asarray(total * (row.size / self._extent(total, row)))
+
+    def smoothed(self, displacement: Array, spread: float) -> Array:
+        """Smooth a displacement (V, 3) by a Gaussian of `spread` mm in space."""
+        if not spread:
+            return displacement
+        if spread not in self._smoothers:
+            self._smoothers[spread] = _gaussian_smoother(self.mean, self.topology.triangles, spread)
+        return np.asarray(self._smoothers[spread] @ displacement)
 
     def change_of_distance(self, displacement: Array, first: int, second: int) -> float:
         """First-order change of the distance of two landmarks, in mm."""
@@ -93,13 +109,14 @@ class FieldMaker:
         line = self.mean[b] - self.mean[a]
         return float((displacement[b] - displacement[a]) @ line / np.linalg.norm(line))
 
-    def _extent(self, displacement: Array, field: Field) -> float:
-        if field.distance is not None:
-            return self.change_of_distance(displacement, *field.distance)
+    def _extent(self, displacement: Array, row: Field) -> float:
+        if row.distance is not None:
+            return self.change_of_distance(displacement, *row.distance)
         start, end = self.topology.part_vertices["skin"]
         return float(np.linalg.norm(displacement[start:end], axis=1).max())
 
-    def _pair(self, pair: Pair) -> Array:
+    def pair(self, pair: Pair) -> Array:
+        """Displacement (V, 3) in mm of a pair of targets, as it is in the files."""
         displacement = self._target(pair.plus)
         if pair.minus:
             displacement = 0.5 * (displacement - self._target(pair.minus))
@@ -109,7 +126,8 @@ class FieldMaker:
     def _bump(self, bump: Bump) -> Array:
         side = np.tanh(self.mean[:, 0] / 8.0)
         offset = np.stack([np.abs(self.mean[:, 0]), self.mean[:, 1], self.mean[:, 2]], axis=1)
-        height = np.exp(-0.5 * (((offset - bump.centre) / bump.radius) ** 2).sum(axis=1))
+        distance = np.sqrt((((offset - bump.centre) / bump.radius) ** 2).sum(axis=1))
+        height = np.exp(-0.5 * distance**bump.power)
         shift = np.broadcast_to(bump.shift, self.mean.shape).copy()
         shift[:, 0] *= side
         return np.asarray(height[:, None] * shift)
@@ -132,3 +150,22 @@ class FieldMaker:
         group = [macro_displacement(self.source, s, a, weight) for s in sexes for a in ancestries]
         displacement = np.mean(group, axis=0)
         return np.asarray(displacement - displacement[self.eyes].mean(axis=0))
+
+
+def _gaussian_smoother(points: Array, triangles: NDArray[np.integer], spread: float) -> Any:
+    """Sparse matrix (V, V) that averages over neighbours in space, weighted by their share of the surface."""
+    from scipy.sparse import coo_array
+    from scipy.spatial import cKDTree
+
+    corners = points[triangles]
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = np.bincount(triangles.ravel(), np.repeat(np.linalg.norm(normal, axis=1) / 6.0, 3), len(points))
+    pairs = cKDTree(points).query_pairs(3.0 * spread, output_type="ndarray")
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    own = np.arange(len(points))
+    row = np.concatenate([pairs[:, 0], pairs[:, 1], own])
+    column = np.concatenate([pairs[:, 1], pairs[:, 0], own])
+    distance = np.linalg.norm(points[row] - points[column], axis=1)
+    weight = np.exp(-0.5 * (distance / spread) ** 2) * (area[column] + 0.05)
+    weight /= np.bincount(row, weight, len(points))[row]
+    return coo_array((weight, (row, column)), shape=(len(points), len(points))).tocsr()

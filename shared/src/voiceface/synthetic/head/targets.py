@@ -6,9 +6,9 @@ of `anthropometry.ANTHROPOMETRY` belongs to the field, by the mean of its publis
 by a displacement chosen by eye.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-__all__ = ["EXPRESSION_FIELDS", "SHAPE_FIELDS", "Bump", "Field", "Pair"]
+__all__ = ["EXPRESSION_FIELDS", "SHAPE_FIELDS", "SMOOTHING", "Bump", "Field", "Pair"]
 
 Point = tuple[float, float, float]
 
@@ -37,11 +37,13 @@ class Bump:
         centre: (|x|, y, z) in mm.
         radius: standard deviations along x, y and z in mm.
         shift: displacement at the centre in mm; x away from the midline.
+        power: of the distance in the exponent; above 2 the top is flat.
     """
 
     centre: Point
     radius: Point
     shift: Point
+    power: int = 2
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,6 @@ class Field:
     size: float
     distance: tuple[int, int] | None = None
     odd: bool = False
-    notes: str = field(default="", compare=False)
 
 
 def _pair(stem: str, ends: str = "incr/decr", weight: float = 1.0, window: str = "") -> Pair:
@@ -98,9 +99,7 @@ SHAPE_FIELDS: dict[str, Field] = {
                    0.9, (37, 41)),
     "eyesl": Field((_pair("eyes/{side}-eye-corner1", "up/down"),
                     _pair("eyes/{side}-eye-corner2", "up/down", -1.0)), 1.2),
-    "sock": Field((_pair("eyes/{side}-eye-push1", "in/out", 0.5),
-                   _pair("eyes/{side}-eye-push2", "in/out", 0.5),
-                   Bump((31, 0, 78), (19, 13, 26), (0, 0, -1.6))), 1.8),
+    "sock": Field((Bump((30, -1, 72), (25, 17, 36), (0, 0, -1.8), power=4),), 1.8),
     "nosew": Field((_pair("nose/nose-scale-horiz"), _pair("nose/nose-nostrils-width")), 2.6, (31, 35)),
     "nosep": Field((_pair("nose/nose-scale-depth"),), 2.0),
     "noseb": Field((_pair("nose/nose-width1"), _pair("nose/nose-greek")), 1.6),
@@ -135,6 +134,14 @@ SHAPE_FIELDS: dict[str, Field] = {
     "rbf2": Field((_pair("head/head-age"),), 2.4),
     "rbf3": Field((Pair("macro/maxweight", "macro/minweight", 1.0, "head"),), 3.0),
 }  # fmt: skip
+
+# Standard deviation in mm of the Gaussian that smooths a shape field, so that no triangle turns over.
+SMOOTHING = (
+    dict.fromkeys(SHAPE_FIELDS, 5.0)
+    | dict.fromkeys(("ulip", "llip", "lipp", "mouthw", "eyelen", "eyeop", "eyesl", "noset"), 3.5)
+    | dict.fromkeys(("brow", "browh", "browt", "philt", "nosep", "nosew", "noseb", "asn", "rbf2"), 6.5)
+    | dict.fromkeys(("midlen", "rbf0", "rbf1"), 8.0)
+)
 
 _UNITS = "expression/units/{ancestry}/"
 # Largest displacement at coefficient 1; a strong expression, and for the lids seven tenths of closure.

@@ -110,7 +110,10 @@ def _split_quads(
     order = np.argsort(part[chosen], kind="stable")
     quads, texture = mesh.quads[chosen][order], mesh.texture_quads[chosen][order]
     p = positions[quads]
-    first = np.linalg.norm(p[:, 0] - p[:, 2], axis=1) <= np.linalg.norm(p[:, 1] - p[:, 3], axis=1) + 1e-6
+    longer = np.linalg.norm(p[:, 0] - p[:, 2], axis=1) - np.linalg.norm(p[:, 1] - p[:, 3], axis=1)
+    # Where both are equal, mirrored quads still get mirrored diagonals.
+    outermost = (np.abs(p[..., 0]) + 0.7 * p[..., 1] + 1.9 * p[..., 2]).argmax(axis=1)
+    first = np.where(np.abs(longer) < 1e-3, outermost % 2 == 0, longer < 0)
     split = np.where(first[:, None], [0, 1, 2, 0, 2, 3], [0, 1, 3, 1, 2, 3]).reshape(-1, 2, 3)
     row = np.arange(len(quads))[:, None, None]
     return (
@@ -138,30 +141,44 @@ def _clip(
     """Clip triangles at height 0; every corner becomes a pair of base vertices, equal where it is uncut."""
     below = (height < 0).sum(axis=1)
     whole = below == 0
-    pieces = [(corners[whole], corners[whole], texture[whole], texture[whole], part[whole])]
-    for count, keep in ((1, False), (2, True)):
+    pieces = [(corners[whole], corners[whole], texture[whole], texture[whole])]
+    owners = [part[whole]]
+    for count in (1, 2):
         rows = np.nonzero(below == count)[0]
         # The corner that is alone on its side comes first.
-        lone = np.argmax((height[rows] >= 0) == keep, axis=1)
+        lone = np.argmax((height[rows] >= 0) == (count == 2), axis=1)
         turn = (lone[:, None] + np.arange(3)) % 3
         c, t, h = (np.take_along_axis(values[rows], turn, 1) for values in (corners, texture, height))
-        for start, end in _cut_corners(count):
-            on_edge = h[:, start] == 0  # the upper end of a cut edge is at the cut itself
-            stop = np.where(on_edge, start, end) if len(rows) else np.zeros((0, 3), int)
-            pieces.append((c[:, start], np.take_along_axis(c, stop, 1), t[:, start],
-                           np.take_along_axis(t, stop, 1), part[rows]))  # fmt: skip
-    first, second, tex_first, tex_second, owner = (np.concatenate(column) for column in zip(*pieces))
+        for start, end in _cut_corners(count, h[:, 2] < h[:, 1]):
+            # The upper end of a cut edge may be at the cut itself.
+            stop = np.where(np.take_along_axis(h, start, 1) == 0, start, end)
+            pieces.append(tuple(np.take_along_axis(v, k, 1) for v in (c, t) for k in (start, stop)))
+            owners.append(part[rows])
+    first, second, tex_first, tex_second = (np.concatenate(column) for column in zip(*pieces))
+    owner = np.concatenate(owners)
     key = first * (corners.max() + 1) + second
     proper = (key[:, 0] != key[:, 1]) & (key[:, 1] != key[:, 2]) & (key[:, 2] != key[:, 0])
     order = np.argsort(owner[proper], kind="stable")
-    return tuple(values[proper][order] for values in (first, second, tex_first, tex_second, owner))  # type: ignore[return-value]
+    chosen = np.nonzero(proper)[0][order]
+    return first[chosen], second[chosen], tex_first[chosen], tex_second[chosen], owner[chosen]
 
 
-def _cut_corners(below: int) -> list[tuple[list[int], list[int]]]:
-    """Corners of the remaining triangles as edges (upper end, lower end); equal ends are whole corners."""
-    if below == 2:  # 0 above
-        return [([0, 0, 0], [0, 1, 2])]
-    return [([1, 1, 2], [0, 1, 2]), ([1, 2, 2], [0, 2, 0])]  # 0 below
+def _cut_corners(below: int, lower_second: NDArray[np.bool_]) -> list[tuple[Indices, Indices]]:
+    """Corners (N, 3) of the remaining triangles as edges: upper ends, lower ends; equal for whole corners.
+
+    Args:
+        below: number of corners below the cut. 1: corner 0 is below; 2: corner 0 is above.
+        lower_second: (N,) whether corner 2 is lower than corner 1; mirrored triangles are split alike.
+    """
+    if below == 2:
+        choices = [(([0, 0, 0], [0, 1, 2]), ([0, 0, 0], [0, 1, 2]))]
+    else:
+        choices = [
+            (([1, 1, 2], [0, 1, 2]), ([1, 1, 2], [0, 1, 0])),
+            (([1, 2, 2], [0, 2, 0]), ([1, 2, 2], [1, 2, 0])),
+        ]
+    which = lower_second[:, None]
+    return [(np.where(which, a[0], b[0]), np.where(which, a[1], b[1])) for a, b in choices]
 
 
 def _number_vertices(
