@@ -1,12 +1,12 @@
 """The synthetic tree in the layout of MAV-Celeb: same bytes for any number of workers, no leak, checked."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from file_digests import file_digests
 from voiceface.commands import check, population
 from voiceface.datasets.mavceleb import layout
 from voiceface.datasets.mavceleb.lists import MavCelebError
@@ -24,15 +24,6 @@ from voiceface.synthetic.voice.phonetics import (
 SMALL = build_settings("tiny", train=4, val=1, test=3, clip_seconds=0.6, seed=3)
 
 
-def digests(root: Path) -> dict[str, str]:
-    """Map paths of all files below a folder to hashes."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
-
-
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
     return write_mavceleb(tmp_path_factory.mktemp("fame"), SMALL, "v2", workers=1, progress=False)
@@ -45,9 +36,9 @@ def copy(tree, tmp_path) -> Path:
 
 
 def test_two_workers_and_an_interrupted_run_write_the_same_bytes(tree, tmp_path):
-    first = digests(tree)
+    first = file_digests(tree)
     root = write_mavceleb(tmp_path, SMALL, "v2", workers=2, progress=False)
-    assert digests(root) == first
+    assert file_digests(root) == first
     lost = sorted(root.glob("voices/*/*/*.wav"))[:2] + sorted(root.glob("faces/*/*/*/*.jpg"))[:2]
     for path in (*lost, root / "lists" / "Hindi_test.txt", root / "truth" / "population.json"):
         if path.name != "population.json":
@@ -55,7 +46,7 @@ def test_two_workers_and_an_interrupted_run_write_the_same_bytes(tree, tmp_path)
     state = json.loads((root / "truth" / "population.json").read_text())
     (root / "truth" / "population.json").write_text(json.dumps({**state, "complete": False}))
     write_mavceleb(tmp_path, SMALL, "v2", workers=1, progress=False)
-    assert digests(root) == first
+    assert file_digests(root) == first
 
 
 def test_every_clip_is_tested_with_its_own_face_and_with_another(tree):
@@ -102,10 +93,10 @@ def test_languages_use_their_phones_and_leave_the_speaker_as_he_is():
 
 
 def test_a_folder_of_other_settings_or_content_is_left_alone(tree, tmp_path):
-    before = digests(tree)
+    before = file_digests(tree)
     with pytest.raises(PopulationError, match="was written with other settings"):
         write_mavceleb(tree.parent, build_settings("tiny", train=5, val=0, test=3, seed=3), "v2")
-    assert digests(tree) == before
+    assert file_digests(tree) == before
     (tmp_path / "v1").mkdir()
     (tmp_path / "v1" / "own.txt").write_text("mine")
     with pytest.raises(PopulationError, match="is not empty"):

@@ -1,7 +1,6 @@
 """Written populations: byte-equal for any number of workers, complete tables, readable folders."""
 
 import csv
-import hashlib
 import json
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_digests import file_digests
 from voiceface.commands import population
 from voiceface.synthetic import writer
 from voiceface.synthetic.dataset import PopulationDataset, PopulationStream, generate_identity
@@ -26,15 +26,6 @@ from voiceface.synthetic.layout import (
 )
 
 SMALL = build_settings("tiny", train=3, val=2, test=4, clip_seconds=0.6, seed=5)
-
-
-def digests(root: Path) -> dict[str, str]:
-    """Map paths of all files below a folder to hashes."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +105,7 @@ def test_ordinary_loaders_read_it(tree):
 
 def test_two_workers_write_the_same_bytes(tree, tmp_path):
     other = writer.write_population(tmp_path / "two", SMALL, workers=2, progress=False)
-    assert digests(other) == digests(tree)
+    assert file_digests(other) == file_digests(tree)
 
 
 def test_only_missing_files_are_written_again(tree, tmp_path):
@@ -135,7 +126,7 @@ def test_only_missing_files_are_written_again(tree, tmp_path):
     for path, before in media.items():
         after = path.stat()
         assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns), "written again"
-    assert digests(copy) == digests(tree)
+    assert file_digests(copy) == file_digests(tree)
 
 
 def test_a_finished_population_is_not_rendered_again(tree, monkeypatch):
@@ -147,9 +138,9 @@ def test_a_finished_population_is_not_rendered_again(tree, monkeypatch):
 
     monkeypatch.setattr(render, "prepare_face", never)
     monkeypatch.setattr(voice, "synthesise_clip", never)
-    before = digests(tree)
+    before = file_digests(tree)
     writer.write_population(tree, SMALL, workers=1, progress=False)
-    assert digests(tree) == before
+    assert file_digests(tree) == before
 
 
 def test_killed_and_resumed(tree, tmp_path):
@@ -167,13 +158,13 @@ def test_killed_and_resumed(tree, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     writer.write_population(out, SMALL, workers=1, progress=False)
-    assert digests(out) == digests(tree)
+    assert file_digests(out) == file_digests(tree)
 
 
 def test_files_do_not_depend_on_the_number_of_identities(tree, tmp_path):
     more = replace(SMALL, train=5, test=5)
     other = writer.write_population(tmp_path / "more", more, workers=1, lists=False, progress=False)
-    large, small = digests(other), digests(tree)
+    large, small = file_digests(other), file_digests(tree)
     files = [name for name in small if name.startswith(("wav/", "faces/"))]
     assert len(files) == 36
     assert all(large[name] == small[name] for name in files)
@@ -186,7 +177,7 @@ def test_a_population_can_grow_but_not_shrink(tmp_path):
     fresh = writer.write_population(
         tmp_path / "fresh", replace(base, train=2), workers=1, progress=False, lists=False
     )
-    assert digests(root) == digests(fresh)
+    assert file_digests(root) == file_digests(fresh)
     with pytest.raises(PopulationError, match="train is 2 there and 1 here"):
         writer.write_population(root, base, workers=1, progress=False)
 
@@ -211,7 +202,7 @@ def test_voices_are_the_same_for_every_rho_and_can_be_linked(tree, tmp_path):
     alone = writer.write_population(
         tmp_path / "alone", replace(SMALL, rho=0.0, images=0), workers=1, progress=False, lists=False
     )
-    linked, original, synthesised = digests(other), digests(tree), digests(alone)
+    linked, original, synthesised = file_digests(other), file_digests(tree), file_digests(alone)
     names = [name for name in original if name.startswith("wav/")]
     assert len(names) == 18
     assert all(linked[name] == original[name] == synthesised[name] for name in names)
@@ -257,9 +248,9 @@ def test_quirks(tmp_path):
     assert list(root.rglob("Thumbs.db")) and list(root.rglob("notes.txt"))
     images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in root.rglob("*.jpg")]
     assert sum(image.ndim == 2 for image in images) == 1
-    before = digests(root)
+    before = file_digests(root)
     writer.write_population(root, settings, workers=1, progress=False)
-    assert digests(root) == before
+    assert file_digests(root) == before
 
 
 def test_the_standard_set_has_excluded_identities():

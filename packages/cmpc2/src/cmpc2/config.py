@@ -7,7 +7,7 @@ published code that affect results are options; the defaults follow the paper (d
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from voiceface.association.config import EvaluationConfig
+from voiceface.association.config import EvaluationConfig, RecordingOptions
 from voiceface.datasets.augmentation_config import AugmentationConfig
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, Positive, Share
@@ -188,7 +188,7 @@ class ListEvaluationConfig(EvaluationConfig):
     eer_method: Literal["interpolated", "corner"] = "interpolated"
 
 
-class Cmpc2Config(Config):
+class Cmpc2Config(RecordingOptions):
     """Complete configuration of one experiment."""
 
     published_format: ClassVar[str | None] = "cmpc2.published_config:recognise"
@@ -203,17 +203,12 @@ class Cmpc2Config(Config):
     training: TrainingConfig = TrainingConfig()
     evaluation: ListEvaluationConfig = ListEvaluationConfig()
 
-    def with_input_options(
-        self, *, resample: bool | None = None, on_corrupt: Literal["error", "salvage"] | None = None
-    ) -> Self:
-        """Copy the configuration with options for reading utterances; None keeps a value."""
-        update: dict[str, str] = {}
-        if resample is not None:
-            update["sample_rates"] = "resample" if resample else "error"
-        if on_corrupt is not None:
-            update["corrupt_audio"] = on_corrupt
-        voice = self.data.voice.model_copy(update=update)
-        return self.model_copy(update={"data": self.data.model_copy(update={"voice": voice})})
+    def data_update(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Values of `data` for options of `RecordingOptions`; here they are in the section `voice`."""
+        update = dict(options)
+        if "resample" in update:
+            update["sample_rates"] = "resample" if update.pop("resample") else "error"
+        return {"voice": self.data.voice.model_copy(update=update)}
 
     def frontend_signature(self) -> str:
         """Describe the preprocessing, on which embeddings depend besides the weights."""

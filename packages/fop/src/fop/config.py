@@ -7,7 +7,7 @@ published programs that change results are options; the defaults are what is mea
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
-from voiceface.association.config import EvaluationConfig
+from voiceface.association.config import EvaluationConfig, RecordingOptions
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, ScheduleConfig, Share
 
@@ -205,7 +205,7 @@ class FopEvaluationConfig(EvaluationConfig):
         return self
 
 
-class FopConfig(Config):
+class FopConfig(RecordingOptions):
     """Complete configuration of one experiment."""
 
     name: str
@@ -216,14 +216,6 @@ class FopConfig(Config):
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: FopEvaluationConfig = FopEvaluationConfig()
-
-    def with_input_options(
-        self, *, resample: bool | None = None, on_corrupt: Literal["error", "salvage"] | None = None
-    ) -> Self:
-        """Copy the configuration with options for reading recordings; None keeps a value."""
-        options = {"resample": resample, "corrupt_audio": on_corrupt}
-        update = {key: value for key, value in options.items() if value is not None}
-        return self.model_copy(update={"data": self.data.model_copy(update=update)})
 
     def frontend_signature(self) -> str:
         """Describe the encoders, on which embeddings depend besides the weights."""

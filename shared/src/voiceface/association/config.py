@@ -3,7 +3,7 @@
 A system extends `AssociationConfig` by its model and its further sections.
 """
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,7 @@ __all__ = [
     "AssociationConfig",
     "DataConfig",
     "EvaluationConfig",
+    "RecordingOptions",
     "TrainingConfig",
 ]
 
@@ -107,7 +108,23 @@ class EvaluationConfig(Config):
     face_batch_size: Positive = 64
 
 
-class AssociationConfig(Config):
+class RecordingOptions(Config):
+    """Mix-in of configurations whose section `data` has options for reading recordings."""
+
+    def with_input_options(
+        self, *, resample: bool | None = None, on_corrupt: Literal["error", "salvage"] | None = None
+    ) -> Self:
+        """Copy the configuration with options for reading recordings; None keeps a value."""
+        given = {"resample": resample, "corrupt_audio": on_corrupt}
+        update = self.data_update({key: value for key, value in given.items() if value is not None})
+        return self.model_copy(update={"data": self.data.model_copy(update=update)})  # type: ignore[attr-defined]
+
+    def data_update(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Values of `data` for options by the names `resample` and `corrupt_audio`."""
+        return options
+
+
+class AssociationConfig(RecordingOptions):
     """Sections that the configurations of all systems share."""
 
     name: str
@@ -117,14 +134,6 @@ class AssociationConfig(Config):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-
-    def with_input_options(
-        self, *, resample: bool | None = None, on_corrupt: Literal["error", "salvage"] | None = None
-    ) -> Self:
-        """Copy the configuration with options for reading utterances; None keeps a value."""
-        options = {"resample": resample, "corrupt_audio": on_corrupt}
-        update = {key: value for key, value in options.items() if value is not None}
-        return self.model_copy(update={"data": self.data.model_copy(update=update)})
 
     def frontend_signature(self) -> str:
         """Describe the preprocessing, on which embeddings depend; values that are the default are omitted."""
