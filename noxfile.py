@@ -162,6 +162,14 @@ for name, folder in FOLDERS.items():
         session.run("pytest", folder, *processes(session), *session.posargs)
 
 
+@nox.session(name="test-scale", tags=["test", "ci"], requires=["wheels"])
+def scale(session: nox.Session) -> None:
+    """Engines that come with extras, with real servers where they have any."""
+    one_thread_each(session)
+    session.install(wheel("shared", "[test,faiss]"), "pytest-xdist>=3.6")
+    session.run("pytest", "tests/scale", *processes(session), *session.posargs)
+
+
 @nox.session(tags=["ci"], requires=["wheels"])
 def real(session: nox.Session) -> None:
     """Get the networks of real people, compare them with their originals; `-- --inputs 1000 -s` in full."""

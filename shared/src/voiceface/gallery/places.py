@@ -21,7 +21,10 @@ __all__ = [
     "parse_address",
 ]
 
-ENGINES = {"exact": "voiceface.gallery.exact:ExactGallery"}
+ENGINES = {
+    "exact": "voiceface.gallery.exact:ExactGallery",
+    "faiss": "voiceface.gallery.faiss_index:FaissGallery",
+}
 """Engine -> class that creates and opens its galleries."""
 SERVERS: dict[str, int] = {}
 """Engine that has servers -> its usual port."""
