@@ -38,6 +38,7 @@ DISTANCE_AIMS = {
 _CUT_HEIGHT, _CUT_SLOPE = -150.0, 0.35  # of the plane through the neck
 _DIMORPHISM = 0.7  # share of the difference of the sexes in MakeHuman that the table's shifts lack
 _LOWERED = {"teeth_upper": 2.5, "teeth_lower": 2.5, "tongue": 5.0}  # mm; an open mouth shows the upper teeth
+_SHOULDERS = (-175.0, 190.0)  # height and radius in mm of the disc that hides light from below
 _EYE_CORNERS = [36, 39, 42, 45]
 _EAR_CANAL = 12108  # vertex of the base mesh at the height of depth 0
 
@@ -176,7 +177,7 @@ def _describe(
     regions = build_regions(topology, quads, mean, normals, mirror, topology.restrict(ears), blink)
     loops = find_loops(topology, quads, mirror)
     solid = topology.triangles[: topology.part_triangles["lashes"][0]]
-    occlusion = compute_occlusion(mean, solid)
+    occlusion = compute_occlusion(mean, solid, floor=_SHOULDERS)
     occlusion = 0.5 * (occlusion + occlusion[mirror])
     arrays: dict[str, NDArray[np.generic]] = {
         "triangles": topology.triangles.astype(np.uint16),

@@ -30,7 +30,12 @@ def compute_normals(vertices: Array, triangles: NDArray[np.integer]) -> Array:
     return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12))
 
 
-def compute_occlusion(vertices: ArrayLike, triangles: NDArray[np.integer], directions: int = 256) -> Array:
+def compute_occlusion(
+    vertices: ArrayLike,
+    triangles: NDArray[np.integer],
+    directions: int = 256,
+    floor: tuple[float, float] | None = None,
+) -> Array:
     """Compute the cosine-weighted share of the sky that each vertex sees, (V,) in [0, 1].
 
     Each direction gives a depth map of the mesh by orthographic projection; a vertex is hidden where the map
@@ -40,6 +45,7 @@ def compute_occlusion(vertices: ArrayLike, triangles: NDArray[np.integer], direc
         vertices: (V, 3) in mm.
         triangles: (T, 3).
         directions: number of directions over the whole sphere.
+        floor: height and radius in mm of a disc about the y axis that hides, too, such as the shoulders.
     """
     points = np.asarray(vertices, float)
     normals = compute_normals(points, triangles)
@@ -59,6 +65,10 @@ def compute_occlusion(vertices: ArrayLike, triangles: NDArray[np.integer], direc
         at = np.clip(((place[:, :2] - low) / _CELL).astype(np.int64), 0, [width - 1, rows - 1])
         cosine = np.maximum(_project(normals, axes)[:, 2], 0.0)
         hidden = depth[at[:, 1] * width + at[:, 0]] > place[:, 2] + 1.0
+        if floor is not None and direction[1] < 0:
+            distance = (points[:, 1] - floor[0]) / -direction[1]
+            hit = points[:, [0, 2]] + distance[:, None] * direction[[0, 2]]
+            hidden |= (hit**2).sum(axis=1) < floor[1] ** 2
         total += cosine
         seen += cosine * ~hidden
     return np.asarray(seen / np.maximum(total, 1e-12))

@@ -95,7 +95,7 @@ def find_mirror(points: Array, part_vertices: dict[str, tuple[int, int]]) -> Ind
         other_start, other_end = part_vertices[partner.get(name, name)]
         tree = cKDTree(points[other_start:other_end])
         distance, index = tree.query(points[start:end] * [-1.0, 1.0, 1.0])
-        if distance.max() > 1e-3:
+        if distance.max(initial=0.0) > 1e-3:
             raise ValueError(f"{name}: vertex {start + distance.argmax()} has no mirror image")
         mirror[start:end] = other_start + index
     if (mirror[mirror] != np.arange(len(points))).any():
@@ -152,7 +152,9 @@ def _clip(
         for start, end in _cut_corners(count, h[:, 2] < h[:, 1]):
             # The upper end of a cut edge may be at the cut itself.
             stop = np.where(np.take_along_axis(h, start, 1) == 0, start, end)
-            pieces.append(tuple(np.take_along_axis(v, k, 1) for v in (c, t) for k in (start, stop)))
+            c_start, c_stop = (np.take_along_axis(c, ends, 1) for ends in (start, stop))
+            t_start, t_stop = (np.take_along_axis(t, ends, 1) for ends in (start, stop))
+            pieces.append((c_start, c_stop, t_start, t_stop))
             owners.append(part[rows])
     first, second, tex_first, tex_second = (np.concatenate(column) for column in zip(*pieces))
     owner = np.concatenate(owners)
