@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from voiceface.__main__ import main
+from voiceface.commands import gallery as gallery_command
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.gallery import GalleryError, create_gallery, exact, is_gallery, open_gallery
+from voiceface.gallery.places import ENGINES, parse_address
 from voiceface.gallery.tables import read_files, rows_of_table, select_modality
 from voiceface.io.file_facts import FileFacts
 from voiceface.metrics import nearest
@@ -183,6 +185,56 @@ def test_missing_places_are_told(tmp_path):
         create_gallery(tmp_path, 3)
     with pytest.raises(GalleryError, match="no engine"):
         create_gallery(tmp_path / "g", 3, engine="other")
+
+
+@pytest.mark.parametrize(
+    ("text", "server", "name"),
+    [
+        ("milvus://host/faces", "http://host:19530", "faces"),
+        ("chroma:/host:81/all_faces", "http://host:81", "all_faces"),  # as `Path` writes it
+        ("milvus+https://h.example.org:443/f00", "https://h.example.org:443", "f00"),
+    ],
+)
+def test_addresses_are_read(text, server, name):
+    address = parse_address(text)
+    assert (address.server, address.name) == (server, name)
+    assert parse_address(str(address)) == address and is_gallery(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("other://host/faces", "engines chroma, milvus"),
+        ("chroma://host", "3 to 64 letters"),
+        ("chroma://host/a b", "3 to 64 letters"),
+        ("chroma://host:x/faces", "expected ENGINE"),
+        ("milvus://me:secret@host/faces", "VOICEFACE_MILVUS_TOKEN"),
+        ("milvus+ftp://host/faces", "expected ENGINE"),
+    ],
+)
+def test_wrong_addresses_are_told_without_their_passwords(text, words):
+    with pytest.raises(GalleryError, match=words) as caught:
+        open_gallery(text)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("engine", "module", "extra"),
+    [("faiss", "faiss", "faiss"), ("chroma", "chromadb", "chroma"), ("milvus", "pymilvus", "milvus")],
+)
+def test_an_absent_extra_is_told_with_the_command_that_brings_it(
+    tmp_path, monkeypatch, capsys, engine, module, extra
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    EmbeddingTable(["a.jpg"], sample_vectors(1)).save(tmp_path / "t.npz")
+    words = ["gallery", "build", str(tmp_path / "t.npz"), "--out", str(tmp_path / "g"), "--engine", engine]
+    assert main(words) == 1
+    assert f"pip install 'voiceface-shared[{extra}]'" in capsys.readouterr().err
+    assert not (tmp_path / "g").exists()
+
+
+def test_the_command_knows_every_engine():
+    assert tuple(ENGINES) == gallery_command.ENGINES
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from voiceface.gallery.index_file import INDEX_FILE, create_index, read_index
+from voiceface.gallery.index_file import INDEX_FILE, read_index, require_new_folder, write_index
 from voiceface.gallery.interface import Found, Gallery, GalleryError, GalleryFacts, Metadata, Vectors
 from voiceface.gallery.segments import Segment, hash_items, write_segment
 from voiceface.io.atomic import write_json
@@ -51,13 +51,14 @@ class ExactGallery(Gallery):
         self._read()
 
     @classmethod
-    def create(cls, folder: Path, facts: GalleryFacts) -> "ExactGallery":
+    def create(cls, folder: Path, facts: GalleryFacts) -> Self:
         """Create an empty gallery in a folder that is new or empty.
 
         Raises:
             GalleryError: there is something already.
         """
-        create_index(folder, facts, segments=[], removed=[])
+        require_new_folder(folder)
+        write_index(folder, facts, segments=[], removed=[])
         return cls(folder)
 
     def __len__(self) -> int:

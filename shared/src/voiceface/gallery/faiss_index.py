@@ -15,13 +15,13 @@ small world graphs, 2018; Douze et al., The Faiss library, 2024.
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.gallery.exact import ExactGallery
-from voiceface.gallery.interface import Found, GalleryError, Vectors
+from voiceface.gallery.interface import Found, GalleryError, GalleryFacts, Vectors
 from voiceface.gallery.segments import Segment
 from voiceface.io.atomic import atomic_path, compute_sha256
 from voiceface.io.file_kinds import printable
@@ -38,7 +38,7 @@ LIST_ROWS = 64  # training rows for each list
 TARGET_RECALL = 0.99
 RECALL_TOP = 10
 RECALL_QUERIES = 200
-DEPTHS = (32, 64, 128, 256, 512, 1024)  # candidates of a search in the graph
+DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)  # candidates of a search in the graph
 LISTS = (8, 16, 32, 64, 128, 256)  # lists that are looked into
 MARGIN = 8  # further candidates that are scored exactly
 BATCH_ROWS = 50_000
@@ -77,6 +77,17 @@ class FaissGallery(ExactGallery):
         self._faiss = require_faiss()
         self._loaded: tuple[str, Any] = ("", None)
         super().__init__(folder)
+
+    @classmethod
+    def create(cls, folder: Path, facts: GalleryFacts) -> Self:
+        """Create an empty gallery in a folder that is new or empty.
+
+        Raises:
+            GalleryError: there is something already.
+            ModuleNotFoundError: faiss is not installed.
+        """
+        require_faiss()
+        return super().create(folder, facts)
 
     @property
     def num_indexed(self) -> int:

@@ -9,25 +9,30 @@ from voiceface.io.atomic import write_json
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import reading
 
-__all__ = ["INDEX_FILE", "create_index", "read_index"]
+__all__ = ["INDEX_FILE", "read_index", "require_new_folder", "write_index"]
 
 INDEX_FILE = "gallery.json"
 MAX_BYTES = 256 * 2**20
 
 
-def create_index(folder: Path, facts: GalleryFacts, **more: Any) -> None:
-    """Write the index of a new gallery.
-
-    Args:
-        folder: new or empty.
-        facts: what the gallery states.
-        more: further entries.
+def require_new_folder(folder: Path) -> None:
+    """Check that a folder is new or empty.
 
     Raises:
-        GalleryError: there is something in the folder, or a file is in its place.
+        GalleryError: there is something in it, or a file is in its place.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise GalleryError(f"{printable(folder)} is there already, expected a new or empty folder")
+
+
+def write_index(folder: Path, facts: GalleryFacts, **more: Any) -> None:
+    """Write the index of a gallery, atomically.
+
+    Args:
+        folder: of the gallery.
+        facts: what it states.
+        more: further entries.
+    """
     write_json(folder / INDEX_FILE, {**facts.to_values(), **more})
 
 

@@ -24,9 +24,11 @@ __all__ = [
 ENGINES = {
     "exact": "voiceface.gallery.exact:ExactGallery",
     "faiss": "voiceface.gallery.faiss_index:FaissGallery",
+    "chroma": "voiceface.gallery.chroma:ChromaGallery",
+    "milvus": "voiceface.gallery.milvus:MilvusGallery",
 }
 """Engine -> class that creates and opens its galleries."""
-SERVERS: dict[str, int] = {}
+SERVERS = {"chroma": 8000, "milvus": 19530}
 """Engine that has servers -> its usual port."""
 
 
