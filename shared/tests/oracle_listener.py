@@ -46,8 +46,9 @@ def render_listener_faces(
     image_size = image_size or settings.render_size
     images = np.empty((len(numbers), image_size, image_size, 3), np.uint8)
     for i in range(len(numbers)):
-        face = prepare_face(faces, i, face_gain=settings.face_gain)
+        head = {"face_gain": settings.face_gain, "generator": settings.image_generator}
+        face = prepare_face(faces, i, **head)
         images[i] = render_image(
-            faces, i, 0, image_size=image_size, nuisance=nuisance, face=face, face_gain=settings.face_gain
+            faces, i, 0, image_size=image_size, nuisance=nuisance, face=face, **head
         ).image
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

@@ -61,7 +61,15 @@ def build_parser() -> argparse.ArgumentParser:
         "--image-size", type=int, dest="render_size", help="width and height of the images in pixels"
     )
     parser.add_argument(
-        "--face-gain", type=float, help="factor on the shape of faces; 0.55 is about life-like"
+        "--face-gain",
+        type=float,
+        help="factor on the shape of faces; about life-like: 0.55 with generator 1, 1 with 2",
+    )
+    parser.add_argument(
+        "--generator",
+        type=int,
+        choices=(1, 2),
+        help="head that the images show: 1 made of formulas, 2 a mesh with skin, eyes and hair (default: 1)",
     )
     parser.add_argument("--confound", type=float, help="effect of nationality on voice and skin, 0 to 1")
     parser.add_argument(

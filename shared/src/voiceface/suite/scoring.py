@@ -77,11 +77,12 @@ class MatchingMetrics:
 
 def generate_ground_truth_heads(settings: "PopulationSettings", ids: Sequence[int]) -> GroundTruthHeads:
     """Generate the ground-truth heads of the identities `ids` of a population from its settings."""
+    from voiceface.synthetic.camera import get_head_model
     from voiceface.synthetic.face import head_bases
     from voiceface.synthetic.face.geometry_truth import generate_face_ground_truth
-    from voiceface.synthetic.face.head import build_head_model
 
-    head, truth = build_head_model(settings.face_gain), generate_face_ground_truth(settings, ids)
+    head = get_head_model(settings.face_gain, settings.image_generator)
+    truth = generate_face_ground_truth(settings, ids)
     shift = head_bases.sex_shift()
     signs = 2.0 * truth.sex[:, None] - 1.0
     means = {

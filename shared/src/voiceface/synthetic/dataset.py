@@ -251,6 +251,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
             image_size=settings.render_size,
             nuisance=settings.nuisance,
             face_gain=settings.face_gain,
+            generator=settings.image_generator,
         )
         rng = np.random.default_rng([int(words[3] >> np.uint64(1)), index]) if self.augment else None
         return {
@@ -286,10 +287,10 @@ def generate_identity(
     images = np.zeros((settings.images, settings.render_size, settings.render_size, 3), np.uint8)
     expression, pose = np.zeros((settings.images, 10)), np.zeros((settings.images, 3))
     options: dict[str, Any] = {"image_size": settings.render_size, "nuisance": settings.nuisance}
-    options["face_gain"] = settings.face_gain
-    face = prepare_face(identities, 0, face_gain=settings.face_gain)
+    head: dict[str, Any] = {"face_gain": settings.face_gain, "generator": settings.image_generator}
+    face = prepare_face(identities, 0, **head)
     for image in range(settings.images):
-        rendered = render_image(identities, 0, image, face=face, **options)
+        rendered = render_image(identities, 0, image, face=face, **head, **options)
         images[image] = rendered.image
         expression[image] = rendered.expression
         pose[image] = rendered.pose_degrees

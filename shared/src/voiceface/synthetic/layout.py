@@ -48,7 +48,7 @@ class PopulationSettings:
         quirks: add unusual files.
         second_view: add `unzippedFaces/`.
         mesh: add `mesh/` and `face_model/`.
-        generator: version of the generator.
+        generator: version of the generator, of voices and of images.
     """
 
     preset: str
@@ -91,6 +91,24 @@ class PopulationSettings:
         if wrong:
             raise PopulationError("; ".join(wrong))
 
+    @property
+    def image_generator(self) -> int:
+        """Version of the images: 1 draws a head made of formulas, 2 the mesh head.
+
+        Raises:
+            PopulationError: this installation knows no such generator.
+        """
+        from voiceface.synthetic.face.render import IMAGE_VERSIONS
+
+        number = self.generator.rpartition("image ")[2]
+        if number not in map(str, IMAGE_VERSIONS):
+            known = " or ".join(f"image {version}" for version in IMAGE_VERSIONS)
+            raise PopulationError(
+                f"generator is {self.generator!r}, expected one that ends with {known}; "
+                "write the population anew"
+            )
+        return int(number)
+
     def ids(self, split: str = "all") -> list[int]:
         """Return the identity numbers of "train", "val", "test" or "all", ascending."""
         from voiceface.synthetic.identities import SPLIT_RANGES
@@ -112,12 +130,16 @@ class PopulationSettings:
         )
 
 
-def generator_version() -> str:
-    """Return the version of voices and images; increases when any output changes beyond tolerance."""
+def generator_version(image: int | None = None) -> str:
+    """Return the version of voices and images; increases when any output changes beyond tolerance.
+
+    Args:
+        image: version of the images; None: that of new populations.
+    """
     from voiceface.synthetic.face.render import IMAGE_VERSION
     from voiceface.synthetic.voice.speech_synthesis import GENERATOR_VERSION
 
-    return f"voice {GENERATOR_VERSION}, image {IMAGE_VERSION}"
+    return f"voice {GENERATOR_VERSION}, image {IMAGE_VERSION if image is None else image}"
 
 
 def build_settings(
@@ -129,7 +151,8 @@ def build_settings(
         preset: a preset or its name.
         num_identities: total number of identities, instead of the preset's, in the proportions of the
             standard set.
-        changes: fields of `PopulationSettings`; None keeps the value of the preset.
+        changes: fields of `PopulationSettings`; None keeps the value of the preset. The generator may be
+            given as the number of its images, 1 or 2.
 
     Raises:
         PopulationError: a value is out of range.
@@ -139,8 +162,11 @@ def build_settings(
 
     base = get_preset(preset) if isinstance(preset, str) else preset
     names = {f.name for f in fields(PopulationSettings)} & {f.name for f in fields(base)}
+    if isinstance(changes.get("generator"), int):
+        changes["generator"] = generator_version(changes["generator"])
     settings = PopulationSettings(preset=base.name, **{name: getattr(base, name) for name in names})
     settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
+    _ = settings.image_generator  # raises for an unknown one
     if num_identities is not None:
         if num_identities < 3:
             raise PopulationError(f"at least 3 identities are required, one per split; got {num_identities}")

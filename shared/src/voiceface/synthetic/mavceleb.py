@@ -265,6 +265,7 @@ def _write_identity(job: _Job) -> None:
 
     settings = job.settings
     identities = settings.sample_identities([job.identity])
+    head: dict[str, Any] = {"face_gain": settings.face_gain, "generator": settings.image_generator}
     face = None
     for file in missing:
         path, number = job.root / file.path, LANGUAGE_STRIDE * file.language + file.number
@@ -273,7 +274,7 @@ def _write_identity(job: _Job) -> None:
             clip = synthesise_clip(identities, 0, number, seconds=settings.clip_seconds, inventory=inventory)
             write_wav(path, clip.samples)
             continue
-        face = prepare_face(identities, 0, face_gain=settings.face_gain) if face is None else face
+        face = prepare_face(identities, 0, **head) if face is None else face
         rendered = render_image(
             identities,
             0,
@@ -281,7 +282,7 @@ def _write_identity(job: _Job) -> None:
             face=face,
             image_size=settings.render_size,
             nuisance=settings.nuisance,
-            face_gain=settings.face_gain,
+            **head,
         )
         write_bytes(path, encode_jpeg(rendered.image, rendered.jpeg_quality))
 

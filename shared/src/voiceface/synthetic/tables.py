@@ -72,9 +72,10 @@ def write_tables(root: Path, settings: "PopulationSettings") -> None:
     write_text(root / "Splits" / "identity_splits.txt", "".join(lines))
     _write_ground_truth(root, settings, identities, names)
     if settings.mesh:
-        from voiceface.synthetic.face.head import build_head_model
+        from voiceface.synthetic.camera import get_head_model
 
-        build_head_model(settings.face_gain).orthonormal.save(root / "face_model")
+        head = get_head_model(settings.face_gain, settings.image_generator)
+        head.orthonormal.save(root / "face_model")
 
 
 def write_trial_lists(root: Path, settings: "PopulationSettings") -> None:
@@ -121,8 +122,8 @@ def _write_ground_truth(
     root: Path, settings: "PopulationSettings", identities: Identities, face_names: dict[int, str]
 ) -> None:
     """Write `truth/identities.csv`, `shape.npy` and `views.npz`, rows in the order of `identities.csv`."""
+    from voiceface.synthetic.camera import sample_render_params
     from voiceface.synthetic.face.head import save_npy, shape_coefficients
-    from voiceface.synthetic.face.render import sample_render_params
     from voiceface.synthetic.layout import image_path
 
     columns = ["k", "voice_id", "name", "split", "sex", "face_sex", "age", "height_mm", "nationality"]
@@ -140,6 +141,7 @@ def _write_ground_truth(
     save_npy(root / "truth" / "shape.npy", alpha.astype(np.float32))
     items = [(i, k, image) for i, k in enumerate(identities.ids.tolist()) for image in range(settings.images)]
     options: dict[str, Any] = {"nuisance": settings.nuisance, "face_gain": settings.face_gain}
+    options["generator"] = settings.image_generator
     views = [sample_render_params(identities, i, image, shape=alpha[i], **options) for i, _, image in items]
     landmarks = np.array([view.landmarks for view in views], np.float32).reshape(-1, 68, 2)
     pose = np.array([view.pose for view in views]).reshape(-1, 3)

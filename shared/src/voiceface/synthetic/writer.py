@@ -200,10 +200,10 @@ def _write_images(root: Path, settings: PopulationSettings, identity: int, ident
         from voiceface.synthetic.face.render import prepare_face, render_image
 
         options: dict[str, Any] = {"image_size": settings.render_size, "nuisance": settings.nuisance}
-        options["face_gain"] = settings.face_gain
-        face = prepare_face(identities, 0, face_gain=settings.face_gain)
+        head: dict[str, Any] = {"face_gain": settings.face_gain, "generator": settings.image_generator}
+        face = prepare_face(identities, 0, **head)
         for index, path in missing.items():
-            rendered = render_image(identities, 0, index, face=face, **options)
+            rendered = render_image(identities, 0, index, face=face, **head, **options)
             grey = settings.quirks and corrupted_files.is_grayscale(identity, index)
             write_bytes(path, encode_jpeg(rendered.image, rendered.jpeg_quality, grey=grey))
     if settings.second_view:
@@ -228,13 +228,14 @@ def _write_mesh(root: Path, settings: PopulationSettings, identity: int, identit
     import numpy as np
 
     from voiceface.io.atomic import write_text
-    from voiceface.synthetic.face.head import build_head_model, save_npy, shape_coefficients, write_obj
+    from voiceface.synthetic.camera import get_head_model
+    from voiceface.synthetic.face.head import save_npy, shape_coefficients, write_obj
 
     name = get_face_name(identity, settings)
     base = root / "mesh" / name
     if all((base / f"{name}{suffix}").exists() for suffix in (".obj", ".xyz", ".npy")):
         return
-    model = build_head_model(settings.face_gain)
+    model = get_head_model(settings.face_gain, settings.image_generator)
     alpha = shape_coefficients(identities)[0]
     vertices = model.compute_vertices(alpha)
     write_obj(base / f"{name}.obj", vertices, model.triangles)

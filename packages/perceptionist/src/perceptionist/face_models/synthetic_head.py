@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from voiceface.synthetic.camera import LANDMARK_BOX_SIZE, RenderParams, rotation_matrix
 from voiceface.synthetic.face import head_bases
 from voiceface.synthetic.face.head import (
     RATIO_LANDMARK_PAIRS,
@@ -12,8 +13,6 @@ from voiceface.synthetic.face.head import (
     build_head_model,
     shape_coefficients,
 )
-from voiceface.synthetic.face.render import LANDMARK_BOX_SIZE, RenderParams
-from voiceface.synthetic.face.scene import rotation_matrix
 
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.pose import Y_FLIP

@@ -15,6 +15,14 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.colours import (
+    IRIS_COLOURS,
+    hair_colour,
+    interpolate,
+    palette_colour,
+    skin_colour,
+    to_linear_light,
+)
 from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.face.masks import MAP_SIZE, SoftMask, build_shared_masks, mean_surface_map
 from voiceface.synthetic.face.mean_surface import (
@@ -27,31 +35,13 @@ from voiceface.synthetic.face.mean_surface import (
 )
 from voiceface.synthetic.identities import Identities
 
-__all__ = [
-    "DARK_SKIN",
-    "FAIR_SKIN",
-    "FIRST_HAIR_ROW",
-    "GREY_HAIR",
-    "HAIRLINE_KNOTS",
-    "HAIR_COLOURS",
-    "IRIS_COLOURS",
-    "RED_HAIR",
-    "Appearance",
-    "build_appearance",
-    "compute_skin_colours",
-    "to_linear_light",
-]
+__all__ = ["FIRST_HAIR_ROW", "HAIRLINE_KNOTS", "Appearance", "build_appearance", "compute_skin_colours"]
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
 _FIRST_SLOT, _NUM_SLOTS, _STRANDS_SLOT = 64, 18, 96
 
-# Display colours, 0-255 red, green, blue.
-FAIR_SKIN, DARK_SKIN = (238, 194, 170), (112, 70, 48)
-IRIS_COLOURS = ((72, 44, 26), (96, 66, 36), (104, 104, 52), (86, 124, 146), (112, 128, 136))
-HAIR_COLOURS = ((22, 18, 17), (52, 35, 26), (88, 58, 38), (134, 94, 58), (196, 158, 104))
-RED_HAIR, GREY_HAIR = (142, 66, 30), (196, 194, 192)
 # Hairline: angle from the front in radians, height in mm.
 HAIRLINE_KNOTS = (
     (0.0, 64.0), (0.45, 64.0), (0.80, 58.0), (1.02, 38.0), (1.20, 12.0), (1.36, -6.0), (1.50, 4.0),
@@ -82,11 +72,6 @@ class Appearance:
     strands: NDArray[np.float64]
 
 
-def to_linear_light(colour: object) -> NDArray[np.float64]:
-    """Convert a display colour, 0-255, to linear light in [0, 1]."""
-    return (np.asarray(colour, float) / 255.0) ** 2
-
-
 def build_appearance(identities: Identities, index: int) -> Appearance:
     """Build texture and hair of row `index` of `identities`."""
     k = int(identities.ids[index])
@@ -94,12 +79,14 @@ def build_appearance(identities: Identities, index: int) -> Appearance:
     u = uniforms(identities.seed, k, "face", 0, _NUM_SLOTS, start=_FIRST_SLOT)
     strands = normals(identities.seed, k, "face", 0, 24, start=_STRANDS_SLOT)
     male, g = bool(identities.face_sex[index]), identities.face_factors[index]
-    tone, skin = _skin_colour(n[0], n[1], identities.skin_shift[index])
+    tone, skin = skin_colour(n[0], n[1], identities.skin_shift[index])
     age = float(min(1.4, 0.50 * np.log1p(np.exp(1.15 * g[7]))))
     grey = float(sigmoid(np.array(3.0 * (g[7] + 0.25 * n[14]) - 2.6)))
 
-    hair = _hair_colour(n, tone, grey)
-    brow_colour = _interpolate(0.62 * _hair_colour(n, tone, 0.55 * grey), to_linear_light((40, 30, 26)), 0.35)
+    hair = hair_colour(n[2], n[3], tone, grey)
+    brow_colour = interpolate(
+        0.62 * hair_colour(n[2], n[3], tone, 0.55 * grey), to_linear_light((40, 30, 26)), 0.35
+    )
     baldness = max(0.0, 0.9 * n[7] - 0.5 + 0.35 * max(g[7], -1.0)) if male else 0.0
     long_hair_rate = 0.05 if male else 0.86
     hair_length = 70.0 + 110.0 * float(u[4]) / long_hair_rate if u[4] < long_hair_rate else 0.0
@@ -122,11 +109,11 @@ def build_appearance(identities: Identities, index: int) -> Appearance:
     # Men: stubble or beard, less with a larger larynx factor.
     if male:
         beard = float(np.clip(0.42 - 0.34 * g[0] + 0.30 * n[11], 0.0, 1.0))
-        beard_colour = _interpolate(0.75 * _hair_colour(n, tone, 0.7 * grey), skin, 0.25)
+        beard_colour = interpolate(0.75 * hair_colour(n[2], n[3], tone, 0.7 * grey), skin, 0.25)
         _blend(paint, masks["beard"], beard_colour, 0.92 * beard)
     _paint_mouth(paint, masks, skin, n, male)
     _paint_nose(paint, masks)
-    _paint_eyes(paint, masks, skin, _palette_colour(IRIS_COLOURS, float(u[8]) ** (0.8 + 1.6 * tone)), male)
+    _paint_eyes(paint, masks, skin, palette_colour(IRIS_COLOURS, float(u[8]) ** (0.8 + 1.6 * tone)), male)
     thickness = (1.18 if male else 0.80) + 0.13 * n[9] - 0.24 * g[0]
     brow = _brow_mask(float(np.clip(thickness, 0.28, 2.0)), 0.9 * n[10] + (0.0 if male else 0.8))
     _blend(paint, brow, brow_colour, 0.93)
@@ -148,17 +135,8 @@ def build_appearance(identities: Identities, index: int) -> Appearance:
 def compute_skin_colours(identities: Identities) -> NDArray[np.float64]:
     """Compute unlit display colours of skin, (N, 3) RGB in [0, 1]; independent of all factors."""
     n = normals(identities.seed, identities.ids, "face", 0, 2, start=_FIRST_SLOT)
-    linear = [_skin_colour(tone, under, shift)[1] for (tone, under), shift in zip(n, identities.skin_shift)]
+    linear = [skin_colour(tone, under, shift)[1] for (tone, under), shift in zip(n, identities.skin_shift)]
     return np.sqrt(np.clip(np.reshape(linear, (len(identities), 3)), 0.0, 1.0))
-
-
-def _skin_colour(tone: float, undertone: float, shift: float) -> tuple[float, NDArray[np.float64]]:
-    """Compute the position between fair and dark in (0, 1) and the linear colour (3,)."""
-    position = float(sigmoid(np.array(1.15 * (tone + shift) - 0.7)))
-    colour = _interpolate(to_linear_light(FAIR_SKIN), to_linear_light(DARK_SKIN), position) * (
-        1.0 + 0.045 * undertone * np.array([0.6, 0.1, -1.0])
-    )
-    return position, np.asarray(colour)
 
 
 def _hair_lift(hair_mask: Map, hair_volume: float) -> NDArray[np.float64]:
@@ -182,25 +160,6 @@ def _hair_lift(hair_mask: Map, hair_volume: float) -> NDArray[np.float64]:
     return np.asarray(lift * hair_volume * (0.72 + 0.28 * smoothstep(height, -20, 80)))
 
 
-def _interpolate(a: NDArray[np.float64], b: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
-    return np.asarray(a + (b - a) * weight)
-
-
-def _palette_colour(colours: tuple[tuple[int, int, int], ...], position: float) -> NDArray[np.float64]:
-    """Interpolate a palette of display colours at `position` in [0, 1], linear light."""
-    stops = to_linear_light(colours)
-    index = np.clip(position, 0.0, 1.0) * (len(stops) - 1)
-    return np.array([np.interp(index, np.arange(len(stops)), stops[:, c]) for c in range(3)])
-
-
-def _hair_colour(traits: NDArray[np.float64], tone: float, grey: float) -> NDArray[np.float64]:
-    position = float(sigmoid(np.array(1.3 * traits[2] - 0.4))) * (1.0 - 0.75 * tone)
-    colour = _palette_colour(HAIR_COLOURS, position)
-    red = float(np.clip(0.8 * traits[3] - 0.7, 0, 0.8)) * (1 - tone)
-    colour = _interpolate(colour, to_linear_light(RED_HAIR), red)
-    return _interpolate(colour, to_linear_light(GREY_HAIR), grey)
-
-
 def _tint(paint: Map, soft_mask: SoftMask, factor: tuple[float, float, float], strength: float) -> None:
     """Multiply by `factor` where the mask is 1, in place."""
     if strength > 0:
@@ -220,7 +179,7 @@ def _paint_mouth(
 ) -> None:
     depth = 0.55 if male else 0.85 + 0.15 * float(np.tanh(traits[13]))
     rose = skin * np.array([0.74, 0.30, 0.32]) + np.array([0.05, 0.006, 0.012])
-    _blend(paint, masks["lips"], _interpolate(skin * np.array([0.85, 0.62, 0.60]), rose, depth), 0.95)
+    _blend(paint, masks["lips"], interpolate(skin * np.array([0.85, 0.62, 0.60]), rose, depth), 0.95)
     _tint(paint, masks["lip_edge"], (0.70, 0.55, 0.55), 0.6)
     _blend(paint, masks["mouth_line"], to_linear_light((62, 22, 22)), 0.92)
 

@@ -9,11 +9,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.camera import rotation_matrix
+from voiceface.synthetic.colours import muted_colour, to_linear_light
 from voiceface.synthetic.face import head_bases, mean_surface
-from voiceface.synthetic.face.appearance import Appearance, to_linear_light
+from voiceface.synthetic.face.appearance import Appearance
 from voiceface.synthetic.face.masks import MAP_SIZE
 
-__all__ = ["PreparedFace", "Surface", "build_surfaces", "muted_colour", "rotation_matrix"]
+__all__ = ["PreparedFace", "Surface", "build_surfaces"]
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
@@ -49,15 +51,6 @@ class Surface:
     texture: Map
     closed: bool
     two_sided: bool
-
-
-def rotation_matrix(pose: Array) -> Array:
-    """Compute the rotation (3, 3) of yaw, then pitch, then roll (in the image plane), in radians."""
-    (cy, cp, cr), (sy, sp, sr) = np.cos(pose), np.sin(pose)
-    yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return roll @ pitch @ yaw
 
 
 def build_surfaces(
@@ -204,10 +197,3 @@ def _strand_texture(hair: tuple[float, ...], strands: tuple[float, ...]) -> Map:
     shade = (0.92 + 0.07 * grain)[None, :, None] * np.array([0.72, 0.9, 1.0, 1.0])[:, None, None]
     texture = np.concatenate([shade * np.array(hair), np.full((4, 128, 1), 0.16)], axis=2)
     return np.ascontiguousarray(texture, np.float32)
-
-
-def muted_colour(uniforms: Array, brightness: float, nuisance: float) -> Array:
-    """Sample a display colour of walls and clothes from three uniforms; brightness varies more than hue."""
-    mean = uniforms.mean()
-    change = 140.0 * (mean - 0.5) * 1.7 + 85.0 * (uniforms - mean)
-    return np.clip(brightness + min(nuisance, 1.5) * change, 14, 240)

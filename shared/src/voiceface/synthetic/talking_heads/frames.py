@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.camera import rotation_matrix
+from voiceface.synthetic.colours import muted_colour, to_linear_light
 from voiceface.synthetic.face import head_bases, mean_surface
-from voiceface.synthetic.face.appearance import to_linear_light
 from voiceface.synthetic.face.head import HeadModel, build_head_model
 from voiceface.synthetic.face.masks import MAP_SIZE, mean_surface_map
 from voiceface.synthetic.face.render import SUPERSAMPLING, project_points, rasterise_surface
-from voiceface.synthetic.face.scene import PreparedFace, build_surfaces, muted_colour, rotation_matrix
+from voiceface.synthetic.face.scene import PreparedFace, build_surfaces
 from voiceface.synthetic.talking_heads.scenes import Backdrop
 
 __all__ = ["HEAD_MM", "JAW_MM", "FramePainter", "PlacedHead", "draw_backdrop", "paint_mouth"]

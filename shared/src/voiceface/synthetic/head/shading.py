@@ -1,0 +1,150 @@
+"""Light on skin, cloth and hair, and the interpolation of vertex and texture values at pixels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Light",
+    "add_gloss",
+    "compute_irradiance",
+    "interpolate",
+    "make_light",
+    "normalised",
+    "sample_texture",
+    "shade_hair",
+]
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Indices = NDArray[np.integer]
+
+# Red light scatters further under the skin than blue: shadow edges are softer in red, hollows are redder.
+_WRAP = np.array([0.32, 0.27, 0.22], np.float32)
+_OCCLUSION_POWER = np.array([0.95, 1.15, 1.20], np.float32)
+_SHADOW_POWER = np.array([0.85, 1.00, 1.06], np.float32)
+_TEXTURE_ROW = 512
+
+
+@dataclass(frozen=True)
+class Light:
+    """Light of a picture in camera space.
+
+    Attributes:
+        direction: (3,) unit vector to the lamp.
+        half: (3,) unit vector half-way between lamp and viewer.
+        fill: (3,) unit vector to a weak second lamp.
+        ambient, lamp, fill_strength: amounts of light.
+    """
+
+    direction: Floats
+    half: Floats
+    fill: Floats
+    ambient: float
+    lamp: float
+    fill_strength: float
+
+
+def make_light(light: Floats, fill_uniform: float, nuisance: float) -> Light:
+    """Build the light from the eight numbers of `light_vector` and a uniform for the second lamp."""
+    side = -1.0 if light[0] > 0 else 1.0
+    fill = np.array([0.75 * side, 0.05, 0.66], np.float32)
+    strength = 0.14 + 0.10 * min(nuisance, 1.5) * (fill_uniform - 0.5)
+    direction, half = light[:3].astype(np.float32), light[3:6].astype(np.float32)
+    return Light(direction, half, fill, 1.02 * float(light[6]), float(light[7]), float(strength))
+
+
+def compute_irradiance(normals: Floats, occlusion: Floats, visibility: Floats, light: Light) -> Floats:
+    """Compute diffuse light at vertices, (V, 3).
+
+    A hemisphere of ambient light, a lamp with wrapped diffuse reflection and soft shadow, and a weak lamp
+    from the other side.
+
+    Args:
+        normals: (V, 3) unit normals in camera space.
+        occlusion: (V,) ambient light, 1 = open and facing forward.
+        visibility: (V,) of the lamp, 0 to 1.
+        light: the lamps.
+    """
+    facing = (normals @ light.direction)[:, None]
+    lamp = np.maximum((facing + _WRAP) / (1.0 + _WRAP), 0.0)
+    lamp *= np.float32(light.lamp) * np.maximum(visibility, 1e-4)[:, None] ** _SHADOW_POWER
+    sky = np.maximum(occlusion, 1e-4)[:, None] ** _OCCLUSION_POWER
+    other = np.maximum((normals @ light.fill + 0.3) / 1.3, 0.0) * occlusion
+    lamp += np.float32(light.ambient) * sky
+    lamp += np.float32(light.fill_strength) * other[:, None]
+    return np.asarray(lamp, np.float32)
+
+
+def add_gloss(colour: Floats, normals: Floats, gloss: Floats, visibility: Floats, light: Light) -> None:
+    """Add the specular light of the lamp, broad and narrow, stronger at grazing angles, in place."""
+    spark = np.maximum(normals @ light.half, 0.0)
+    broad = spark**8
+    narrow = broad * broad
+    narrow *= narrow
+    grazing = 0.6 + 0.9 * (1.0 - np.clip(normals[:, 2], 0.0, 1.0)) ** 3
+    colour += ((0.10 * broad + 0.16 * narrow) * gloss * grazing * visibility * np.float32(light.lamp))[
+        :, None
+    ]
+
+
+def shade_hair(
+    colour: Floats, jitter: Floats, normals: Floats, tangents: Floats, layer: Floats, light: Light
+) -> Floats:
+    """Shade strands, (N, 3): two shifted highlights about the tangent (Marschner et al. 2003, simplified).
+
+    Args:
+        colour: (N, 3) linear.
+        jitter: (N,) about -0.5 to 0.5, differs between strands.
+        normals: (N, 3) unit normals of the hull in camera space; those of back faces point away.
+        tangents: (N, 3) unit vectors along the strands.
+        layer: (N,) depth in the hair, 0 inner to 1 outer.
+        light: the lamps.
+    """
+    back = normals[:, 2] < 0
+    normals = np.where(back[:, None], -normals, normals)
+    along, facing = tangents @ light.direction, normals @ light.direction
+    half, lift = tangents @ light.half, normals @ light.half
+    first = 1.0 - (half + (0.12 + 0.32 * jitter) * lift) ** 2
+    second = 1.0 - (half + (-0.18 + 0.45 * jitter) * lift) ** 2
+    wrapped = np.clip((facing + 0.45) / 1.45, 0.0, 1.0)
+    diffuse = wrapped * (0.55 + 0.45 * np.sqrt(np.maximum(1.0 - along * along, 0.0)))
+    depth = 0.62 + 0.38 * layer
+    shine = np.maximum(first, 0.0) ** 40 * 0.05
+    glow = np.maximum(second, 0.0) ** 10 * 0.35
+    sky = 0.75 + 0.25 * normals[:, 1]
+    lit = 0.80 * light.ambient * sky + 0.85 * light.lamp * diffuse
+    lit += 0.9 * light.fill_strength * np.clip(normals @ light.fill, 0.0, 1.0) + light.lamp * wrapped * glow
+    out = colour * (lit * depth)[:, None]
+    out += (light.lamp * wrapped * shine * depth)[:, None] * np.array([1.0, 0.96, 0.9], np.float32)
+    out *= np.where(back, np.float32(0.30), np.float32(1.0))[:, None]
+    return np.asarray(out, np.float32)
+
+
+def normalised(vectors: Floats) -> Floats:
+    """Scale vectors (N, 3) to length 1."""
+    return np.asarray(vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9), np.float32)
+
+
+def interpolate(values: Floats, corners: Indices, weights: Floats) -> Floats:
+    """Interpolate vertex values (V, C) at pixels with corners (N, 3) and barycentric weights (N, 3)."""
+    out = np.take(values, corners[:, 0], axis=0)
+    out *= weights[:, :1]
+    for i in (1, 2):
+        other = np.take(values, corners[:, i], axis=0)
+        other *= weights[:, i : i + 1]
+        out += other
+    return out
+
+
+def sample_texture(texture: Floats, x: Floats, y: Floats) -> Floats:
+    """Sample a texture (H, W, C) at texels x, y (N,), bilinearly; its edge continues outside. (N, C)."""
+    import cv2
+
+    rows = -(-len(x) // _TEXTURE_ROW)
+    place = np.zeros((2, rows * _TEXTURE_ROW), np.float32)
+    place[0, : len(x)], place[1, : len(x)] = x, y
+    across, down = place.reshape(2, rows, _TEXTURE_ROW)
+    found = cv2.remap(texture, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found.reshape(rows * _TEXTURE_ROW, -1)[: len(x)])

@@ -1,0 +1,152 @@
+"""Traits of a person's looks, drawn once per identity.
+
+Slots of the counters (stream "face", item 0), normals unless stated. Those up to 81 and 96-119 are the same
+as in the appearance of generator 1, so a person keeps colours, length of hair, brows and beard.
+    64 skin tone, 65 undertone, 66 hair colour, 67 red hair, 68 hair length (uniform), 69 hairline, 70 part,
+    71 baldness, 72 eye colour (uniform), 73 brow thickness, 74 brow arch, 75 beard, 76 hair volume,
+    77 lip colour, 78 greying, 79 freckles, 80 temples, 81 fringe (uniform), 83 roughness, 84 shine,
+    85 tilt of the brows, 86-90 place of the noise (uniforms), 91 waves, 92 length of the fringe,
+    96-119 hair strands, 256-319 style, moles, iris, clothes (uniforms), 320-2719 hairs of the brows
+    (uniforms)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.synthetic.colours import (
+    IRIS_COLOURS,
+    hair_colour,
+    interpolate,
+    palette_colour,
+    skin_colour,
+    to_linear_light,
+)
+from voiceface.synthetic.counter_rng import normals, uniforms
+from voiceface.synthetic.identities import Identities
+
+__all__ = ["BROW_HAIRS", "Traits", "sample_traits"]
+
+Array = NDArray[np.float64]
+
+BROW_HAIRS = 300  # of one brow
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Looks of one identity apart from the shape; colours are linear light.
+
+    Attributes:
+        male: of the face.
+        tone: skin, 0 fair to 1 dark.
+        skin, lips, iris, hair, hair_streaks, brow, beard_hair: colours (3,).
+        age: strength of wrinkles, 0 to 1.4.
+        rosy: redness of the cheeks, -1 to 1.
+        freckles, shine: about N(0, 1).
+        roughness: of the skin, 0 to 1.
+        beard: 0 shaved to 1 full.
+        baldness: 0 none, from about 0.55 visible, above 1.15 bald.
+        brow_thickness: 1 is about 5 mm.
+        brow_arch, brow_tilt: mm.
+        hair_length: mm below eye height where long hair ends; 0 for short hair.
+        hair_volume: mm at the crown.
+        hairline, temples, part, waves, fringe_length: about N(0, 1).
+        fringe: whether long hair has a fringe.
+        style: (12,) uniforms that choose and vary the hair style.
+        strands: (24,) N(0, 1), pattern of the strands.
+        noise_places: (5,) int, shift of the skin's noise in texels.
+        moles: (N, 4) x and y in mm, size in mm, darkness.
+        iris_pattern: (32,) uniforms.
+        clothes: (4,) uniforms.
+        brow_hairs: (2, 4, BROW_HAIRS) uniforms.
+    """
+
+    male: bool
+    tone: float
+    skin: Array
+    lips: Array
+    iris: Array
+    hair: Array
+    hair_streaks: Array
+    brow: Array
+    beard_hair: Array
+    age: float
+    rosy: float
+    freckles: float
+    shine: float
+    roughness: float
+    beard: float
+    baldness: float
+    brow_thickness: float
+    brow_arch: float
+    brow_tilt: float
+    hair_length: float
+    hair_volume: float
+    hairline: float
+    temples: float
+    part: float
+    waves: float
+    fringe_length: float
+    fringe: bool
+    style: Array
+    strands: Array
+    noise_places: NDArray[np.int64]
+    moles: Array
+    iris_pattern: Array
+    clothes: Array
+    brow_hairs: Array
+
+
+def sample_traits(identities: Identities, index: int) -> Traits:
+    """Draw the traits of row `index` of `identities`."""
+    k, seed = int(identities.ids[index]), identities.seed
+    n = normals(seed, k, "face", 0, 32, start=64)
+    u = uniforms(seed, k, "face", 0, 32, start=64)
+    free = uniforms(seed, k, "face", 0, 64, start=256)
+    male, g = bool(identities.face_sex[index]), identities.face_factors[index]
+    tone, skin = skin_colour(n[0], n[1], identities.skin_shift[index])
+    age = float(min(1.4, 0.50 * np.log1p(np.exp(1.15 * g[7]))))
+    grey = float(1.0 / (1.0 + np.exp(2.6 - 3.0 * (g[7] + 0.25 * n[14]))))
+    hair = hair_colour(n[2], n[3], tone, grey)
+    brow = 0.50 * hair_colour(n[2], n[3], tone, 0.55 * grey)
+    long_hair_rate = 0.05 if male else 0.86
+    rose = skin * np.array([0.74, 0.30, 0.32]) + np.array([0.05, 0.006, 0.012])
+    lip_paint = 0.22 if male else 0.60 + 0.28 * float(np.tanh(n[13]))
+    moles = free[1:13].reshape(3, 4)[: int(3.2 * free[0] ** 2)]
+    return Traits(
+        male=male,
+        tone=tone,
+        skin=skin,
+        lips=0.92 * interpolate(skin * np.array([0.82, 0.60, 0.58]), rose, lip_paint),
+        iris=palette_colour(IRIS_COLOURS, float(u[8]) ** (0.8 + 1.6 * tone)),
+        hair=hair,
+        hair_streaks=np.clip(hair * (0.62 + 0.9 * free[13]) * np.array([1.04, 1.0, 0.95]), 0.0, 0.75),
+        brow=interpolate(brow, to_linear_light((40, 30, 26)), 0.35),
+        beard_hair=0.75 * hair_colour(n[2], n[3], tone, 0.7 * grey),
+        age=age,
+        rosy=float(np.tanh(0.5 * n[11] + 0.5 * n[15])),
+        freckles=float(n[15]),
+        shine=float(np.clip(n[20], -2.0, 2.0)),
+        roughness=float(np.clip(0.35 + 0.2 * age + 0.15 * male + 0.15 * n[19], 0.1, 1.0)),
+        beard=float(np.clip(0.42 - 0.34 * g[0] + 0.30 * n[11], 0.0, 1.0)) if male else 0.0,
+        baldness=max(0.0, 0.9 * float(n[7]) - 0.5 + 0.35 * max(float(g[7]), -1.0)) if male else 0.0,
+        brow_thickness=float(np.clip((1.18 if male else 0.80) + 0.13 * n[9] - 0.24 * g[0], 0.28, 2.0)),
+        brow_arch=0.9 * float(n[10]) + (0.0 if male else 0.8),
+        brow_tilt=1.2 * float(n[21]),
+        hair_length=70.0 + 110.0 * float(u[4]) / long_hair_rate if u[4] < long_hair_rate else 0.0,
+        hair_volume=float(np.clip((7.5 if male else 10.0) + 1.8 * n[12], 4.5, 15.0)),
+        hairline=float(n[5]),
+        temples=float(n[16]),
+        part=float(n[6]),
+        waves=float(n[27]),
+        fringe_length=float(n[28]),
+        fringe=not male and float(u[17]) > 0.66,
+        style=free[52:64],
+        strands=normals(seed, k, "face", 0, 24, start=96),
+        noise_places=np.floor(512 * u[22:27]).astype(np.int64),
+        moles=moles * [100.0, 140.0, 1.0, 0.45] + [-50.0, -95.0, 0.7, 0.5],
+        iris_pattern=free[16:48],
+        clothes=free[48:52],
+        brow_hairs=uniforms(seed, k, "face", 0, 8 * BROW_HAIRS, start=320).reshape(2, 4, BROW_HAIRS),
+    )

@@ -1,0 +1,187 @@
+"""Images of generator 2: the mesh head with skin, eyes, hair and clothes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from voiceface.synthetic.camera import get_head_model, sample_render_params
+from voiceface.synthetic.dataset import generate_identity
+from voiceface.synthetic.face.render import prepare_face, render_image
+from voiceface.synthetic.head.drawn_head import SKIN, load_drawn_head
+from voiceface.synthetic.head.hair import build_hair
+from voiceface.synthetic.head.hair_styles import HairStyle, choose_hair_style
+from voiceface.synthetic.head.traits import sample_traits
+from voiceface.synthetic.head.unrolling import skin_coordinates
+from voiceface.synthetic.identities import sample_identities
+from voiceface.synthetic.layout import PopulationError, build_settings, generator_version
+from voiceface.synthetic.writer import write_population
+
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def people():
+    return sample_identities(np.arange(60))
+
+
+def draw(identities, row, image=0, **options):
+    options = {"image_size": SIDE, **options}
+    return render_image(identities, row, image, generator=2, **options)
+
+
+def plain(identities, row, **changes):
+    """One identity without what is its own, apart from `changes` of its factors."""
+    person = identities.take([row])
+    factors = np.zeros((1, 8))
+    for number, value in changes.items():
+        factors[0, int(number[1:])] = value
+    return replace(person, shape_nuisance=0.0 * person.shape_nuisance, face_factors=factors)
+
+
+def grey(image):
+    return image.astype(float).mean(axis=-1)
+
+
+def window(image, marks, low, high, side=3):
+    """Mean of the grey values between two landmarks."""
+    box = np.sort(np.stack([marks[low], marks[high]]), axis=0)
+    (x0, y0), (x1, y1) = np.rint(box).astype(int)
+    return grey(image)[y0 : y1 + side, x0 : x1 + side].mean()
+
+
+def test_a_picture_does_not_depend_on_what_was_drawn_before(people):
+    one = draw(people, 5, 2)
+    draw(people, 1)
+    alone = sample_identities([5])
+    again = draw(alone, 0, 2, face=prepare_face(alone, 0, generator=2))
+    assert one.image.tobytes() == again.image.tobytes()
+    assert np.array_equal(one.landmarks, again.landmarks)
+
+
+def test_people_and_pictures_differ(people):
+    first = draw(people, 5).image
+    assert not np.array_equal(first, draw(people, 5, 1).image)
+    assert not np.array_equal(first, draw(people, 6).image)
+
+
+def test_the_truth_is_that_of_the_sampled_parameters(people):
+    rendered = draw(people, 7, 3)
+    params = sample_render_params(people, 7, 3, generator=2)
+    assert np.allclose(rendered.landmarks, SIDE * params.landmarks)
+    old = sample_render_params(people, 7, 3)
+    assert np.array_equal(params.pose, old.pose) and np.array_equal(params.expression, old.expression)
+    assert params.video == old.video
+
+
+def test_a_face_is_skin_with_darker_eyes_and_redder_lips(people):
+    rendered = draw(plain(people, int(np.argmin(people.face_sex))), 0, nuisance=0.0)
+    marks, image = rendered.landmarks, rendered.image
+    cheek = window(image, marks, 41, 31)
+    for eye in ((36, 39), (42, 45)):
+        corner = np.rint(marks[list(eye)].mean(axis=0)).astype(int)
+        assert grey(image)[corner[1], corner[0]] < 0.8 * cheek
+    lips = np.rint(marks[57]).astype(int)
+    beside = np.rint(marks[5] + 8 * np.array([1, -1])).astype(int)
+
+    def redness(place):
+        pixel = image[place[1], place[0]].astype(float)
+        return pixel[0] / pixel[1]
+
+    assert redness(lips - [0, 2]) > 1.1 * redness(beside)
+
+
+def test_a_frontal_picture_is_about_symmetric(people):
+    bald = plain(people, int(np.argmax(people.face_sex)))
+    face = prepare_face(bald, 0, generator=2)
+    image = grey(draw(bald, 0, nuisance=0.0, face=face).image)
+    middle = slice(SIDE // 3, 3 * SIDE // 4)
+    mirrored = image[:, ::-1]
+    assert np.corrcoef(image[middle].ravel(), mirrored[middle].ravel())[0, 1] > 0.8
+
+
+def test_age_wrinkles_the_forehead_and_greys_the_hair(people):
+    row = int(np.argmax(people.face_sex))
+    young, old = (sample_traits(plain(people, row, g7=value), 0) for value in (-2.0, 2.0))
+    assert old.age > young.age + 0.8 and old.hair.mean() > young.hair.mean()
+    faces = [prepare_face(plain(people, row, g7=value), 0, generator=2) for value in (-2.0, 2.0)]
+    texel = skin_coordinates(np.array([[0.0, 42.0, 90.0]]))[0].astype(int)
+    rough = [
+        face.skin[texel[1] - 20 : texel[1] + 20, texel[0] - 30 : texel[0] + 30, 1].std() for face in faces
+    ]
+    assert rough[1] > 1.5 * rough[0]
+
+
+def test_the_larynx_factor_thins_brows_and_beard(people):
+    row = int(np.argmax(people.face_sex))
+    thick, thin = (sample_traits(plain(people, row, g0=value), 0) for value in (-2.0, 2.0))
+    assert thick.brow_thickness > 1.5 * thin.brow_thickness and thick.beard > thin.beard + 0.5
+    head = load_drawn_head()
+    place = head.brows[0].window
+    brows = [
+        prepare_face(plain(people, row, g0=value), 0, generator=2).skin[place][..., 1].mean()
+        for value in (-2.0, 2.0)
+    ]
+    assert brows[0] < 0.97 * brows[1]
+
+
+def test_every_hair_style_is_drawn_above_the_face(people):
+    head = load_drawn_head()
+    names = set()
+    for row in range(60):
+        traits = sample_traits(people, row)
+        names.add(choose_hair_style(traits).name)
+    assert len(names) >= 9
+    traits = sample_traits(people, 0)
+    vertices = get_head_model(1.0, 2).mean
+    for style in (HairStyle("short"), HairStyle("long", "parting", length=120.0), HairStyle("back", "back")):
+        hair = build_hair(head.hull, vertices, style, replace(traits, baldness=0.0))
+        assert len(hair.points) == style.shells and all(len(each) for each in hair.triangles)
+        top = hair.points[-1][:, 1].max()
+        assert vertices[:, 1].max() + 3 < top < vertices[:, 1].max() + 40
+        assert bool(len(hair.behind)) == bool(style.length)
+        assert (hair.points[-1][:, 1].min() < -100) == bool(style.length) or style.length == 0
+
+
+def test_chin_and_lips_shade_what_lies_below():
+    head = load_drawn_head()
+    mean = get_head_model(1.0, 2).mean
+    skin = np.unique(head.coarse.surface[head.coarse.material == SKIN])
+    forehead = skin[np.argmin(np.linalg.norm(mean[skin] - [0.0, 45.0, 92.0], axis=1))]
+    throat = skin[np.argmin(np.linalg.norm(mean[skin] - [0.0, -122.0, 42.0], axis=1))]
+    assert head.coarse.occlusion[forehead] > 0.9 > 0.5 > head.coarse.occlusion[throat]
+
+
+def test_seams_of_the_texture_are_no_streaks():
+    head = load_drawn_head()
+    for mesh in (head.coarse, head.fine):
+        on_skin = mesh.triangles[mesh.material == SKIN]
+        assert np.ptp(mesh.texels[on_skin, 0], axis=1).max() <= 256
+        assert len(mesh.source) == len(mesh.texels) and mesh.triangles.max() < len(mesh.source)
+
+
+def test_a_population_of_generator_2_says_so(tmp_path):
+    settings = build_settings(
+        "tiny", num_identities=3, generator=2, clips=0, images=1, render_size=32, mesh=True
+    )
+    assert settings.generator == generator_version(2) and settings.image_generator == 2
+    assert build_settings("tiny").image_generator == 1
+    trees = [
+        write_population(tmp_path / str(workers), settings, workers=workers, lists=False, progress=False)
+        for workers in (1, 2)
+    ]
+    pictures = [sorted(tree.glob("faces/*/*.jpg")) for tree in trees]
+    assert len(pictures[0]) == 3
+    assert [path.read_bytes() for path in pictures[0]] == [path.read_bytes() for path in pictures[1]]
+    mesh = next(trees[0].glob("mesh/*/*.xyz"))
+    assert len(np.loadtxt(mesh)) == len(get_head_model(1.0, 2).mean)
+    _, images, truth = generate_identity((settings, settings.ids()[0]))
+    assert images.shape == (1, 32, 32, 3) and truth.shape.shape == (40,)
+    with pytest.raises(PopulationError, match="other settings"):
+        write_population(trees[0], replace(settings, generator=generator_version(1)), progress=False)
+
+
+def test_an_unknown_generator_is_refused(people):
+    with pytest.raises(PopulationError, match="image 1 or image 2"):
+        build_settings("tiny", generator=3)
+    with pytest.raises(ValueError, match="generator must be one of 1, 2"):
+        prepare_face(people, 0, generator=3)
