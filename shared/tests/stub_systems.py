@@ -27,7 +27,7 @@ class FolderNameEmbedder:
         self.voice_batch_size = self.face_batch_size = 16
         self.fingerprint = f"stub {constant} {sorted(identity_rows.items())}"
         self.device, self.dimension = torch.device("cpu"), WIDTH
-        self.face_crop = "population"
+        self.face_crop, self.pictures = "population", SimpleNamespace(convention="population")
         self.long_recordings = SimpleNamespace(policy="best")
 
     def _vector(self, path: str | Path) -> np.ndarray:
@@ -43,6 +43,9 @@ class FolderNameEmbedder:
 
     def read_recording(self, path: str | Path) -> tuple[np.ndarray, None]:
         return self.load_voice(path), None
+
+    def describe_input(self, modality: str) -> str:
+        return f"a {modality} in a folder of its person"
 
     def load_photograph(self, path: str | Path) -> np.ndarray:
         return self.load_face(path)

@@ -1,5 +1,6 @@
 """A trained model with its frozen encoders: files to embeddings, and features to embeddings."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from functools import cache, cached_property
@@ -15,6 +16,7 @@ from voiceface.audio.channels import to_waveform
 from voiceface.audio.recordings import require_sound
 from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
+from voiceface.embeddings.encoder_info import Modality
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.encoders import Encoder, EncoderError, EncoderInfo, FeatureSet, load_encoder
 from voiceface.encoders.records import is_same_encoder
@@ -107,6 +109,10 @@ class FopEmbedder(embedder.Embedder):
         from voiceface.encoders.overlap import training_overlap
 
         return tuple(training_overlap(self.encoder_infos, name, corpus.identities))
+
+    def describe_input(self, modality: Modality) -> str:
+        """Describe the files that the frozen encoder of a modality wants."""
+        return next(info.wants for info in self.encoder_infos if info.modality == modality)
 
     def require(self) -> None:
         """Load both encoders; errors as of `voice_encoder`."""
@@ -227,6 +233,7 @@ class FopEmbedder(embedder.Embedder):
     def pictures(self, reader: PictureReader) -> None:
         self._reader = reader
         if "face_encoder" in self.__dict__:
+            self.face_encoder = copy.copy(self.face_encoder)  # others may have the same one
             self.face_encoder.use_pictures(reader)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
@@ -240,6 +247,10 @@ class FopEmbedder(embedder.Embedder):
             ImageError: no readable image, or one without a face.
         """
         return self.face_encoder.load_own(path)[0]
+
+    def read_photograph(self, path: str | Path) -> tuple[NDArray[np.float32], FileFacts | None]:
+        """Do the same, and return what is known about the picture, too; errors as of `load_photograph`."""
+        return self.face_encoder.load_own(path)
 
     def prepare_face(self, image: NDArray[np.uint8], face: OwnFace) -> NDArray[np.float32]:
         """Convert what `pictures` gives of a face, (H, W, 3) uint8, to input of the face encoder."""

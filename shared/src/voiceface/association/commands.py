@@ -6,9 +6,10 @@ A package adds `association_commands(SPEC)` to the commands of its `__main__`.
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
@@ -74,7 +75,9 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     if args.out.suffix not in TABLE_SUFFIXES:
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
 
+    from voiceface.association.branches import describe_branch
     from voiceface.association.embedding import add_videos, describe_items, embed, find_files
+    from voiceface.embeddings.encoder_info import Modality, format_encoders
     from voiceface.faces.own_pictures import PictureReader
 
     left_out: list[LeftOut] = []
@@ -91,7 +94,9 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
     sources = add_videos(model, faces, voices)
     table = embed(model, voices, sources, relative_to=args.relative_to, cache=cache, workers=args.workers)
-    table.save(args.out)
+    weights = str(args.weights or "")
+    branches = (describe_branch(model, modality, spec.name, weights) for modality in get_args(Modality))
+    replace(table, encoder=format_encoders(branches)).save(args.out)
     print(
         f"{args.out}: {counted(len(table), 'embedding')} of length {model.embedding_dim}, of "
         f"{describe_items(table, voices, args.relative_to)}"

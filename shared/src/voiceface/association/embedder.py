@@ -18,6 +18,7 @@ from voiceface.audio.recordings import is_longer, require_sound, use_windows
 from voiceface.audio.vad import SpeechError
 from voiceface.checkpoints.native import fingerprint
 from voiceface.datasets.corpus import Corpus
+from voiceface.embeddings.encoder_info import Modality
 from voiceface.embeddings.encoding import encode_files
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.faces.own_face import OwnFace
@@ -151,6 +152,13 @@ class Embedder:
             "best_seconds": self.window_seconds,
         }
 
+    def describe_input(self, modality: Modality) -> str:
+        """Describe the files of a modality that the model wants, in a sentence."""
+        if modality == "voice":
+            return f"recordings; {self.window_seconds:g} s of them are heard"
+        side = self.config.model.face.image_size
+        return f"pictures of faces, scaled to {side} pixels, cut out as in {self.face_crop}"
+
     @property
     def window_seconds(self) -> float:
         """Seconds of sound that an embedding is made of."""
@@ -220,6 +228,11 @@ class Embedder:
             ImageError: no readable image, or one without a face.
         """
         return self.prepare_picture(self.pictures.read(path))
+
+    def read_photograph(self, path: str | Path) -> tuple[NDArray[np.float32], FileFacts | None]:
+        """Do the same, and return what is known about the picture, too; errors as of `load_photograph`."""
+        face = self.pictures.read_faces(Path(path))[0]
+        return self.prepare_face(self.pictures.load(face), face), face.facts
 
     @torch.inference_mode()
     def encode_voices(self, voices: Tensor) -> Tensor:

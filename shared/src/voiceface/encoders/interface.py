@@ -1,10 +1,9 @@
 """One interface of frozen encoders: what they are, how a file becomes a network input, and its feature."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from voiceface.audio.channels import is_one_recording, to_waveform
 from voiceface.audio.loading import OnCorrupt, load_audio
 from voiceface.audio.recordings import is_longer, require_sound, use_windows
 from voiceface.audio.vad import SpeechError
+from voiceface.embeddings.encoder_info import POPULATION, EncoderInfo, Modality
 from voiceface.faces.own_pictures import PictureReader
 from voiceface.images.loading import load_image
 from voiceface.io.file_facts import FileFacts
@@ -29,71 +29,12 @@ __all__ = ["POPULATION", "Encoder", "EncoderError", "EncoderInfo", "Modality"]
 
 log = logging.getLogger(__name__)
 
-Modality = Literal["voice", "face"]
 Array = NDArray[np.float32]
-POPULATION = "population"
-"""Name in `EncoderInfo.trained_on` of the synthetic population."""
 WINDOW_SECONDS = 10.0
 
 
 class EncoderError(ValueError):
     """An encoder cannot be found, loaded or used; the message states the remedy."""
-
-
-@dataclass(frozen=True)
-class EncoderInfo:
-    """What is known about an encoder.
-
-    Attributes:
-        name: by which `voiceface.encoders.load_encoder` loads it.
-        modality: "voice" or "face".
-        dimension: length D of a feature.
-        licence: of the weights, as their makers state it.
-        wants: a sentence about its input.
-        trained_on: names of the data sets that it was trained on, in small letters; empty: not known.
-        disclaimer: text to show with every output, or empty.
-        fingerprint: hash of weights and front end; features of one fingerprint may be mixed.
-        identities: names of its training identities, where its checkpoint states them.
-    """
-
-    name: str
-    modality: Modality
-    dimension: int
-    licence: str = ""
-    wants: str = ""
-    trained_on: tuple[str, ...] = ()
-    disclaimer: str = ""
-    fingerprint: str = ""
-    identities: tuple[str, ...] = ()
-
-    def to_values(self) -> dict[str, Any]:
-        """Values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> "EncoderInfo":
-        """Build from values of `to_values`.
-
-        Raises:
-            ValueError: missing values or values of other types.
-        """
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        texts = ("name", "modality", "licence", "wants", "disclaimer", "fingerprint")
-        lists = ("trained_on", "identities")
-        if not {"name", "modality", "dimension"} <= set(known):
-            raise ValueError("it has no name, modality and dimension of an encoder")
-        if known["modality"] not in get_args(Modality) or type(known["dimension"]) is not int:
-            raise ValueError(
-                f"no encoder of modality {known['modality']!r}, dimension {known['dimension']!r}"
-            )
-        if not all(isinstance(known.get(name, ""), str) for name in texts):
-            raise ValueError(f"an encoder with a value that is no text among {', '.join(texts)}")
-        for name in lists:
-            value = known.get(name, ())
-            if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
-                raise ValueError(f"an encoder whose {name} is no list of names")
-            known[name] = tuple(value)
-        return cls(**known)
 
 
 class Encoder:

@@ -1,19 +1,14 @@
 """What tables of features state about the encoders that computed them."""
 
 import json
-from collections.abc import Iterable
 
+from voiceface.embeddings.encoder_info import EncoderInfo, Modality, format_encoders
 from voiceface.embeddings.table import EmbeddingTable
-from voiceface.encoders.interface import EncoderError, EncoderInfo, Modality
+from voiceface.encoders.interface import EncoderError
 
 __all__ = ["format_encoders", "is_same_encoder", "stated_encoder", "stated_encoders"]
 
 UNNAMED = "table:"  # begins the name of an encoder that is known by a table of its features alone
-
-
-def format_encoders(infos: Iterable[EncoderInfo]) -> str:
-    """Text for `EmbeddingTable.encoder`, one entry per encoder."""
-    return json.dumps([info.to_values() for info in infos], sort_keys=True)
 
 
 def stated_encoders(table: EmbeddingTable) -> tuple[EncoderInfo, ...]:

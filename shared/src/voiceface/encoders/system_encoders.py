@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.association.branches import describe_branch
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
 from voiceface.audio.samples import OnCorrupt
-from voiceface.encoders.interface import POPULATION, Encoder, EncoderError, EncoderInfo, Modality
+from voiceface.encoders.interface import Encoder, EncoderError, EncoderInfo, Modality
+from voiceface.faces.own_pictures import PictureReader
 from voiceface.io.file_facts import FileFacts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from voiceface.association.embedder import Embedder
+    from voiceface.faces.own_face import OwnFace
 
 __all__ = ["KNOWN_SYSTEMS", "SystemEncoder", "find_association_systems", "has_bundled_weights", "load_system"]
 
@@ -42,11 +45,13 @@ class SystemEncoder(Encoder):
         self.embedder = embedder
         size = embedder.voice_batch_size if info.modality == "voice" else embedder.face_batch_size
         super().__init__(info, batch_size=size, face_crop=embedder.face_crop)
+        if info.modality == "face":
+            self.pictures = embedder.pictures
 
     @property
     def on_corrupt(self) -> OnCorrupt:  # type: ignore[override]
         """Whether corrupt recordings are refused; set it to change it."""
-        return cast("OnCorrupt", self.embedder.config.data.corrupt_audio)
+        return cast("OnCorrupt", self.embedder.recording_options["on_corrupt"])
 
     @on_corrupt.setter
     def on_corrupt(self, value: OnCorrupt) -> None:
@@ -55,7 +60,7 @@ class SystemEncoder(Encoder):
     @property
     def resample(self) -> bool:  # type: ignore[override]
         """Whether recordings of other rates are converted; set it to change it."""
-        return bool(self.embedder.config.data.resample)
+        return bool(self.embedder.recording_options["resample"])
 
     @resample.setter
     def resample(self, value: bool) -> None:
@@ -65,6 +70,12 @@ class SystemEncoder(Encoder):
         """Change options of the front end, not of the other branch or of encoders loaded later."""
         self.embedder = copy.copy(self.embedder)
         self.embedder.config = self.embedder.config.with_input_options(**options)
+
+    def use_pictures(self, reader: PictureReader) -> None:
+        """Read people's own pictures with the settings and the finder of a reader."""
+        self.embedder = copy.copy(self.embedder)
+        self.embedder.pictures = reader.with_convention(self.pictures.convention)
+        self.pictures = self.embedder.pictures
 
     @property
     def window_seconds(self) -> float | None:
@@ -78,15 +89,19 @@ class SystemEncoder(Encoder):
     def load_own(self, path: str | Path) -> tuple[Array, FileFacts | None]:
         """Load a person's own file as the system does; errors as `Encoder.load_own`."""
         if not self.is_voice:
-            return super().load_own(path)
+            return self.embedder.read_photograph(path)
         return self.embedder.read_recording(path, long=self.long_recordings)
 
     def prepare(self, array: NDArray[Any]) -> Array:
         """Convert a waveform (T,), 16 kHz, -1...1, or an RGB picture (H, W, 3) uint8, to network input."""
         if not self.is_voice:
             return self.embedder.prepare_picture(array)
-        scale = 1.0 if self.embedder.config.data.sample_scale == "unit" else INT16_SCALE
+        scale = 1.0 if self.embedder.recording_options["scale"] == "unit" else INT16_SCALE
         return self.embedder.prepare_recording(np.asarray(array, np.float32) * np.float32(scale))
+
+    def prepare_face(self, image: NDArray[np.uint8], face: "OwnFace") -> Array:
+        """Convert what `pictures` gives of a face, (H, W, 3) uint8, to network input, as the system does."""
+        return self.embedder.prepare_face(image, face)
 
     def encode_batch(self, inputs: "Tensor") -> "Tensor":
         """Encode inputs of `load_file`, (B, ...), as features (B, D)."""
@@ -122,26 +137,8 @@ def load_system(name: str, modality: Modality, weights: str = "", device: str = 
         voiceface.checkpoints.published.CheckpointError: no usable checkpoint.
     """
     embedder = _load_embedder(name, weights, device)
-    bundled = not weights
-    info = EncoderInfo(
-        f"{name}:{weights}" if weights else name,
-        modality,
-        embedder.embedding_dim,
-        licence="MIT, as the project" if bundled else "as its makers state",
-        wants=_describe_input(embedder, modality),
-        trained_on=(POPULATION,) if embedder.disclaimer else (),
-        disclaimer=embedder.disclaimer,
-        fingerprint=embedder.fingerprint,
-        identities=tuple(embedder.identity_names or ()),
-    )
+    info = describe_branch(embedder, modality, name, weights)
     return SystemEncoder(embedder, info)
-
-
-def _describe_input(embedder: "Embedder", modality: Modality) -> str:
-    if modality == "voice":
-        return f"recordings; {embedder.window_seconds:g} s of them are heard"
-    side = embedder.config.model.face.image_size
-    return f"pictures of faces, scaled to {side} pixels, cut out as in {embedder.face_crop}"
 
 
 @lru_cache(maxsize=2)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from voiceface.embeddings.table import EmbeddingTable
+from voiceface.encoders.records import stated_encoders
 from voiceface.gallery.places import create_gallery
 from voiceface.gallery.tables import add_rows, rows_of_table
 from voiceface.testing.commands import CommandRunner
@@ -83,8 +84,15 @@ class CommandContract:
             path.write_bytes(b"")
         out = tmp_path / "table.npz"
         assert call("embed", media, "--weights", trained, "--out", out) == 0
-        assert len(EmbeddingTable.load(out)) == 2
+        table = EmbeddingTable.load(out)
+        assert len(table) == 2
         assert_mentions(capsys.readouterr().err, *corrupt)
+        stated = stated_encoders(table)
+        assert [info.modality for info in stated] == ["voice", "face"]
+        assert {(info.fingerprint, info.dimension) for info in stated} == {
+            (table.fingerprint, table.vectors.shape[1])
+        }
+        assert all(info.wants and info.name.endswith(f":{trained}") for info in stated)
 
     def test_embed_refuses_or_salvages_truncated_utterances(
         self,

@@ -88,6 +88,30 @@ class EmbedderContract:
         for embed in (embedder.embed_voices, embedder.embed_faces):
             assert embed([]).shape == (0, embedder.embedding_dim)
 
+    def test_branches_are_encoders(
+        self, embedder: "Embedder", utterances: list[Path], images: list[Path]
+    ) -> None:
+        from voiceface.association.branches import describe_branch
+        from voiceface.audio.loading import load_audio
+        from voiceface.encoders.system_encoders import SystemEncoder
+        from voiceface.faces.own_pictures import PictureReader
+
+        voice, face = (
+            SystemEncoder(embedder, describe_branch(embedder, modality, "system"))
+            for modality in ("voice", "face")
+        )
+        assert all(each.info.wants and each.dimension == embedder.embedding_dim for each in (voice, face))
+        samples = load_audio(utterances[0], scale="int16").astype(np.int16)
+        expected = embedder.embed_voices(samples).numpy()
+        assert np.allclose(voice.encode(samples), expected, rtol=1e-3, atol=1e-4)
+        assert np.allclose(face.encode(images[0]), embedder.embed_faces(images[0]).numpy(), atol=1e-5)
+        before = face.pictures.crop
+        face.use_pictures(PictureReader("never"))
+        assert face.pictures.crop == "never" != before == embedder.pictures.crop
+        voice.on_corrupt, voice.resample = "salvage", False
+        assert (voice.on_corrupt, voice.resample) == ("salvage", False)
+        assert (face.on_corrupt, face.resample) == ("error", True)
+
     def test_batch_and_order_do_not_matter(
         self, embedder: "Embedder", utterances: list[Path], images: list[Path]
     ) -> None:
