@@ -37,7 +37,8 @@ BUILDING_DEPTH = 100  # candidates that are looked at when a node is added
 LIST_ROWS = 64  # training rows for each list
 TARGET_RECALL = 0.99
 RECALL_TOP = 10
-RECALL_QUERIES = 200
+RECALL_QUERIES = 200  # of each kind
+COVARIANCE_ROWS = 4_000
 DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)  # candidates of a search in the graph
 LISTS = (8, 16, 32, 64, 128, 256)  # lists that are looked into
 MARGIN = 8  # further candidates that are scored exactly
@@ -238,14 +239,18 @@ class FaissGallery(ExactGallery):
     def _queries(self) -> list[Vectors]:
         """Queries for the measurement of recall: like known people, and like people of whom there is no row.
 
-        The first are rows of the gallery with noise of half their length, the second sums of two rows.
+        The first are rows of the gallery with noise of half their length. The second have the mean and the
+        covariance of the rows, and each takes its principal components from different ones.
         """
-        count = min(RECALL_QUERIES, self.num_rows)
-        rows, rng = self._spread(count), np.random.default_rng(0)
-        noise = rng.standard_normal(rows.shape).astype(np.float32)
+        rng = np.random.default_rng(0)
+        known = self._spread(min(RECALL_QUERIES, self.num_rows))
+        noise = rng.standard_normal(known.shape).astype(np.float32)
         noise *= 0.5 / np.linalg.norm(noise, axis=1, keepdims=True)
-        others = rows[(np.arange(count) + max(1, count // 3)) % count]
-        return [self._unit_rows(each, "queries") for each in (rows + noise, rows + others)]
+        rows = self._spread(min(COVARIANCE_ROWS, self.num_rows))
+        mean = rows.mean(axis=0)
+        components = np.linalg.svd(rows - mean, full_matrices=False)[2]
+        mixed = rng.permuted((rows - mean) @ components.T, axis=0)[: len(known)]
+        return [self._unit_rows(each, "queries") for each in (known + noise, mixed @ components + mean)]
 
     @staticmethod
     def _names(results: list[list[Found]]) -> list[set[str]]:

@@ -60,6 +60,8 @@ class MilvusGallery(Gallery):
         self.place = printable(place)
         self._client = client or _connect(place)
         self._name = _collection_name(place)
+        local = isinstance(place, Path)
+        self._index = "none: searched exactly" if local else "chosen by Milvus (AUTOINDEX)"
         with _asking(self.place):
             if not self._client.has_collection(self._name):
                 raise FileNotFoundError(f"no gallery at {self.place}")
@@ -95,7 +97,8 @@ class MilvusGallery(Gallery):
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=facts.dimension)
             schema.add_field("metadata", DataType.JSON)
             index = client.prepare_index_params()
-            index.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
+            kind = "FLAT" if isinstance(place, Path) else "AUTOINDEX"
+            index.add_index("vector", index_type=kind, metric_type="COSINE")
             client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
         if isinstance(place, Path):
             write_index(place, facts)
@@ -108,7 +111,7 @@ class MilvusGallery(Gallery):
 
     def describe(self) -> dict[str, str | int | float]:
         """See `Gallery.describe`."""
-        return {"collection": self._name, "index": "chosen by Milvus (AUTOINDEX)"}
+        return {"collection": self._name, "index": self._index}
 
     def save(self) -> None:
         """Have the server write what it holds in memory; its log has it already."""
