@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from head_geometry import depth_behind_skin, turned_over
+from voiceface.synthetic.camera import get_head_model
 from voiceface.synthetic.face import head_bases
 from voiceface.synthetic.face.head import HeadModel
 from voiceface.synthetic.head.anthropometry import ANTHROPOMETRY, measure_distances
@@ -148,7 +149,7 @@ def test_the_model_is_a_head_model_of_the_population():
     np.testing.assert_allclose(head.compute_vertices(shape, expression), expected[:count], atol=1e-9)
     basis = head.orthonormal.w_shp.astype(float)
     np.testing.assert_allclose(basis.T @ basis, np.eye(40), atol=1e-5)
-    assert build_anatomical_head(1.5) is head
+    assert get_head_model(1.5, generator=2) is head
 
 
 def test_the_model_may_have_fewer_parts():

@@ -1,5 +1,6 @@
 """Face model files: published layouts, full BFM coefficients, the own format, ICT-FaceKit folders."""
 
+import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -23,6 +24,7 @@ from perceptionist.face_models.landmarks import pairs_from_landmarks
 from perceptionist.face_models.linear import FaceModelError, LinearFaceModel
 from perceptionist.face_models.synthetic_head import build_synthetic_face_model
 from perceptionist.meshio.obj import read_obj, write_obj
+from perceptionist.visualisation import missing_triangles, render_portrait
 from scipy.io import savemat
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.io.safe_pickle import ArrayFileError
@@ -129,14 +131,39 @@ def test_expert_archive(tmp_path: Path) -> None:
     assert model.scale == PUBLISHED_SCALE
 
 
+def test_a_folder_without_triangles_serves_everything_but_drawing(tmp_path: Path) -> None:
+    from perceptionist.demo import write_face
+    from perceptionist.voice_to_mesh import GeneratedFace
+
+    parts = arrays()
+    folder = folder_of(tmp_path / "train.configs", parts)
+    whole = read_model_folder(folder)
+    (folder / "tri.mat").unlink()
+    model = resolve_face_model(folder)
+    assert model.triangles.shape == model.outward_triangles.shape == (0, 3)
+    assert missing_triangles(model) and not missing_triangles(whole)
+    parameters = torch.ones(1, 62)
+    assert torch.equal(model.frontal_vertices(parameters), whole.frontal_vertices(parameters))
+    save_face_model(tmp_path / "model.safetensors", model)
+    same(load_face_model(tmp_path / "model.safetensors"), model)
+    vertices = model.frontal_vertices(parameters)[0].T.numpy()
+    with pytest.raises(FaceModelError, match=r"has no triangles.*add tri\.mat"):
+        render_portrait(vertices, model)
+    fields = {field.name: None for field in dataclasses.fields(GeneratedFace)} | {"vertices": vertices}
+    files = write_face(tmp_path / "out", Path("A/1"), GeneratedFace(**fields), model)
+    assert [file.name for file in files] == ["1.obj"]
+    mesh = read_obj(files[0])
+    assert len(mesh.vertices) == VERTICES and not len(mesh.triangles)
+
+
 def test_errors_of_a_model_folder_name_the_problem(tmp_path: Path) -> None:
     parts = arrays()
     folder = folder_of(tmp_path / "a", parts)
     (folder / "tri.mat").write_bytes(b"no matlab file")
     with pytest.raises(FaceModelError, match=r"tri\.mat"):
         read_model_folder(folder)
-    (folder / "tri.mat").unlink()
-    with pytest.raises(FileNotFoundError, match=r"tri_v201\.mat"):
+    (folder / "u_exp.npy").unlink()
+    with pytest.raises(FileNotFoundError, match=r"u_exp_v201\.npy"):
         read_model_folder(folder)
     folder = folder_of(tmp_path / "b", parts | {"keypoints": parts["keypoints"] + 1})
     with pytest.raises(FaceModelError, match="keypoints"):

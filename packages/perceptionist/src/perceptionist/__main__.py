@@ -11,6 +11,10 @@ COMMANDS = {
     "test": ("perceptionist.test", "generate meshes from the recordings of unseen identities"),
     "evaluate": ("perceptionist.evaluate", "compute errors of proportions and keypoints against true meshes"),
     "overlay": ("perceptionist.overlay", "draw the mesh of a face over its photograph"),
+    "face-model": (
+        "perceptionist.face_model",
+        "write the population's head as an open face model",
+    ),
     "demo": ("perceptionist.demo", "generate image, mesh and overlay from recordings or stored features"),
     "demo_mic": (
         "perceptionist.demo_mic",

@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     from perceptionist.pictures import PicturePainter
+    from perceptionist.visualisation import missing_triangles
 
     painter = PicturePainter(
         model,
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     out = make_writable_directory(args.out)
     disclaimer = model.disclaimer or model.face_model.disclaimer
-    print_disclaimers(disclaimer)
+    print_disclaimers(disclaimer, missing_triangles(model.face_model))
     faces: dict[Path, GeneratedFace] = {}
     options = {"long": args.long_recordings, "on_corrupt": args.on_corrupt or "error"}
     for path, relative_path in progress_bar(inputs, "faces", "utterance"):
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"RMS vertex distance of meshes: same speaker {same:.3g} pixels, different speakers {other:.3g} "
             f"(ratio {other / max(same, 1e-12):.2f})"
         )
-    if not args.no_report:
+    if not args.no_report and len(model.face_model.triangles):
         report = write_report(out / "index.html", faces, model.face_model, model.kind, disclaimer)
         print(f"report: {report}")
     known = {place.as_posix(): [face.facts] for place, face in faces.items() if face.facts is not None}
@@ -127,7 +128,7 @@ def write_face(
     stem = output_stem(out, relative_path)
     files = []
     images = {"image": face.image, "overlap": face.overlay}
-    if not published:
+    if not published and len(model.triangles):
         images["mesh"] = render_portrait(face.vertices, model)
     for name, image in images.items():
         if image is not None:

@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     painter = None
     if args.out:
+        model.face_model.triangles_to_draw()
         painter = PicturePainter(model, args.image, args.expert, device=args.device, pictures=pictures)
     out = make_writable_directory(args.out) if args.out else None
     if args.wav is None:

@@ -142,7 +142,8 @@ def draw_overlay(
             f"(x {x.min():.4g} to {x.max():.4g}, y {y.min():.4g} to {y.max():.4g}); expected coefficients of "
             "this image: pass the part that they are stated for as --box, or --whitened if they are whitened"
         )
-    image = overlay(photograph, vertices, model.triangles, alpha=alpha, lighting=lighting, coverage=coverage)
+    triangles = model.triangles_to_draw()
+    image = overlay(photograph, vertices, triangles, alpha=alpha, lighting=lighting, coverage=coverage)
     return np.asarray(image, np.uint8), vertices
 
 

@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = expert.face_model
         pictures = pictures.with_convention(expert.face_crop)
     assert model is not None
+    model.triangles_to_draw()
     out = make_writable_directory(args.out)
     print_disclaimers(*([expert.disclaimer] if expert else []), model.disclaimer)
     options: dict[str, Any] = {"box": CropBox(*args.box) if args.box else None, "alpha": args.alpha}

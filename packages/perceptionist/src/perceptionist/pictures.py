@@ -115,7 +115,7 @@ class PicturePainter:
         return replace(face, image=picture, overlay=self._overlay(face, picture), picture_origin=origin)
 
     def _overlay(self, face: "GeneratedFace", picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-        """The mesh over a picture (120, 120, 3), in the expert's pose; None if it is not finite."""
+        """The mesh over a picture (120, 120, 3), in the expert's pose; None if it cannot be drawn."""
         import torch
 
         from perceptionist.visualisation import overlay_mesh, pose_mesh
@@ -125,7 +125,7 @@ class PicturePainter:
         frontal = torch.from_numpy(np.ascontiguousarray(face.vertices.T))[None].to(parameters.device)
         y_flip = PUBLISHED_Y_FLIP if self.published else Y_FLIP
         posed, _ = pose_mesh(self.expert.face_model, frontal, parameters, y_flip)
-        if not torch.isfinite(posed).all():
+        if not torch.isfinite(posed).all() or not len(self.expert.face_model.triangles):
             return None
         coverage = "inclusive" if self.published else "top_left"
         return overlay_mesh(picture, posed[0], self.expert.face_model, coverage=coverage)

@@ -44,10 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from perceptionist.inference import load
     from perceptionist.meshio.io import write_mesh
     from perceptionist.meshio.mesh import Mesh
+    from perceptionist.visualisation import missing_triangles
 
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     out = make_writable_directory(args.out)
-    print_disclaimers(model.disclaimer or model.face_model.disclaimer)
+    print_disclaimers(model.disclaimer or model.face_model.disclaimer, missing_triangles(model.face_model))
     warn_training_overlap([each.identity for each in identities], model.identity_names)
     triangles = model.face_model.triangles if published else model.face_model.outward_triangles
     skipped, num_meshes = [], 0

@@ -21,6 +21,7 @@ __all__ = [
     "ImageArray",
     "Quantisation",
     "images_to_uint8",
+    "missing_triangles",
     "overlay_mesh",
     "pose_mesh",
     "render_portrait",
@@ -65,7 +66,7 @@ def render_portrait(
     centred = (points - (low + high) / 2) * scale * [1, -1, 1] + [image_size / 2, image_size / 2, 0]
     # Rendered at double size, then averaged: smooth edges.
     twice = np.ascontiguousarray(2 * centred + [0.5, 0.5, 0], np.float32)
-    triangles = model.triangles
+    triangles = model.triangles_to_draw()
     lighting = Lighting(
         intensity_ambient=0.28, intensity_directional=0.72, intensity_specular=0.0, light_pos=(-3, -3.2, 6)
     )
@@ -75,6 +76,16 @@ def render_portrait(
     canvas = rasterize(twice, triangles, lit, canvas)
     averaged = canvas.reshape(image_size, 2, image_size, 2, 3).mean(axis=(1, 3))
     return np.rint(averaged).astype(np.uint8)
+
+
+def missing_triangles(model: "LinearFaceModel") -> str:
+    """A sentence for users of a face model without triangles; empty if it has them."""
+    if len(model.triangles):
+        return ""
+    return (
+        f"The face model {model.name} has no triangles (tri.mat is missing): meshes are written without them "
+        "and no picture of a mesh is drawn."
+    )
 
 
 def side_by_side(images: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
@@ -146,7 +157,7 @@ def overlay_mesh(
         options: `coverage`, `lighting`, `texture`, `threads` of `perceptionist.sim3dr.overlay`.
     """
     points = scale_vertices(posed, image.shape[0])
-    return np.asarray(overlay(image, points, model.triangles, alpha=alpha, **options), np.uint8)
+    return np.asarray(overlay(image, points, model.triangles_to_draw(), alpha=alpha, **options), np.uint8)
 
 
 def scale_vertices(posed: Tensor, side: float, left: float = 0.0, top: float = 0.0) -> NDArray[np.float32]:

@@ -230,13 +230,15 @@ class VoiceToMesh:
     def _render_image(
         self, images: Tensor, vertices: Tensor, published: bool
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        """The first image as bytes, and with the mesh over it if an expert predicts a finite pose."""
+        """The first image as bytes, and with the mesh over it if it can be drawn and an expert
+        predicts a finite pose.
+        """
         from perceptionist.visualisation import images_to_uint8, overlay_mesh, pose_mesh
 
         y_flip = PUBLISHED_Y_FLIP if published else Y_FLIP
         resized = resize_bilinear(images, IMAGE_SIZE)
         image = images_to_uint8(resized, "published" if published else "even")[0]
-        if self.expert is None:
+        if self.expert is None or not len(self.face_model.triangles):
             return image, None
         expert_parameters = self.predict_expert_parameters(images)
         posed, _ = pose_mesh(self.face_model, vertices, expert_parameters, y_flip)

@@ -66,7 +66,8 @@ def read_model_folder(folder: str | Path, *, scale: tuple[float, float] | None =
     """Read `train.configs` or `3dmm_data`: w_shp, w_exp, u_shp, u_exp, whitening, keypoints_sim, tri.mat.
 
     A model of the published size has the published measuring pairs and scale; another model in this layout is
-    measured between its landmarks.
+    measured between its landmarks. Without `tri.mat` the model has no triangles: its meshes can be computed,
+    measured and written, but not drawn.
 
     Args:
         folder: with the arrays; file names may end in _v201, _sim or neither.
@@ -240,16 +241,17 @@ def _build_face_model(
 
 
 def _read_topology(folder: Path) -> tuple[Array, Array]:
-    """Read triangles (T, 3), 0-based, and the 68 landmarks of a folder."""
+    """Read triangles (T, 3), 0-based, none without `tri.mat`, and the 68 landmarks of a folder."""
     from perceptionist.face_models.matlab import read_matlab_array
 
+    landmarks = _landmarks_from_flat(np.asarray(read_npy(_find_file(folder, "keypoints", ".npy"))), folder)
+    if not any((folder / f"tri{version}.mat").is_file() for version in VERSION_SUFFIXES):
+        return np.zeros((0, 3), np.int64), landmarks
     path = _find_file(folder, "tri", ".mat")
     triangles = read_matlab_array(path, "tri", FaceModelError)
     if triangles.ndim != 2 or triangles.shape[0] != 3 or triangles.dtype.kind not in "iuf":
         raise FaceModelError(f"{path}: tri of shape {triangles.shape}, expected (3, T), 1-based")
-    return triangles.T.astype(np.int64) - 1, _landmarks_from_flat(
-        np.asarray(read_npy(_find_file(folder, "keypoints", ".npy"))), folder
-    )
+    return triangles.T.astype(np.int64) - 1, landmarks
 
 
 def _landmarks_from_flat(flat: Array, source: Path) -> Array:

@@ -62,7 +62,8 @@ class LinearFaceModel(nn.Module):
         name: such as "population" or "bfm".
         mean: (3N,) or (3N, 1).
         shape_basis: (3N, S). expression_basis: (3N, E).
-        triangles: (T, 3), 0-based, wound to face the viewer if y points down, as in the published files.
+        triangles: (T, 3), 0-based, wound to face the viewer if y points down, as in the published files; may
+            be empty (0, 3), then meshes can be computed and written but not drawn.
         landmarks: (68,) vertex indices in iBUG order.
         pairs: measuring pairs by `PAIR_NAMES`, two vertex indices each.
         parameter_mean, parameter_std: whitening of pose 12, shape S, expression E and anything after them.
@@ -151,6 +152,19 @@ class LinearFaceModel(nn.Module):
     def outward_triangles(self) -> NDArray[np.int32]:
         """(T, 3), wound outwards if y points up, as viewers of frontal meshes expect."""
         return np.ascontiguousarray(self.triangles[:, ::-1])
+
+    def triangles_to_draw(self) -> NDArray[np.int32]:
+        """`triangles`, for drawing.
+
+        Raises:
+            FaceModelError: the model has none.
+        """
+        if not len(self.triangles):
+            raise FaceModelError(
+                f"{self.name}: the face model has no triangles, so its meshes cannot be drawn; add tri.mat "
+                "to its folder (perceptionist test writes meshes without triangles)"
+            )
+        return self.triangles
 
     def vertices(self, shape: Tensor, expression: Tensor | None = None) -> Tensor:
         """Meshes in the model's unit, y up.

@@ -30,6 +30,7 @@ __all__ = [
     "gender_axis",
     "orthonormal_shape",
     "pose_parameters",
+    "reference_shapes",
     "semantic_coefficients",
 ]
 
@@ -64,7 +65,6 @@ def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
         name: tuple(int(landmarks[i]) for i in RATIO_LANDMARK_PAIRS[head_name])
         for name, head_name in HEAD_PAIR_NAMES.items()
     }
-    shapes = {"male": head_bases.sex_shift(), "female": -head_bases.sex_shift()} | _face_type_shapes(head)
     return LinearFaceModel(
         "population",
         files.u_shp + files.u_exp,
@@ -75,10 +75,16 @@ def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
         pairs=pairs,
         parameter_mean=files.param_mean,
         parameter_std=files.param_std,
-        references={word: frontal_vertices(head, alpha) for word, alpha in shapes.items()},
+        references=reference_shapes(head),
         unit_mm=0.001,
         disclaimer=DISCLAIMER,
     )
+
+
+def reference_shapes(head: HeadModel) -> dict[str, NDArray[np.float32]]:
+    """Frontal meshes (V, 3) in pixels by `REFERENCE_NAMES`; see `build_synthetic_face_model`."""
+    shapes = {"male": head_bases.sex_shift(), "female": -head_bases.sex_shift()} | _face_type_shapes(head)
+    return {word: frontal_vertices(head, alpha) for word, alpha in shapes.items()}
 
 
 def orthonormal_shape(factors: FaceFactors, face_gain: float = 1.0) -> NDArray[np.float32]:

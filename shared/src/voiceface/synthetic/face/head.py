@@ -102,7 +102,7 @@ class HeadModel:
     """Linear head: vertices = mean + gain · (alpha · shape_basis + epsilon · expression_basis), in mm.
 
     Attributes:
-        mean: (V, 3) mean vertices in mm, row-major grid: rows from neck to crown, columns around the head.
+        mean: (V, 3) mean vertices in mm.
         triangles: (T, 3) int32, 0-based, counter-clockwise seen from outside.
         shape_basis: (40, V, 3) displacement in mm per +1 SD within a sex.
         expression_basis: (10, V, 3) displacement in mm at coefficient 1.
