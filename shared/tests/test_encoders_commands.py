@@ -191,6 +191,25 @@ def test_the_list_of_encoders_says_what_is_missing(capsys):
     assert {"real", "cmpc2", "seeking_shape", "archetype_agnostic", "onnx:FILE", "table:FILE"} <= names
 
 
+@pytest.mark.parametrize("fetched", [True, False])
+def test_systems_on_networks_that_were_not_fetched_say_so(monkeypatch, fetched):
+    def require():
+        if not fetched:
+            raise FileNotFoundError("`voiceface models get real` fetches it")
+
+    spec = SimpleNamespace(
+        name="voiceface",
+        bundled_checkpoint="__init__.py",
+        requirements="there",
+        resolve=lambda field: require,
+    )
+    monkeypatch.setattr(system_encoders, "find_association_systems", lambda: {"stub": "stub:SPEC"})
+    monkeypatch.setattr(system_encoders, "resolve_name", lambda place: spec)
+    found = [each for each in list_encoders() if each.name == "stub"]
+    assert [each.installed for each in found] == [fetched] * 2
+    assert {each.hint for each in found} == {"" if fetched else "`voiceface models get real` fetches it"}
+
+
 def test_names_that_are_none_say_what_is_expected():
     for name, found in (
         ("reel", "did you mean 'real'?"),

@@ -114,17 +114,16 @@ def _list_real() -> list[EncoderStatus]:
 def _list_systems() -> list[EncoderStatus]:
     from voiceface.encoders.system_encoders import (
         KNOWN_SYSTEMS,
+        explain_unusable,
         find_association_systems,
-        has_bundled_weights,
     )
 
     installed, found = find_association_systems(), []
     for name in (*KNOWN_SYSTEMS, *sorted(set(installed) - set(KNOWN_SYSTEMS))):
-        bundled = name in installed and has_bundled_weights(installed[name])
-        if name not in installed:
-            hint = f"`pip install ./packages/{name}` installs it"
-        else:
-            hint = "" if bundled else f"no bundled weights: name a checkpoint, {name}:CHECKPOINT"
+        hint = f"`pip install ./packages/{name}` installs it"
+        if name in installed:
+            hint = explain_unusable(installed[name])
+        bundled = not hint
         for modality in get_args(Modality):
             licence, people = ("MIT, as the project", (POPULATION,)) if bundled else ("", ())
             found.append(

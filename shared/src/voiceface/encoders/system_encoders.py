@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.faces.own_face import OwnFace
 
-__all__ = ["KNOWN_SYSTEMS", "SystemEncoder", "find_association_systems", "has_bundled_weights", "load_system"]
+__all__ = ["KNOWN_SYSTEMS", "SystemEncoder", "explain_unusable", "find_association_systems", "load_system"]
 
 Array = NDArray[np.float32]
 ENTRY_POINT_GROUP = "voiceface.systems"
@@ -117,10 +117,21 @@ def find_association_systems() -> dict[str, str]:
     return {name: f"{module}:SPEC" for name, module in sorted(modules.items()) if module.endswith(".system")}
 
 
-def has_bundled_weights(place: str) -> bool:
-    """Whether a system, given by the place of its record, comes with weights."""
+def explain_unusable(place: str) -> str:
+    """Say why the bundled weights of a system, given by the place of its record, cannot be used.
+
+    Returns:
+        A sentence with the remedy; "": they can be used.
+    """
     spec: SystemSpec = resolve_name(place)
-    return (resources.files(spec.name) / spec.bundled_checkpoint).is_file()
+    if not (resources.files(spec.name) / spec.bundled_checkpoint).is_file():
+        return f"no bundled weights: name a checkpoint, {spec.name}:CHECKPOINT"
+    try:
+        if spec.requirements:
+            spec.resolve("requirements")()
+    except (ValueError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def load_system(name: str, modality: Modality, weights: str = "", device: str = "cpu") -> Encoder:
