@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--face-gain",
         type=float,
-        help="factor on the shape of faces; about life-like: 0.55 with generator 1, 1 with 2",
+        help="factor on the shape of faces (default: 1 with generator 1, 1.5 with 2); life-like: 0.55 and 1",
     )
     parser.add_argument(
         "--generator",

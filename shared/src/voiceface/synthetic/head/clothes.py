@@ -67,10 +67,10 @@ def build_clothes(collar: Collar, rotation: Array, pose: Array) -> Floats:
 
 @lru_cache(maxsize=1)
 def clothes_occlusion() -> tuple[Floats, Floats]:
-    """Ambient occlusion of the surface's points (P,), and their column and row (P, 2)."""
+    """Ambient light at the surface's points (P, 3), and their column and row (P, 2)."""
     row, column = np.meshgrid(np.arange(_ROWS), np.arange(_COLUMNS), indexing="ij")
     place = np.stack([column.ravel(), row.ravel()], axis=1).astype(np.float32)
-    return _SHADE[row.ravel()].astype(np.float32), place
+    return np.repeat(_SHADE[row.ravel(), None], 3, axis=1).astype(np.float32), place
 
 
 def paint_clothes(place: Floats, uniforms: Array, nuisance: float) -> Floats:

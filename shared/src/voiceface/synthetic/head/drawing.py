@@ -34,6 +34,7 @@ from voiceface.synthetic.head.drawn_head import (
     TEETH,
     TONGUE,
     DrawnMesh,
+    EyeBall,
     load_drawn_head,
 )
 from voiceface.synthetic.head.eyes import paint_eye, shade_eye
@@ -73,6 +74,8 @@ class PreparedHead:
     Attributes:
         shape: (40,) shape coefficients.
         vertices: (V, 3) neutral head in mm.
+        fine_vertices: the same of the subdivided mesh.
+        lids: per eye, maps (3, N) from the heights of the rim's vertices to the polynomials of both lids.
         traits, style: looks.
         skin: (512, 512, 4) texture.
         eye: texture of an eye ball.
@@ -82,6 +85,8 @@ class PreparedHead:
 
     shape: Array
     vertices: Floats
+    fine_vertices: Floats
+    lids: tuple[tuple[Array, Array], tuple[Array, Array]]
     traits: Traits
     style: HairStyle
     skin: Floats
@@ -106,7 +111,24 @@ def prepare_head(identities: Identities, index: int, shape: Array, vertices: Arr
     )
     points = vertices.astype(np.float32)
     hair = build_hair(head.hull, points, style, traits)
-    return PreparedHead(shape, points, traits, style, skin, paint_eye(traits), hair, collar)
+    lids = _fit_lids(head.eyes[0], points), _fit_lids(head.eyes[1], points)
+    fine = head.fine.refine(points)
+    return PreparedHead(shape, points, fine, lids, traits, style, skin, paint_eye(traits), hair, collar)
+
+
+def _middle(points: Floats) -> Floats:
+    """Middle of the bounding box of points."""
+    return 0.5 * (points.min(axis=0) + points.max(axis=0))
+
+
+def _fit_lids(eye: EyeBall, points: Floats) -> tuple[Array, Array]:
+    """Least-squares maps from the heights of upper and lower lid to quadratic polynomials of x, in radii."""
+    x = (points[eye.rim, 0] - _middle(points[eye.vertices])[0]).astype(float) / eye.radius
+    upper, lower = (
+        np.linalg.pinv(np.stack([x[lid] ** 2, x[lid], np.ones(len(lid))], axis=1))
+        for lid in (eye.upper, eye.lower)
+    )
+    return upper, lower
 
 
 @dataclass(frozen=True)
@@ -170,37 +192,63 @@ def _draw_solids(
 ) -> Floats:
     """Draw head, clothes and the inner side of long hair into the canvas; returns the depths in mm."""
     head = load_drawn_head()
-    mesh = head.coarse if view.side <= _COARSE_UP_TO else head.fine
-    points = mesh.refine(face.vertices)
+    coarse = view.side <= _COARSE_UP_TO
+    mesh, points = (head.coarse, face.vertices) if coarse else (head.fine, face.fine_vertices)
     for number in np.flatnonzero(params.expression).tolist():
         points = points + np.float32(params.expression[number]) * mesh.expressions[number]
-    camera = view.to_camera(points)
-    drawn = ~mesh.is_ear if face.style.length else slice(None)
+    camera, cloth = view.to_camera(points), build_clothes(face.collar, view.rotation, params.pose)
     parts = [
-        _light_head(mesh, camera, view, light),
-        _light_clothes(build_clothes(face.collar, view.rotation, params.pose), light),
+        _Part(
+            camera[mesh.source],
+            mesh.triangles[~mesh.is_ear] if face.style.length else mesh.triangles,
+            mesh.material[~mesh.is_ear] if face.style.length else mesh.material,
+            _light_head(mesh, camera, view, light),
+        ),
+        _Part(cloth, CLOTHES_TRIANGLES, _CLOTH, _light_clothes(cloth, light)),
     ]
-    positions = [camera[mesh.source], build_clothes(face.collar, view.rotation, params.pose)]
-    triangles = [mesh.triangles[drawn], CLOTHES_TRIANGLES]
-    materials = [mesh.material[drawn], np.full(len(CLOTHES_TRIANGLES), _CLOTH, np.uint8)]
     if len(face.hair.behind):
         inner = view.to_camera(face.hair.points[0])
-        parts.append(_light_inner_hair(inner, light))
-        positions.append(inner)
-        triangles.append(face.hair.behind)
-        materials.append(np.full(len(face.hair.behind), _HAIR_BEHIND, np.uint8))
-    starts = np.cumsum([0, *(len(each) for each in positions)])
-    corners = np.concatenate([each + np.int32(start) for each, start in zip(triangles, starts)])
-    screen = view.to_canvas(np.concatenate(positions))
+        parts.append(_Part(inner, face.hair.behind[:, ::-1], _HAIR_BEHIND, _light_inner_hair(inner, light)))
+    starts = np.cumsum([0, *(len(part.points) for part in parts)])
+    corners = np.concatenate([part.triangles + np.int32(start) for part, start in zip(parts, starts)])
+    material = np.concatenate([np.broadcast_to(part.material, len(part.triangles)) for part in parts])
+    screen = view.to_canvas(np.concatenate([part.points for part in parts]))
+    facing = _faces_camera(screen, corners)
+    corners, material = corners[facing], material[facing]
     found = rasterize_triangles(screen, corners, view.side, view.side, threads=1)
-    values = interpolate(found, corners, np.concatenate(parts), threads=1)
+    values = np.concatenate([part.values for part in parts])
     covered = np.flatnonzero(found.triangles.ravel() >= 0)
-    material = np.concatenate(materials)[found.triangles.ravel()[covered]]
-    pixels = values.reshape(-1, values.shape[-1])[covered]
+    at = interpolate(_select(found, covered), corners, values, threads=1)[0]
     canvas.reshape(-1, 3)[covered] = _shade_solids(
-        pixels, material, face, points, params, view, light, clothes, nuisance
+        at, material[found.triangles.ravel()[covered]], face, points, params, view, light, clothes, nuisance
     )
     return found.depth
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Points in camera space, triangles, their material or materials, and values (P, 9) of a drawn part."""
+
+    points: Floats
+    triangles: NDArray[np.int32]
+    material: NDArray[np.uint8] | int
+    values: Floats
+
+
+def _faces_camera(screen: Floats, triangles: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Triangles whose front is seen, (T,); y points down."""
+    x, y = screen[:, 0][triangles.T], screen[:, 1][triangles.T]
+    return np.asarray((x[1] - x[0]) * (y[2] - y[0]) < (y[1] - y[0]) * (x[2] - x[0]))
+
+
+def _select(found: Fragments, pixels: NDArray[np.intp]) -> Fragments:
+    """Fragments of some pixels in one row."""
+    row = (1, len(pixels))
+    return Fragments(
+        found.depth.ravel()[pixels].reshape(row),
+        found.triangles.ravel()[pixels].reshape(row),
+        found.weights.reshape(-1, 3)[pixels].reshape(*row, 3),
+    )
 
 
 def _light_head(mesh: DrawnMesh, camera: Floats, view: _View, light: Light) -> Floats:
@@ -208,7 +256,7 @@ def _light_head(mesh: DrawnMesh, camera: Floats, view: _View, light: Light) -> F
     normals = get_normals(camera, mesh.surface)
     harmonics = evaluate_harmonics(light.direction.astype(float) @ view.rotation)
     visibility = np.clip(1.6 * (mesh.transfer @ harmonics.astype(np.float32)) - 0.42, 0.0, 1.0)
-    diffuse = compute_irradiance(normals, mesh.occlusion, visibility, light)
+    diffuse = compute_irradiance(normals, mesh.sky, visibility, light)
     values = np.concatenate([diffuse, normals, visibility[:, None]], axis=1)[mesh.source]
     return np.concatenate([values, mesh.texels], axis=1)
 
@@ -216,9 +264,9 @@ def _light_head(mesh: DrawnMesh, camera: Floats, view: _View, light: Light) -> F
 def _light_clothes(points: Floats, light: Light) -> Floats:
     normals = get_normals(points, CLOTHES_TRIANGLES)
     normals = np.where(normals[:, 2:] < -0.3, -normals, normals)  # the inside of the collar
-    occlusion, place = clothes_occlusion()
+    sky, place = clothes_occlusion()
     open_sky = np.ones(len(points), np.float32)
-    diffuse = compute_irradiance(normals, occlusion, open_sky, light)
+    diffuse = compute_irradiance(normals, sky, open_sky, light)
     return np.concatenate([diffuse, normals, open_sky[:, None], place], axis=1)
 
 
@@ -263,55 +311,46 @@ def _shade_solids(
             albedo[which[number]] = 0.0
     colour = albedo * diffuse
     add_gloss(colour, normals, gloss, pixels[:, 6], light)
-    for ball, number in zip(load_drawn_head().eyes, (EYE_LEFT, EYE_RIGHT)):
+    for ball, maps, number in zip(load_drawn_head().eyes, face.lids, (EYE_LEFT, EYE_RIGHT)):
         if number in which:
             at = which[number]
-            neutral = face.vertices[ball.vertices]
-            middle = 0.5 * (neutral.min(axis=0) + neutral.max(axis=0))
-            rim = (points[ball.rim, :2] - middle[:2]).astype(float) / ball.radius
-            upper, lower = (np.polyfit(rim[lid, 0], rim[lid, 1], 2) for lid in (ball.upper, ball.lower))
+            height = (points[ball.rim, 1] - _middle(face.vertices[ball.vertices])[1]).astype(
+                float
+            ) / ball.radius
+            lids = maps[0] @ height[ball.upper], maps[1] @ height[ball.lower]
             colour[at] = shade_eye(
-                face.eye,
-                place[at],
-                diffuse[at],
-                normals[at],
-                (upper, lower),
-                view.rotation,
-                params.pose,
-                light,
+                face.eye, place[at], diffuse[at], normals[at], lids, view.rotation, params.pose, light
             )
     return colour
 
 
 def _draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: _View, light: Light) -> None:
     """Draw the shells of the hair over the canvas, from the innermost, in place."""
-    head, flat = load_drawn_head(), canvas.reshape(-1, 3)
-    tangents = view.to_camera(hair.tangents)
-    nearest = depth
+    texels, flat = load_drawn_head().hull.texels, canvas.reshape(-1, 3)
+    normals = get_normals(view.to_camera(hair.points[-1]), HAIR_TRIANGLES)
+    values = np.concatenate([normals, view.to_camera(hair.tangents), texels], axis=1)
+    nearest = depth - np.float32(_INNER_TOLERANCE_MM)
     for number, triangles in enumerate(hair.triangles):
-        if not len(triangles):
+        screen = view.to_canvas(view.to_camera(hair.points[number]))
+        seen = triangles[_faces_camera(screen, triangles)]
+        if not len(seen):
             continue
-        points = view.to_camera(hair.points[number])
-        values = np.concatenate([get_normals(points, HAIR_TRIANGLES), tangents, head.hull.texels], axis=1)
-        start = nearest - np.float32(_INNER_TOLERANCE_MM) if number == 0 else nearest.copy()
-        screen = view.to_canvas(points)
-        found = rasterize_triangles(screen, triangles, view.side, view.side, depth=start, threads=1)
+        found = rasterize_triangles(screen, seen, view.side, view.side, depth=nearest.copy(), threads=1)
         pixels = np.flatnonzero(found.triangles.ravel() >= 0)
-        if not len(pixels):
-            continue
-        part = Fragments(
-            found.depth.reshape(1, -1)[:, pixels],
-            found.triangles.reshape(1, -1)[:, pixels],
-            found.weights.reshape(1, -1, 3)[:, pixels],
-        )
-        at = interpolate(part, triangles, values, threads=1)[0]
-        paint = sample_texture(hair.texture, at[:, 6], at[:, 7])
+        at = interpolate(_select(found, pixels), seen, values, threads=1)[0]
         cover = sample_texture(hair.cover[number], at[:, 6], at[:, 7])[:, 0]
-        layer = np.full(len(pixels), hair.layers[number], np.float32)
+        visible = np.flatnonzero(cover > 0.02)
+        pixels, at, cover = pixels[visible], at[visible], cover[visible]
+        paint = sample_texture(hair.texture, at[:, 6], at[:, 7])
         strands = shade_hair(
-            paint[:, :3], paint[:, 3], normalised(at[:, :3]), normalised(at[:, 3:6]), layer, light
+            paint[:, :3],
+            paint[:, 3],
+            normalised(at[:, :3]),
+            normalised(at[:, 3:6]),
+            float(hair.layers[number]),
+            light,
         )
         flat[pixels] += (strands - flat[pixels]) * cover[:, None]
+        nearest = np.maximum(nearest, depth) if number == 0 else nearest
         opaque = pixels[cover > 0.5]
-        nearest = nearest.copy()
         nearest.ravel()[opaque] = np.maximum(nearest.ravel()[opaque], found.depth.ravel()[opaque])

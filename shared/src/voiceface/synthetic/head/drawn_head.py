@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from voiceface.synthetic.head.brows import BrowWindow, find_brow_windows
 from voiceface.synthetic.head.bundle import HeadBundle, load_head_bundle
 from voiceface.synthetic.head.hair_hull import HairHull, build_hull
+from voiceface.synthetic.head.shading import tint_occlusion
 from voiceface.synthetic.head.skin_masks import Anchors, SkinMap, SkinMasks, build_skin_masks
 from voiceface.synthetic.head.subdivision import subdivide
 from voiceface.synthetic.head.unrolling import MAP_SIZE, find_sources, skin_coordinates
@@ -68,7 +69,8 @@ class DrawnMesh:
         material: (T,) of each triangle.
         is_ear: (T,) bool.
         texels: (C, 2) float32: skin texel; for eyes x and y from the middle in radii.
-        occlusion: (V,) float32.
+        occlusion: (V,) float32 ambient light, 1 = open.
+        sky: (V, 3) float32, its colour.
         transfer: (V, 16) float32 visibility by direction.
         expressions: (10, V, 3) float32 mm at coefficient 1.
     """
@@ -81,6 +83,7 @@ class DrawnMesh:
     is_ear: NDArray[np.bool_]
     texels: Floats
     occlusion: Floats
+    sky: Floats
     transfer: Floats
     expressions: Floats
 
@@ -204,6 +207,7 @@ def _build_mesh(
     corners[moved] = len(mean) + copy.ravel()
     texels = np.concatenate([texels, texels[copied] + [MAP_SIZE, 0.0]])
     baked = refine(values).astype(np.float32)
+    occlusion = np.clip(baked[:, 0], 0.0, 1.3)
     fields = np.stack([refine(field) for field in bundle.expression_basis]).astype(np.float32)
     ears = refine(bundle.regions["ears"].astype(float))
     return DrawnMesh(
@@ -216,7 +220,8 @@ def _build_mesh(
         & (ears[triangles] > 0.04).any(axis=1)
         & (np.abs(mean[triangles, 0]) > 64).all(axis=1),
         texels=texels.astype(np.float32),
-        occlusion=np.clip(baked[:, 0], 0.0, 1.3),
+        occlusion=occlusion,
+        sky=tint_occlusion(occlusion),
         transfer=np.ascontiguousarray(baked[:, 1:]),
         expressions=fields,
     )

@@ -1,4 +1,4 @@
-"""Light on skin, cloth and hair, and the interpolation of vertex and texture values at pixels."""
+"""Light on skin, cloth and hair, and texture values at pixels."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,20 @@ __all__ = [
     "Light",
     "add_gloss",
     "compute_irradiance",
-    "interpolate",
     "make_light",
     "normalised",
     "sample_texture",
     "shade_hair",
+    "tint_occlusion",
 ]
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
-Indices = NDArray[np.integer]
 
 # Red light scatters further under the skin than blue: shadow edges are softer in red, hollows are redder.
 _WRAP = np.array([0.32, 0.27, 0.22], np.float32)
 _OCCLUSION_POWER = np.array([0.95, 1.15, 1.20], np.float32)
-_SHADOW_POWER = np.array([0.85, 1.00, 1.06], np.float32)
+_SHADOW_EDGE = np.array([0.14, 0.0, -0.06], np.float32)
 _TEXTURE_ROW = 512
 
 
@@ -55,7 +54,12 @@ def make_light(light: Floats, fill_uniform: float, nuisance: float) -> Light:
     return Light(direction, half, fill, 1.02 * float(light[6]), float(light[7]), float(strength))
 
 
-def compute_irradiance(normals: Floats, occlusion: Floats, visibility: Floats, light: Light) -> Floats:
+def tint_occlusion(occlusion: Floats) -> Floats:
+    """Colour of the ambient light (V, 3) where its amount is `occlusion` (V,): hollows of skin are redder."""
+    return np.asarray(np.maximum(occlusion, 1e-4)[:, None] ** _OCCLUSION_POWER, np.float32)
+
+
+def compute_irradiance(normals: Floats, sky: Floats, visibility: Floats, light: Light) -> Floats:
     """Compute diffuse light at vertices, (V, 3).
 
     A hemisphere of ambient light, a lamp with wrapped diffuse reflection and soft shadow, and a weak lamp
@@ -63,15 +67,15 @@ def compute_irradiance(normals: Floats, occlusion: Floats, visibility: Floats, l
 
     Args:
         normals: (V, 3) unit normals in camera space.
-        occlusion: (V,) ambient light, 1 = open and facing forward.
+        sky: (V, 3) from `tint_occlusion`.
         visibility: (V,) of the lamp, 0 to 1.
         light: the lamps.
     """
     facing = (normals @ light.direction)[:, None]
     lamp = np.maximum((facing + _WRAP) / (1.0 + _WRAP), 0.0)
-    lamp *= np.float32(light.lamp) * np.maximum(visibility, 1e-4)[:, None] ** _SHADOW_POWER
-    sky = np.maximum(occlusion, 1e-4)[:, None] ** _OCCLUSION_POWER
-    other = np.maximum((normals @ light.fill + 0.3) / 1.3, 0.0) * occlusion
+    seen = visibility[:, None]
+    lamp *= np.float32(light.lamp) * seen * (1.0 + _SHADOW_EDGE * (1.0 - seen))
+    other = np.maximum((normals @ light.fill + 0.3) / 1.3, 0.0) * sky[:, 1]
     lamp += np.float32(light.ambient) * sky
     lamp += np.float32(light.fill_strength) * other[:, None]
     return np.asarray(lamp, np.float32)
@@ -90,20 +94,18 @@ def add_gloss(colour: Floats, normals: Floats, gloss: Floats, visibility: Floats
 
 
 def shade_hair(
-    colour: Floats, jitter: Floats, normals: Floats, tangents: Floats, layer: Floats, light: Light
+    colour: Floats, jitter: Floats, normals: Floats, tangents: Floats, layer: float, light: Light
 ) -> Floats:
     """Shade strands, (N, 3): two shifted highlights about the tangent (Marschner et al. 2003, simplified).
 
     Args:
         colour: (N, 3) linear.
         jitter: (N,) about -0.5 to 0.5, differs between strands.
-        normals: (N, 3) unit normals of the hull in camera space; those of back faces point away.
+        normals: (N, 3) unit normals of the hull in camera space.
         tangents: (N, 3) unit vectors along the strands.
-        layer: (N,) depth in the hair, 0 inner to 1 outer.
+        layer: depth in the hair, 0 inner to 1 outer.
         light: the lamps.
     """
-    back = normals[:, 2] < 0
-    normals = np.where(back[:, None], -normals, normals)
     along, facing = tangents @ light.direction, normals @ light.direction
     half, lift = tangents @ light.half, normals @ light.half
     first = 1.0 - (half + (0.12 + 0.32 * jitter) * lift) ** 2
@@ -118,24 +120,13 @@ def shade_hair(
     lit += 0.9 * light.fill_strength * np.clip(normals @ light.fill, 0.0, 1.0) + light.lamp * wrapped * glow
     out = colour * (lit * depth)[:, None]
     out += (light.lamp * wrapped * shine * depth)[:, None] * np.array([1.0, 0.96, 0.9], np.float32)
-    out *= np.where(back, np.float32(0.30), np.float32(1.0))[:, None]
     return np.asarray(out, np.float32)
 
 
 def normalised(vectors: Floats) -> Floats:
     """Scale vectors (N, 3) to length 1."""
-    return np.asarray(vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9), np.float32)
-
-
-def interpolate(values: Floats, corners: Indices, weights: Floats) -> Floats:
-    """Interpolate vertex values (V, C) at pixels with corners (N, 3) and barycentric weights (N, 3)."""
-    out = np.take(values, corners[:, 0], axis=0)
-    out *= weights[:, :1]
-    for i in (1, 2):
-        other = np.take(values, corners[:, i], axis=0)
-        other *= weights[:, i : i + 1]
-        out += other
-    return out
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) + np.float32(1e-9)
+    return np.asarray(vectors / length[:, None], np.float32)
 
 
 def sample_texture(texture: Floats, x: Floats, y: Floats) -> Floats:

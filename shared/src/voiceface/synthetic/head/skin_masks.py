@@ -90,37 +90,47 @@ class _Painter:
     """Bells, creases and lines on the mean face."""
 
     def __init__(self, skin: SkinMap) -> None:
-        self.x = np.where(np.cos(skin.azimuth) > 0, np.abs(skin.x), 1e3)
-        self.y = skin.y.astype(float)
-        self.front = ramp(np.cos(skin.azimuth), 0.0, 0.35)
+        self.x = np.where(np.cos(skin.azimuth) > 0, np.abs(skin.x), np.float32(1e3))
+        self.y = skin.y
+        self.front = ramp(np.cos(skin.azimuth), 0.0, 0.35).astype(np.float32)
 
     def bell(self, x: float, y: float, sx: float, sy: float) -> Array:
         """Gaussian about (|x|, y)."""
-        shape = -0.5 * (((self.x - x) / sx) ** 2 + ((self.y - y) / sy) ** 2)
-        return np.asarray(np.exp(shape) * self.front)
+        near = (np.abs(self.x - np.float32(x)) < 3.6 * sx) & (np.abs(self.y - np.float32(y)) < 3.6 * sy)
+        shape = ((self.x[near] - x) / sx) ** 2 + ((self.y[near] - y) / sy) ** 2
+        weight = np.zeros(self.x.shape)
+        weight[near] = np.exp(-0.5 * shape) * self.front[near]
+        return weight
 
-    def distance(self, points: Any, reach: float = 9.0) -> tuple[Array, Array]:
-        """Distance in mm from a polyline and position along it in [0, 1], far away 1000 and 0."""
+    def distance(self, points: Any, reach: float = 9.0) -> tuple[NDArray[np.bool_], Array, Array]:
+        """Texels near a polyline, (H, W) bool; there its distance in mm and the place along it, 0 to 1."""
         p = np.asarray(points, float)
-        best, along = np.full(self.x.shape, 1e3), np.zeros(self.x.shape)
         low, high = p.min(axis=0) - reach, p.max(axis=0) + reach
         near = (self.x > low[0]) & (self.x < high[0]) & (self.y > low[1]) & (self.y < high[1])
         x, y = self.x[near], self.y[near]
         a, d = p[:-1, :, None], np.diff(p, axis=0)[..., None]
         share = (x - a[:, 0]) * d[:, 0] + (y - a[:, 1]) * d[:, 1]
         share = np.clip(share / (d[:, 0] ** 2 + d[:, 1] ** 2), 0.0, 1.0)
-        away = np.hypot(x - a[:, 0] - share * d[:, 0], y - a[:, 1] - share * d[:, 1])
+        away = (x - a[:, 0] - share * d[:, 0]) ** 2 + (y - a[:, 1] - share * d[:, 1]) ** 2
         segment, column = away.argmin(axis=0), np.arange(len(x))
-        best[near] = away[segment, column]
-        along[near] = (segment + share[segment, column]) / len(d)
-        return best, along
+        return near, np.sqrt(away[segment, column]), (segment + share[segment, column]) / len(d)
+
+    def line(self, points: Any, width: float) -> Array:
+        """Soft line along a polyline; `width` in mm."""
+        near, distance, _ = self.distance(points, 3.0 * width)
+        weight = np.zeros(self.x.shape)
+        weight[near] = np.exp(-((distance / width) ** 2)) * self.front[near]
+        return weight
 
     def crease(self, points: Curve, width: float, light: float = 0.45) -> Array:
         """Dark line along a smooth curve, lighter beside it, thinner at its ends."""
-        distance, along = self.distance(_bend(points))
+        near, distance, along = self.distance(_bend(points), 6.0 * width)
         ends = np.sin(np.pi * np.clip(along, 0.02, 0.98)) ** 0.55
-        lighter = light * np.exp(-(((distance - 2.0 * width) / (1.3 * width)) ** 2))
-        return np.asarray((np.exp(-((distance / width) ** 2)) - lighter) * ends * self.front)
+        dark = np.exp(-((distance / width) ** 2))
+        dark -= light * np.exp(-(((distance - 2.0 * width) / (1.3 * width)) ** 2))
+        weight = np.zeros(self.x.shape)
+        weight[near] = dark * ends * self.front[near]
+        return weight
 
 
 def _bend(points: Curve) -> Array:
@@ -192,8 +202,7 @@ def _feature_tints(p: _Painter, at: Anchors) -> dict[str, Array]:
 
 def _mouth_line(p: _Painter, at: Anchors) -> Array:
     mx, my = at.mouth
-    distance, _ = p.distance(_bend([(-6, my), (0, my - 0.2), (8, my + 0.5), (mx + 0.5, my - 0.5)]))
-    return np.asarray(np.exp(-((distance / 1.1) ** 2)) * p.front)
+    return p.line(_bend([(-6, my), (0, my - 0.2), (8, my + 0.5), (mx + 0.5, my - 0.5)]), 1.1)
 
 
 def _age_tints(p: _Painter, at: Anchors) -> dict[str, Array]:
@@ -225,12 +234,11 @@ def _age_tints(p: _Painter, at: Anchors) -> dict[str, Array]:
     lips: Array = np.zeros(p.y.shape)
     for x in (3.0, 7.5, 12.0, 16.5):
         lips += p.crease([(x, my + 8), (x * 1.05, my + 11), (x * 1.1, my + 15)], 0.6, 0.4)
-    jowl = p.distance(_bend([(mx + 10, my - 6), (mx + 12, my - 22), (mx + 2, at.chin + 6)]))[0]
-    fold = np.exp(-((p.distance(_bend(nasolabial))[0] / 5.0) ** 2)) * p.front
+    jowl = _bend([(mx + 10, my - 6), (mx + 12, my - 22), (mx + 2, at.chin + 6)])
     marionette: Curve = [(mx + 3, my - 3), (mx + 5, my - 9), (mx + 4, my - 17)]
     frown: Curve = [(4.5, at.brow - 5), (5.5, at.brow + 2), (4.8, at.brow + 9)]
     return {
-        "nasolabial": 0.8 * p.crease(nasolabial, 1.7, 0.25) + 0.30 * fold,
+        "nasolabial": 0.8 * p.crease(nasolabial, 1.7, 0.25) + 0.30 * p.line(_bend(nasolabial), 5.0),
         "marionette": 0.8 * p.crease(marionette, 1.6, 0.2),
         "forehead_lines": forehead,
         "glabella": p.crease(frown, 0.9),
@@ -240,7 +248,7 @@ def _age_tints(p: _Painter, at: Anchors) -> dict[str, Array]:
         "crow": crow,
         "neck_lines": neck,
         "lip_lines": lips,
-        "jowl": np.asarray(np.exp(-((jowl / 4.0) ** 2)) * p.front),
+        "jowl": p.line(jowl, 4.0),
     }
 
 
@@ -255,13 +263,19 @@ def _eye_blends(p: _Painter, at: Anchors, lid_edge: Array) -> dict[str, Mask]:
     corners = np.interp(lid_edge[:, 0], [at.eye_inner, at.eye_outer], [-2.0, 0.2])
     edges = [lid_edge[sign * (lid_edge[:, 1] - corners) > 0.3] for sign in (1, -1)]
     upper, lower = (edge[np.argsort(edge[:, 0])] for edge in edges)
-    above, along = p.distance(upper - np.array([0.0, 1.2]))
-    below, along_lower = p.distance(lower + np.array([0.0, 1.6]))
     return {
-        "lashes": crop_mask(np.exp(-((above / 1.15) ** 2)) * (0.45 + 0.55 * along) * p.front),
-        "lower_lashes": crop_mask(np.exp(-((below / 0.8) ** 2)) * (0.3 + 0.7 * along_lower) * p.front),
+        "lashes": crop_mask(_lash_roots(p, upper - np.array([0.0, 1.2]), 1.15, 0.45)),
+        "lower_lashes": crop_mask(_lash_roots(p, lower + np.array([0.0, 1.6]), 0.8, 0.3)),
         "caruncle": crop_mask(p.bell(at.eye_inner + 0.5, at.eye[1] - 2.0, 1.6, 1.4)),
     }
+
+
+def _lash_roots(p: _Painter, edge: Array, width: float, inner: float) -> Array:
+    """Line along a lid from its inner corner, where it has the strength `inner`, to its outer one."""
+    near, distance, along = p.distance(edge, 3.0 * width)
+    weight = np.zeros(p.x.shape)
+    weight[near] = np.exp(-((distance / width) ** 2)) * (inner + (1.0 - inner) * along) * p.front[near]
+    return weight
 
 
 def _beard_blends(p: _Painter, at: Anchors, skin: SkinMap) -> dict[str, Mask]:
