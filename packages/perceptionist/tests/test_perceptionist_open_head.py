@@ -20,9 +20,7 @@ from voiceface.synthetic.head import load_head_bundle
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("face_model")
-    assert (
-        main(["face-model", "--out", str(out), "--set", "nosew=2", "--set", "smile=1", "--sex", "male"]) == 0
-    )
+    assert main(["face-model", "--out", str(out), "--sex", "male", "nosew=2", "smile=1"]) == 0
     return out
 
 
@@ -75,7 +73,7 @@ def test_meshes_have_the_coefficients_that_were_set(folder: Path, suffix: str) -
 
 
 def test_the_same_call_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    main(["face-model", "--out", str(tmp_path), "--set", "nosew=2", "--set", "smile=1", "--sex", "male"])
+    main(["face-model", "--out", str(tmp_path), "--sex", "male", "nosew=2", "smile=1"])
     names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     assert names == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     for name in names:

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.face_gain <= 0:
         raise ValueError(f"--face-gain is {args.face_gain:g}, expected a number above 0")
-    shape, expression = parse_coefficients(args.set, args.sex)
+    shape, expression = parse_coefficients(args.coefficients, args.sex)
     if args.pictures and args.generator != 2:
         raise ValueError("--pictures draws the head of generator 2; expected --generator 2")
     from voiceface.io.input_files import make_writable_directory
@@ -73,17 +73,17 @@ def parse_coefficients(
         name, _, text = setting.partition("=")
         if name not in (*SHAPE_NAMES, *EXPRESSION_NAMES):
             raise ValueError(
-                f"--set {setting}: no coefficient {name!r}; expected one of "
+                f"{setting}: no coefficient {name!r}; expected one of "
                 f"{', '.join((*SHAPE_NAMES, *EXPRESSION_NAMES))}"
             )
         if name in values:
-            raise ValueError(f"--set {setting}: {name} is set twice")
+            raise ValueError(f"{setting}: {name} is set twice")
         try:
             values[name] = float(text)
         except ValueError:
             values[name] = math.nan
         if not math.isfinite(values[name]):
-            raise ValueError(f"--set {setting}: found {text!r}, expected a number, such as {name}=1.5")
+            raise ValueError(f"{setting}: found {text!r}, expected a number, such as {name}=1.5")
     sign = {"mean": 0.0, "male": 1.0, "female": -1.0}[sex]
     shape = coefficient_vector({n: v for n, v in values.items() if n in SHAPE_NAMES}, SHAPE_NAMES)
     expression = coefficient_vector(
@@ -101,13 +101,13 @@ def build_parser() -> argparse.ArgumentParser:
         "any coefficients. See docs/face_model.md.",
     )
     add = parser.add_argument
+    add("coefficients", nargs="*", metavar="NAME=VALUE",
+        help="coefficients of the mesh, such as nosew=2 smile=1 (default: all 0)")  # fmt: skip
     add("--out", type=Path, required=True, help="folder to write")
     add("--generator", type=int, choices=(1, 2), default=2,
         help="1: the head defined by formulas; 2: the anatomical head (default: %(default)s)")  # fmt: skip
     add("--face-gain", type=float, default=1.0, metavar="G",
         help="factor on the variation of shape (default: 1)")  # fmt: skip
-    add("--set", action="append", default=[], metavar="NAME=VALUE",
-        help="coefficient of the mesh, such as nosew=2 or smile=1; may be repeated")  # fmt: skip
     add("--sex", choices=("mean", "male", "female"), default="mean",
         help="head that the mesh starts from (default: %(default)s)")  # fmt: skip
     add("--mesh", nargs="+", choices=FORMATS, default=["obj", "ply", "glb"], metavar="FORMAT",
