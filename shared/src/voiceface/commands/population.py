@@ -69,7 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--generator",
         type=int,
         choices=(1, 2),
-        help="head that the images show: 1 made of formulas, 2 a mesh with skin, eyes and hair (default: 1)",
+        help="1: heads made of formulas; 2: a mesh with skin, eyes and hair, and voices that differ more "
+        "(default: 1)",
     )
     parser.add_argument("--confound", type=float, help="effect of nationality on voice and skin, 0 to 1")
     parser.add_argument(

@@ -243,7 +243,9 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
         label, clip, image = (int(word % np.uint64(count)) for word, count in zip(words, counts))
         k = self.ids[label]
         identities = settings.sample_identities([k])
-        samples = synthesise_clip(identities, 0, clip, seconds=settings.clip_seconds).samples
+        samples = synthesise_clip(
+            identities, 0, clip, seconds=settings.clip_seconds, generator=settings.voice_generator
+        ).samples
         rendered = render_image(
             identities,
             0,
@@ -281,7 +283,9 @@ def generate_identity(
     identities = settings.sample_identities([k])
     clips = np.zeros((settings.clips, round(settings.clip_seconds * 16_000)), np.int16)
     for clip in range(settings.clips):
-        samples = synthesise_clip(identities, 0, clip, seconds=settings.clip_seconds).samples
+        samples = synthesise_clip(
+            identities, 0, clip, seconds=settings.clip_seconds, generator=settings.voice_generator
+        ).samples
         samples = samples[: clips.shape[1]]
         clips[clip, : len(samples)] = samples
     images = np.zeros((settings.images, settings.render_size, settings.render_size, 3), np.uint8)

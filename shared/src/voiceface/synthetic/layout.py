@@ -104,14 +104,29 @@ class PopulationSettings:
         """
         from voiceface.synthetic.face.render import IMAGE_VERSIONS
 
-        number = self.generator.rpartition("image ")[2]
-        if number not in map(str, IMAGE_VERSIONS):
-            known = " or ".join(f"image {version}" for version in IMAGE_VERSIONS)
+        return self._find_version("image", IMAGE_VERSIONS)
+
+    @property
+    def voice_generator(self) -> int:
+        """Version of the voices: in 1, people differ by the factors alone, nearly; in 2, by more.
+
+        Raises:
+            PopulationError: this installation knows no such generator.
+        """
+        from voiceface.synthetic.voice.voice_traits import GENERATORS
+
+        return self._find_version("voice", GENERATORS)
+
+    def _find_version(self, kind: str, known: Iterable[int]) -> int:
+        """Return the number that follows `kind` in `generator`."""
+        parts = dict(part.rsplit(" ", 1) for part in self.generator.split(", ") if " " in part)
+        versions = {str(version): version for version in known}
+        if parts.get(kind) not in versions:
+            expected = " or ".join(f"{kind} {version}" for version in versions)
             raise PopulationError(
-                f"generator is {self.generator!r}, expected one that ends with {known}; "
-                "write the population anew"
+                f"generator is {self.generator!r}, expected one with {expected}; write the population anew"
             )
-        return int(number)
+        return versions[parts[kind]]
 
     def ids(self, split: str = "all") -> list[int]:
         """Return the identity numbers of "train", "val", "test" or "all", ascending."""
@@ -134,16 +149,17 @@ class PopulationSettings:
         )
 
 
-def generator_version(image: int | None = None) -> str:
+def generator_version(number: int | None = None) -> str:
     """Return the version of voices and images; increases when any output changes beyond tolerance.
 
     Args:
-        image: version of the images; None: that of new populations.
+        number: of the generator, for voices and images; None: that of new populations.
     """
     from voiceface.synthetic.face.render import IMAGE_VERSION
     from voiceface.synthetic.voice.speech_synthesis import GENERATOR_VERSION
 
-    return f"voice {GENERATOR_VERSION}, image {IMAGE_VERSION if image is None else image}"
+    voice, image = (GENERATOR_VERSION, IMAGE_VERSION) if number is None else (number, number)
+    return f"voice {voice}, image {image}"
 
 
 def build_settings(
@@ -156,7 +172,7 @@ def build_settings(
         num_identities: total number of identities, instead of the preset's, in the proportions of the
             standard set.
         changes: fields of `PopulationSettings`; None keeps the value of the preset. The generator may be
-            given as the number of its images, 1 or 2; the default of `face_gain` depends on it.
+            given as a number, 1 or 2; the default of `face_gain` depends on it.
 
     Raises:
         PopulationError: a value is out of range.

