@@ -14,6 +14,7 @@ __all__ = ["require_silence_is_not_heard", "synthesise_voices"]
 
 RATE = 16000
 QUIET_SECONDS = 12
+GATED_SECONDS = (0.1, 0.3, 0.8, 0.2)  # of the pauses of a noise gate
 
 
 def synthesise_voices(count: int = 2, seconds: float = 4.0) -> list[NDArray[np.int16]]:
@@ -34,7 +35,8 @@ def require_silence_is_not_heard(
 ) -> None:
     """Check that 12 s of silence before, after or within a recording change its embedding little.
 
-    Quiet noise and digital silence are tried.
+    Quiet noise and digital silence are tried, and pauses of digital silence, 0.1 to 0.8 s, as noise gates and
+    conference programs write them.
 
     Args:
         embed: own recordings -> embeddings (N, D).
@@ -49,19 +51,26 @@ def require_silence_is_not_heard(
 
     from voiceface.audio.loading import write_wav
 
-    def embed_with(name: str, quiet: NDArray[Any], where: float) -> "Tensor":
+    def embed_with(name: str, quiet: Sequence[NDArray[Any]], where: Sequence[float]) -> "Tensor":
         paths = [folder / f"{name} {number}.wav" for number in range(len(voices))]
         for path, voice in zip(paths, voices, strict=True):
-            write_wav(path, np.insert(voice.astype(np.int16), round(where * len(voice)), quiet))
+            parts = np.split(voice.astype(np.int16), [round(place * len(voice)) for place in where])
+            pairs = zip(parts, (*quiet, quiet[0][:0]), strict=True)
+            write_wav(path, np.concatenate([each.astype(np.int16) for pair in pairs for each in pair]))
         return torch.nn.functional.normalize(embed(paths).float(), dim=1)
 
-    plain = embed_with("plain", np.zeros(0, np.int16), 0)
+    def compare(name: str, quiet: Sequence[NDArray[Any]], where: Sequence[float]) -> None:
+        found = embed_with(name, quiet, where)
+        same = (found * plain).sum(dim=1)
+        assert (same > min_similarity).all(), f"{name}: cosine {same.min():.3f}"
+        alike, before = ((x @ x.T).fill_diagonal_(-1).max() for x in (found, plain))
+        assert alike < before + (1 - min_similarity), f"{name}: two people, cosine {alike:.3f}"
+
+    plain = embed_with("plain", [np.zeros(0)], [0])
     length = QUIET_SECONDS * RATE
     noise = np.random.default_rng(0).integers(-30, 31, length)
     for kind, quiet in (("noise", noise), ("zeros", np.zeros(length, np.int64))):
         for place, where in (("before", 0.0), ("after", 1.0), ("within", 0.5)):
-            found = embed_with(f"{kind} {place}", quiet, where)
-            same = (found * plain).sum(dim=1)
-            assert (same > min_similarity).all(), f"{kind} {place}: cosine {same.min():.3f}"
-            alike, before = ((x @ x.T).fill_diagonal_(-1).max() for x in (found, plain))
-            assert alike < before + (1 - min_similarity), f"{kind} {place}: two people, cosine {alike:.3f}"
+            compare(f"{kind} {place}", [quiet], [where])
+    gated = [np.zeros(round(seconds * RATE)) for seconds in GATED_SECONDS]
+    compare("noise gate", gated, np.linspace(0, 1, len(gated) + 2)[1:-1].tolist())
