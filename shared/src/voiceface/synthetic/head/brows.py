@@ -76,9 +76,8 @@ def _hair_lines(traits: Traits, random: Array, at: Anchors) -> Array:
     across = np.sign(across) * np.abs(across) ** 0.85
     x = at.brow_inner + along * (at.brow_outer - at.brow_inner)
     bow = np.sin(np.pi * np.clip(0.06 + 0.70 * along, 0, 1)) ** 1.2
-    middle = (
-        at.brow - 1.4 + (3.6 + traits.brow_arch) * bow - 1.8 * along**4 + traits.brow_tilt * (along - 0.5)
-    )
+    middle = at.brow - 1.4 + traits.brow_raise + (3.6 + traits.brow_arch) * bow
+    middle = middle - 1.8 * along**4 + traits.brow_tilt * (along - 0.5)
     y = middle + across * traits.brow_thickness * np.interp(along, *_HALF_WIDTH) - 0.9
     # Upper hairs lie flatter than lower ones: they meet in the middle.
     meet = 0.38 * across * np.interp(along, [0.0, 0.2, 1.0], [0.2, 1.0, 0.8])

@@ -181,7 +181,8 @@ def draw_image(
         light_vector(video_normals, video_uniforms, jitter, nuisance), float(video_uniforms[18]), nuisance
     )
     view = _View(rotation_matrix(params.pose), params.scale, params.offset, image_size * SUPERSAMPLING)
-    canvas = cv2.resize(draw_background(video_uniforms, _BACKGROUND_SIDE, nuisance), (view.side, view.side))
+    background = draw_background(video_uniforms, _BACKGROUND_SIDE, nuisance)
+    canvas = np.asarray(cv2.resize(background, (view.side, view.side)), np.float32)
     depth = _draw_solids(canvas, face, params, view, light, video_uniforms[14:18], nuisance)
     _draw_hair(canvas, depth, face.hair, view, light)
     return finish_image(

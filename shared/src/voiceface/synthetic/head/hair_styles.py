@@ -247,7 +247,7 @@ def _choose_short(traits: Traits) -> HairStyle:
         rise=16.0,
         fringe=6.0 + 12.0 * float(traits.style[4]),
         edge=0.35,
-        ragged=3.5,
+        ragged=2.4,
         frizz=1.6,
         lumps=1.4,
         shaved=3.0,

@@ -287,5 +287,14 @@ def _beard_blends(p: _Painter, at: Anchors, skin: SkinMap) -> dict[str, Mask]:
     beard = ramp(upper - p.y, -4, 6) * ramp(p.y - lower, -8, 8) * ramp(np.cos(skin.azimuth), -0.12, 0.12)
     bare = 0.75 * np.exp(-(((x - 15) / 6.0) ** 2 + ((p.y - (my - 15)) / 5.0) ** 2))
     bare = np.maximum(bare, 0.5 * np.exp(-((x / 2.4) ** 2 + ((p.y - at.nose_tip + 13) / 7.0) ** 2)))
-    lips = ramp(skin.lips, 0.08, 0.35) + np.exp(-0.5 * ((x / 19) ** 2 + ((p.y - my) / 3.5) ** 2))
-    return {"beard": crop_mask(beard * (1.0 - bare) * np.clip(1.0 - lips, 0.0, 1.0))}
+    lips = ramp(skin.lips, 0.25, 0.60) + 0.8 * np.exp(-0.5 * ((x / 18) ** 2 + ((p.y - my) / 3.0) ** 2))
+    mask = crop_mask(beard * (1.0 - bare) * np.clip(1.0 - lips, 0.0, 1.0))
+    mx = at.mouth[0]
+    lip = ramp(p.y, my + 1, my + 4) * ramp(mx + 9 - x, 0, 6)
+    chin = ramp(my - 9 - p.y, 0, 5) * np.exp(-((x / 17.0) ** 4))
+    ring = np.exp(-((x / (mx + 9.0)) ** 6)) * ramp(p.y, at.chin - 12, at.chin - 2)
+    cuts = {1: ring, 2: lip, 3: np.maximum(lip, chin)}
+    return {"beard": mask} | {
+        f"beard_cut_{number}": Mask(mask.window, cut[mask.window].astype(np.float32))
+        for number, cut in cuts.items()
+    }

@@ -17,21 +17,19 @@ Floats = NDArray[np.float32]
 # Colour by which the mask multiplies at strength 1.
 _FEATURES = {
     "forehead": (1.04, 1.06, 1.02),
-    "lid_fold": (0.56, 0.44, 0.42),
     "wing": (0.75, 0.64, 0.62),
     "nostril": (0.40, 0.30, 0.29),
     "nose_ridge": (1.055, 1.05, 1.05),
     "philtrum": (0.90, 0.86, 0.86),
     "sulcus": (0.89, 0.85, 0.85),
-    "mouth_corner": (0.62, 0.51, 0.49),
+    "mouth_corner": (0.82, 0.74, 0.73),
     "mouth_line": (0.38, 0.24, 0.24),
     "lip_edge": (0.93, 0.89, 0.89),
     "lip_light": (1.17, 1.14, 1.14),
-    "lid": (0.85, 0.73, 0.73),
 }
 _WRINKLE = (0.50, 0.39, 0.36)
 _WRINKLES = {
-    **{"nasolabial": 0.80, "marionette": 0.62, "forehead_lines": 0.80, "glabella": 0.65, "eye_bags": 0.85},
+    **{"nasolabial": 0.80, "marionette": 0.62, "forehead_lines": 0.66, "glabella": 0.65, "eye_bags": 0.85},
     **{"crow": 0.80, "neck_lines": 0.7, "lip_lines": 0.45, "jowl": 0.22},
 }
 
@@ -72,7 +70,8 @@ def paint_skin(
     paint[masks.window] *= _combine_tints(masks, traits)
     _cover(paint, masks.blends["caruncle"], traits.skin * np.array([0.85, 0.50, 0.48]), 0.8)
     _paint_spots(paint, skin, masks.blends["freckles"], fine, grain, traits)
-    _paint_beard(paint, masks.blends["beard"], grain, pores, traits)
+    beard, cut = masks.blends["beard"], masks.blends[f"beard_cut_{max(1, traits.beard_cut)}"]
+    _paint_beard(paint, beard, cut, grain, pores, traits)
     _paint_lips(paint, masks, grain, traits)
     _cover(paint, masks.blends["lashes"], np.array([0.012, 0.008, 0.007]), 0.78 if traits.male else 0.95)
     _cover(paint, masks.blends["lower_lashes"], np.array([0.05, 0.03, 0.026]), 0.35 if traits.male else 0.5)
@@ -94,11 +93,13 @@ def _combine_tints(masks: SkinMasks, traits: Traits) -> Floats:
     for name, colour in _FEATURES.items():
         put(name, colour, 1.0)
     put("blush", (1.01, 0.84, 0.82), (0.50 + 0.45 * fair) * (1.0 + 0.3 * traits.rosy))
-    put("socket", (0.72, 0.62, 0.64), 0.75 + 0.25 * traits.age)
+    put("socket", (0.72, 0.62, 0.64), (0.75 + 0.25 * traits.age) * traits.socket)
+    put("lid_fold", (0.56, 0.44, 0.42), traits.lid_fold)
+    strength[masks.rows["lid"]] = np.log(traits.lid_paint)
     put("ears", (1.02, 0.80, 0.76), 0.5 + 0.4 * fair)
     put("jaw", (0.93, 0.95, 0.97), 0.8 if traits.male else 0.0)
     for name, amount in _WRINKLES.items():
-        put(name, _WRINKLE, min(1.0, 1.05 * amount * traits.age**1.45))
+        put(name, _WRINKLE, min(1.0, 1.05 * amount * traits.age**1.7))
     total = strength.T.astype(np.float32) @ masks.tints
     rows, columns = masks.window
     shape = (rows.stop - rows.start, columns.stop - columns.start)
@@ -130,14 +131,15 @@ def _paint_spots(
         _cover(paint, Mask(window, spot), np.array([0.20, 0.13, 0.10]) * traits.skin + 0.004, darkness)
 
 
-def _paint_beard(paint: Floats, place: Mask, grain: Floats, pores: Floats, traits: Traits) -> None:
-    """Shadow of a shaved beard, stubble, or the ground of a full beard."""
+def _paint_beard(paint: Floats, place: Mask, cut: Mask, grain: Floats, pores: Floats, traits: Traits) -> None:
+    """Shadow of a shaved beard, stubble, or the ground of a full beard; `cut` remains of a trimmed one."""
     if not traits.male:
         return
     noise = np.clip(0.25 * grain[place.window] + 0.8 * pores[place.window], -1.6, 1.6)
-    stubble = np.clip((0.74 + 0.26 * noise) * place.weight, 0.0, 1.0).astype(np.float32)
-    colour = 0.55 * traits.beard_hair + 0.08 * traits.skin
-    _cover(paint, Mask(place.window, stubble), colour, 0.80 * min(1.0, 0.05 + 1.0 * traits.beard))
+    weight = place.weight * (0.30 + 0.70 * cut.weight if traits.beard_cut else 1.0)
+    stubble = np.clip((0.76 + (0.26 - 0.14 * traits.beard) * noise) * weight, 0.0, 1.0).astype(np.float32)
+    colour = 0.55 * traits.beard_hair + 0.08 * (1.0 - 0.6 * traits.beard) * traits.skin
+    _cover(paint, Mask(place.window, stubble), colour, 0.88 * min(1.0, 0.05 + traits.beard))
 
 
 def _paint_lips(paint: Floats, masks: SkinMasks, grain: Floats, traits: Traits) -> None:

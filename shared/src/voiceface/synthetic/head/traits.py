@@ -6,6 +6,7 @@ as in the appearance of generator 1, so a person keeps colours, length of hair, 
     71 baldness, 72 eye colour (uniform), 73 brow thickness, 74 brow arch, 75 beard, 76 hair volume,
     77 lip colour, 78 greying, 79 freckles, 80 temples, 81 fringe (uniform), 83 roughness, 84 shine,
     85 tilt of the brows, 86-90 place of the noise (uniforms), 91 waves, 92 length of the fringe,
+    93 height of the brows, 94 fold of the lids, 95 shade of the sockets,
     96-119 hair strands, 256-319 style, moles, iris, clothes (uniforms), 320-2719 hairs of the brows
     (uniforms)
 """
@@ -48,7 +49,10 @@ class Traits:
         beard: 0 shaved to 1 full.
         baldness: 0 none, from about 0.55 visible, above 1.15 bald.
         brow_thickness: 1 is about 5 mm.
-        brow_arch, brow_tilt: mm.
+        brow_arch, brow_tilt, brow_raise: mm.
+        lid_fold, socket: strength, 1 is usual.
+        lid_paint: colour (3,) by which paint on the lids multiplies.
+        beard_cut: 0 full beard, 1 round the mouth, 2 moustache, 3 chin and moustache.
         hair_length: mm below eye height where long hair ends; 0 for short hair.
         hair_volume: mm at the crown.
         hairline, temples, part, waves, fringe_length: about N(0, 1).
@@ -81,6 +85,11 @@ class Traits:
     brow_thickness: float
     brow_arch: float
     brow_tilt: float
+    brow_raise: float
+    lid_fold: float
+    socket: float
+    lid_paint: Array
+    beard_cut: int
     hair_length: float
     hair_volume: float
     hairline: float
@@ -111,8 +120,10 @@ def sample_traits(identities: Identities, index: int) -> Traits:
     hair = hair_colour(n[2], n[3], tone, grey)
     brow = 0.50 * hair_colour(n[2], n[3], tone, 0.55 * grey)
     long_hair_rate = 0.05 if male else 0.86
+    # Lips of women are painted in shades from coral to plum.
     rose = skin * np.array([0.74, 0.30, 0.32]) + np.array([0.05, 0.006, 0.012])
-    lip_paint = 0.22 if male else 0.60 + 0.28 * float(np.tanh(n[13]))
+    rose = rose * (1.0 if male else np.array([1.0, 1.0, 1.0]) - 0.30 * free[15] * np.array([0.7, 1.0, 0.2]))
+    lip_paint = 0.22 if male else 0.58 + 0.40 * float(np.tanh(n[13]))
     moles = free[1:13].reshape(3, 4)[: int(3.2 * free[0] ** 2)]
     return Traits(
         male=male,
@@ -132,8 +143,13 @@ def sample_traits(identities: Identities, index: int) -> Traits:
         beard=float(np.clip(0.42 - 0.34 * g[0] + 0.30 * n[11], 0.0, 1.0)) if male else 0.0,
         baldness=max(0.0, 0.9 * float(n[7]) - 0.5 + 0.35 * max(float(g[7]), -1.0)) if male else 0.0,
         brow_thickness=float(np.clip((1.18 if male else 0.80) + 0.13 * n[9] - 0.24 * g[0], 0.28, 2.0)),
-        brow_arch=0.9 * float(n[10]) + (0.0 if male else 0.8),
-        brow_tilt=1.2 * float(n[21]),
+        brow_arch=1.3 * float(n[10]) + (0.0 if male else 0.8),
+        brow_tilt=1.8 * float(n[21]),
+        brow_raise=1.1 * float(n[29]),
+        lid_fold=float(np.clip(1.0 + 0.5 * n[30], 0.0, 2.0)),
+        socket=float(np.clip(1.0 + 0.45 * n[31], 0.1, 2.2)),
+        lid_paint=_lid_paint(male, n, free),
+        beard_cut=int(np.searchsorted([0.55, 0.75, 0.88], free[14])),
         hair_length=70.0 + 110.0 * float(u[4]) / long_hair_rate if u[4] < long_hair_rate else 0.0,
         hair_volume=float(np.clip((7.5 if male else 10.0) + 1.8 * n[12], 4.5, 15.0)),
         hairline=float(n[5]),
@@ -150,3 +166,12 @@ def sample_traits(identities: Identities, index: int) -> Traits:
         clothes=free[48:52],
         brow_hairs=uniforms(seed, k, "face", 0, 8 * BROW_HAIRS, start=320).reshape(2, 4, BROW_HAIRS),
     )
+
+
+def _lid_paint(male: bool, n: Array, free: Array) -> Array:
+    """Colour of the lids: shadow of the lashes, and in some women paint between brown and violet."""
+    natural = np.array([0.85, 0.73, 0.73])
+    if male or n[17] < 0.2:
+        return natural
+    shade = np.array([0.62, 0.48, 0.40]) * (1.0 - free[15]) + np.array([0.56, 0.46, 0.58]) * free[15]
+    return interpolate(natural, shade, min(1.0, 0.6 * (float(n[17]) + 0.4)))
