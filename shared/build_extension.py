@@ -11,7 +11,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 # Published images are matched bit by bit: no fused multiply-add, no reordering of sums.
-EXACT = {"msvc": ["/O2", "/fp:strict"], "unix": ["-O3", "-g0", "-fno-fast-math", "-ffp-contract=off"]}
+EXACT = {
+    "msvc": ["/O2", "/fp:strict"],
+    "unix": ["-O3", "-g0", "-fwrapv", "-fno-fast-math", "-ffp-contract=off"],
+}
 MODULE = "voiceface.rendering._raster"
 SOURCE = "src/voiceface/rendering/_raster.pyx"
 WITHOUT = (

@@ -20,8 +20,7 @@ numbers = st.one_of(st.floats(-0.5, 1.5, width=32), st.floats(width=32))
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     """Divide even the smallest mesh among threads."""
-    monkeypatch.setattr(parallel, "MIN_TRIANGLES_PER_THREAD", 1)
-    monkeypatch.setattr(parallel, "MIN_PIXELS_PER_THREAD", 1.0)
+    monkeypatch.setattr(parallel, "MIN_WORK_PER_THREAD", 1.0)
 
 
 @st.composite
@@ -76,6 +75,44 @@ def test_images_and_depths_equal_the_reference(mesh, shape, rule, count, alpha, 
     )
     np.testing.assert_array_equal(actual[1], expected[1])
     np.testing.assert_array_equal(actual[0], expected[0])
+
+
+def soup(seed, count=200):
+    """Triangles of 0.01 to 40 pixels: anywhere, on pixels, on quarters, nearly on a line of pixels."""
+    rng = np.random.default_rng(seed)
+    size = 10 ** rng.uniform(-2, 1.6, (count, 1, 1))
+    points = rng.uniform(-2, SIDE + 2, (count, 1, 2)) + size * rng.normal(size=(count, 3, 2))
+    points[::4] = np.round(points[::4])
+    points[1::4] = np.round(4 * points[1::4]) / 4
+    line = rng.integers(0, SIDE, (count, 1, 2)) + rng.integers(-4, 5, (count, 3, 1)) * rng.integers(
+        -2, 3, (count, 1, 2)
+    )
+    points[2::4] = (line * (1 + rng.integers(-4, 5, line.shape) * 2.0**-23))[2::4]
+    depths = rng.normal(0, 5, (3 * count, 1))
+    vertices = np.concatenate([points.reshape(-1, 2), depths], 1).astype(np.float32)
+    return vertices, np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("rule", [*sorted(rendering.COVERAGE), "within"])
+def test_many_triangles_of_all_sizes_equal_the_reference(seed, rule):
+    vertices, triangles = soup(seed)
+    shape, channels = (SIDE, SIDE + 3), 3 + (seed == 1)
+    if rule == "within":
+        visible = rendering.rasterize_triangles(vertices, triangles, *shape, coverage="inclusive")
+        depth = np.full(shape, rendering.FAR, np.float32)
+        ids, weights = reference_renderer.render(vertices, triangles, depth, rule)
+        np.testing.assert_array_equal(visible.triangles, ids)
+        np.testing.assert_array_equal(visible.weights, weights)
+        return
+    colors = np.random.default_rng(seed).uniform(-0.2, 1.3, (len(vertices), channels)).astype(np.float32)
+    options = {"alpha": 0.4 if seed == 2 else 1.0, "reverse": seed == 3}
+    expected, depth = np.zeros((*shape, channels), np.uint8), np.full(shape, rendering.FAR, np.float32)
+    reference_renderer.render(vertices, triangles, depth, rule, colors=colors, image=expected, **options)
+    for count in (1, 3):
+        image = np.zeros_like(expected)
+        rendering.rasterize(vertices, triangles, colors, image, coverage=rule, threads=count, **options)
+        np.testing.assert_array_equal(image, expected)
 
 
 @settings(max_examples=200, deadline=None)

@@ -43,7 +43,7 @@ for call in draw:
 
 
 def compiled(folder: Path, flags: list[str], checked: bool = False) -> Path:
-    """Build the kernel from its source with these compiler flags; `checked`: with checks of every index."""
+    """Build the kernel from its source with these compiler flags; `checked`: with checks of indices."""
     build = pytest.importorskip("Cython.Build")
     tools = pytest.importorskip("setuptools")
     if not shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0]):
@@ -51,7 +51,11 @@ def compiled(folder: Path, flags: list[str], checked: bool = False) -> Path:
     source, text = folder / SOURCE.name, SOURCE.read_text("utf-8")
     assert text.count("boundscheck=False") == 1
     source.write_text(text.replace("boundscheck=False", f"boundscheck={checked}"), "utf-8")
-    extension = tools.Extension(NAME, [str(source)], extra_compile_args=flags, extra_link_args=flags)
+    shutil.copy(SOURCE.with_suffix(".h"), folder)
+    macros = [("RASTER_CHECKED", "1")] if checked else []
+    extension = tools.Extension(
+        NAME, [str(source)], define_macros=macros, extra_compile_args=flags, extra_link_args=flags
+    )
     modules = build.cythonize([extension], quiet=True)
     command = tools.Distribution({"ext_modules": modules}).get_command_obj("build_ext")
     command.build_lib = command.build_temp = str(folder)
@@ -94,7 +98,7 @@ def test_without_a_compiler_the_package_is_built_and_says_so(tmp_path, monkeypat
 
 
 def test_the_kernel_stays_within_array_bounds(tmp_path):
-    flags = ["-O0", "-ffp-contract=off"] if os.name != "nt" else ["/Od", "/fp:strict"]
+    flags = ["-O0", "-fwrapv", "-ffp-contract=off"] if os.name != "nt" else ["/Od", "/fp:strict"]
     kernel = compiled(tmp_path, flags, checked=True)
     spec = importlib.util.spec_from_file_location(NAME, kernel)
     module = importlib.util.module_from_spec(spec)
@@ -117,7 +121,7 @@ def test_address_sanitizer_finds_nothing(tmp_path):
     library = subprocess.run(find, capture_output=True, text=True, check=True).stdout.strip()
     if not Path(library).is_absolute():
         pytest.skip("gcc without libasan")
-    flags = ["-O1", "-g", "-ffp-contract=off", "-fsanitize=address"]
+    flags = ["-O1", "-g", "-fwrapv", "-ffp-contract=off", "-fsanitize=address"]
     kernel = compiled(tmp_path, flags)
     environment = {"LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0"}
     wild_call = (

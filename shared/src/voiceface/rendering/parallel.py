@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 __all__ = [
     "DEFAULT_MAX_THREADS",
     "MAX_THREADS",
-    "MIN_PIXELS_PER_THREAD",
-    "MIN_TRIANGLES_PER_THREAD",
+    "MIN_WORK_PER_THREAD",
     "run_parallel",
     "split_by_work",
     "split_evenly",
@@ -23,8 +22,7 @@ __all__ = [
 
 MAX_THREADS = 64  # threads of one call
 DEFAULT_MAX_THREADS = 8
-MIN_TRIANGLES_PER_THREAD = 8192  # fewer are not worth another thread
-MIN_PIXELS_PER_THREAD = 60_000.0  # the same, in tested pixels
+MIN_WORK_PER_THREAD = 200_000.0  # less is not worth another thread; in pixels of boxes, each row costs 8 more
 
 _pools: list[ThreadPoolExecutor] = []
 if hasattr(os, "register_at_fork"):

@@ -30,6 +30,7 @@ __all__ = ["INCLUSIVE_WITHIN", "Fragments", "rasterize", "rasterize_triangles"]
 
 
 INCLUSIVE_WITHIN = 3  # the kernel's code for the published program's rule of ids and weights
+SAMPLED_TRIANGLES = 1024  # about so many tell how much work the rows are
 
 
 @dataclass(frozen=True)
@@ -177,11 +178,11 @@ def rasterize_triangles(
     return Fragments(buffer if depth is None else write_back(buffer, depth), ids, weights)
 
 
-def _draw(scene: Callable[[Ints], "kernel.Scene"], count: int, shape: tuple[int, ...], threads: int) -> None:
-    """Find the bounding boxes of the triangles, then draw bands of rows with nearly equal work, in parallel.
+def _draw(scene: Callable[[], "kernel.Scene"], count: int, shape: tuple[int, ...], threads: int) -> None:
+    """Draw bands of rows with nearly equal work, in parallel.
 
     Args:
-        scene: creates the kernel's scene with a table for the bounding boxes.
+        scene: creates the kernel's scene.
         count: number of triangles.
         shape: of the image, (H, W).
         threads: at most.
@@ -189,13 +190,12 @@ def _draw(scene: Callable[[Ints], "kernel.Scene"], count: int, shape: tuple[int,
     height, width = shape
     if not count or not height or not width:
         return
-    drawing = scene(np.empty((count, 5), np.int32))
-    ranges = parallel.split_evenly(count, min(threads, 1 + count // parallel.MIN_TRIANGLES_PER_THREAD))
-    cost = np.zeros((len(ranges), height + 1))
-    ends = parallel.run_parallel(drawing.find, [(*each, row) for each, row in zip(ranges, cost)])
-    runs = np.array([(first, end) for (first, _), end in zip(ranges, ends)], np.intp)
-    work = np.cumsum(cost.sum(0))[:height]
-    parts = min(threads, height, 1 + int(work.sum() / parallel.MIN_PIXELS_PER_THREAD))
-    parallel.run_parallel(
-        drawing.draw, [(runs, top, bottom) for top, bottom in parallel.split_by_work(work, parts)]
-    )
+    drawing = scene()
+    if threads == 1 or height == 1:
+        drawing.draw(0, height)
+        return
+    cost = np.zeros(height + 1)
+    drawing.cost(1 + count // SAMPLED_TRIANGLES, cost)
+    work = np.cumsum(cost)[:height]
+    parts = min(threads, height, 1 + int(work.sum() / parallel.MIN_WORK_PER_THREAD))
+    parallel.run_parallel(drawing.draw, parallel.split_by_work(work, parts))
