@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FusedStep", "build_fused_step"]
 
+sigmoid_backward = torch.ops.aten.sigmoid_backward
+tanh_backward = torch.ops.aten.tanh_backward
 threshold_backward = torch.ops.aten.threshold_backward
 SHORTEST = 1e-12  # length below which `torch.nn.functional.normalize` does not divide by it
 
@@ -41,7 +43,7 @@ def build_fused_step(run: "Run", model: FopModel, objective: "Objective") -> "Fu
 
 
 class _Normalised(NamedTuple):
-    """Rows (..., N, D) of mean 0 and variance 1, and 1 / standard deviation before that (..., 1, D)."""
+    """Rows (N, ..., D) of mean 0 and variance 1, and 1 / standard deviation before that (..., D)."""
 
     rows: Tensor
     inverse: Tensor
@@ -79,19 +81,19 @@ class FusedStep:
             "loss", "cross_entropy" and "projection", as `fop.objectives.fop.FopObjective`.
         """
         features = (face, voice)
-        size = self.linear[0].out_features
-        rows = face.new_empty(2, len(face), size)
-        for each, layer, out in zip(features, self.linear, rows):
+        rows = face.new_empty(len(face), 2, self.linear[0].out_features)
+        for each, layer, out in zip(features, self.linear, rows.unbind(1)):
             torch.addmm(layer.bias, each, layer.weight.t(), out=out)
-        scale = torch.stack([norm.weight for norm in self.norms])[:, None]
-        normalised = _normalise(rows, *self.norms)
-        unit = (
-            torch.stack([norm.bias for norm in self.norms])[:, None].addcmul(normalised.rows, scale).relu_()
+        scale, shift = (
+            torch.stack([getattr(norm, name) for norm in self.norms]) for name in ("weight", "bias")
         )
+        normalised = _normalise(rows, *self.norms)
+        unit = torch.addcmul(shift, normalised.rows, scale).relu_()
         factor = 1.0
         if self.dropout.p:
             # As drawn by one branch after the other. The factor of what is kept goes into the length.
-            unit.mul_(torch.rand(rows.shape).ge_(self.dropout.p).to(unit.dtype))
+            kept = torch.rand(2, len(face), rows.shape[2]).ge_(self.dropout.p).to(unit.dtype)
+            unit.mul_(kept.transpose(0, 1))
             factor = 1 / (1 - self.dropout.p)
         length = torch.linalg.vector_norm(unit, dim=2, keepdim=True).clamp_min_(SHORTEST / factor)
         unit.div_(length)
@@ -106,48 +108,44 @@ class FusedStep:
         for index, (layer, norm) in enumerate(zip(self.linear, self.norms)):
             norm.weight.grad.copy_(of_scale[index])
             norm.bias.grad.copy_(of_shift[index])
-            torch.mm(gradient[index].t(), features[index], out=layer.weight.grad)
+            torch.mm(gradient[:, index].t(), features[index], out=layer.weight.grad)
         return losses
 
     def _gated(self, unit: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Gated fusion of unit embeddings (2, N, D): their gradient, and the losses."""
+        """Gated fusion of unit embeddings (N, 2, D): their gradient, and the losses."""
         hidden_layer, norm, _ = self.fusion.attention[0].block
         last = self.fusion.attention[1]
-        size = unit.shape[2]
-        parts = hidden_layer.weight[:, :size], hidden_layer.weight[:, size:]
-        rows = torch.addmm(hidden_layer.bias, unit[0], parts[0].t()).addmm_(unit[1], parts[1].t())
-        normalised = _normalise(rows, norm)
+        both = unit.flatten(1)
+        normalised = _normalise(torch.addmm(hidden_layer.bias, both, hidden_layer.weight.t()), norm)
         hidden = torch.addcmul(norm.bias, normalised.rows, norm.weight).relu_()
         share = torch.addmm(last.bias, hidden, last.weight.t()).sigmoid_()
         compared = unit.tanh()
-        difference = compared[0] - compared[1]
-        of_fused, losses = self._classify(torch.addcmul(compared[1], difference, share), labels)
+        difference = compared[:, 0] - compared[:, 1]
+        of_fused, losses = self._classify(torch.addcmul(compared[:, 1], difference, share), labels)
 
         gradient = torch.empty_like(unit)
-        torch.mul(of_fused, share, out=gradient[0])
-        torch.sub(of_fused, gradient[0], out=gradient[1])
-        gradient.addcmul_(gradient * compared, compared, value=-1)
-        of_share = difference.mul_(of_fused).mul_(torch.addcmul(share, share, share, value=-1))
+        torch.mul(of_fused, share, out=gradient[:, 0])
+        torch.sub(of_fused, gradient[:, 0], out=gradient[:, 1])
+        gradient = tanh_backward(gradient, compared)
+        of_share = sigmoid_backward(difference.mul_(of_fused), share)
         torch.mm(of_share.t(), hidden, out=last.weight.grad)
         torch.sum(of_share, 0, out=last.bias.grad)
         of_rows = threshold_backward(torch.mm(of_share, last.weight), hidden, 0)
         of_scale, of_shift = _normalise_backward(of_rows, normalised, norm.weight)
         norm.weight.grad.copy_(of_scale)
         norm.bias.grad.copy_(of_shift)
-        for index, part in enumerate(parts):
-            hidden_layer.weight.grad[:, index * size : (index + 1) * size] = torch.mm(
-                of_rows.t(), unit[index]
-            )
-            gradient[index].addmm_(of_rows, part)
+        torch.mm(of_rows.t(), both, out=hidden_layer.weight.grad)
+        gradient.flatten(1).addmm_(of_rows, hidden_layer.weight)
         return gradient, losses
 
     def _linear(self, unit: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Linear fusion of unit embeddings (2, N, D): their gradient, and the losses."""
+        """Linear fusion of unit embeddings (N, 2, D): their gradient, and the losses."""
         weights = (self.fusion.weight1, self.fusion.weight2)
-        of_fused, losses = self._classify(weights[0] * unit[0] + weights[1] * unit[1], labels)
-        for weight, each in zip(weights, unit):
+        face, voice = unit.unbind(1)
+        of_fused, losses = self._classify(weights[0] * face + weights[1] * voice, labels)
+        for weight, each in zip(weights, (face, voice)):
             weight.grad.copy_((of_fused * each).sum())
-        return torch.stack([of_fused * weight for weight in weights]), losses
+        return torch.stack([of_fused * weight for weight in weights], dim=1), losses
 
     def _classify(self, fused: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Classifier and projection loss of fused embeddings (N, D): their gradient, and the losses."""
@@ -186,14 +184,12 @@ def _project(features: Tensor, labels: Tensor, other_weight: float) -> tuple[Ten
 
 
 def _normalise(rows: Tensor, *norms: Any) -> _Normalised:
-    """Normalise rows (N, D) of one batch norm, or (K, N, D) of K, in place; update running statistics."""
-    count = rows.shape[-2]
-    mean = rows.mean(-2, keepdim=True)
+    """Normalise rows (N, D) of one batch norm, or (N, K, D) of K, in place; update running statistics."""
+    count, shape = len(rows), (len(norms), rows.shape[-1])
+    mean = rows.mean(0)
     rows.sub_(mean)
-    variance = (rows * rows).mean(-2, keepdim=True)
-    for norm, each_mean, each_variance in zip(
-        norms, *(each.view(len(norms), -1) for each in (mean, variance))
-    ):
+    variance = (rows * rows).mean(0)
+    for norm, each_mean, each_variance in zip(norms, mean.view(shape), variance.view(shape)):
         norm.running_mean.lerp_(each_mean, norm.momentum)
         norm.running_var.lerp_(each_variance * (count / (count - 1)), norm.momentum)
         norm.num_batches_tracked.add_(1)
@@ -202,14 +198,14 @@ def _normalise(rows: Tensor, *norms: Any) -> _Normalised:
 
 
 def _normalise_backward(gradient: Tensor, normalised: _Normalised, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn the gradient (..., N, D) of a batch norm's result into that of its rows, in place.
+    """Turn the gradient (N, ..., D) of a batch norm's result into that of its rows, in place.
 
     Returns:
         Gradients of its weight and bias, (..., D).
     """
-    count = gradient.shape[-2]
-    of_scale = (gradient * normalised.rows).sum(-2, keepdim=True)
-    of_shift = gradient.sum(-2, keepdim=True)
+    count = len(gradient)
+    of_scale = (gradient * normalised.rows).sum(0)
+    of_shift = gradient.sum(0)
     gradient.addcmul_(normalised.rows, of_scale, value=-1 / count).sub_(of_shift / count)
     gradient.mul_(normalised.inverse * scale)
-    return of_scale.squeeze(-2), of_shift.squeeze(-2)
+    return of_scale, of_shift
