@@ -1,4 +1,4 @@
-"""Compiled counting of retrieval ranks on the CPU, one thread, without sorting the gallery."""
+"""Compiled counting of retrieval ranks on the CPU without sorting the gallery."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = [
     "count_ranks",
 ]
 
-BUCKETS = 2048  # more buckets: fewer comparisons a score, a longer table to fill for each query
+BUCKETS = 2048  # more buckets: fewer comparisons a score, longer tables to fill for each query
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,9 +36,9 @@ def count_ranks(
     """For every relevant item count the gallery items that score higher and those that score the same.
 
     The relevant scores of a query are sorted; they cut the line of scores into intervals, and each gallery
-    score is put into its interval. A table over equal-width buckets gives the interval at once, or the first
-    of the few that the bucket meets; comparing with the cuts themselves then decides, so the counts are
-    exact.
+    score is put into its interval. Scores are counted in equal-width buckets, which rounding keeps in order:
+    a bucket without a cut lies in one interval as a whole. Scores of the few buckets with a cut are compared
+    with the cuts themselves, so the counts are exact. Bucket 0 lies below the lowest cut.
 
     Args:
         scores: float32 (B, G), query by gallery, finite.
@@ -54,13 +54,21 @@ def count_ranks(
     """
     gallery = scores.shape[1]
     width = above.shape[1]
+    bins = BUCKETS + 3
     cuts = np.empty(width + 1, np.float32)
     between = np.empty(width + 1, np.int64)
     equal = np.empty(width + 1, np.int64)
     before = np.empty(width + 1, np.int64)
     seen = np.empty(width + 1, np.int64)
-    table = np.empty(BUCKETS + 1, np.int32)
+    first_cut = np.zeros(bins, np.int32)
+    holds = np.zeros(bins, np.uint8)
+    counts = np.empty((4, bins), np.int32)
+    total = np.empty(bins, np.int32)
     bucket = np.empty(gallery, np.int32)
+    unclear = np.empty(gallery + 1, np.int32)
+    top = np.float32(BUCKETS + 2)
+    one = np.float32(1)
+    zero = np.float32(0)
     for b in range(scores.shape[0]):
         row = scores[b]
         begin, end = starts[labels[b]], starts[labels[b] + 1]
@@ -73,23 +81,49 @@ def count_ranks(
         cuts[relevant] = np.float32(np.inf)
         low = cuts[0]
         span = cuts[relevant - 1] - low
-        scale = np.float32(0.0)
+        scale = zero
         if span > np.float32(1e-30):
             scale = np.float32(BUCKETS) / span
-        i = 0
-        for c in range(BUCKETS + 1):
-            while i < relevant and min(max((cuts[i] - low) * scale, np.float32(0)), np.float32(BUCKETS)) < c:
-                i += 1
-            table[c] = i
+        for j in range(gallery):
+            bucket[j] = np.int32(min(max((row[j] - low) * scale + one, zero), top))
+        previous = -1
+        for i in range(relevant):
+            c = int(min(max((cuts[i] - low) * scale + one, zero), top))
+            if c != previous:
+                holds[c] = 1
+                first_cut[c] = i
+                previous = c
+        counts[:] = 0  # four tables, as an increment waits for the one before it in the same place
+        whole = gallery - gallery % 4
+        for j in range(0, whole, 4):
+            counts[0, np.uint32(bucket[j])] += 1
+            counts[1, np.uint32(bucket[j + 1])] += 1
+            counts[2, np.uint32(bucket[j + 2])] += 1
+            counts[3, np.uint32(bucket[j + 3])] += 1
+        for j in range(whole, gallery):
+            counts[0, np.uint32(bucket[j])] += 1
+        n = np.uint32(0)
+        for j in range(gallery):  # written always and kept if there is a cut: no branch to be predicted
+            unclear[n] = j
+            n += np.uint32(holds[np.uint32(bucket[j])])
         for i in range(relevant + 1):
             between[i] = 0
             equal[i] = 0
             seen[i] = 0
-        for j in range(gallery):
-            bucket[j] = np.int32(min(max((row[j] - low) * scale, np.float32(0)), np.float32(BUCKETS)))
-        for j in range(gallery):
+        for c in range(bins):
+            total[c] = counts[0, c] + counts[1, c] + counts[2, c] + counts[3, c]
+        begin_bin = 0
+        for i in range(relevant):
+            c = int(min(max((cuts[i] - low) * scale + one, zero), top))
+            if holds[c]:
+                between[i] = total[begin_bin:c].sum()
+                begin_bin = c + 1
+                holds[c] = 0
+        between[relevant] = total[begin_bin:].sum()
+        for k in range(n):
+            j = unclear[k]
             score = row[j]
-            i = table[bucket[j]]
+            i = first_cut[bucket[j]]
             while cuts[i] < score:
                 i += 1
             between[i] += 1
