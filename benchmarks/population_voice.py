@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from voiceface.synthetic.identities import FACTORS, sample_identities
-from voiceface.synthetic.voice.phonetics import generate_control_tracks
+from voiceface.synthetic.voice.phonetics import ControlTracks, generate_control_tracks
 from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, synthesise_clip, synthesise_speech
+from voiceface.synthetic.voice.voice_traits import GENERATORS
 
 TARGET = 100.0  # seconds of audio per CPU second
 
@@ -70,11 +71,15 @@ def clip_statistics(samples: NDArray[np.int16], weights: NDArray[np.float64]) ->
     return np.concatenate([speech.mean(0), speech.std(0), loud.mean(0), low, high, moved, [log_pitch(wave)]])
 
 
-def factor_r_squared(speakers: int, clips: int = 4, seconds: float = 3.0) -> NDArray[np.float64]:
+def factor_r_squared(
+    speakers: int, clips: int = 4, seconds: float = 3.0, generator: int = 1
+) -> NDArray[np.float64]:
     """R² of each factor from one clip, on the quarter of the speakers that is not used for the fit."""
     people, weights = sample_identities(np.arange(speakers)), build_mel_bank()
     rows = [
-        clip_statistics(synthesise_clip(people, i, clip, seconds=seconds).samples, weights)
+        clip_statistics(
+            synthesise_clip(people, i, clip, seconds=seconds, generator=generator).samples, weights
+        )
         for i in range(speakers)
         for clip in range(clips)
     ]
@@ -99,15 +104,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=40, help="how many clips")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a clip, s")
     parser.add_argument("--speakers", type=int, default=0, help="also measure how audible the factors are")
+    parser.add_argument("--generator", type=int, default=1, choices=GENERATORS, help="version of the voices")
     options = parser.parse_args(argv)
-    clips, seconds = options.clips, options.seconds
+    clips, seconds, version = options.clips, options.seconds, options.generator
     people = sample_identities(np.arange(clips))
-    plans = [generate_control_tracks(people, i, 0, seed=0, seconds=seconds) for i in range(clips)]
 
-    whole = cpu_seconds(lambda i: synthesise_clip(people, i, 0, seconds=seconds), clips)
-    plan = cpu_seconds(lambda i: generate_control_tracks(people, i, 0, seed=0, seconds=seconds), clips)
+    def plan_clip(i: int) -> ControlTracks:
+        return generate_control_tracks(people, i, 0, seed=0, seconds=seconds, generator=version)
+
+    plans = [plan_clip(i) for i in range(clips)]
+
+    whole = cpu_seconds(lambda i: synthesise_clip(people, i, 0, seconds=seconds, generator=version), clips)
+    plan = cpu_seconds(plan_clip, clips)
     dry = cpu_seconds(
-        lambda i: synthesise_speech(people, i, plans[i], seed=0, clip=0, seconds=seconds), clips
+        lambda i: synthesise_speech(people, i, plans[i], seed=0, clip=0, seconds=seconds, generator=version),
+        clips,
     )
     identities = cpu_seconds(lambda i: sample_identities(np.arange(10_000) + i), 3) / 3
 
@@ -119,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"channel and level ratio {max(0.0, whole - plan - dry) / whole:.2f}")
     print(f"identities {10_000 / identities:.0f} items/s")
     if options.speakers:
-        for name, value in zip(FACTORS, factor_r_squared(options.speakers)):
+        for name, value in zip(FACTORS, factor_r_squared(options.speakers, generator=version)):
             print(f"heard {name} R2 {value:.2f}")
 
 

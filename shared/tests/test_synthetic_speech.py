@@ -20,6 +20,7 @@ from voiceface.synthetic.voice.speech_synthesis import (
     synthesise_clip,
     synthesise_speech,
 )
+from voiceface.synthetic.voice.voice_traits import GENERATORS, voice_traits
 
 SPEAKERS = np.arange(309, 321)
 
@@ -29,23 +30,33 @@ def identities():
     return sample_identities(SPEAKERS)
 
 
+@pytest.fixture(scope="module", params=GENERATORS)
+def generator(request) -> int:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def clips(identities) -> list[SyntheticClip]:
-    return [synthesise_clip(identities, i, i % 4, seconds=2.5) for i in range(len(identities))]
+def clips(identities, generator) -> list[SyntheticClip]:
+    return [
+        synthesise_clip(identities, i, i % 4, seconds=2.5, generator=generator)
+        for i in range(len(identities))
+    ]
 
 
-def steady_vowel_tracks(identities, index, vowel, *, seconds, f0):
+def steady_vowel_tracks(identities, index, vowel, *, seconds, f0, generator=1):
     """Control tracks of one vowel without melody."""
     frames = int(np.ceil(seconds * FRAME_RATE)) + 1
     phone, fraction = np.full(frames, vowel), np.full(frames, 0.5)
-    return build_tracks(identities, index, phone, fraction, np.full(frames, float(f0)))
+    return build_tracks(identities, index, phone, fraction, np.full(frames, float(f0)), generator=generator)
 
 
-def digest_of(item: tuple[int, int]) -> str:
+def digest_of(item: tuple[int, int, int]) -> str:
     """Hash of one clip, in any process."""
-    k, clip = item
+    k, clip, generator = item
     identities = sample_identities([k])
-    return hashlib.sha256(synthesise_clip(identities, 0, clip, seconds=1.0).samples.tobytes()).hexdigest()
+    return hashlib.sha256(
+        synthesise_clip(identities, 0, clip, seconds=1.0, generator=generator).samples.tobytes()
+    ).hexdigest()
 
 
 def test_golden_samples():
@@ -73,20 +84,23 @@ def test_golden_samples_of_long_clips(k, golden):
     assert np.abs(samples[4000:76000:6000] - golden).max() <= 2
 
 
-def test_clips_do_not_depend_on_order_others_or_workers(identities):
-    items = [(309 + k, clip) for k in range(3) for clip in range(2)]
+def test_clips_do_not_depend_on_order_others_or_workers(identities, generator):
+    items = [(309 + k, clip, generator) for k in range(3) for clip in range(2)]
     alone = {item: digest_of(item) for item in items}
     assert len(set(alone.values())) == len(items)
     for workers, order in ((1, items[::-1]), (2, items)):
         assert dict(map_unordered(digest_of, order, workers=workers, progress=False)) == alone
-    other = synthesise_clip(identities, 2, 1, seconds=1.0).samples
-    assert hashlib.sha256(other.tobytes()).hexdigest() == alone[311, 1]
+    other = synthesise_clip(identities, 2, 1, seconds=1.0, generator=generator).samples
+    assert hashlib.sha256(other.tobytes()).hexdigest() == alone[311, 1, generator]
 
 
-def test_clips_do_not_depend_on_the_coupling():
+def test_clips_do_not_depend_on_the_coupling(generator):
     loose, tight = (sample_identities([330, 331], rho=rho) for rho in (0.0, 1.0))
     for i in range(2):
-        first, second = (synthesise_clip(p, i, 0, seconds=1.0).samples.tobytes() for p in (loose, tight))
+        first, second = (
+            synthesise_clip(p, i, 0, seconds=1.0, generator=generator).samples.tobytes()
+            for p in (loose, tight)
+        )
         assert first == second
 
 
@@ -105,15 +119,16 @@ def test_shape_level_and_silence(clips):
         assert np.abs(np.diff(wave)).max() < 14 * wave.std()
 
 
-def test_pitch_by_an_independent_tracker(clips):
-    good = []
+def test_pitch_by_an_independent_tracker(clips, generator):
+    # Rooms of generator 2 blur short vowels, which are heard after their end.
+    good, enough, least = [], (0.25, 0.18)[generator - 1], (0.9, 0.8)[generator - 1]
     for clip in clips:
         times, pitch = pitch_by_difference(clip.samples.astype(float))
         frames = np.minimum(np.rint(times * FRAME_RATE).astype(int), len(clip.f0) - 1)
         heard = clip.voiced[frames]
-        assert heard.sum() > 0.25 * clip.voiced.sum()  # two frames of ground truth per analysed frame
+        assert heard.sum() > enough * clip.voiced.sum()  # two frames of ground truth per analysed frame
         errors = np.abs(pitch[heard] / clip.f0[frames][heard] - 1)
-        good.append(np.median(errors) < 0.02 and heard.mean() > 0.9)
+        good.append(np.median(errors) < 0.02 and heard.mean() > least)
     assert np.mean(good) >= 0.9
 
 
@@ -157,14 +172,17 @@ def test_voice_activity(clips):
     assert np.mean([0.5 < share < 0.97 for share in shares]) >= 0.9
 
 
-def test_formants_of_steady_vowels_by_linear_prediction(identities):
+def test_formants_of_steady_vowels_by_linear_prediction(identities, generator):
     errors = []
     for i in range(5):
         for vowel in (0, 4, 8):
             f0 = 100 if identities.sex[i] else 160
-            tracks = steady_vowel_tracks(identities, i, vowel, seconds=0.4, f0=f0)
-            wave = synthesise_speech(identities, i, tracks, seed=0, clip=0, seconds=0.4)[2400:4000]
-            found = linear_prediction_formants(wave, 18)
+            tracks = steady_vowel_tracks(identities, i, vowel, seconds=0.4, f0=f0, generator=generator)
+            wave = synthesise_speech(identities, i, tracks, seed=0, clip=0, seconds=0.4, generator=generator)[
+                2400:4000
+            ]
+            # Two poles for each of nine resonances; generator 2 has three below the glottis besides.
+            found = linear_prediction_formants(wave, 18 if generator == 1 else 24)
             errors.append([np.abs(found / true - 1).min() for true in tracks.formants[10, 1:3]])
     assert np.mean(np.array(errors) < 0.08) >= 0.9
     assert np.median(errors) < 0.03
@@ -181,36 +199,41 @@ def linear_prediction_formants(wave: np.ndarray, order: int) -> np.ndarray:
     return np.angle(poles[-SAMPLE_RATE / np.pi * np.log(np.abs(poles)) < 600]) * SAMPLE_RATE / (2 * np.pi)
 
 
-def test_longer_tract_lowers_every_formant(identities):
+def test_longer_tract_lowers_every_formant(identities, generator):
     pair = identities.take([0, 0])
     pair.voice_factors[1] = pair.voice_factors[0] + np.eye(8)[1]
-    ratio = speaker_formants(pair, 1) / speaker_formants(pair, 0)
+    lengthened, other = (speaker_formants(pair, i, generator=generator) for i in (1, 0))
+    ratio = lengthened / other
     np.testing.assert_allclose(np.median(ratio, axis=0), np.exp(-0.045), rtol=1e-6)
 
 
-def test_higher_larynx_factor_raises_the_pitch(identities):
+def test_higher_larynx_factor_raises_the_pitch(identities, generator):
     pair = identities.take([1, 1])
     pair.voice_factors[1] = pair.voice_factors[0] + np.eye(8)[0]
-    low, high = (generate_control_tracks(pair, i, 0, seed=0, seconds=2.0) for i in range(2))
+    low, high = (
+        generate_control_tracks(pair, i, 0, seed=0, seconds=2.0, generator=generator) for i in range(2)
+    )
     np.testing.assert_allclose(high.f0 / low.f0, np.exp((0.12, 0.15)[identities.sex[1]]), rtol=1e-9)
     np.testing.assert_array_equal(low.phone, high.phone)
 
 
-def test_age_makes_the_voice_noisier(identities):
+def test_age_makes_the_voice_noisier(identities, generator):
     pair = identities.take([2, 2])
     pair.voice_factors[:, 7] = (-1.5, 1.5)
-    tracks = steady_vowel_tracks(pair, 0, 4, seconds=1.0, f0=100)
+    tracks = steady_vowel_tracks(pair, 0, 4, seconds=1.0, f0=100, generator=generator)
     ratios = []
     for i in range(2):
-        wave = synthesise_speech(pair, i, tracks, seed=0, clip=0, seconds=1.0)[3200:12800]
+        wave = synthesise_speech(pair, i, tracks, seed=0, clip=0, seconds=1.0, generator=generator)[
+            3200:12800
+        ]
         shifted = [np.corrcoef(wave[:-lag], wave[lag:])[0, 1] for lag in range(155, 166)]
         ratios.append(max(shifted))
     assert ratios[0] > ratios[1]
 
 
-def test_nuisance_off_leaves_clean_speech(identities):
-    clean = synthesise_clip(identities, 3, 0, seconds=2.0, nuisance=0)
-    noisy = synthesise_clip(identities, 3, 0, seconds=2.0)
+def test_nuisance_off_leaves_clean_speech(identities, generator):
+    clean = synthesise_clip(identities, 3, 0, seconds=2.0, nuisance=0, generator=generator)
+    noisy = synthesise_clip(identities, 3, 0, seconds=2.0, generator=generator)
     quiet = slice(-int(0.02 * SAMPLE_RATE), None)
     assert np.abs(clean.samples[quiet].astype(int)).max() < np.abs(noisy.samples[quiet].astype(int)).max()
     np.testing.assert_array_equal(clean.phones, noisy.phones)
@@ -224,17 +247,18 @@ def test_clips_of_one_video_share_the_channel(identities):
     assert videos == [clip % count for clip in range(2 * count)]
 
 
-def test_clips_have_pauses_syllables_and_every_phone(identities):
+def test_clips_have_pauses_syllables_and_every_phone(identities, generator):
     heard, pauses = set(), 0
+    usual = voice_traits(identities, 1, generator).pause_duration
     for clip in range(6):
-        tracks = generate_control_tracks(identities, 1, clip, seed=0, seconds=6.0)
+        tracks = generate_control_tracks(identities, 1, clip, seed=0, seconds=6.0, generator=generator)
         heard |= set(tracks.phone.tolist())
         silent = tracks.phone == len(PHONES) - 1
         runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], silent, [0]]))))[::2] / 100
         inner = runs[1:-1]
         pauses += len(inner)
-        assert ((inner >= 0.13) & (inner <= 0.47)).all()
-        assert runs[-1] <= 0.33
+        assert ((inner >= 0.15 * usual - 0.02) & (inner <= 0.45 * usual + 0.02)).all()
+        assert runs[-1] <= 0.35
         assert ((tracks.f0 >= 55) & (tracks.f0 <= 450)).all()
         assert (np.diff(tracks.formants, axis=1) > 0).all()
     assert pauses >= 12
@@ -243,15 +267,21 @@ def test_clips_have_pauses_syllables_and_every_phone(identities):
 
 
 @pytest.mark.parametrize(
-    "options", [{"seconds": 0.01}, {"seconds": 1.0, "nuisance": -1}, {"seconds": float("nan")}]
+    "options",
+    [
+        {"seconds": 0.01},
+        {"seconds": 1.0, "nuisance": -1},
+        {"seconds": float("nan")},
+        {"seconds": 1.0, "generator": 3},
+    ],
 )
 def test_invalid_values_raise(identities, options):
     with pytest.raises(ValueError):
         synthesise_clip(identities, 0, 0, **options)
 
 
-def test_very_short_clips_contain_speech(identities):
+def test_very_short_clips_contain_speech(identities, generator):
     for i in range(6):
-        clip = synthesise_clip(identities, i, 0, seconds=0.1)
+        clip = synthesise_clip(identities, i, 0, seconds=0.1, generator=generator)
         assert clip.samples.shape == (1600,)
         assert clip.speech.any()

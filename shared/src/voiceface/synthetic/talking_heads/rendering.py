@@ -71,6 +71,7 @@ class _Cast:
             clip + self.number % _VIDEO_PERIOD,
             seconds=turn.end - turn.start,
             nuisance=self.settings.nuisance,
+            generator=self.settings.voice_generator,
         )
 
 

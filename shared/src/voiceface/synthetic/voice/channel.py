@@ -3,21 +3,32 @@
 Slots of the counters: stream "clip", item = clip: 2 level, 3 signal-to-noise ratio, from 2**22 background
 noise; stream "voice", item = 1 + video: 0-7 equaliser, 8 high-pass, 9 low-pass, 10 whether there is a room,
 11 its length, 12 its level, 13 spectral tilt of the noise, from 2**20 the room's impulse response.
+Generator 2 also has: "clip" from 5 * 2**20 noise of the codec, from 6 * 2**20 swell of the noise; "voice" 32
+tilt of the noise, 33 its swell, 34 whether there is a codec, 35 its quality; rooms.py lists more.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms, white_noise
+from voiceface.synthetic.voice.rooms import room_response
 
 __all__ = ["SAMPLE_RATE", "apply_channel"]
 
 SAMPLE_RATE = 16_000
 _EQUALISER_HZ = np.array([0.0, 150, 400, 900, 1800, 3200, 5000, 8000])
+_EQUALISER_DB = {1: 3.0, 2: 2.25}  # by generator; the reflections of rooms colour the sound, too
 
 
 def apply_channel(
-    speech: NDArray[np.float64], identity: int, clip: int, video: int, *, seed: int, nuisance: float = 1.0
+    speech: NDArray[np.float64],
+    identity: int,
+    clip: int,
+    video: int,
+    *,
+    seed: int,
+    nuisance: float = 1.0,
+    generator: int = 1,
 ) -> NDArray[np.int16]:
     """Apply channel, room, background noise and level to dry speech.
 
@@ -28,12 +39,15 @@ def apply_channel(
         video: video number; determines equaliser, filters, room and noise spectrum.
         seed: population seed.
         nuisance: factor on all effects; 0 leaves clean speech at a fixed level.
+        generator: 1: an exponential tail in half of the rooms, nearly white noise. 2: rooms with reflections
+            (`room_response`), noise that falls by 4 to 7 dB per octave and whose level varies, and the
+            distortion of a speech codec in a quarter of the videos.
 
     Returns:
         (T,) int16, without clipping.
     """
     u = uniforms(seed, identity, "voice", 1 + video, 14)
-    decibels = 3 * nuisance * normals(seed, identity, "voice", 1 + video, 8)
+    decibels = _EQUALISER_DB[generator] * nuisance * normals(seed, identity, "voice", 1 + video, 8)
     clip_uniforms = uniforms(seed, identity, "clip", clip, 4)
     size = _even_fast_length(len(speech) + SAMPLE_RATE // 4)
     f = np.arange(size // 2 + 1) * (SAMPLE_RATE / size)
@@ -44,14 +58,19 @@ def apply_channel(
     gain *= squared / np.sqrt(1 + squared * squared)
     gain /= np.sqrt(1 + np.square(np.square(np.square(f / low_pass))))
     spectrum = np.fft.rfft(speech, size) * gain
-    if u[10] < 0.5 and nuisance > 0:
+    if generator > 1 and nuisance > 0:
+        room = room_response(identity, video, seed=seed, sample_rate=SAMPLE_RATE, nuisance=nuisance)
+        spectrum *= np.fft.rfft(room, size)
+    elif u[10] < 0.5 and nuisance > 0:
         seconds = 0.05 + 0.2 * u[11]
         level = nuisance * (0.01 + 0.03 * u[12])
         num_echo = int(seconds * SAMPLE_RATE)
         echo = level * white_noise(seed, identity, "voice", 1 + video, num_echo, 1 << 20)
         spectrum *= 1 + np.fft.rfft(echo * np.exp(-6.9 * np.arange(num_echo) / num_echo), size)
     wet = np.fft.irfft(spectrum, size)[: len(speech)]
-    if nuisance > 0:
+    if generator > 1 and nuisance > 0:
+        wet = _add_recorded_noise(wet, size, identity, clip, video, seed=seed, nuisance=nuisance)
+    elif nuisance > 0:
         tilt = np.maximum(f, 60) ** (-0.6 * u[13])
         tilt[0] = 0
         white = white_noise(seed, identity, "clip", clip, len(speech), 1 << 22)
@@ -62,6 +81,37 @@ def apply_channel(
     scale = level / max(float(np.sqrt(np.square(wet).mean())), 1e-12)
     scale = min(scale, 0.97 / max(float(np.abs(wet).max()), 1e-12))
     return np.rint(wet * (scale * 32767)).astype(np.int16)
+
+
+def _add_recorded_noise(
+    speech: NDArray[np.float64],
+    size: int,
+    identity: int,
+    clip: int,
+    video: int,
+    *,
+    seed: int,
+    nuisance: float,
+) -> NDArray[np.float64]:
+    """Add codec and background noise of generator 2 to (T,) speech; `size` is that of the transforms.
+
+    The codec is a modulated noise reference unit (ITU-T P.810): noise in proportion to the samples.
+    """
+    tilt, wobble, coded, quality = uniforms(seed, identity, "voice", 1 + video, 4, start=32)
+    if coded < 0.25:
+        white = white_noise(seed, identity, "clip", clip, len(speech), 5 << 20)
+        speech = speech * (1 + nuisance * 10 ** (-(20 + 15 * quality) / 20) * white)
+    f = np.arange(size // 2 + 1) * (SAMPLE_RATE / size)
+    white = white_noise(seed, identity, "clip", clip, len(speech), 1 << 22)
+    slope = np.maximum(f, 60) ** (-0.6 - 0.6 * tilt)
+    slope[0] = 0
+    noise = np.fft.irfft(np.fft.rfft(white, size) * slope, size)[: len(speech)]
+    knots = np.arange(0, len(speech) + SAMPLE_RATE // 4, SAMPLE_RATE // 4)
+    swell = np.exp(0.6 * wobble * normals(seed, identity, "clip", clip, len(knots), start=6 << 20))
+    noise *= np.interp(np.arange(len(speech)), knots, swell)
+    below = 14 + 20 * uniforms(seed, identity, "clip", clip, 1, start=3)[0]  # dB
+    ratio = nuisance * 10 ** (-below / 20) * np.sqrt(np.square(speech).mean() / np.square(noise).mean())
+    return speech + ratio * noise
 
 
 def _even_fast_length(n: int) -> int:

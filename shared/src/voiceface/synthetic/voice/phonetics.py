@@ -2,7 +2,7 @@
 
 Slots of the counters, stream "clip", item = clip: 0 mood, 4 leading silence, 5 trailing silence, from 1024 on
 16 per syllable (0 whether there is a consonant, 1 consonant, 2 vowel, 3 and 4 their durations, 5 syllables to
-the next pause, 6 pause, 7 accent).
+the next pause, 6 pause, 7 accent, 8 loudness). melody.py has slots, too.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.identities import Identities
+from voiceface.synthetic.voice.melody import TREMOR_SLOT, Timing, compute_melody
+from voiceface.synthetic.voice.voice_traits import voice_traits
 
 __all__ = [
     "CONSONANTS",
@@ -169,6 +171,14 @@ class ControlTracks:
     frication_bandwidth: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class _SyllableEffects:
+    """Factor on the loudness and reduction of vowels, (F,) each."""
+
+    loudness: NDArray[np.float64]
+    reduction: NDArray[np.float64]
+
+
 def vocal_tract_length(identities: Identities, index: int) -> float:
     """Return the length of the vocal tract of row `index`, cm."""
     return (FEMALE_TRACT_CM, MALE_TRACT_CM)[identities.sex[index]] * float(
@@ -191,6 +201,7 @@ def generate_control_tracks(
     seconds: float,
     nuisance: float = 1.0,
     inventory: PhoneInventory = FULL_INVENTORY,
+    generator: int = 1,
 ) -> ControlTracks:
     """Generate syllables with pauses, silence at both ends, melody and coarticulation.
 
@@ -202,11 +213,13 @@ def generate_control_tracks(
         seconds: length of the clip in s.
         nuisance: factor on the effect of mood on f0.
         inventory: phones of the language that is spoken.
+        generator: version of the voices, one of `voice_traits.GENERATORS`.
 
     Returns:
         Control tracks of ceil(seconds * FRAME_RATE) + 1 frames.
     """
     k = int(identities.ids[index])
+    traits = voice_traits(identities, index, generator)
     max_silence = min(0.3, 0.15 * seconds)  # short clips contain speech, too
     ends = max_silence * uniforms(seed, k, "clip", clip, 2, start=4)
     count = int(np.ceil(seconds * 14)) + 4
@@ -218,10 +231,13 @@ def generate_control_tracks(
         for slot, phones in ((1, inventory.consonants), (2, inventory.vowels))
     )
     spoken = _PHONE_TABLE[consonant, 3] * (0.8 + 0.45 * u[:, 3])
-    consonant_time = np.where(u[:, 0] < inventory.consonant_probability, spoken, 0) / rate
-    vowel_time = inventory.vowel_scale * (0.08 + 0.12 * u[:, 4]) / rate
-    phrase_ends = np.cumsum(4 + (u[:, 5] * 5).astype(int)) - 1  # number of the last syllable of each phrase
+    spoken = np.where(u[:, 0] < inventory.consonant_probability, spoken, 0)
+    consonant_time = spoken * traits.consonant_duration / rate
+    vowel_time = inventory.vowel_scale * (0.08 + 0.12 * u[:, 4]) * traits.vowel_duration / rate
+    phrases = 4 + (u[:, 5] * 5 + traits.phrase_extra).astype(int)
+    phrase_ends = np.cumsum(phrases) - 1  # number of the last syllable of each phrase
     pause_time = np.where(np.isin(np.arange(count), phrase_ends), 0.15 + 0.3 * u[:, 6], 0)
+    pause_time *= traits.pause_duration
 
     times = np.arange(int(np.ceil(seconds * FRAME_RATE)) + 1) / FRAME_RATE
     speech_end = seconds - ends[1]
@@ -234,24 +250,35 @@ def generate_control_tracks(
     )
     fraction = (times - bounds[segment]) / np.maximum(lengths[segment], 1e-9)
 
-    spread = 2.2 * float(np.exp(0.25 * identities.pitch_range[index]))
-    middles = bounds[1:-1:3] + vowel_time / 2
-    accents = 0.9 * spread * normals(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE)[7::slots]
-    bells = np.exp(-0.5 * ((times[:, None] - middles) / 0.09) ** 2)
-    semitones = bells @ accents + spread * _declination(times, bounds, pause_time, speech_end)
+    spread = 2.2 * float(np.exp(0.25 * identities.pitch_range[index])) * traits.pitch_range
+    numbers = normals(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE).reshape(count, slots)
+    timing = Timing(times, bounds, vowel_time, pause_time, speech_end)
+    tremor = uniforms(seed, k, "clip", clip, 2, start=TREMOR_SLOT)
+    semitones = compute_melody(timing, 0.9 * spread * numbers[:, 7], spread, traits, tremor)
     mood = float(np.exp(0.05 * nuisance * normals(seed, k, "clip", clip, 1)[0]))
     f0 = np.clip(median_f0(identities, index) * mood * 2 ** (semitones / 12), 55, 450)
-    return build_tracks(identities, index, phone, fraction, f0)
+    syllable = segment // 3
+    effects = (
+        None
+        if generator == 1
+        else _SyllableEffects(
+            loudness=10 ** (traits.loudness_range * np.clip(numbers[syllable, 8], -2, 2) / 20),
+            reduction=traits.reduction * (1 - u[syllable, 4]),
+        )
+    )
+    return build_tracks(identities, index, phone, fraction, f0, effects, generator=generator)
 
 
-def speaker_formants(identities: Identities, index: int) -> NDArray[np.float64]:
+def speaker_formants(identities: Identities, index: int, *, generator: int = 1) -> NDArray[np.float64]:
     """Compute the formants of all phones as row `index` speaks them, Hz, shape (phones, 5)."""
-    v = identities.voice_factors[index]
+    v, traits = identities.voice_factors[index], voice_traits(identities, index, generator)
     log = np.log(np.column_stack([_PHONE_TABLE[:, :3], np.tile(FIXED_FORMANTS, (len(PHONES), 1))]))
     centre = log[: len(VOWELS), :2].mean(0)
-    space = float(np.exp(0.08 * identities.vowel_space[index]))
+    space = float(np.exp(0.08 * identities.vowel_space[index] + traits.vowel_space))
     offset = 0.04 * identities.vowel_offset[index] + identities.vowel_shift[index]
     log[: len(VOWELS), :2] = centre + space * (log[: len(VOWELS), :2] - centre) + offset
+    log[: len(VOWELS), :3] += traits.vowel_shift
+    log += traits.formant_shift
     factor = [0.055 * v[2], -0.04 * v[2], 0.05 * v[4], 0.05 * v[5], 0.05 * v[5]]
     formants = np.exp(log + factor) * (MALE_TRACT_CM / vocal_tract_length(identities, index))
     formants[:, 4] = np.minimum(formants[:, 4], 7600)
@@ -260,27 +287,15 @@ def speaker_formants(identities: Identities, index: int) -> NDArray[np.float64]:
     return formants
 
 
-def _declination(
-    times: NDArray[np.float64],
-    bounds: NDArray[np.float64],
-    pause_time: NDArray[np.float64],
-    speech_end: float,
-) -> NDArray[np.float64]:
-    """Compute a linear fall from +0.6 at the start of each phrase to -0.9 at its end, shape of `times`."""
-    last = np.flatnonzero(pause_time > 0)
-    starts = np.concatenate([bounds[:1], bounds[3 * last + 3]])
-    stops = np.concatenate([bounds[3 * last + 2], bounds[-1:]])
-    phrase = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, len(starts) - 1)
-    stop = np.minimum(stops[phrase], max(speech_end, bounds[0] + 0.1))
-    return 0.6 - 1.5 * np.clip((times - starts[phrase]) / np.maximum(stop - starts[phrase], 0.1), 0, 1)
-
-
 def build_tracks(
     identities: Identities,
     index: int,
     phone: NDArray[np.int64],
     phone_fraction: NDArray[np.float64],
     f0: NDArray[np.float64],
+    effects: "_SyllableEffects | None" = None,
+    *,
+    generator: int = 1,
 ) -> ControlTracks:
     """Smooth the targets of phones: formants over 70 ms, amplitudes and bands 30 ms, nasality 50 ms.
 
@@ -290,22 +305,30 @@ def build_tracks(
         phone: (F,) index into PHONES.
         phone_fraction: (F,) position within the phone, 0 to 1; stops are closed below 0.6.
         f0: (F,) Hz.
+        effects: of the syllables on loudness and vowels; none in generator 1.
+        generator: version of the voices.
     """
-    row = _PHONE_TABLE[phone]
+    row, traits = _PHONE_TABLE[phone], voice_traits(identities, index, generator)
+    targets = np.log(speaker_formants(identities, index, generator=generator))
+    formants = targets[phone]
     closed = (row[:, 10] > 0) & (phone_fraction < 0.6)
     amplitudes = row[:, 4:7] * np.where(closed[:, None], [0.5, 0, 0], 1)
+    if effects is not None:
+        amplitudes *= effects.loudness[:, None]
+        pull = np.where(phone < len(VOWELS), effects.reduction, 0)[:, None]
+        formants += pull * (targets[: len(VOWELS)].mean(0) - formants)
     amplitudes = _smooth(amplitudes, 3)
     scale = float(np.exp(0.13 * identities.voice_factors[index, 5])) * (1.12, 1.0)[identities.sex[index]]
     centre = row[:, 7] * np.where(row[:, 7] < 3000, np.sqrt(scale), scale)
-    bands = _smooth(np.log(np.column_stack([centre, row[:, 8]])), 3)
+    bands = _smooth(np.log(np.column_stack([centre, row[:, 8] * traits.frication_width])), 3)
     return ControlTracks(
         phone=phone,
         f0=f0,
-        formants=np.exp(_smooth(np.log(speaker_formants(identities, index)[phone]), 7)),
+        formants=np.exp(_smooth(formants, traits.coarticulation)),
         nasality=_smooth(row[:, 9:10], 5)[:, 0],
         voicing=amplitudes[:, 0],
         aspiration=amplitudes[:, 1],
-        frication=amplitudes[:, 2],
+        frication=amplitudes[:, 2] * traits.frication_level,
         frication_centre=np.exp(bands[:, 0]),
         frication_bandwidth=np.exp(bands[:, 1]),
     )

@@ -24,7 +24,13 @@ from voiceface.synthetic.voice.phonetics import (
     PhoneInventory,
     generate_control_tracks,
 )
-from voiceface.synthetic.voice.vocal_tract import RESPONSE_LENGTH, delay_phase, tract_response
+from voiceface.synthetic.voice.vocal_tract import (
+    RESPONSE_LENGTH,
+    delay_phase,
+    throat_response,
+    tract_response,
+)
+from voiceface.synthetic.voice.voice_traits import voice_traits
 
 __all__ = ["GENERATOR_VERSION", "SAMPLE_RATE", "SyntheticClip", "synthesise_clip", "synthesise_speech"]
 
@@ -71,6 +77,7 @@ def synthesise_clip(
     seconds: float,
     nuisance: float = 1.0,
     inventory: PhoneInventory = FULL_INVENTORY,
+    generator: int = 1,
 ) -> SyntheticClip:
     """Synthesise one clip.
 
@@ -82,12 +89,14 @@ def synthesise_clip(
         seconds: length, at least 0.1 s.
         nuisance: factor on mood, effort, channel, room, noise and level; 0 leaves clean speech.
         inventory: phones of the language that is spoken.
+        generator: version of the voices: in 2, people differ by more than the factors (`VoiceTraits`), and
+            rooms and noises are more like those of real recordings.
 
     Returns:
         The clip; bit-equal on one machine for any order and number of workers.
 
     Raises:
-        ValueError: `seconds` below 0.1 or `nuisance` negative.
+        ValueError: `seconds` below 0.1, `nuisance` negative, or an unknown generator.
     """
     if not seconds >= 0.1:
         raise ValueError(f"seconds must be at least 0.1, got {seconds}")
@@ -95,14 +104,28 @@ def synthesise_clip(
         raise ValueError(f"nuisance must not be negative, got {nuisance}")
     seed = identities.seed if seed is None else seed
     tracks = generate_control_tracks(
-        identities, index, clip, seed=seed, seconds=seconds, nuisance=nuisance, inventory=inventory
+        identities,
+        index,
+        clip,
+        seed=seed,
+        seconds=seconds,
+        nuisance=nuisance,
+        inventory=inventory,
+        generator=generator,
     )
     dry = synthesise_speech(
-        identities, index, tracks, seed=seed, clip=clip, seconds=seconds, nuisance=nuisance
+        identities,
+        index,
+        tracks,
+        seed=seed,
+        clip=clip,
+        seconds=seconds,
+        nuisance=nuisance,
+        generator=generator,
     )
     k = int(identities.ids[index])
     video = get_clip_video(k, clip, seed=seed)
-    samples = apply_channel(dry, k, clip, video, seed=seed, nuisance=nuisance)
+    samples = apply_channel(dry, k, clip, video, seed=seed, nuisance=nuisance, generator=generator)
     return SyntheticClip(
         samples=samples,
         sample_rate=SAMPLE_RATE,
@@ -124,6 +147,7 @@ def synthesise_speech(
     clip: int,
     seconds: float,
     nuisance: float = 1.0,
+    generator: int = 1,
 ) -> NDArray[np.float64]:
     """Synthesise dry speech of one speaker: pulses, breath and frication that follow `tracks`.
 
@@ -135,6 +159,7 @@ def synthesise_speech(
         clip: clip number (jitter, shimmer, effort and noise).
         seconds: length in s.
         nuisance: factor on the effort.
+        generator: version of the voices.
 
     Returns:
         (T,) float64, arbitrary level, without channel.
@@ -142,6 +167,8 @@ def synthesise_speech(
     length = round(seconds * SAMPLE_RATE)
     k, v = int(identities.ids[index]), identities.voice_factors[index]
     male = bool(identities.sex[index])
+    traits = voice_traits(identities, index, generator)
+    throat = throat_response(traits) if generator > 1 else 1.0
     frames = np.arange(len(tracks.f0)) / FRAME_RATE
     effort = nuisance * normals(seed, k, "clip", clip, 1, start=1)[0]
     cutoff = (2200 if male else 1900) * np.exp(-0.35 * v[6] + 0.25 * effort)
@@ -150,14 +177,15 @@ def synthesise_speech(
     times, period, shimmer_noise = _pulse_times(tracks, frames, 0.006 * np.exp(0.5 * v[7]), k, clip, seed)
     shimmer = 0.04 * np.exp(0.4 * v[7])
     amplitude = np.interp(times, frames, tracks.voicing) * np.maximum(1 + shimmer * shimmer_noise, 0.05)
+    amplitude *= 1 + traits.alternation * (1 - 2 * (np.arange(len(amplitude)) % 2))
     keep = (amplitude > 1e-3) & (times < length / SAMPLE_RATE)
     times, period, amplitude = times[keep], period[keep], amplitude[keep]
 
-    x = _FREQUENCIES * (period / (0.95 * (1.0 if male else 1.15)))[:, None]
+    x = _FREQUENCIES * (period / (0.95 * (1.0 if male else 1.15) * traits.open_quotient))[:, None]
     position = times * SAMPLE_RATE
     start = np.floor(position)
-    spectrum = x * tilt / (1 - x * x - 0.9j * x)
-    spectrum *= tract_response(identities, index, tracks, times) * delay_phase(
+    spectrum = x * (tilt * throat) / (1 - x * x - 1j * traits.glottal_damping * x)
+    spectrum *= tract_response(identities, index, tracks, times, generator=generator) * delay_phase(
         position - start + _RESPONSE_LEAD
     )
     responses = np.fft.irfft(spectrum, RESPONSE_LENGTH, axis=1)
@@ -167,7 +195,9 @@ def synthesise_speech(
     total = _RESPONSE_LEAD + length + RESPONSE_LENGTH + _HOP_LENGTH
     voice = np.bincount(positions.ravel(), responses.ravel(), minlength=total)
     voice = voice[_RESPONSE_LEAD : _RESPONSE_LEAD + length]
-    return voice + np.sqrt(power) * _breath_and_frication(identities, index, tracks, k, clip, seed, length)
+    return voice + np.sqrt(power) * _breath_and_frication(
+        identities, index, tracks, k, clip, seed, length, generator, np.abs(throat)
+    )
 
 
 def _pulse_times(
@@ -197,6 +227,8 @@ def _breath_and_frication(
     clip: int,
     seed: int,
     length: int,
+    generator: int,
+    throat: NDArray[np.float64] | float,
 ) -> NDArray[np.float64]:
     """Synthesise breath and frication relative to a mean voice power of 1, shape (length,)."""
     v = identities.voice_factors[index]
@@ -209,8 +241,11 @@ def _breath_and_frication(
         np.interp(times, frames, getattr(tracks, name))
         for name in ("voicing", "aspiration", "frication", "frication_centre", "frication_bandwidth")
     )
-    response = np.abs(tract_response(identities, index, tracks, times))
-    shape = np.square(response * (_FREQUENCIES / (_FREQUENCIES + 800)))
+    traits = voice_traits(identities, index, generator)
+    response = np.abs(tract_response(identities, index, tracks, times, generator=generator)) * throat
+    high = _FREQUENCIES / (_FREQUENCIES + traits.breath_hz)
+    high *= (np.maximum(_FREQUENCIES, 200) / 2000) ** traits.breath_slope
+    shape = np.square(response * high)
     shape /= shape.mean(1, keepdims=True)
     harmonics_to_noise = 17 - 4.5 * v[7]  # dB
     loudness = _BREATH_LEVEL * (10 ** (-harmonics_to_noise / 20) * voicing + 0.25 * aspiration)

@@ -14,19 +14,33 @@ from voiceface.synthetic.voice.phonetics import (
     ControlTracks,
     vocal_tract_length,
 )
+from voiceface.synthetic.voice.voice_traits import VoiceTraits, voice_traits
 
-__all__ = ["RESPONSE_LENGTH", "delay_phase", "tract_response"]
+__all__ = ["RESPONSE_LENGTH", "delay_phase", "throat_response", "tract_response"]
 
 RESPONSE_LENGTH = 512  # samples of the response to one pulse
 _BANDWIDTHS = np.array([60.0, 80.0, 120.0, 170.0, 230.0])  # Hz, F1 to F5
+_SUBGLOTTAL_BANDWIDTHS = np.array([120.0, 150.0, 200.0])
 
 
 def tract_response(
-    identities: Identities, index: int, tracks: ControlTracks, times: NDArray[np.float64]
+    identities: Identities,
+    index: int,
+    tracks: ControlTracks,
+    times: NDArray[np.float64],
+    *,
+    generator: int = 1,
 ) -> NDArray[np.complex128]:
     """Compute the transfer function of the vocal tract at `times` (s, shape (P,)).
 
     The sections are expanded into a numerator and a denominator polynomial, which are then transformed.
+
+    Args:
+        identities: the population.
+        index: row of the speaker.
+        tracks: control tracks of the clip.
+        times: s.
+        generator: version of the voices.
 
     Returns:
         Shape (P, RESPONSE_LENGTH // 2 + 1), complex.
@@ -35,12 +49,13 @@ def tract_response(
     formants = np.column_stack([np.interp(times, frames, track) for track in tracks.formants.T])
     scale = MALE_TRACT_CM / vocal_tract_length(identities, index)
     v = identities.voice_factors[index]
+    traits = voice_traits(identities, index, generator)
     nasality = np.interp(times, frames, tracks.nasality)
     nasal_coupling = 1.3 * (0.25 + 0.75 * nasality) * np.clip(0.55 + 0.28 * v[3], -0.1, 1.3)
     nasal_coupling = np.clip(nasal_coupling, 0, 1.6)[:, None]
-    width = _BANDWIDTHS * np.exp(0.30 * v[6])
-    low, high = 280 * scale, 1000 * scale
-    fixed = np.broadcast_to([5500.0, 6500.0, low, high], (len(times), 4))
+    width = _BANDWIDTHS * np.exp(0.30 * v[6]) * traits.bandwidth_factor
+    low, high = 280 * scale * traits.nasal_factor[0], 1000 * scale * traits.nasal_factor[1]
+    fixed = np.broadcast_to([*traits.fixed_poles, low, high], (len(times), 4))
     poles = np.column_stack([formants, fixed])
     denominator = _section_product(poles, np.concatenate([width, [400, 500, 120, 150]]))
     numerator = _section_product(
@@ -49,6 +64,27 @@ def tract_response(
     numerator *= (denominator.sum(1) / numerator.sum(1))[:, None]
     spectrum = np.fft.rfft(numerator, RESPONSE_LENGTH, axis=1)
     return spectrum / np.fft.rfft(denominator, RESPONSE_LENGTH, axis=1)
+
+
+def throat_response(traits: VoiceTraits) -> NDArray[np.complex128]:
+    """Compute what a speaker's throat does to every voiced sound: colour, piriform zero, subglottal pairs.
+
+    Returns:
+        Shape (RESPONSE_LENGTH // 2 + 1,); ones for speakers of generator 1.
+    """
+    f = np.arange(RESPONSE_LENGTH // 2 + 1) * (SAMPLE_RATE / RESPONSE_LENGTH)
+    mel = np.log1p(f / 700) / np.log1p(SAMPLE_RATE / 1400)
+    cosines = np.cos(np.pi * np.outer(np.arange(1, len(traits.colour) + 1), mel))
+    gain = 10 ** (np.asarray(traits.colour) @ cosines / 20)
+    gain *= 1 - traits.piriform_depth / (1 + np.square((f - traits.piriform_hz) / traits.piriform_bandwidth))
+    if not traits.subglottal_hz:
+        return gain.astype(np.complex128)
+    zeros, poles = (
+        _section_product(np.array([hertz]), _SUBGLOTTAL_BANDWIDTHS)[0]
+        for hertz in (traits.subglottal_zero_hz, traits.subglottal_hz)
+    )
+    pairs = np.fft.rfft(zeros, RESPONSE_LENGTH) / np.fft.rfft(poles, RESPONSE_LENGTH)
+    return gain * pairs * (poles.sum() / zeros.sum())
 
 
 def _section_product(
