@@ -8,7 +8,7 @@ from voiceface.synthetic.face import head_bases
 from voiceface.synthetic.face.head import HeadModel
 from voiceface.synthetic.head.anthropometry import ANTHROPOMETRY, measure_distances
 from voiceface.synthetic.head.bundle import load_head_bundle
-from voiceface.synthetic.head.model import MODEL_PARTS, build_anatomical_head
+from voiceface.synthetic.head.model import EMPHASIS, MODEL_PARTS, build_anatomical_head
 from voiceface.synthetic.head.subdivision import load_subdivided_head
 
 SHIFT = head_bases.sex_shift()
@@ -137,19 +137,26 @@ def test_a_blink_narrows_the_eyes_and_an_open_mouth_parts_the_lips():
 
 
 def test_the_model_is_a_head_model_of_the_population():
-    head = build_anatomical_head(1.5)
+    head = build_anatomical_head(0.8)
     assert isinstance(head, HeadModel)
     bundle = load_head_bundle()
     count = bundle.part_vertices["tongue"][1]
     assert head.mean.shape == (count, 3) and head.triangles.max() == count - 1
     assert (head.landmarks == bundle.landmarks).all()
     shape, expression = np.linspace(-1, 1, 40), np.linspace(0, 1, 10)
-    expected = bundle.mean + 1.5 * np.tensordot(shape, bundle.shape_basis, 1)
+    expected = bundle.mean + 0.8 * np.tensordot(shape, bundle.shape_basis, 1)
     expected = expected + np.tensordot(expression, bundle.expression_basis, 1)
     np.testing.assert_allclose(head.compute_vertices(shape, expression), expected[:count], atol=1e-9)
     basis = head.orthonormal.w_shp.astype(float)
     np.testing.assert_allclose(basis.T @ basis, np.eye(40), atol=1e-5)
-    assert get_head_model(1.5, generator=2) is head
+    assert get_head_model(0.8, generator=2) is head
+
+
+def test_a_gain_below_life_size_shrinks_all_shape_alike():
+    bundle, head = load_head_bundle(), build_anatomical_head(0.5)
+    expected = bundle.mean + 0.5 * bundle.shape_basis.sum(axis=0)
+    np.testing.assert_allclose(head.compute_vertices(np.ones(40)), expected[: len(head.mean)], atol=1e-9)
+    assert set(EMPHASIS) <= set(bundle.shape_names)
 
 
 def test_the_model_may_have_fewer_parts():

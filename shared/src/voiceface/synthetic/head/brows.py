@@ -59,10 +59,11 @@ def draw_brow(traits: Traits, side: int, place: BrowWindow, at: Anchors) -> Mask
     lines = np.ascontiguousarray(lines, np.int32)
     shape = _HEIGHT_MM * _PIXELS_PER_MM, _WIDTH_MM * _PIXELS_PER_MM
     hairs = np.zeros(shape, np.float32)
+    dense = float(np.clip(0.30 + 0.72 * traits.brow_thickness, 0.3, 1.35))  # thin brows are sparse, too
     for start, strength, thickness in ((0, 0.42, 2), (1, 0.55, 1), (2, 0.75, 1)):
         layer = np.zeros(shape, np.uint8)
         cv2.polylines(layer, list(lines[start::3]), False, 255, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-        hairs += layer * np.float32(strength / 255.0)
+        hairs += layer * np.float32(strength * dense / 255.0)
     hairs = np.clip(cv2.GaussianBlur(hairs, (0, 0), 1.0), 0.0, 1.0)
     shadow = cv2.blur(cv2.blur(hairs, (9, 9)), (9, 9))
     mask = cv2.remap(0.85 * hairs + 0.25 * shadow, place.x, place.y, cv2.INTER_LINEAR)

@@ -8,8 +8,26 @@ import numpy as np
 from voiceface.synthetic.face.head import HeadModel
 from voiceface.synthetic.head.bundle import load_head_bundle
 
-__all__ = ["MODEL_PARTS", "build_anatomical_head"]
+__all__ = ["EMPHASIS", "MODEL_PARTS", "build_anatomical_head"]
 
+# How strongly a coefficient is exaggerated where the gain is above life-size; 1 where it is not listed. Small
+# features are a few pixels of an image: without it, no network could read nose and lips.
+EMPHASIS = {
+    **{"nosew": 2.6, "nosep": 2.2, "noseb": 2.0, "noset": 1.6},
+    **{"mouthw": 2.0, "ulip": 2.4, "llip": 2.4, "lipp": 2.0},
+    **{"jaww": 3.2, "chinw": 3.0, "chinp": 1.8, "brow": 2.2, "eyesp": 2.4},
+    **{"cheekf": 1.4, "neck": 1.2, "rbf0": 2.0, "rbf1": 2.0, "rbf2": 2.0, "rbf3": 2.0},
+    **{
+        "lowlen": 0.9,
+        "forehead": 0.6,
+        "headw": 0.6,
+        "headd": 0.5,
+        "jawsq": 0.8,
+        "asj": 0.5,
+        "asm": 0.5,
+        "asn": 0.5,
+    },
+}
 # Parts of the model, in the order of their vertices: all but the lashes, which need a picture to be lashes.
 MODEL_PARTS = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue")
 
@@ -22,8 +40,8 @@ def build_anatomical_head(face_gain: float = 1.0, parts: Sequence[str] = MODEL_P
     `voiceface.synthetic.face.head_bases`.
 
     Args:
-        face_gain: factor on the shape fields, above 0; 1 is life-size variation. Expressions are not
-            exaggerated.
+        face_gain: factor on the shape fields, above 0; 1 is life-size variation. Above, a field is enlarged
+            by 1 + (face_gain - 1) times its `EMPHASIS`. Expressions are not exaggerated.
         parts: parts of the bundle that the model has, in this order.
 
     Raises:
@@ -36,13 +54,16 @@ def build_anatomical_head(face_gain: float = 1.0, parts: Sequence[str] = MODEL_P
         raise ValueError(f"the first part must be 'skin', got {parts}")
     bundle = load_head_bundle()
     keep = np.concatenate([np.arange(*bundle.part_vertices[part]) for part in parts])
+    emphasis = np.array([EMPHASIS.get(name, 1.0) for name in bundle.shape_names])
+    scale = 1.0 + (face_gain - 1.0) * (emphasis if face_gain > 1 else 1.0)
+    scale = scale * np.ones(len(emphasis))
     number = np.full(len(bundle.mean), -1)
     number[keep] = np.arange(len(keep))
     triangles = np.concatenate([bundle.triangles[bundle.triangles_of(part)] for part in parts])
     model = HeadModel(
         mean=bundle.mean[keep],
         triangles=number[triangles].astype(np.int32),
-        shape_basis=bundle.shape_basis[:, keep],
+        shape_basis=(scale / face_gain)[:, None, None] * bundle.shape_basis[:, keep],
         expression_basis=bundle.expression_basis[:, keep] / face_gain,
         landmarks=number[bundle.landmarks],
         gain=face_gain,

@@ -136,10 +136,10 @@ def _paint_beard(paint: Floats, place: Mask, cut: Mask, grain: Floats, pores: Fl
     if not traits.male:
         return
     noise = np.clip(0.25 * grain[place.window] + 0.8 * pores[place.window], -1.6, 1.6)
-    weight = place.weight * (0.30 + 0.70 * cut.weight if traits.beard_cut else 1.0)
+    weight = place.weight * (0.55 + 0.45 * cut.weight if traits.beard_cut else 1.0)
     stubble = np.clip((0.76 + (0.26 - 0.14 * traits.beard) * noise) * weight, 0.0, 1.0).astype(np.float32)
-    colour = 0.55 * traits.beard_hair + 0.08 * (1.0 - 0.6 * traits.beard) * traits.skin
-    _cover(paint, Mask(place.window, stubble), colour, 0.88 * min(1.0, 0.05 + traits.beard))
+    colour = 0.48 * traits.beard_hair + 0.08 * (1.0 - 0.6 * traits.beard) * traits.skin
+    _cover(paint, Mask(place.window, stubble), colour, 0.93 * min(1.0, 0.04 + 1.1 * traits.beard))
 
 
 def _paint_lips(paint: Floats, masks: SkinMasks, grain: Floats, traits: Traits) -> None:

@@ -123,13 +123,13 @@ def sample_traits(identities: Identities, index: int) -> Traits:
     # Lips of women are painted in shades from coral to plum.
     rose = skin * np.array([0.74, 0.30, 0.32]) + np.array([0.05, 0.006, 0.012])
     rose = rose * (1.0 if male else np.array([1.0, 1.0, 1.0]) - 0.30 * free[15] * np.array([0.7, 1.0, 0.2]))
-    lip_paint = 0.22 if male else 0.58 + 0.40 * float(np.tanh(n[13]))
+    lip_paint = 0.34 if male else 0.62 + 0.34 * float(np.tanh(n[13]))
     moles = free[1:13].reshape(3, 4)[: int(3.2 * free[0] ** 2)]
     return Traits(
         male=male,
         tone=tone,
         skin=skin,
-        lips=0.92 * interpolate(skin * np.array([0.82, 0.60, 0.58]), rose, lip_paint),
+        lips=0.92 * interpolate(skin * np.array([0.80, 0.54, 0.52]), rose, lip_paint),
         iris=palette_colour(IRIS_COLOURS, float(u[8]) ** (0.8 + 1.6 * tone)),
         hair=hair,
         hair_streaks=np.clip(hair * (0.62 + 0.9 * free[13]) * np.array([1.04, 1.0, 0.95]), 0.0, 0.75),
@@ -145,7 +145,7 @@ def sample_traits(identities: Identities, index: int) -> Traits:
         brow_thickness=float(np.clip((1.18 if male else 0.80) + 0.13 * n[9] - 0.24 * g[0], 0.28, 2.0)),
         brow_arch=1.3 * float(n[10]) + (0.0 if male else 0.8),
         brow_tilt=1.8 * float(n[21]),
-        brow_raise=1.1 * float(n[29]),
+        brow_raise=0.8 * float(n[29]),
         lid_fold=float(np.clip(1.0 + 0.5 * n[30], 0.0, 2.0)),
         socket=float(np.clip(1.0 + 0.45 * n[31], 0.1, 2.2)),
         lid_paint=_lid_paint(male, n, free),
