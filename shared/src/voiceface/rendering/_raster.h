@@ -10,6 +10,7 @@
  */
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -350,17 +351,19 @@ typedef struct {
     int t, hued;
     float z0, z1, z2;
     f4 c0, c1, c2; /* colours of the corners, if `hued`: opacity 1 and three channels */
+    float paint;
 } brush;
+
+/* Steps from the first pixel of a small box to its others, in depths and in bytes of three channels. */
+typedef struct { ptrdiff_t depths[SIDE * SIDE], bytes[SIDE * SIDE]; } steps;
 
 static inline f4 load_3(const float *p) { return (f4){p[0], p[1], p[2], 0}; }
 
 /* `put` for opacity 1 and three channels. */
-static inline void put_hue(const canvas *s, const brush *p, int y, int x, float w0, float w1, float w2, float z)
+static inline void put_hue(const brush *p, float *depth, unsigned char *pixel, float w0, float w1, float w2, float z)
 {
-    unsigned char *pixel = s->image + 3 * ((size_t)(s->reverse ? s->height - 1 - y : y) * s->width + x);
-    f4 value = (w0 * p->c0 + w1 * p->c1 + w2 * p->c2) * s->paint;
-    WITHIN(y >= 0 && y < s->height && x >= 0 && x < s->width);
-    s->depth[(size_t)y * s->width + x] = z;
+    f4 value = (w0 * p->c0 + w1 * p->c1 + w2 * p->c2) * p->paint;
+    *depth = z;
 #if defined(__SSE2__)
     {
         const __m128 zero = _mm_setzero_ps(), full = _mm_set1_ps(255.0f);
@@ -382,12 +385,21 @@ static inline void put_hue(const canvas *s, const brush *p, int y, int x, float 
 #endif
 }
 
-static inline void put_with(const canvas *s, const brush *p, int y, int x, float w0, float w1, float w2, float z)
+/* The image's pixel of column 0 in a row. */
+static inline unsigned char *pixel_row(const canvas *s, int y)
 {
-    if (p->hued)
-        put_hue(s, p, y, x, w0, w1, w2, z);
-    else
-        put(s, y, x, p->t, w0, w1, w2, z);
+    return s->image + 3 * (size_t)s->width * (size_t)(s->reverse ? s->height - 1 - y : y);
+}
+
+/* Four pairs into firsts and seconds. */
+static inline void part(const float *pairs, f4 *x, f4 *y)
+{
+    const f4 a = load_f(pairs), b = load_f(pairs + 4);
+#if defined(__clang__)
+    *x = __builtin_shufflevector(a, b, 0, 2, 4, 6), *y = __builtin_shufflevector(a, b, 1, 3, 5, 7);
+#else
+    *x = __builtin_shuffle(a, b, (i4){0, 2, 4, 6}), *y = __builtin_shuffle(a, b, (i4){1, 3, 5, 7});
+#endif
 }
 
 /* Corners of `count` triangles; 0 if rows top..bottom-1 have none of them, -1 if a corner is not tame. */
@@ -395,25 +407,30 @@ static int gather(const canvas *s, block *b, int start, int count, int top, int 
 {
     f4 upper = {TAME, TAME, TAME, TAME}, lower = -upper, most = {0, 0, 0, 0};
     i4 wild = {0, 0, 0, 0};
+    float pairs[3][BLOCK][2];
     for (int i = 0; i < count; i++) {
         const int *corner = s->triangles + 3 * (size_t)(start + i);
         const float *p0 = s->vertices + 3 * (size_t)corner[0];
         const float *p1 = s->vertices + 3 * (size_t)corner[1];
         const float *p2 = s->vertices + 3 * (size_t)corner[2];
         WITHIN(corner[0] < s->num_vertices && corner[1] < s->num_vertices && corner[2] < s->num_vertices);
-        b->x0[i] = p0[0], b->y0[i] = p0[1], b->x1[i] = p1[0], b->y1[i] = p1[1], b->x2[i] = p2[0], b->y2[i] = p2[1];
+        memcpy(pairs[0][i], p0, sizeof *pairs[0]), memcpy(pairs[1][i], p1, sizeof *pairs[1]);
+        memcpy(pairs[2][i], p2, sizeof *pairs[2]);
     }
     for (int i = count; i < ((count + 3) & ~3); i++) /* up to a whole vector, above the image */
-        b->x0[i] = b->x1[i] = b->x2[i] = b->y0[i] = b->y1[i] = b->y2[i] = -100;
+        for (int n = 0; n < 3; n++)
+            pairs[n][i][0] = pairs[n][i][1] = -100;
     for (int i = 0; i < count; i += 4) {
-        const f4 y0 = load_f(b->y0 + i), y1 = load_f(b->y1 + i), y2 = load_f(b->y2 + i);
-        const f4 x0 = load_f(b->x0 + i), x1 = load_f(b->x1 + i), x2 = load_f(b->x2 + i);
+        f4 x0, y0, x1, y1, x2, y2;
+        part(pairs[0][i], &x0, &y0), part(pairs[1][i], &x1, &y1), part(pairs[2][i], &x2, &y2);
         const f4 low_y = low(y0, low(y1, y2)), high_y = high(y0, high(y1, y2));
         const f4 low_x = low(x0, low(x1, x2)), high_x = high(x0, high(x1, x2));
         const f4 sum = (x0 + x1 + x2) + (y0 + y1 + y2); /* NaN and infinity */
         upper = low(upper, low_y), lower = high(lower, high_y);
         most = high(most, high(high(high_x, high_y), -low(low_x, low_y)));
         wild |= ~(sum - sum == 0.0f);
+        save_f(b->x0 + i, x0), save_f(b->y0 + i, y0), save_f(b->x1 + i, x1), save_f(b->y1 + i, y1);
+        save_f(b->x2 + i, x2), save_f(b->y2 + i, y2);
     }
     if (bits_of(wild | (most > TAME)))
         return -1;
@@ -469,7 +486,8 @@ static void prepare_published(const canvas *s, block *b, int count, int top, int
         i4 left, right, first, last, columns, rows, keep, small, code;
         if (inclusive) {
             const f4 length = (high_x - low_x) + (high_y - low_y), square = length * length;
-            const i4 shrunk = (length > 0.0009765625f) & ((2.0f * length + 1.5f) * (square * square) < 3000 * determinant);
+            const i4 shrunk = (length > 0.0009765625f)
+                & ((2.0f * length + 1.5f) * (square * square) < 3000.0f * determinant);
             left = pick(shrunk, ceil_of(low_x - SLACK), floor_of(low_x));
             right = pick(shrunk, floor_of(high_x + SLACK), ceil_of(high_x));
             first = pick(shrunk, ceil_of(low_y - SLACK), floor_of(low_y));
@@ -611,14 +629,20 @@ static inline f4 load_depths(const float *row, int x, int width)
     }
 }
 
-static inline void fill_small_published(const canvas *s, const block *b, int i, const brush *p)
+static inline void fill_small_published(const canvas *s, const block *b, int i, const brush *p, const steps *to)
 {
+    float *depth = s->depth + (size_t)b->first[i] * s->width + b->left[i];
+    unsigned char *pixel = p->hued ? pixel_row(s, b->first[i]) + 3 * b->left[i] : NULL;
     for (int bits = b->code[i]; bits; bits &= bits - 1) {
-        const int j = __builtin_ctz(bits), y = b->first[i] + j / SIDE, x = b->left[i] + j % SIDE;
+        const int j = __builtin_ctz(bits);
         const float u = b->at.published[j].u[i], v = b->at.published[j].v[i], w = (1 - u) - v;
         const float z = w * p->z0 + v * p->z1 + u * p->z2;
-        if (z > s->depth[(size_t)y * s->width + x])
-            put_with(s, p, y, x, w, v, u, z);
+        if (!(z > depth[to->depths[j]]))
+            continue;
+        if (pixel)
+            put_hue(p, depth + to->depths[j], pixel + to->bytes[j], w, v, u, z);
+        else
+            put(s, b->first[i] + j / SIDE, b->left[i] + j % SIDE, p->t, w, v, u, z);
     }
 }
 
@@ -630,7 +654,8 @@ static inline void fill_large_published(const canvas *s, const block *b, int i, 
     const i4 ahead = {0, 1, 2, 3};
     for (int y = b->first[i]; y <= b->last[i]; y++) {
         const float qy = (float)y - y0, a_row = ay * qy, b_row = by * qy;
-        const float *depth = s->depth + (size_t)y * s->width;
+        float *depth = s->depth + (size_t)y * s->width;
+        unsigned char *pixels = p->hued ? pixel_row(s, y) : NULL;
         for (int x = b->left[i]; x <= b->right[i]; x += 4) {
             const f4 qx = to_f(ahead + x) - x0, d02 = ax * qx + a_row, d12 = bx * qx + b_row;
             const f4 u = (d11 * d02 - d01 * d12) * k, v = (d00 * d12 - d01 * d02) * k, w = (1.0f - u) - v;
@@ -644,29 +669,40 @@ static inline void fill_large_published(const canvas *s, const block *b, int i, 
                 bits &= bits_of(z > load_depths(depth, x, s->width));
                 for (; bits; bits &= bits - 1) {
                     const int j = __builtin_ctz(bits);
-                    put_with(s, p, y, x + j, w[j], v[j], u[j], z[j]);
+                    if (pixels)
+                        put_hue(p, depth + x + j, pixels + 3 * (x + j), w[j], v[j], u[j], z[j]);
+                    else
+                        put(s, y, x + j, p->t, w[j], v[j], u[j], z[j]);
                 }
             }
         }
     }
 }
 
-/* One covered pixel under `top_left`, from its three edge functions. */
-static inline void put_edges(const canvas *s, const block *b, int i, const brush *p, double inverse, int y, int x, int e0,
-                             int e1, int e2)
+/* A covered pixel under `top_left`, from its three edge functions. */
+static inline void put_edges(const canvas *s, const brush *p, const int *owed, double inverse, int y, int x, float *depth,
+                             unsigned char *pixel, int e0, int e1, int e2)
 {
-    const float w0 = (float)((e0 + b->owed[0][i]) * inverse), w1 = (float)((e1 + b->owed[1][i]) * inverse);
-    const float w2 = (float)((e2 + b->owed[2][i]) * inverse), z = w0 * p->z0 + w1 * p->z1 + w2 * p->z2;
-    if (z > s->depth[(size_t)y * s->width + x])
-        put_with(s, p, y, x, w0, w1, w2, z);
+    const float w0 = (float)((e0 + owed[0]) * inverse), w1 = (float)((e1 + owed[1]) * inverse);
+    const float w2 = (float)((e2 + owed[2]) * inverse), z = w0 * p->z0 + w1 * p->z1 + w2 * p->z2;
+    if (!(z > *depth))
+        return;
+    if (p->hued)
+        put_hue(p, depth, pixel, w0, w1, w2, z);
+    else
+        put(s, y, x, p->t, w0, w1, w2, z);
 }
 
-static inline void fill_small_top_left(const canvas *s, const block *b, int i, const brush *p)
+static inline void fill_small_top_left(const canvas *s, const block *b, int i, const brush *p, const steps *to)
 {
     const double inverse = 1.0 / b->area[i];
+    const int owed[3] = {b->owed[0][i], b->owed[1][i], b->owed[2][i]};
+    float *depth = s->depth + (size_t)b->first[i] * s->width + b->left[i];
+    unsigned char *pixel = p->hued ? pixel_row(s, b->first[i]) + 3 * b->left[i] : NULL;
     for (int bits = b->code[i]; bits; bits &= bits - 1) {
-        const int j = __builtin_ctz(bits), y = b->first[i] + j / SIDE, x = b->left[i] + j % SIDE;
-        put_edges(s, b, i, p, inverse, y, x, b->at.top_left[j].e[0][i], b->at.top_left[j].e[1][i],
+        const int j = __builtin_ctz(bits);
+        put_edges(s, p, owed, inverse, b->first[i] + j / SIDE, b->left[i] + j % SIDE, depth + to->depths[j],
+                  pixel + to->bytes[j], b->at.top_left[j].e[0][i], b->at.top_left[j].e[1][i],
                   b->at.top_left[j].e[2][i]);
     }
 }
@@ -674,18 +710,22 @@ static inline void fill_small_top_left(const canvas *s, const block *b, int i, c
 static inline void fill_large_top_left(const canvas *s, const block *b, int i, const brush *p)
 {
     const double inverse = 1.0 / b->area[i];
-    const i4 ahead = {0, 1, 2, 3};
-    const i4 lanes0 = times(ahead, ahead * 0 + b->across[0][i]), lanes1 = times(ahead, ahead * 0 + b->across[1][i]);
-    const i4 lanes2 = times(ahead, ahead * 0 + b->across[2][i]);
+    const int owed[3] = {b->owed[0][i], b->owed[1][i], b->owed[2][i]};
+    const i4 ahead = {0, 1, 2, 3}, zero = {0, 0, 0, 0};
+    const i4 lanes0 = times(ahead, zero + b->across[0][i]), lanes1 = times(ahead, zero + b->across[1][i]);
+    const i4 lanes2 = times(ahead, zero + b->across[2][i]);
     int row0 = b->row[0][i], row1 = b->row[1][i], row2 = b->row[2][i];
     for (int y = b->first[i]; y <= b->last[i]; y++) {
+        float *depth = s->depth + (size_t)y * s->width;
+        unsigned char *pixels = p->hued ? pixel_row(s, y) : NULL;
         int e0 = row0, e1 = row1, e2 = row2;
         for (int x = b->left[i]; x <= b->right[i]; x += 4) {
             const i4 four0 = lanes0 + e0, four1 = lanes1 + e1, four2 = lanes2 + e2;
             int bits = bits_of(~(four0 | four1 | four2) & ((ahead + x <= b->right[i]) << 31));
             for (; bits; bits &= bits - 1) {
                 const int j = __builtin_ctz(bits);
-                put_edges(s, b, i, p, inverse, y, x + j, four0[j], four1[j], four2[j]);
+                put_edges(s, p, owed, inverse, y, x + j, depth + x + j, pixels + 3 * (x + j), four0[j], four1[j],
+                          four2[j]);
             }
             e0 += 4 * b->across[0][i], e1 += 4 * b->across[1][i], e2 += 4 * b->across[2][i];
         }
@@ -693,12 +733,23 @@ static inline void fill_large_top_left(const canvas *s, const block *b, int i, c
     }
 }
 
-static void draw_block(const canvas *s, int start, int count, int top, int bottom)
+static steps find_steps(const canvas *s)
+{
+    steps found;
+    for (int j = 0; j < SIDE * SIDE; j++) {
+        const ptrdiff_t x = j % SIDE, y = j / SIDE;
+        found.depths[j] = y * s->width + x;
+        found.bytes[j] = 3 * ((s->reverse ? -y : y) * s->width + x);
+    }
+    return found;
+}
+
+static void draw_block(const canvas *s, const steps *to, int start, int count, int top, int bottom)
 {
     block b;
+    brush p = {0};
     int named[BLOCK], n = 0;
     const int found = gather(s, &b, start, count, top, bottom), top_left = s->rule == TOP_LEFT;
-    brush p = {0};
     if (!found)
         return;
     if (found < 0) {
@@ -715,6 +766,7 @@ static void draw_block(const canvas *s, int start, int count, int top, int botto
         n += b.code[i] != 0;
     }
     p.hued = s->image && s->channels == 3 && s->keep == 0;
+    p.paint = s->paint;
     for (int m = 0; m < n; m++) {
         const int i = named[m], *corner = s->triangles + 3 * (size_t)(start + i);
         WITHIN(b.left[i] >= 0 && b.right[i] < s->width && b.first[i] >= top && b.last[i] < bottom);
@@ -734,11 +786,11 @@ static void draw_block(const canvas *s, int start, int count, int top, int botto
         } else if (top_left && b.code[i] == LARGE) {
             fill_large_top_left(s, &b, i, &p);
         } else if (top_left) {
-            fill_small_top_left(s, &b, i, &p);
+            fill_small_top_left(s, &b, i, &p, to);
         } else if (b.code[i] == LARGE) {
             fill_large_published(s, &b, i, &p);
         } else {
-            fill_small_published(s, &b, i, &p);
+            fill_small_published(s, &b, i, &p, to);
         }
     }
 }
@@ -750,9 +802,10 @@ static void draw_rows(const canvas *s, int top, int bottom)
 {
 #if defined(__GNUC__)
     if (s->width <= 16384 && s->height <= 16384) {
+        const steps to = find_steps(s);
         for (int start = 0; start < s->num_triangles; start += BLOCK) {
             const int left = s->num_triangles - start;
-            draw_block(s, start, left < BLOCK ? left : BLOCK, top, bottom);
+            draw_block(s, &to, start, left < BLOCK ? left : BLOCK, top, bottom);
         }
         return;
     }

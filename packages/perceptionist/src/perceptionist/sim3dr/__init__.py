@@ -9,20 +9,17 @@
 Vertices are in pixels: x right, y down, larger z nearer; pixel (column x, row y) is the point (x, y).
 """
 
-from voiceface.rendering import (
-    COVERAGE,
-    FAR,
+from voiceface.rendering.arrays import COVERAGE, FAR
+from voiceface.rendering.interpolation import interpolate
+from voiceface.rendering.lighting import (
     SYNERGYNET,
-    Fragments,
     Lighting,
     get_normals,
     get_triangle_normals,
-    interpolate,
     overlay,
-    rasterize,
-    rasterize_triangles,
     unit_positions,
 )
+from voiceface.rendering.rasterization import Fragments, rasterize, rasterize_triangles
 
 from perceptionist.sim3dr.drop_in import RenderPipeline, get_normal
 
