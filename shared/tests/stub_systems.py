@@ -27,8 +27,12 @@ class FolderNameEmbedder:
         self.voice_batch_size = self.face_batch_size = 16
         self.fingerprint = f"stub {constant} {sorted(identity_rows.items())}"
         self.device, self.dimension = torch.device("cpu"), WIDTH
+        self.embedding_dim = WIDTH
         self.face_crop, self.pictures = "population", SimpleNamespace(convention="population")
         self.long_recordings = SimpleNamespace(policy="best")
+
+    def comparable_fingerprints(self) -> tuple[str, ...]:
+        return (self.fingerprint,)
 
     def _vector(self, path: str | Path) -> np.ndarray:
         vector = np.full(WIDTH, 0.01, np.float32)

@@ -1,5 +1,6 @@
 """A trained model with its front ends: embeddings and scores from utterances and images."""
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voiceface.association.grouped_encoding import encode_grouped
+from voiceface.association.grouped_encoding import encode_grouped, encode_windows
 from voiceface.audio.channels import is_one_recording, to_waveform
 from voiceface.audio.loading import load_audio, repeat_to_length
 from voiceface.audio.recordings import is_longer, require_sound, use_windows
@@ -89,6 +90,21 @@ class Embedder:
         """Hash of the weights and of the front end; keys embedding caches."""
         signature = torch.tensor(list(self.config.frontend_signature().encode()), dtype=torch.uint8)
         return fingerprint({**self.model.state_dict(), "front end": signature})
+
+    def comparable_fingerprints(self) -> tuple[str, ...]:
+        """The fingerprint, and those of the same weights with other rules for unusual recordings.
+
+        Whether corrupt recordings are salvaged and others resampled decides which files have an embedding,
+        not whether two embeddings can be compared.
+        """
+        found = {self.fingerprint: None}
+        twin = copy.copy(self)
+        for resample in (False, True):
+            for policy in ("error", "salvage"):
+                twin.config = self.config.with_input_options(resample=resample, on_corrupt=policy)
+                twin.__dict__.pop("fingerprint", None)
+                found[twin.fingerprint] = None
+        return tuple(found)
 
     def find_encoder_overlap(self, corpus: Corpus, name: str) -> tuple[str, ...]:
         """Sentences on people of a data set, called `name`, whom frozen encoders of the model know."""
@@ -328,17 +344,3 @@ class Embedder:
     def score(voices: Tensor, faces: Tensor) -> Tensor:
         """Compute the cosine of every voice with every face embedding, shape (voices, faces), -1...1."""
         return torch.nn.functional.normalize(voices, dim=1) @ torch.nn.functional.normalize(faces, dim=1).T
-
-
-def encode_windows(model: Embedder, items: Sequence[Any]) -> Tensor:
-    """Embed recordings by `embed_recording`, and waveforms; notes are logged. See `Embedder.embed_voices`."""
-    out = torch.empty(len(items), model.embedding_dim)
-    for row, item in enumerate(items):
-        if isinstance(item, str | Path):
-            embedding, facts = model.embed_recording(item)
-            for note in facts.notes if facts else ():
-                log.warning("%s: %s", printable(item), note)
-            out[row] = torch.from_numpy(embedding)
-        else:
-            out[row] = model.encode_voices(torch.from_numpy(model._prepare_voice(item)[None]))[0].cpu()
-    return out

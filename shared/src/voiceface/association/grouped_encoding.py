@@ -1,6 +1,8 @@
-"""Encode items of different shapes in batches."""
+"""Encode items of different shapes in batches, and long recordings window by window."""
 
+import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["encode_grouped"]
+from voiceface.io.file_kinds import printable
+
+__all__ = ["encode_grouped", "encode_windows"]
+
+log = logging.getLogger(__name__)
 
 
 def encode_grouped(
@@ -38,4 +44,18 @@ def encode_grouped(
         for group in groups.values():
             embeddings = encode(torch.from_numpy(np.stack([array for _, array in group])))
             out[[row for row, _ in group]] = embeddings.to(out)
+    return out
+
+
+def encode_windows(model: Any, items: Sequence[Any]) -> Tensor:
+    """Embed recordings by `embed_recording`, and waveforms; notes are logged. See `Embedder.embed_voices`."""
+    out = torch.empty(len(items), model.embedding_dim)
+    for row, item in enumerate(items):
+        if isinstance(item, str | Path):
+            embedding, facts = model.embed_recording(item)
+            for note in facts.notes if facts else ():
+                log.warning("%s: %s", printable(item), note)
+            out[row] = torch.from_numpy(embedding)
+        else:
+            out[row] = model.encode_voices(torch.from_numpy(model._prepare_voice(item)[None]))[0].cpu()
     return out

@@ -70,7 +70,7 @@ def rank_stored_gallery(
     if voices and faces:
         raise ValueError("found utterances and images among the queries: give queries of one modality")
     modality: Modality = "face" if voices else "voice"
-    gallery.require_model(model.fingerprint, dimension=model.embedding_dim, modality=modality)
+    gallery.require_model(model.comparable_fingerprints(), dimension=model.embedding_dim, modality=modality)
     if not len(gallery):
         raise ValueError(f"{gallery.place} is empty: nothing to rank")
     table = embed(model, voices, faces, workers=workers)

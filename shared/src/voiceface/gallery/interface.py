@@ -221,12 +221,12 @@ class Gallery(ABC):
         return self._search(rows, count) if count and len(rows) else [[] for _ in range(len(rows))]
 
     def require_model(
-        self, fingerprint: str, *, dimension: int | None = None, modality: Modality = ""
+        self, fingerprint: str | Sequence[str], *, dimension: int | None = None, modality: Modality = ""
     ) -> None:
         """Check that vectors of a model can be compared with those of the gallery.
 
         Args:
-            fingerprint: of the model.
+            fingerprint: of the model; several: any of them.
             dimension: length of its vectors; None: not checked.
             modality: what the gallery must hold; "": anything.
 
@@ -234,7 +234,9 @@ class Gallery(ABC):
             GalleryError: another model made the gallery, or it states none, or it holds something else.
         """
         mine = self.facts.fingerprint
-        if mine != fingerprint:
+        accepted = [fingerprint] if isinstance(fingerprint, str) else list(fingerprint)
+        if mine not in accepted:
+            fingerprint = accepted[0]
             stated = (
                 f"made by another model ({mine[:12]}...)" if mine else "not known to be made by any model"
             )

@@ -92,6 +92,7 @@ def build_system_cards(
                     num_shown,
                     outputs.percentiles[name][row] if name in outputs.percentiles else None,
                     outputs.facts.get(name),
+                    outputs.gallery_sizes.get(name),
                 ),
             )
             for name, scores in outputs.scores.items()
@@ -124,6 +125,7 @@ def build_probe_ranking(
     num_shown: int = 8,
     percentiles: NDArray[np.float64] | None = None,
     facts: Mapping[str, FileFacts] | None = None,
+    gallery_size: int | None = None,
 ) -> ProbeRanking:
     """Rank the faces for one utterance; the first correct one is set apart if it is not among the best.
 
@@ -134,6 +136,7 @@ def build_probe_ranking(
         num_shown: candidates shown.
         percentiles: (F,), shares of impostor pairs with lower scores.
         facts: what the system knows about the faces: it shows what was cut out, and notes.
+        gallery_size: number of candidates; None: all have a score.
     """
     facts = facts or {}
 
@@ -161,10 +164,14 @@ def build_probe_ranking(
     ]
     note = ""
     if percentiles is not None and len(order):
-        sentence = ImpostorScores.describe_best(float(percentiles[order[0]]), len(order))
+        sentence = ImpostorScores.describe_best(float(percentiles[order[0]]), gallery_size or len(order))
         note = f"{sentence[0].upper()}{sentence[1:]}."
     return ProbeRanking(
-        utterance.name, candidates, gallery_size=len(order), labels_known=any(correct), note=note
+        utterance.name,
+        candidates,
+        gallery_size=gallery_size or len(order),
+        labels_known=any(correct),
+        note=note,
     )
 
 

@@ -90,6 +90,8 @@ class SystemOutputs:
         checkpoint_sources: system -> origin of its checkpoint.
         impostor_scores: association system -> scores of impostor pairs, if its checkpoint holds them.
         percentiles: association system -> (V, F) shares of impostor pairs with lower scores, 0...1.
+        gallery_sizes: association system -> number of items of its stored gallery, of which `scores` hold the
+            best.
         facts: association system -> item of its embeddings -> what is known about the file and its face.
         recordings: file -> what is known about a recording, whatever system uses it.
         failures: file -> system -> reason why the file could not be used.
@@ -104,6 +106,7 @@ class SystemOutputs:
     checkpoint_sources: dict[str, str] = field(default_factory=dict)
     impostor_scores: dict[str, "ImpostorScores"] = field(default_factory=dict)
     percentiles: dict[str, Scores] = field(default_factory=dict)
+    gallery_sizes: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Mapping[str, FileFacts]] = field(default_factory=dict)
     recordings: Mapping[str, FileFacts] = field(default_factory=dict)
     failures: dict[str, dict[str, str]] = field(default_factory=dict)

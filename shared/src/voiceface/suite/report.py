@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from voiceface.suite.plugins import SystemSet
     from voiceface.suite.user_media import MediaSet
 
-__all__ = ["build_parser", "list_left_out", "main", "parse_checkpoints", "run_report"]
+__all__ = ["build_parser", "list_left_out", "main", "parse_checkpoints", "parse_galleries", "run_report"]
 
 DEFAULT_MAX_CARDS = 8
 
@@ -37,6 +37,7 @@ def run_report(
     *,
     systems: "SystemSet | None" = None,
     checkpoints: Mapping[str, Path] | None = None,
+    galleries: Mapping[str, Path] | None = None,
     max_cards: int = DEFAULT_MAX_CARDS,
     per_image: bool = False,
     pictures: "PictureReader | None" = None,
@@ -52,6 +53,8 @@ def run_report(
         out: FILE.html (metrics go to FILE.json), or a folder.
         systems: the systems to run (default: all installed ones).
         checkpoints: system -> checkpoint or run folder; the other systems use their bundled ones.
+        galleries: association system -> folder or address of a stored gallery of faces, in place of
+            `face_folder`.
         max_cards: number of voices with a card on the page; the JSON file holds all.
         per_image: rank images individually instead of one folder per identity.
         pictures: finds the faces of the images; None: with the networks that are installed.
@@ -76,6 +79,7 @@ def run_report(
     )
     from voiceface.suite.plugins import find_systems
     from voiceface.suite.report_page import write_report_page
+    from voiceface.suite.stored_galleries import rank_stored_galleries
     from voiceface.suite.user_media import collect_media, select_spread
 
     chosen = find_systems() if systems is None else systems
@@ -87,6 +91,12 @@ def run_report(
     if unknown:
         raise ValueError(
             f"--weights names {', '.join(sorted(unknown))}, which is not among the selected systems"
+        )
+    ranking = {system.name for system in chosen.association_systems}
+    if unknown := set(galleries or {}) - ranking:
+        raise ValueError(
+            f"--gallery names {', '.join(sorted(unknown))}, which is not among the selected systems that "
+            f"rank faces ({', '.join(sorted(ranking))})"
         )
     if pictures is None:
         pictures = PictureReader()
@@ -106,6 +116,8 @@ def run_report(
     for system in chosen.association_systems:
         if media.gallery:
             rank_gallery(outputs, system, models[system.name], media.utterances, media.gallery)
+    if galleries:
+        media.gallery = rank_stored_galleries(outputs, models, galleries, media.utterances)
     for image_system in chosen.image_systems:
         generate_images(outputs, image_system.name, models[image_system.name], media.utterances, rows)
     for mesh_system in chosen.mesh_systems:
@@ -137,6 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.max_cards < 1:
         parser.error(f"--max-cards {args.max_cards}: expected at least 1")
     checkpoints = parse_checkpoints(args.weights)
+    galleries = parse_galleries(args.gallery)
+    if galleries and args.faces is not None:
+        parser.error("--faces and --gallery: give one of them")
     for flag, folder in (("--voices", args.voices), ("--faces", args.faces)):
         if folder is not None and not folder.is_dir():
             raise FileNotFoundError(f"{flag}: no folder at {printable(folder)}")
@@ -158,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out,
         systems=systems,
         checkpoints=checkpoints,
+        galleries=galleries,
         max_cards=args.max_cards,
         per_image=args.per_image,
         pictures=pictures,
@@ -167,7 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for text in outputs.disclaimers:
         print(text, file=sys.stderr)
-    print(f"{len(media.utterances)} recordings, {len(media.gallery)} gallery entries\nreport: {page}")
+    sizes = [f"gallery of {name}: {size:,}" for name, size in outputs.gallery_sizes.items()]
+    entries = ", ".join(sizes) or f"{len(media.gallery)} gallery entries"
+    print(f"{len(media.utterances)} recordings, {entries}\nreport: {page}")
     items = [
         *(voice.file.as_posix() for voice in media.utterances),
         *(item for entry in media.gallery for item in entry.items),
@@ -210,6 +228,26 @@ def parse_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def parse_galleries(arguments: Sequence[str]) -> dict[str, Path]:
+    """Parse the NAME=PATH_OR_URL arguments of --gallery.
+
+    Raises:
+        ValueError: an argument is not NAME=PATH_OR_URL, or a name occurs twice.
+        FileNotFoundError: no gallery is there.
+    """
+    from voiceface.gallery.places import is_gallery
+
+    found: dict[str, Path] = {}
+    for word in arguments:
+        name, equals, place = word.partition("=")
+        if not (name and equals and place) or name in found:
+            raise ValueError(f"--gallery: expected NAME=PATH_OR_URL, every name once; got {word!r}")
+        if not is_gallery(place):
+            raise FileNotFoundError(f"--gallery {name}: no gallery at {printable(place)}")
+        found[name] = Path(place)
+    return found
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the argument parser of `voiceface report`."""
     parser = argparse.ArgumentParser(
@@ -221,6 +259,13 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--voices", type=Path, required=True, help="folder of recordings (wav, flac, mp3, m4a, ...)")
     add("--faces", type=Path, help="folder of images to rank (default: no ranking)")
+    add(
+        "--gallery",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH_OR_URL",
+        help="stored gallery of faces of a system, ranked in place of --faces; see `voiceface gallery`",
+    )
     add("--out", type=Path, required=True, help="FILE.html (metrics: FILE.json), or a folder")
     add(
         "--weights",

@@ -66,7 +66,7 @@ def write_report_page(
     skipped = sections.build_skipped_table(failures, media.relative_paths)
     summary = list(sections.summarise_matching(metrics, differences))
     if media.gallery and not media.has_labels:
-        summary = [sections.NO_LABELS_NOTE]
+        summary = [sections.STORED_GALLERY_NOTE if outputs.gallery_sizes else sections.NO_LABELS_NOTE]
     if skipped:
         summary.append(
             f"{len(skipped.rows)} files could not be used by every system: see the table “Skipped files”."
@@ -75,7 +75,10 @@ def write_report_page(
         f"{len(card_rows)} of {len(media.utterances)} recordings; every system receives the recording that "
         "you can play; some use a part of it."
     )
-    if media.gallery:
+    if outputs.gallery_sizes:
+        hint += f" Faces are the best of stored galleries ({describe_sizes(outputs)}); "
+        hint += "the number below a face is its cosine similarity."
+    elif media.gallery:
         several = any(len(face.files) > 1 for face in media.gallery)
         kind = (
             "identities (mean embedding of their images; the first image is shown)" if several else "images"
@@ -90,10 +93,14 @@ def write_report_page(
         title="Voices and faces",
         kicker="voiceface report",
         subtitle=f"Outputs of {len(systems.found)} systems for {len(media.utterances)} recordings"
-        + (f" and {sum(len(face.files) for face in media.gallery)} images." if media.gallery else "."),
+        + (
+            f" and {sum(len(face.files) for face in media.gallery)} images."
+            if media.gallery and not outputs.gallery_sizes
+            else "."
+        ),
         facts={
             "recordings": len(media.utterances),
-            **({"gallery": len(media.gallery)} if media.gallery else {}),
+            **({"gallery": describe_sizes(outputs) or len(media.gallery)} if media.gallery else {}),
             "identity labels": "from the folder names" if media.has_labels else "not available",
         },
         disclaimers=disclaimers,
@@ -119,6 +126,11 @@ def write_report_page(
         commands=commands,
         max_bytes=18_000_000,
     )
+
+
+def describe_sizes(outputs: "SystemOutputs") -> str:
+    """Sizes of stored galleries in words; empty if there are none."""
+    return ", ".join(f"{name}: {size:,}" for name, size in outputs.gallery_sizes.items())
 
 
 def find_true_faces(media: "MediaSet") -> "list[Photograph | None]":
@@ -169,6 +181,7 @@ def build_record(
         "metrics": {name: asdict(each) for name, each in metrics.items()},
         "differences": {name: asdict(gap) for name, gap in differences.items()},
         "rankings": rankings,
+        "gallery_sizes": outputs.gallery_sizes,
         "files": {
             name: {_relative_name(item, each.file, media): each.to_values() for item, each in known.items()}
             for name, known in outputs.facts.items()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NO_LABELS_NOTE",
     "RESPONSIBLE_USE",
+    "STORED_GALLERY_NOTE",
     "build_headlines",
     "build_skipped_table",
     "build_systems_table",
@@ -55,6 +56,10 @@ VOICE_DEPENDENCE_LABELS = {
     "partly voice-determined": "in part",
     "voice-independent": "no",
 }
+STORED_GALLERY_NOTE = (
+    "Candidates of stored galleries have no identity labels: no matches are marked and no accuracy is "
+    "reported."
+)
 NO_LABELS_NOTE = (
     "No identity labels are available, so no matches are marked and no accuracy is reported. To enable "
     "evaluation, use the same top-level folder name per identity under --voices and --faces."
