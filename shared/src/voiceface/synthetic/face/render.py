@@ -31,7 +31,7 @@ from voiceface.synthetic.face.scene import PreparedFace, Surface, build_surfaces
 from voiceface.synthetic.identities import Identities
 
 if TYPE_CHECKING:
-    from voiceface.synthetic.head.drawing import PreparedHead
+    from voiceface.synthetic.head.prepared import PreparedHead
 
 __all__ = [
     "FOCAL_LENGTH_MM",
@@ -84,7 +84,7 @@ def prepare_face(
     alpha = shape_coefficients(identities.take([index]))[0]
     vertices = get_head_model(face_gain, generator).compute_vertices(alpha)
     if generator == 2:
-        from voiceface.synthetic.head.drawing import prepare_head
+        from voiceface.synthetic.head.prepared import prepare_head
 
         return prepare_head(identities, index, alpha, vertices)
     return PreparedFace(alpha, vertices, build_appearance(identities, index))

@@ -1,4 +1,4 @@
-"""Drawing of pictures with the mesh head: identity set-up, deferred shading of skin and eyes, hair, clothes.
+"""Drawing of pictures with the mesh head: deferred shading of skin, eyes and clothes, then hair.
 
 The first slots of the counters are those of generator 1 (`voiceface.synthetic.camera`); stream "face",
 item = 1 + video, slot 18 is the second lamp (uniform).
@@ -23,7 +23,6 @@ from voiceface.synthetic.camera import (
 from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.head.clothes import (
     CLOTHES_TRIANGLES,
-    Collar,
     build_clothes,
     clothes_occlusion,
     paint_clothes,
@@ -35,13 +34,12 @@ from voiceface.synthetic.head.drawn_head import (
     TEETH,
     TONGUE,
     DrawnMesh,
-    EyeBall,
     load_drawn_head,
 )
-from voiceface.synthetic.head.eyes import paint_eye, shade_eye
-from voiceface.synthetic.head.hair import Hair, build_hair
+from voiceface.synthetic.head.eyes import shade_eye
+from voiceface.synthetic.head.hair import Hair
 from voiceface.synthetic.head.hair_hull import TRIANGLES as HAIR_TRIANGLES
-from voiceface.synthetic.head.hair_styles import HairStyle, choose_hair_style
+from voiceface.synthetic.head.prepared import PreparedHead, find_middle, prepare_head
 from voiceface.synthetic.head.shading import (
     Light,
     add_gloss,
@@ -51,8 +49,6 @@ from voiceface.synthetic.head.shading import (
     sample_texture,
     shade_hair,
 )
-from voiceface.synthetic.head.skin_texture import paint_skin
-from voiceface.synthetic.head.traits import Traits, sample_traits
 from voiceface.synthetic.head.unrolling import MAP_SIZE
 from voiceface.synthetic.head.visibility import evaluate_harmonics
 from voiceface.synthetic.identities import Identities
@@ -67,70 +63,6 @@ _COARSE_UP_TO = 160  # pixels of the canvas for which the mesh is not subdivided
 _BACKGROUND_SIDE = 32  # a smooth gradient, enlarged
 _INNER_TOLERANCE_MM = 1.5  # the innermost hair may lie so far below the skin
 _TEETH, _TONGUE = np.array([0.62, 0.56, 0.46], np.float32), np.array([0.10, 0.025, 0.022], np.float32)
-
-
-@dataclass(frozen=True)
-class PreparedHead:
-    """Head of one identity, shared by all its images.
-
-    Attributes:
-        shape: (40,) shape coefficients.
-        vertices: (V, 3) neutral head in mm.
-        fine_vertices: the same of the subdivided mesh.
-        lids: per eye, maps (3, N) from the heights of the rim's vertices to the polynomials of both lids.
-        traits, style: looks.
-        skin: (512, 512, 4) texture.
-        eye: texture of an eye ball.
-        hair: its shells.
-        collar: where the clothes begin.
-    """
-
-    shape: Array
-    vertices: Floats
-    fine_vertices: Floats
-    lids: tuple[tuple[Array, Array], tuple[Array, Array]]
-    traits: Traits
-    style: HairStyle
-    skin: Floats
-    eye: Floats
-    hair: Hair
-    collar: Collar
-
-
-def prepare_head(identities: Identities, index: int, shape: Array, vertices: Array) -> PreparedHead:
-    """Compute textures and hair of row `index` of `identities`; shape and vertices are those of its head."""
-    head, traits = load_drawn_head(), sample_traits(identities, index)
-    style = choose_hair_style(traits)
-    skin = paint_skin(head.skin, head.masks, head.brows, head.anchors, traits)
-    sides, around = (vertices[which] for which in head.neck)
-    collar = Collar(
-        half_width=1.03 * float(np.abs(sides[:, 0]).max()),
-        front=float(around[:, 2].max()),
-        back=float(around[:, 2].min()),
-        height=float(around[:, 1].mean()),
-        neckline=14.0 + 12.0 * float(traits.clothes[0]),
-        slope=10.0 * float(traits.clothes[1]),
-    )
-    points = vertices.astype(np.float32)
-    hair = build_hair(head.hull, points, style, traits)
-    lids = _fit_lids(head.eyes[0], points), _fit_lids(head.eyes[1], points)
-    fine = head.fine.refine(points)
-    return PreparedHead(shape, points, fine, lids, traits, style, skin, paint_eye(traits), hair, collar)
-
-
-def _middle(points: Floats) -> Floats:
-    """Middle of the bounding box of points."""
-    return 0.5 * (points.min(axis=0) + points.max(axis=0))
-
-
-def _fit_lids(eye: EyeBall, points: Floats) -> tuple[Array, Array]:
-    """Least-squares maps from the heights of upper and lower lid to quadratic polynomials of x, in radii."""
-    x = (points[eye.rim, 0] - _middle(points[eye.vertices])[0]).astype(float) / eye.radius
-    upper, lower = (
-        np.linalg.pinv(np.stack([x[lid] ** 2, x[lid], np.ones(len(lid))], axis=1))
-        for lid in (eye.upper, eye.lower)
-    )
-    return upper, lower
 
 
 @dataclass(frozen=True)
@@ -328,7 +260,7 @@ def _shade_solids(
     for ball, maps, number in zip(load_drawn_head().eyes, face.lids, (EYE_LEFT, EYE_RIGHT)):
         if number in which:
             at = which[number]
-            height = (points[ball.rim, 1] - _middle(face.vertices[ball.vertices])[1]).astype(
+            height = (points[ball.rim, 1] - find_middle(face.vertices[ball.vertices])[1]).astype(
                 float
             ) / ball.radius
             lids = maps[0] @ height[ball.upper], maps[1] @ height[ball.lower]
