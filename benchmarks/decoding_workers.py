@@ -2,10 +2,10 @@
 
     python benchmarks/decoding_workers.py
 
-Recordings of 5 to 10 s and pictures of 250 x 250 pixels to 12 megapixels are read as `embed` reads people's
-own files, by two threads that decode themselves ("threads") or have a worker process each ("workers", without
-the start of the processes, which is a row of its own). "embed" encodes all files but the photographs of 12
-megapixels with the bundled weights of seeking_shape; the start of the processes counts there. Every
+Recordings of 5 to 10 s and pictures of 250 x 250 pixels to 12 megapixels are decoded as people's own files,
+by two threads that decode themselves ("threads") or in worker processes ("workers", without the start of the
+processes, which is a row of its own). "embed" encodes all files but the photographs of 12 megapixels with
+the bundled weights of seeking_shape; measuring the recordings and starting processes count there. Every
 measurement is a process of its own, alternating; the least of several, in milliseconds per file.
 """
 
@@ -49,11 +49,11 @@ def write_files(folder: Path) -> None:
 
 
 def read(path: Path) -> Any:
-    """Read a file as `embed` does."""
-    from voiceface.audio.recordings import load_recording
+    """Decode a file as `embed` does."""
+    from voiceface.audio.loading import load_audio
     from voiceface.images.photographs import load_photograph
 
-    return load_photograph(path) if path.suffix == ".jpg" else load_recording(path, scale="int16")
+    return load_photograph(path) if path.suffix == ".jpg" else load_audio(path, scale="int16")
 
 
 def used_seconds() -> float:
@@ -132,7 +132,7 @@ def main() -> int:
             rows.append({"subject": kind, **_in_ms(times)})
         starts = [run_again(folder, "wav", "workers*1") for _ in range(args.rounds)]
         plain = [run_again(folder, "wav", "threads*1") for _ in range(args.rounds)]
-        print(json.dumps({"start_of_two_processes_ms": round(1000 * (min(starts) - min(plain)))}))
+        print(json.dumps({"start_of_processes_ms": round(1000 * (min(starts) - min(plain)))}))
         embedding = {
             mode: min(run_again(folder, "embed", mode) for _ in range(args.rounds))
             / sum(KINDS[kind] for kind in ("wav", "mp3", "250 px", "1 MP"))

@@ -217,6 +217,24 @@ def test_stopping_ends_waiting_threads_and_all_processes(tmp_path: Path) -> None
     assert not decoding_worker._pool()._busy and not decoding_worker._pool()._idle
 
 
+def test_quick_files_share_one_process_and_slow_ones_get_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_decoding()
+    quick = write_orders(tmp_path, *range(60))
+    for name in ("PATIENCE_SECONDS", "START_SECONDS"):
+        monkeypatch.setattr(decoding_worker, name, 60.0)
+    with decoding_in_workers(2), ThreadPoolExecutor(2) as pool:
+        processes = {each[1] for each in pool.map(read_numbers, quick)}
+        assert len(processes) == 1
+        (first,) = processes
+        monkeypatch.setattr(decoding_worker, "PATIENCE_SECONDS", 0.1)
+        with closing(count(quick[3])) as items:  # holds the process
+            assert next(items).sample_rate == first
+            assert pool.submit(read_numbers, quick[0]).result()[1] != first
+            assert decoding_worker._pool()._waited == 0
+
+
 SCRIPT = """
 import sys
 from pathlib import Path

@@ -2,12 +2,14 @@
 
 Inside `decoding_in_workers`, readers that `runs_in_worker` marks send each file to one of a few processes
 (`voiceface.io.decoding_process`), from whatever thread they are called. The processes stay for later work and
-are replaced after a crash.
+are replaced after a crash. A start costs 0.2 s of processor time, as much as a hundred short recordings:
+the second process is started when files have waited for the first one.
 """
 
 import atexit
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import wraps
@@ -22,20 +24,30 @@ if TYPE_CHECKING:
 
 __all__ = ["DecodingError", "decode_isolated", "decoding_in_workers", "runs_in_worker", "stop_decoding"]
 
+PATIENCE_SECONDS = 1.0  # several starts, on a machine with other work
+START_SECONDS = 5.0  # for the first file of a process, which may itself take minutes
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
 class _Pool:
-    """At most `limit` processes, started when they are needed."""
+    """At most `limit` processes, started when they are needed.
+
+    There is one more when requests have waited for 1 s in all, without a moment in which all processes
+    were idle, or for 5 s while a process starts.
+    """
 
     def __init__(self) -> None:
         self.process_id = os.getpid()
         self.limit = 1
         self.num_users = 0
+        self._size = 1  # processes that may run by now
+        self._waited = 0.0
+        self._num_waiting = 0
         self._changed = threading.Condition()
         self._idle: list[DecodingWorker] = []
         self._busy: set[DecodingWorker] = set()
+        self._starting: set[DecodingWorker] = set()
         self._holders: list[int] = []  # threads of the busy ones
 
     @contextmanager
@@ -53,6 +65,9 @@ class _Pool:
                     self._idle.append(worker)
                 else:
                     worker.close()
+                if worker in self._starting or (not self._busy and not self._num_waiting):
+                    self._starting.discard(worker)
+                    self._waited = 0.0
                 self._changed.notify()
 
     def stop(self) -> None:
@@ -63,14 +78,15 @@ class _Pool:
             for worker in self._idle:
                 worker.close()
             self._idle.clear()
+            self._size, self._waited = 1, 0.0
 
     def _take(self, thread: int) -> "DecodingWorker":
         """Wait for a process; a thread that has one already, for a generator, does not wait."""
         from voiceface.io.decoding_process import DecodingWorker  # numpy
 
         with self._changed:
-            while not self._idle and len(self._busy) >= self.limit and thread not in self._holders:
-                self._changed.wait()
+            while not self._idle and len(self._busy) >= self._size and thread not in self._holders:
+                self._wait()
             while self._idle:
                 worker = self._idle.pop()
                 if worker.has_ended():  # killed while nobody needed it
@@ -79,9 +95,25 @@ class _Pool:
                 break
             else:
                 worker = DecodingWorker()
+                self._starting.add(worker)
             self._busy.add(worker)
             self._holders.append(thread)
             return worker
+
+    def _wait(self) -> None:
+        """Wait for a change, and allow one more process when that took too long."""
+        is_starting = bool(self._starting)
+        patience = START_SECONDS if is_starting else PATIENCE_SECONDS
+        begin = time.monotonic()
+        self._num_waiting += 1
+        try:
+            self._changed.wait(max(0.0, patience - self._waited) if self._size < self.limit else None)
+        finally:
+            self._num_waiting -= 1
+        self._waited += time.monotonic() - begin if bool(self._starting) == is_starting else 0.0
+        if self._size < self.limit and self._waited >= patience:
+            self._size += 1
+            self._waited = 0.0
 
 
 _pools: list[_Pool] = []
