@@ -135,8 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             device=args.device,
         )
     except KeyboardInterrupt:
-        arguments = sys.argv[1:] if argv is None else argv
-        again = shlex.join(["voiceface", "demo", *[word for word in arguments if word != "demo"]])
+        words = list(sys.argv[1:] if argv is None else argv)
+        again = shlex.join(["voiceface", "demo", *words[words[:1] == ["demo"] :]])
         print(f"stopped; finished work is kept in {out}. The same command resumes: {again}", file=sys.stderr)
         return 130
     print(f"report: {page}")
