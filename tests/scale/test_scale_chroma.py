@@ -40,7 +40,7 @@ def server(tmp_path_factory):
     with subprocess.Popen(
         words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     ) as process:
-        for _ in range(300):
+        for _ in range(1200):
             with socket.socket() as attempt:
                 if attempt.connect_ex(("127.0.0.1", port)) == 0:
                     break
