@@ -103,10 +103,8 @@ def test_ctrl_c_prints_the_command_that_resumes(tmp_path, monkeypatch, capsys):
     assert demo.main(["--pretrained", "--out", str(tmp_path / "d")]) == 130
     assert f"voiceface demo --pretrained --out {tmp_path / 'd'}" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["voiceface", "demo", "--out", "demo"])
-    for words in (None, ["--out", "demo"]):
-        assert demo.main(words) == 130
-        assert capsys.readouterr().err.endswith("resumes: voiceface demo --out demo\n")
+    assert demo.main(["--out", "demo"]) == 130
+    assert capsys.readouterr().err.endswith("resumes: voiceface demo --out demo\n")
 
 
 def test_every_terminal_line_states_the_number_of_identities(quick_demo, capsys):

@@ -135,8 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             device=args.device,
         )
     except KeyboardInterrupt:
-        words = list(sys.argv[1:] if argv is None else argv)
-        again = shlex.join(["voiceface", "demo", *words[words[:1] == ["demo"] :]])
+        again = shlex.join(["voiceface", "demo", *(sys.argv[1:] if argv is None else argv)])
         print(f"stopped; finished work is kept in {out}. The same command resumes: {again}", file=sys.stderr)
         return 130
     print(f"report: {page}")
