@@ -9,6 +9,7 @@ import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,14 +45,14 @@ class BaseMesh:
         texture: (M, 2) texture coordinates in [0, 1], y up.
         quads: (F, 4) vertex numbers, counter-clockwise seen from outside.
         texture_quads: (F, 4) numbers of texture coordinates at the same corners.
-        groups: (F,) name of the group of each quad, such as "body" and "helper-l-eye".
+        groups: (F,) str, name of the group of each quad, such as "body" and "helper-l-eye".
     """
 
     vertices: Array
     texture: Array
     quads: NDArray[np.int64]
     texture_quads: NDArray[np.int64]
-    groups: NDArray[np.str_]
+    groups: NDArray[Any]
 
 
 class HeadSource:
