@@ -257,6 +257,7 @@ def _find_anchors(bundle: HeadBundle) -> Anchors:
         nose_tip=float(marks[30, 1]),
         wing=(float(marks[35, 0]), float(marks[35, 1])),
         mouth=(float(marks[54, 0]) - 1.3, float(marks[62, 1] + marks[66, 1]) / 2 - 0.5),
+        mouth_corner=float(marks[54, 1]),
         chin=float(marks[8, 1]) + 5.6,
         brow=float(marks[22:27, 1].mean()) - 1.7,
         brow_inner=float(marks[22, 0]) - 3.8,

@@ -27,6 +27,7 @@ class Anchors:
     nose_tip: float
     wing: tuple[float, float]
     mouth: tuple[float, float]
+    mouth_corner: float
     chin: float
     brow: float
     brow_inner: float
@@ -194,7 +195,7 @@ def _feature_tints(p: _Painter, at: Anchors) -> dict[str, Array]:
         "nose_ridge": p.bell(0, at.nose_tip + 16, 3.2, 14) + 0.5 * p.bell(0, at.nose_tip + 1, 5, 4),
         "philtrum": p.bell(0, between, 2.0, 5) - 0.5 * p.bell(4.2, between, 1.3, 5),
         "sulcus": p.bell(0, my - 15, 13, 3.2),
-        "mouth_corner": p.bell(at.mouth[0] + 1.0, my - 0.5, 2.6, 2.2),
+        "mouth_corner": p.bell(at.mouth[0] + 0.5, at.mouth_corner - 0.5, 2.6, 2.2),
         "mouth_line": _mouth_line(p, at),
         "lip_light": p.bell(0, my - 7.5, 9, 2.4),
     }
@@ -202,7 +203,10 @@ def _feature_tints(p: _Painter, at: Anchors) -> dict[str, Array]:
 
 def _mouth_line(p: _Painter, at: Anchors) -> Array:
     mx, my = at.mouth
-    return p.line(_bend([(-6, my), (0, my - 0.2), (8, my + 0.5), (mx + 0.5, my - 0.5)]), 1.1)
+    low = at.mouth_corner
+    return p.line(
+        _bend([(-6, my), (0, my - 0.2), (8, my + 0.4), (17, 0.6 * my + 0.4 * low), (mx - 1, low)]), 1.0
+    )
 
 
 def _age_tints(p: _Painter, at: Anchors) -> dict[str, Array]:
