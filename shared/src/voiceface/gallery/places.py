@@ -63,7 +63,7 @@ class Address:
 
 def is_address(place: str | Path) -> bool:
     """Whether a place is an address and no folder."""
-    return bool(re.match(r"[a-z+]+:/", str(place)))  # `Path` makes one slash of two
+    return bool(re.match(r"[a-z+]{2,}:/", str(place)))  # `Path` makes one slash of two; C: is a drive
 
 
 def is_gallery(place: str | Path) -> bool:
