@@ -1,9 +1,10 @@
 """Rooms of generator 2: impulse responses of a box with a speaker and a microphone.
 
-Reflections up to the second order by image sources (Allen and Berkley 1979), then an exponential tail whose
-energy follows from the critical distance of a diffuse field (Kuttruff, Room Acoustics, 4th edition, section
-5.4). Slots of the counters, stream "voice", item = 1 + video: 16-18 size of the room, 19 reverberation time,
-20 distance, 21-23 place of the microphone, 24 and 25 direction, 26 damping, from 2**20 the tail.
+Reflections up to the second order by image sources (J. Acoust. Soc. Am. 65, 943, 1979), then an exponential
+tail whose energy follows from the critical distance of a diffuse field (Kuttruff, Room Acoustics, 4th
+edition, section 5.4). Slots of the counters, stream "voice", item = 1 + video: 16-18 size of the room, 19
+reverberation time, 20 distance, 21-23 place of the microphone, 24 and 25 direction, 26 damping, from 2**20
+the tail.
 """
 
 from itertools import product

@@ -177,7 +177,6 @@ def synthesise_speech(
     times, period, shimmer_noise = _pulse_times(tracks, frames, 0.006 * np.exp(0.5 * v[7]), k, clip, seed)
     shimmer = 0.04 * np.exp(0.4 * v[7])
     amplitude = np.interp(times, frames, tracks.voicing) * np.maximum(1 + shimmer * shimmer_noise, 0.05)
-    amplitude *= 1 + traits.alternation * (1 - 2 * (np.arange(len(amplitude)) % 2))
     keep = (amplitude > 1e-3) & (times < length / SAMPLE_RATE)
     times, period, amplitude = times[keep], period[keep], amplitude[keep]
 

@@ -7,9 +7,9 @@ other (factor 5 moves both the same way).
 
 Sizes are chosen; what varies follows the literature: frequency and damping of the glottal formant (Doval,
 d'Alessandro and Henrich 2006), subglottal resonances near 600, 1450 and 2200 Hz (Lulich 2010), the zero of
-the piriform fossae at 4 to 5 kHz (Dang and Honda 1997; Kitamura, Honda and Takemoto 2005), alternation of
-strong and weak pulses and low pitch at the ends of phrases (Redi and Shattuck-Hufnagel 2001), rate, pauses
-and reduction as marks of a speaker (Dellwo, Leemann and Kolly 2015).
+the piriform fossae at 4 to 5 kHz (Dang and Honda 1997; Kitamura, Honda and Takemoto 2005), low pitch at the
+ends of phrases (Redi and Shattuck-Hufnagel 2001), rate, pauses and reduction as marks of a speaker (Dellwo,
+Leemann and Kolly 2015). Larger sizes tell people apart even better, and hide the factors.
 
 Slots of the counters: stream "voice", item 0, from 64 on, in the order of `_sample_traits`.
 """
@@ -31,11 +31,11 @@ GENERATORS = (1, 2)
 the traits of this module, and rooms and noises are those of real recordings."""
 _FIRST_SLOT, _NUM_SLOTS = 64, 96
 _LIMIT = 2.0  # SDs at which a trait is clipped, so that nobody is a caricature
-_COLOUR_DB = np.array([2.5, 6.0, 6.0, 4.0, 3.0, 2.0, 2.0, 1.5, 1.5, 1.5])  # SDs, slow curves first
+_COLOUR_DB = np.array([1.0, 3.0, 3.0, 2.0, 1.5, 1.0, 1.0, 1.0, 1.0, 1.0])  # SDs, slow curves first
 _SUBGLOTTAL_HZ = np.array([600.0, 1450.0, 2200.0])
 _SD = {  # of logarithms unless stated
-    "open_quotient": 0.30,
-    "glottal_damping": 0.40,
+    "open_quotient": 0.20,
+    "glottal_damping": 0.30,
     "piriform_hz": 0.08,
     "piriform_bandwidth": 0.4,
     "subglottal_hz": 0.07,
@@ -43,24 +43,24 @@ _SD = {  # of logarithms unless stated
     "upper_formants": 0.035,
     "fixed_poles": 0.10,
     "bandwidth": 0.15,
-    "nasal_hz": 0.08,
-    "vowel_space": 0.10,
-    "vowel_offset": 0.06,
-    "third_formant": 0.04,
-    "pitch_range": 0.40,
-    "accent_width": 0.3,
+    "nasal_hz": 0.05,
+    "vowel_space": 0.05,
+    "vowel_offset": 0.04,
+    "third_formant": 0.03,
+    "pitch_range": 0.12,
+    "accent_width": 0.20,
     "accent_shift": 0.03,  # s
-    "declination": 0.4,
-    "final_rise": 1.0,  # semitones
-    "duration": 0.25,
-    "pause": 0.3,
+    "declination": 0.25,
+    "final_rise": 0.60,  # semitones
+    "duration": 0.15,
+    "pause": 0.25,
     "phrase": 1.0,  # syllables
     "tremor": 0.5,
     "loudness": 0.4,
-    "frication_width": 0.25,
-    "frication_level": 4.0,  # dB
-    "breath_hz": 0.5,
-    "breath_slope": 0.3,
+    "frication_width": 0.15,
+    "frication_level": 2.0,  # dB
+    "breath_hz": 0.30,
+    "breath_slope": 0.10,
 }
 
 
@@ -94,7 +94,6 @@ class VoiceTraits:
         coarticulation: frames over which formants are smoothed.
         loudness_range: SD of the loudness of syllables, dB.
         frication_width, frication_level: factors on width and amplitude of frication.
-        alternation: relative difference of odd and even pulses.
         breath_hz, breath_slope: corner and slope of the spectrum of breath.
     """
 
@@ -128,7 +127,6 @@ class VoiceTraits:
     loudness_range: float = 0.0
     frication_width: float = 1.0
     frication_level: float = 1.0
-    alternation: float = 0.0
     breath_hz: float = 800.0
     breath_slope: float = 0.0
 
@@ -191,18 +189,17 @@ def _sample_traits(seed: int, identity: int) -> VoiceTraits:
         accent_shift=draw.one("accent_shift"),
         declination=1.5 * draw.factor("declination"),
         final_rise=draw.one("final_rise"),
-        creak=max(0.0, 1 + 2 * draw.one()),
-        tremor=0.12 * draw.factor("tremor"),
+        creak=max(0.0, 0.5 + draw.one()),
+        tremor=0.08 * draw.factor("tremor"),
         vowel_duration=draw.factor("duration"),
         consonant_duration=draw.factor("duration"),
         pause_duration=draw.factor("pause"),
         phrase_extra=draw.one("phrase"),
-        reduction=float(np.clip(0.2 + 0.15 * draw.one(), 0, 0.5)),
+        reduction=float(np.clip(0.1 + 0.075 * draw.one(), 0, 0.25)),
         coarticulation=2 * round(3.5 + 0.75 * draw.one()) + 1,
-        loudness_range=1.5 * draw.factor("loudness"),
+        loudness_range=0.75 * draw.factor("loudness"),
         frication_width=draw.factor("frication_width"),
         frication_level=float(10 ** (draw.one("frication_level") / 20)),
-        alternation=float(np.clip(0.05 + 0.08 * draw.one(), 0, 0.2)),
         breath_hz=800 * draw.factor("breath_hz"),
         breath_slope=draw.one("breath_slope"),
     )
