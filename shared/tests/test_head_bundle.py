@@ -45,7 +45,11 @@ def test_the_forty_fields_are_independent():
 def test_a_file_of_another_format_is_refused(tmp_path):
     from safetensors.numpy import save_file
 
-    save_file({"mean": np.zeros((3, 3), np.float32)}, tmp_path / "other.safetensors", {"format": "other"})
+    save_file(
+        {"mean": np.zeros((3, 3), np.float32)},
+        tmp_path / "other.safetensors",
+        {"head": '{"format": "other"}'},
+    )
     with pytest.raises(ValueError, match="format is 'other', expected 'voiceface-head-1'"):
         read_bundle(tmp_path / "other.safetensors")
 

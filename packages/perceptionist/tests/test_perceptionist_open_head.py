@@ -1,20 +1,35 @@
 """`perceptionist face-model`: the folder of the open face model, meshes of coefficients, pictures."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from perceptionist.__main__ import main
+from perceptionist.dataset.open import load_dataset
+from perceptionist.dataset.synthetic import generate_synthetic_dataset, population_head
 from perceptionist.face_model import parse_coefficients
 from perceptionist.face_models.coefficient_pictures import draw_head, write_coefficient_pictures
 from perceptionist.face_models.io import resolve_face_model
 from perceptionist.face_models.linear import REFERENCE_NAMES
+from perceptionist.face_models.pose import Y_FLIP
+from perceptionist.face_models.synthetic_head import (
+    PopulationHead,
+    canonical_coefficients,
+    equivalent_coefficients,
+    find_head,
+    semantic_coefficients,
+)
+from perceptionist.ground_truth import load_synthetic_ground_truth
 from perceptionist.meshio.io import read_mesh
-from voiceface.synthetic.camera import get_head_model
+from perceptionist.pictures import render_head
+from voiceface.synthetic.camera import LANDMARK_BOX, get_head_model
 from voiceface.synthetic.face.head_bases import EXPRESSION_NAMES, SHAPE_NAMES, sex_shift
 from voiceface.synthetic.head import load_head_bundle
+from voiceface.synthetic.layout import build_settings
+from voiceface.synthetic.writer import write_population
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +153,70 @@ def test_sheets_have_every_coefficient_once(tmp_path: Path, monkeypatch: pytest.
     assert ((np.abs(seen[:, :40]) == 2.0).sum(axis=0) == 4).all()  # -2 and +2 from two sides
     assert ((seen[:, 40:50] == 1.0).sum(axis=0) == 1).all()
     assert Image.open(files[1]).size == (3 * 4 * 112, 14 * 128)
+
+
+def test_the_folder_is_recognised_as_a_head_of_the_population(folder: Path, tmp_path: Path) -> None:
+    model = resolve_face_model(folder)
+    assert model.name == "population-2 gain 1"
+    assert find_head(model.name) == PopulationHead(2, 1.0)
+    assert resolve_face_model(model.name).name == model.name
+    assert find_head("population") == PopulationHead(1, 1.0) and find_head("bfm") is None
+    shutil.copytree(folder, tmp_path / "changed")
+    bases = np.load(folder / "w_shp_sim.npy")
+    np.save(tmp_path / "changed" / "w_shp_sim.npy", -bases)
+    assert resolve_face_model(tmp_path / "changed").name == "changed"
+
+
+def test_the_ground_truth_of_a_population_can_be_stated_in_the_folder(folder: Path) -> None:
+    model, head = resolve_face_model(folder), PopulationHead(2, 1.0)
+    data = generate_synthetic_dataset("tiny", "val", model, num_workers=1, progress=False, train=2, test=1)
+    heads = head.model.compute_vertices(semantic_coefficients(data.ground_truth.shape, head))
+    codes = torch.from_numpy(data.ground_truth.shape)
+    found = model.vertices(codes).transpose(1, 2).numpy() * model.unit_mm
+    np.testing.assert_allclose(found, heads, atol=0.05)
+
+
+def test_coefficients_at_another_gain_give_the_same_head() -> None:
+    strong, plain = PopulationHead(2, 1.5), PopulationHead(2, 1.0)
+    shape, expression = np.linspace(-1, 1, 40), np.linspace(0, 1, 10)
+    other = equivalent_coefficients(shape, strong, plain)
+    moved = equivalent_coefficients(expression, strong, plain, "expression")
+    np.testing.assert_allclose(moved, expression)
+    np.testing.assert_allclose(
+        plain.model.compute_vertices(other, moved),
+        strong.model.compute_vertices(shape, expression),
+        atol=1e-6,
+    )
+    codes = other[None] @ plain.model.orthonormal.shape_from_semantic.T
+    np.testing.assert_allclose(canonical_coefficients(codes, plain.name)[0], shape, atol=1e-6)
+    with pytest.raises(ValueError, match="bfm is no head of the population"):
+        canonical_coefficients(codes, "bfm")
+
+
+@pytest.mark.parametrize("generator", [1, 2])
+def test_a_population_is_stated_in_the_head_that_it_was_drawn_with(generator: int, tmp_path: Path) -> None:
+    changes = {"train": 2, "val": 2, "test": 1, "clips": 0, "images": 1}
+    settings = build_settings("tiny", generator=generator, **changes)
+    write_population(tmp_path / "people", settings, lists=False, progress=False)
+    model = resolve_face_model(population_head(tmp_path / "people"))
+    assert model.name == {1: "population", 2: "population-2"}[generator]
+    data = load_dataset(tmp_path / "people", "train", model, with_utterances=False)
+    truth = load_synthetic_ground_truth(tmp_path / "people", data.identities)
+    box = np.ptp(truth.vertices[:, model.landmarks, :2], axis=1).mean(axis=1)
+    np.testing.assert_allclose(box, 120 * LANDMARK_BOX[generator][0], rtol=1e-5)
+    # Pose, shape and expression place the landmarks of the model where the image shows them.
+    assert data.ground_truth.image_parameters is not None
+    known = model.unwhiten(torch.from_numpy(data.ground_truth.image_parameters))
+    pose = known.pose.reshape(-1, 3, 4)
+    placed = pose[:, :, :3] @ model.vertices_at(known.shape, known.expression) + pose[:, :, 3:]
+    views = np.load(tmp_path / "people" / "truth" / "views.npz")
+    rows = [row for row, path in enumerate(views["path"]) if str(path).split("/")[0] in data.identities]
+    order = np.argsort([str(views["path"][row]) for row in rows])
+    seen = views["landmarks"][np.array(rows)[order]] / settings.render_size * 120
+    x, y = placed[:, 0].numpy(), Y_FLIP - placed[:, 1].numpy()
+    assert np.hypot(x - seen[..., 0], y - seen[..., 1]).mean() < 2.0  # pixels; the camera is perspective
+
+
+def test_a_head_can_be_drawn_as_the_population_draws_it() -> None:
+    picture = render_head(np.zeros(40, np.float32), 48, PopulationHead(2, 1.5))
+    assert picture.shape == (48, 48, 3) and picture.std() > 10

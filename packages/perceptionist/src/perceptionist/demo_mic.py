@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.io.input_files import make_writable_directory
     from voiceface.real.voice_samples import read_voice_samples
 
-    from perceptionist.face_models.synthetic_head import classify_gender
+    from perceptionist.face_models.synthetic_head import classify_gender, find_head
     from perceptionist.features import extract_speech_features
     from perceptionist.inference import load
     from perceptionist.pictures import PicturePainter
@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     features = extract_speech_features(voice.samples, SAMPLE_RATE, source=voice.name)
     face = replace(model.generate_from_features(features, name), facts=voice.facts)
     face_model = model.face_model
-    gender = classify_gender(face.shape) if face_model.name == "population" else None
+    head = find_head(face_model.name)
+    gender = None if head is None else classify_gender(face.shape, head)
     description = describe_face(face.vertices, face_model.references, face_model.pairs, gender)
     disclaimer = model.disclaimer or face_model.disclaimer
     print(format_description(description, model.kind))

@@ -168,9 +168,12 @@ def evaluate(
         ValueError: no predictions.
         MeshError: meshes of another number of vertices.
     """
+    from perceptionist.face_models.synthetic_head import canonical_coefficients
     from perceptionist.meshio.mesh import MeshError
 
     indices = np.asarray(identity_indices)
+    if shapes is not None:
+        shapes = canonical_coefficients(shapes, model.name)
     if not len(meshes):
         raise ValueError("There are no predictions to evaluate.")
     for mesh in [*meshes, *ground_truth.vertices]:
@@ -248,11 +251,9 @@ def _fisher_gender_accuracy(
     shapes: Array, identity_indices: Array, ground_truth: MeshGroundTruth, references: Mapping[str, Array]
 ) -> tuple[float, tuple[float, float]]:
     """Gender accuracy of the predictions along `gender_axis`, and of the true shapes by both rules."""
-    from perceptionist.face_models.synthetic_head import semantic_coefficients
-
     assert ground_truth.gender_axis is not None and ground_truth.coefficients is not None
     male = np.asarray(ground_truth.genders) == "male"
-    correct = (semantic_coefficients(shapes) @ ground_truth.gender_axis > 0) == male[identity_indices]
+    correct = (shapes @ ground_truth.gender_axis > 0) == male[identity_indices]
     rows = np.unique(identity_indices)
     nearest_correct = [
         _nearest_gender(ground_truth.vertices[row], references) == ground_truth.genders[row] for row in rows
@@ -267,12 +268,10 @@ def _explained_variance(
 ) -> ExplainedVariance | None:
     if shapes is None or ground_truth.coefficients is None or ground_truth.upper_bound is None:
         return None
-    from perceptionist.face_models.synthetic_head import semantic_coefficients
-
     rows = np.unique(identity_indices)
     if len(rows) < 4:
         return None
-    predicted = identity_means(semantic_coefficients(shapes), identity_indices)
+    predicted = identity_means(shapes, identity_indices)
     genders = np.asarray(ground_truth.genders)[rows]
     ours = explained_variance(predicted, ground_truth.coefficients[rows], genders)
     return ExplainedVariance(ground_truth.coefficient_names, ours, ground_truth.upper_bound)

@@ -66,6 +66,7 @@ def read_predictions(
     """Read stored meshes, whose shape coefficients are unknown: face model, ground truth, meshes."""
     from voiceface.metrics.unavailable import UnavailableResult
 
+    from perceptionist.dataset.synthetic import population_head
     from perceptionist.face_models.io import resolve_face_model
     from perceptionist.ground_truth import (
         find_meshes,
@@ -75,7 +76,8 @@ def read_predictions(
     from perceptionist.meshio.io import read_mesh
     from perceptionist.meshio.mesh import MeshError
 
-    model = resolve_face_model(args.face_model, args.references)
+    head = population_head(args.data) if args.data else None
+    model = resolve_face_model(args.face_model or head, args.references)
     files = list(find_meshes(args.predictions))
     names = sorted({name for name, _ in files})
     if args.truth:
@@ -107,6 +109,7 @@ def predict_split(args: argparse.Namespace) -> "tuple[LinearFaceModel, MeshGroun
     from tqdm import tqdm
     from voiceface.metrics.unavailable import UnavailableResult
 
+    from perceptionist.face_models.synthetic_head import find_head
     from perceptionist.ground_truth import load_synthetic_ground_truth
     from perceptionist.inference import load
     from perceptionist.utterance_lists import find_corpus_utterances, iterate_utterances
@@ -129,7 +132,7 @@ def predict_split(args: argparse.Namespace) -> "tuple[LinearFaceModel, MeshGroun
     if not faces:
         shown = "; ".join(map(str, unavailable[:5]))
         raise ValueError(f"none of {len(unavailable)} recordings could be used: {shown}")
-    shapes = np.stack([face.shape for face in faces]) if model.face_model.name == "population" else None
+    shapes = np.stack([face.shape for face in faces]) if find_head(model.face_model.name) else None
     meshes = [face.vertices for face in faces]
     return model.face_model, ground_truth, Predictions(identities, meshes, shapes, tuple(unavailable))
 

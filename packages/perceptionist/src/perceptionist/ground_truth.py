@@ -72,13 +72,20 @@ def load_synthetic_ground_truth(
         voiceface.synthetic.ground_truth.GroundTruthError: an identity is not in it.
     """
     from voiceface.synthetic.face import head_bases
-    from voiceface.synthetic.face.head import build_head_model, shape_coefficients
+    from voiceface.synthetic.face.head import shape_coefficients
     from voiceface.synthetic.ground_truth import GroundTruthError, read_ground_truth
     from voiceface.synthetic.identities import sample_identities
-    from voiceface.synthetic.layout import PopulationSettings, get_face_name
+    from voiceface.synthetic.layout import DEFAULT_FACE_GAIN, PopulationSettings, get_face_name
     from voiceface.synthetic.oracle import max_shape_r2
 
-    from perceptionist.face_models.synthetic_head import DISCLAIMER, frontal_vertices, gender_axis
+    from perceptionist.face_models.synthetic_head import (
+        DISCLAIMER,
+        OPEN_HEAD_DISCLAIMER,
+        PopulationHead,
+        equivalent_coefficients,
+        frontal_vertices,
+        gender_axis,
+    )
 
     settings = PopulationSettings(**read_ground_truth(root).settings)
     number_of = {get_face_name(k, settings): k for k in settings.ids()}
@@ -88,7 +95,10 @@ def load_synthetic_ground_truth(
             f"{len(missing)} identities are not in the population {root}; the first is {missing[0]}"
         )
     options = {word: getattr(settings, word) for word in ("seed", "rho", "share_sex", "confound")}
-    head = build_head_model(settings.face_gain)
+    generator = settings.image_generator
+    population = PopulationHead(generator, settings.face_gain)
+    usual = PopulationHead(generator, DEFAULT_FACE_GAIN[generator])
+    head = population.model
 
     def sample(names: Sequence[str]) -> tuple[Array, tuple[str, ...], Array]:
         """Coefficients, genders and coupling of identities."""
@@ -99,21 +109,21 @@ def load_synthetic_ground_truth(
     coefficients, genders, coupling = sample(identities)
     if training_identities:
         training_coefficients, training_genders, _ = sample(training_identities)
-        baselines = mean_faces(frontal_vertices(head, training_coefficients), training_genders)
+        baselines = mean_faces(frontal_vertices(head, training_coefficients, generator), training_genders)
     else:
         shift = head_bases.sex_shift()
         means = {"all": 0 * shift, "male": shift, "female": -shift}
-        baselines = {word: frontal_vertices(head, each) for word, each in means.items()}
+        baselines = {word: frontal_vertices(head, each, generator) for word, each in means.items()}
     return MeshGroundTruth(
         tuple(identities),
-        frontal_vertices(head, coefficients),
+        frontal_vertices(head, coefficients, generator),
         genders,
         baselines,
-        coefficients,
+        equivalent_coefficients(coefficients, population, usual),
         tuple(head_bases.SHAPE_NAMES),
         max_shape_r2(coupling),
         gender_axis(),
-        DISCLAIMER,
+        DISCLAIMER if generator == 1 else OPEN_HEAD_DISCLAIMER,
     )
 
 

@@ -15,6 +15,7 @@ from voiceface.io.safe_pickle import read_npy
 from perceptionist.face_models.bfm import BFM_NUM_EXPRESSION, BFM_NUM_SHAPE, read_bfm_coefficients
 from perceptionist.face_models.linear import FaceModelError, FaceParameters, LinearFaceModel
 from perceptionist.face_models.pose import NUM_POSE_PARAMETERS, Y_FLIP, split_pose
+from perceptionist.face_models.synthetic_head import find_head
 from perceptionist.image_expert import CropBox, ImageExpert
 from perceptionist.sim3dr import Lighting, overlay
 from perceptionist.visualisation import ImageArray, scale_vertices
@@ -185,7 +186,7 @@ def read_coefficients(path: str | Path, model: LinearFaceModel, *, whitened: boo
     if (
         model.num_shape > BFM_NUM_SHAPE
         or model.num_expression > BFM_NUM_EXPRESSION
-        or model.name == "population"
+        or find_head(model.name) is not None
     ):
         raise FaceModelError(
             f"{path} contains coefficients of BFM-2009, the face model is {model.name}; pass that of the "

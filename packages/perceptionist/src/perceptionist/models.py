@@ -159,13 +159,15 @@ def face_model_from_checkpoint(loaded: LoadedModel, path: str | Path) -> LinearF
     Raises:
         ValueError: it is another model.
     """
+    from perceptionist.face_models.synthetic_head import find_head
+
     name = loaded.extra.get("face_model", "population")
-    if name != "population":
+    if find_head(name) is None:
         raise ValueError(
             f"{path} was trained with the face model {name!r}, which is not embedded. Pass its files as "
             "--face-model."
         )
-    return resolve_face_model()
+    return resolve_face_model(name)
 
 
 def load_voice_network(source: str | Path) -> VoiceNetwork:

@@ -8,7 +8,7 @@ import csv
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,13 @@ from voiceface.images.loading import load_image
 from voiceface.io.foreign_files import read_file_text
 
 from perceptionist.face_models.pose import POSE_IMAGE_SIZE, PUBLISHED_Y_FLIP, Y_FLIP
+from perceptionist.face_models.synthetic_head import (
+    EMBEDDED_HEAD,
+    PopulationHead,
+    classify_gender,
+    find_head,
+    semantic_coefficients,
+)
 from perceptionist.image_expert import CropBox, ImageExpert, load_image_expert
 
 if TYPE_CHECKING:
@@ -105,9 +112,9 @@ class PicturePainter:
             own = None if recording is None else find_population_picture(recording)
             if own is not None:
                 picture, origin = _square(load_image(own)), "the speaker's image in the population"
-            elif self.model.face_model.name == "population":
+            elif head := find_head(self.model.face_model.name):
                 picture, origin = (
-                    render_head(face.shape),
+                    render_head(face.shape, head=head),
                     "the generated head, drawn by the population's renderer",
                 )
             else:
@@ -157,32 +164,37 @@ def find_population_picture(recording: str | Path) -> Path | None:
     return None
 
 
-def render_head(shape: NDArray[np.float32], image_size: int = IMAGE_SIZE) -> NDArray[np.uint8]:
+def render_head(
+    shape: NDArray[np.float32], image_size: int = IMAGE_SIZE, head: PopulationHead = EMBEDDED_HEAD
+) -> NDArray[np.uint8]:
     """Draw a head of the population's face model, frontal, with average appearance of its gender.
 
     Args:
         shape: (40,) un-whitened shape coefficients.
         image_size: side in pixels.
+        head: that the coefficients belong to.
 
     Returns:
         (image_size, image_size, 3) uint8 RGB. Skin, hair and clothes say nothing about the voice.
     """
-    from voiceface.synthetic.face.appearance import build_appearance
-    from voiceface.synthetic.face.head import build_head_model
-    from voiceface.synthetic.face.render import render_image
-    from voiceface.synthetic.face.scene import PreparedFace
+    from voiceface.synthetic.face import head_bases
+    from voiceface.synthetic.face.render import prepare_face, render_image
     from voiceface.synthetic.identities import sample_identities
 
-    from perceptionist.face_models.synthetic_head import classify_gender, semantic_coefficients
-
-    alpha = semantic_coefficients(np.asarray(shape, float)[None])[0]
-    gender = np.array([int(classify_gender(shape) == "male")])
-    identity = sample_identities([0])
+    alpha = semantic_coefficients(np.asarray(shape, float)[None], head)[0]
+    is_male = classify_gender(shape, head) == "male"
+    rest = alpha - (1 if is_male else -1) * head_bases.sex_shift()
+    gender, identity = np.array([int(is_male)]), sample_identities([0])
     identity = replace(
-        identity, sex=gender, face_sex=gender, face_factors=np.zeros_like(identity.face_factors)
+        identity,
+        sex=gender,
+        face_sex=gender,
+        face_factors=np.zeros_like(identity.face_factors),
+        shape_nuisance=(rest / head_bases.residual_scale())[None],
     )
-    face = PreparedFace(alpha, build_head_model().compute_vertices(alpha), build_appearance(identity, 0))
-    return render_image(identity, 0, 0, image_size=image_size, nuisance=0.0, face=face).image
+    options: dict[str, Any] = {"face_gain": head.face_gain, "generator": head.generator}
+    face = prepare_face(identity, 0, **options)
+    return render_image(identity, 0, 0, image_size=image_size, nuisance=0.0, face=face, **options).image
 
 
 def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -182,10 +182,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         {"data": args.data, "expert": args.expert, "voice-network": args.voice_network, "truth": args.truth}
     )
 
+    from perceptionist.dataset.synthetic import population_head
     from perceptionist.face_models.io import resolve_face_model
     from perceptionist.training_stages.stage import InitialWeights
 
-    model = resolve_face_model(args.face_model)
+    model = resolve_face_model(args.face_model or population_head(args.data, args.population))
     checkpoint = train(
         config,
         _load_dataset(args, "train", config, model),

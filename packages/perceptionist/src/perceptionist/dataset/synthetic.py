@@ -7,6 +7,7 @@ import csv
 import io
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
     from voiceface.synthetic.layout import PopulationSettings
 
+    from perceptionist.face_models.synthetic_head import PopulationHead
+
 __all__ = [
     "extract_unpadded_features",
     "generate_synthetic_dataset",
     "load_synthetic_folder",
+    "population_head",
 ]
 
 
@@ -60,13 +64,17 @@ def generate_synthetic_dataset(
     from voiceface.synthetic.face.render import sample_render_params
 
     population = PopulationDataset(preset, split, workers=num_workers, progress=progress, **overrides)
-    _require_synthetic_model(model)
+    head = _require_synthetic_model(model)
     num_identities, num_clips = population.clips.shape[:2]
     num_images = population.images.shape[1]
     order = np.argsort(np.asarray(population.identities.face_names))
     ground_truths = [population.ground_truth(i) for i in order]
     alpha, gain = np.stack([each.shape for each in ground_truths]), population.settings.face_gain
-    options: dict[str, Any] = {"nuisance": population.settings.nuisance, "face_gain": gain}
+    options: dict[str, Any] = {
+        "nuisance": population.settings.nuisance,
+        "face_gain": gain,
+        "generator": population.settings.image_generator,
+    }
     views = [
         sample_render_params(population.identities, int(i), p, **options)
         for i in order
@@ -76,7 +84,7 @@ def generate_synthetic_dataset(
     return _build_dataset(
         model,
         [population.identities.face_names[i] for i in order],
-        alpha * gain,
+        alpha,
         np.array([each.sex for each in ground_truths]),
         Utterances(
             np.repeat(np.arange(num_identities), num_clips),
@@ -87,7 +95,7 @@ def generate_synthetic_dataset(
             [population.images[i, p] for i in order for p in range(num_images)],
         ),
         views,
-        gain,
+        replace(head, face_gain=gain),
     )
 
 
@@ -97,7 +105,7 @@ def load_synthetic_folder(
     """Load a split of a written population; arguments and errors as `dataset.open.load_dataset`."""
     from voiceface.synthetic.face.render import RenderParams
 
-    _require_synthetic_model(model)
+    head = _require_synthetic_model(model)
     folder = root / "truth"
     what, remedy = "the truth of a population", "write the population again"
     with reading(folder / "identities.csv", DataError, what, remedy=remedy) as file:
@@ -147,7 +155,8 @@ def load_synthetic_folder(
         raise FileNotFoundError(f"{len(missing)} images of {root} are missing; the first is {missing[0]}.")
     labels = np.array([label for label, _ in kept], np.int64)
     utterances = Utterances(labels, [each for _, each in kept])
-    return _build_dataset(model, names, table[places] * gain, genders, utterances, faces, views, gain)
+    population = replace(head, face_gain=gain)
+    return _build_dataset(model, names, table[places], genders, utterances, faces, views, population)
 
 
 def extract_unpadded_features(
@@ -171,26 +180,30 @@ def _build_dataset(
     utterances: Utterances,
     images: FaceImages,
     views: Sequence[Any],
-    face_gain: float,
+    population: "PopulationHead",
 ) -> VoiceFaceDataset:
-    """Build the data set in coefficients of the face model; `alpha` (N, 40) includes the gain."""
+    """Build the data set in coefficients of the face model; `alpha` (N, 40) are those of the population."""
     import torch
     from voiceface.synthetic.face import head_bases
-    from voiceface.synthetic.face.head import build_head_model
 
     from perceptionist.face_models.linear import FaceParameters
-    from perceptionist.face_models.synthetic_head import expression_coefficients, pose_parameters
+    from perceptionist.face_models.synthetic_head import (
+        equivalent_coefficients,
+        expression_coefficients,
+        pose_parameters,
+    )
 
-    change = build_head_model(1.0).orthonormal.shape_from_semantic
+    head = _require_synthetic_model(model)
+    change = head.model.orthonormal.shape_from_semantic
+    alpha = equivalent_coefficients(alpha, population, head)
     shape = (alpha @ change.T).astype(np.float32)
     neutral = np.zeros((len(shape), model.num_expression), np.float32)
-    moved = [np.asarray(view.expression, float) * face_gain for view in views]
-    codes = (
-        expression_coefficients(np.stack(moved)) if moved else np.zeros((0, model.num_expression), np.float32)
-    )
+    moved = np.array([view.expression for view in views], float).reshape(-1, model.num_expression)
+    moved = equivalent_coefficients(moved, population, head, "expression")
+    codes = expression_coefficients(moved, head)
     poses = [
-        pose_parameters(_scale_expression(view, face_gain), alpha[label])
-        for view, label in zip(views, images.labels, strict=True)
+        pose_parameters(replace(view, expression=expression), alpha[label], head=head)
+        for view, expression, label in zip(views, moved, images.labels, strict=True)
     ]
     image_parameters = None
     if poses:
@@ -210,12 +223,6 @@ def _build_dataset(
     )
 
 
-def _scale_expression(view: Any, gain: float) -> Any:
-    from dataclasses import replace
-
-    return replace(view, expression=np.asarray(view.expression, float) * gain)
-
-
 def _extract_all_features(paths: Iterable[Path], config: SpeechConfig) -> list[NDArray[np.float32] | None]:
     """Features of audio files; None, with a warning, for files without voice."""
     found: list[NDArray[np.float32] | None] = []
@@ -229,13 +236,40 @@ def _extract_all_features(paths: Iterable[Path], config: SpeechConfig) -> list[N
     return found
 
 
-def _require_synthetic_model(model: LinearFaceModel) -> None:
-    if model.name != "population":
+def population_head(root: str | Path | None = None, preset: str | None = None) -> str:
+    """Name of the face model that the images of a population were drawn with.
+
+    Args:
+        root: folder; if it is no population, the name of the embedded head.
+        preset: instead of a folder.
+    """
+    from voiceface.synthetic.layout import PopulationSettings, build_settings
+
+    from perceptionist.face_models.synthetic_head import EMBEDDED_HEAD, PopulationHead
+
+    if preset is not None:
+        settings = build_settings(preset)
+    else:
+        file = Path(root or ".") / "truth" / "population.json"
+        if root is None or not file.is_file():
+            return EMBEDDED_HEAD.name
+        settings = PopulationSettings(**read_json(file, DataError, "the truth of a population")["settings"])
+    if settings.image_generator == 1:
+        return EMBEDDED_HEAD.name
+    return PopulationHead(settings.image_generator, settings.face_gain).name
+
+
+def _require_synthetic_model(model: LinearFaceModel) -> "PopulationHead":
+    """The head that the ground truth is stated in."""
+    from perceptionist.face_models.synthetic_head import find_head
+
+    head = find_head(model.name)
+    if head is None:
         raise DataError(
-            "The ground truth of a population is stated in its own head, not in the face model "
-            f"{model.name!r}. "
-            "Omit --face-model."
+            "The ground truth of a population is stated in its own heads, not in the face model "
+            f"{model.name!r}. Omit --face-model, or pass a folder of perceptionist face-model."
         )
+    return head
 
 
 @lru_cache(maxsize=1)

@@ -31,19 +31,22 @@ def resolve_face_model(
     """Load a face model of any kind.
 
     Args:
-        source: None or "population": the embedded head. A folder: `train.configs`, `3dmm_data` or equally
-            named files, or an ICT-FaceKit model folder. A file: this package's format (.safetensors) or
-            3DDFA_V2's pack (.pkl; with its whitening `param_mean_std*.pkl` in the same folder).
+        source: None or "population": the embedded head; "population-2": the anatomical head. A folder:
+            `train.configs`, `3dmm_data` or equally named files, one of `perceptionist face-model`, or an
+            ICT-FaceKit model folder. A file: this package's format (.safetensors) or 3DDFA_V2's pack (.pkl;
+            with its whitening `param_mean_std*.pkl` in the same folder).
         references: folder with `male.obj` … `slim.obj` in place of the model's own reference shapes.
 
     Raises:
         FileNotFoundError: no such file or folder.
         FaceModelError, ArrayFileError, CheckpointError: not a face model.
     """
-    if source is None or str(source) == "population":
-        from perceptionist.face_models.synthetic_head import build_synthetic_face_model
+    from perceptionist.face_models.synthetic_head import build_synthetic_face_model, find_head
 
-        model = build_synthetic_face_model()
+    head = find_head("population" if source is None else str(source))
+    if source is None or head is not None:
+        assert head is not None
+        model = build_synthetic_face_model(head.face_gain, head.generator)
         return with_references(model, references) if references else model
     path = Path(source)
     if path.is_dir():
@@ -52,7 +55,7 @@ def resolve_face_model(
 
             model = read_ict_facekit(path)
         else:
-            model = read_model_folder(path)
+            model = _recognise_head(read_model_folder(path), path)
     elif path.suffix == ".safetensors":
         model = load_face_model(path)
     elif path.suffix == ".pkl":
@@ -62,6 +65,28 @@ def resolve_face_model(
     else:
         raise FileNotFoundError(f"The face model {path} does not exist. Check the path.")
     return with_references(model, references) if references else model
+
+
+def _recognise_head(model: LinearFaceModel, folder: Path) -> LinearFaceModel:
+    """The population's head, if a folder of `perceptionist face-model` has its arrays; else the model."""
+    import torch
+    from voiceface.io.foreign_files import read_json
+
+    from perceptionist.face_models.synthetic_head import build_synthetic_face_model
+
+    if not (folder / "face_model.json").is_file():
+        return model
+    facts = read_json(folder / "face_model.json", FaceModelError, "the facts of a face model")
+    generator, gain = facts.get("generator"), facts.get("face_gain")
+    if generator not in (1, 2) or not isinstance(gain, float) or not gain > 0:
+        return model
+    head = build_synthetic_face_model(gain, generator)
+    same = all(
+        (mine := getattr(model, name)).shape == (known := getattr(head, name)).shape
+        and torch.allclose(mine, known, rtol=1e-4, atol=1e-3)
+        for name in ("mean", "shape_basis", "expression_basis")
+    )
+    return head if same else model
 
 
 def read_references(folder: str | Path) -> dict[str, Array]:

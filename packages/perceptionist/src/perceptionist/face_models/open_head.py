@@ -197,7 +197,7 @@ def _write_references(folder: Path, head: "HeadModel", generator: int) -> None:
 
     folder.mkdir(exist_ok=True)
     colours = _mesh_colours(head) if generator == 2 else None
-    for name, vertices in reference_shapes(head).items():
+    for name, vertices in reference_shapes(head, generator).items():
         write_obj(folder / f"{name}.obj", vertices, head.triangles, colours)
 
 

@@ -1,5 +1,7 @@
 """The heads of the synthetic population as linear face models; the first is the embedded default."""
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,23 +14,27 @@ from voiceface.synthetic.face.head import (
     HeadModel,
     shape_coefficients,
 )
+from voiceface.synthetic.layout import DEFAULT_FACE_GAIN
 
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.pose import Y_FLIP
 
 __all__ = [
     "DISCLAIMER",
+    "EMBEDDED_HEAD",
     "FACE_TYPE_STEPS",
-    "HEAD_NAMES",
     "HEAD_PAIR_NAMES",
     "IMAGE_SIZE",
     "WIDTH_COEFFICIENTS",
+    "PopulationHead",
     "build_synthetic_face_model",
+    "canonical_coefficients",
     "classify_gender",
+    "equivalent_coefficients",
     "expression_coefficients",
+    "find_head",
     "frontal_vertices",
     "gender_axis",
-    "head_generator",
     "orthonormal_shape",
     "pose_parameters",
     "reference_shapes",
@@ -42,11 +48,9 @@ DISCLAIMER = (
     "nothing about real people."
 )
 OPEN_HEAD_DISCLAIMER = (
-    "Synthetic population: the statistics of the head are chosen and the identities are synthetic; results say "
-    "nothing about real people."
+    "Synthetic population: the statistics of the head are chosen and the identities are synthetic; results "
+    "say nothing about real people."
 )
-# Name of the face model by generator of the population.
-HEAD_NAMES = {1: "population", 2: "population-2"}
 IMAGE_SIZE = 120.0
 HEAD_PAIR_NAMES = {"oicd": "OICD", "forehead": "FR", "cheek": "CR", "ear": "ER", "midline": "MR"}
 WIDTH_COEFFICIENTS = ("facew", "jaww", "cheekf")  # shape coefficients of the width of a face
@@ -54,12 +58,39 @@ WIDTH_COEFFICIENTS = ("facew", "jaww", "cheekf")  # shape coefficients of the wi
 FACE_TYPE_STEPS = {"wide": 1.5, "skinny": -1.5, "regular": 0.0, "slim": -0.75}
 
 
-def head_generator(name: str) -> int | None:
-    """Generator of the population whose head a face model of this name is; None for other face models."""
-    return next((generator for generator, known in HEAD_NAMES.items() if known == name), None)
+@dataclass(frozen=True)
+class PopulationHead:
+    """A head of the population: generator and factor on its shape fields."""
+
+    generator: int = 1
+    face_gain: float = DEFAULT_FACE_GAIN[1]
+
+    @property
+    def name(self) -> str:
+        """Name of its face model, such as "population", "population-2" and "population-2 gain 1"."""
+        suffix = "" if self.generator == 1 else f"-{self.generator}"
+        usual = self.face_gain == DEFAULT_FACE_GAIN[self.generator]
+        return f"population{suffix}" + ("" if usual else f" gain {self.face_gain:g}")
+
+    @property
+    def model(self) -> HeadModel:
+        """The head in semantic coefficients."""
+        return get_head_model(self.face_gain, self.generator)
 
 
-def build_synthetic_face_model(face_gain: float = 1.0, generator: int = 1) -> LinearFaceModel:
+EMBEDDED_HEAD = PopulationHead()
+
+
+def find_head(name: str) -> PopulationHead | None:
+    """The population's head that a face model of this name is; None for other face models."""
+    found = re.fullmatch(r"population(?:-([2-9]))?(?: gain ([0-9.]+))?", name)
+    if found is None:
+        return None
+    generator = int(found[1] or 1)
+    return PopulationHead(generator, float(found[2] or DEFAULT_FACE_GAIN[generator]))
+
+
+def build_synthetic_face_model(face_gain: float | None = None, generator: int = 1) -> LinearFaceModel:
     """Build a head of the population as a face model: 40 + 10 coefficients, micrometres.
 
     Reference shapes: `male` and `female` are the mean male and female face; the face types are the mean face
@@ -68,11 +99,11 @@ def build_synthetic_face_model(face_gain: float = 1.0, generator: int = 1) -> Li
     the arrays are computed once per process.
 
     Args:
-        face_gain: factor on all bases, above 0; 1 is that of the presets of generator 1 and life-size
-            variation for generator 2.
+        face_gain: factor on all bases, above 0; None: that of the presets.
         generator: 1: the head defined by formulas, 6,400 vertices; 2: the anatomical head, 4,883 vertices.
     """
-    head = get_head_model(face_gain, generator)
+    which = PopulationHead(generator, DEFAULT_FACE_GAIN[generator] if face_gain is None else face_gain)
+    head = which.model
     files = head.orthonormal
     landmarks = head.landmarks
     pairs = {
@@ -80,7 +111,7 @@ def build_synthetic_face_model(face_gain: float = 1.0, generator: int = 1) -> Li
         for name, head_name in HEAD_PAIR_NAMES.items()
     }
     return LinearFaceModel(
-        HEAD_NAMES[generator],
+        which.name,
         files.u_shp + files.u_exp,
         files.w_shp,
         files.w_exp,
@@ -101,20 +132,44 @@ def reference_shapes(head: HeadModel, generator: int = 1) -> dict[str, NDArray[n
     return {word: frontal_vertices(head, alpha, generator) for word, alpha in shapes.items()}
 
 
-def orthonormal_shape(
-    factors: FaceFactors, face_gain: float = 1.0, generator: int = 1
-) -> NDArray[np.float32]:
+def orthonormal_shape(factors: FaceFactors, head: PopulationHead = EMBEDDED_HEAD) -> NDArray[np.float32]:
     """Un-whitened shape coefficients (N, 40) of identities, in the model's orthonormal basis."""
-    change = get_head_model(face_gain, generator).orthonormal.shape_from_semantic
-    return (shape_coefficients(factors) @ change.T).astype(np.float32)
+    return (shape_coefficients(factors) @ head.model.orthonormal.shape_from_semantic.T).astype(np.float32)
 
 
-def semantic_coefficients(
-    shape: ArrayLike, face_gain: float = 1.0, generator: int = 1
-) -> NDArray[np.float64]:
+def semantic_coefficients(shape: ArrayLike, head: PopulationHead = EMBEDDED_HEAD) -> NDArray[np.float64]:
     """Semantic coefficients (N, 40), `head_bases.SHAPE_NAMES`, from shape coefficients (N, 40)."""
-    change = get_head_model(face_gain, generator).orthonormal.shape_from_semantic
-    return np.linalg.solve(change, np.asarray(shape, float).T).T
+    return np.linalg.solve(head.model.orthonormal.shape_from_semantic, np.asarray(shape, float).T).T
+
+
+def equivalent_coefficients(
+    values: ArrayLike, known: PopulationHead, wanted: PopulationHead, kind: str = "shape"
+) -> NDArray[np.float64]:
+    """Semantic coefficients (..., K) that give the same head with another gain.
+
+    Args:
+        values: coefficients of `known`.
+        known, wanted: heads with the same names of coefficients.
+        kind: "shape" or "expression".
+    """
+    sizes = []
+    for head in (known, wanted):
+        fields = head.model.gain * getattr(head.model, f"{kind}_basis")
+        sizes.append(np.sqrt((fields**2).sum(axis=(1, 2))))
+    return np.asarray(values, float) * (sizes[0] / sizes[1])
+
+
+def canonical_coefficients(shape: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Semantic coefficients (N, 40) at the gain of the presets, from those of a face model by its name.
+
+    Raises:
+        ValueError: the face model is no head of the population.
+    """
+    head = find_head(name)
+    if head is None:
+        raise ValueError(f"the face model {name} is no head of the population, whose coefficients have names")
+    usual = PopulationHead(head.generator, DEFAULT_FACE_GAIN[head.generator])
+    return equivalent_coefficients(semantic_coefficients(shape, head), head, usual)
 
 
 def gender_axis() -> NDArray[np.float64]:
@@ -129,16 +184,16 @@ def gender_axis() -> NDArray[np.float64]:
     return np.asarray(axis, np.float64)
 
 
-def classify_gender(shape: ArrayLike, face_gain: float = 1.0, generator: int = 1) -> str:
+def classify_gender(shape: ArrayLike, head: PopulationHead = EMBEDDED_HEAD) -> str:
     """Classify the gender of one head from its shape coefficients (40,): "male" or "female"."""
-    return "male" if semantic_coefficients(shape, face_gain, generator) @ gender_axis() > 0 else "female"
+    return "male" if semantic_coefficients(shape, head) @ gender_axis() > 0 else "female"
 
 
 def expression_coefficients(
-    expression: ArrayLike, face_gain: float = 1.0, generator: int = 1
+    expression: ArrayLike, head: PopulationHead = EMBEDDED_HEAD
 ) -> NDArray[np.float32]:
     """Un-whitened expression coefficients (N, 10) from semantic ones (N, 10) (`RenderParams.expression`)."""
-    change = get_head_model(face_gain, generator).orthonormal.expression_from_semantic
+    change = head.model.orthonormal.expression_from_semantic
     return (np.asarray(expression, float) @ change.T).astype(np.float32)
 
 
@@ -147,8 +202,7 @@ def pose_parameters(
     alpha: ArrayLike,
     image_size: float = IMAGE_SIZE,
     y_flip: float = Y_FLIP,
-    face_gain: float = 1.0,
-    generator: int = 1,
+    head: PopulationHead = EMBEDDED_HEAD,
 ) -> NDArray[np.float32]:
     """Un-whitened pose (12,) of a rendered image: [P | t], y up, with image y = y_flip - y.
 
@@ -161,11 +215,10 @@ def pose_parameters(
             `voiceface.synthetic.face.head.shape_coefficients`.
         image_size: of the image in pixels.
         y_flip: see `perceptionist.face_models.pose.apply_pose`.
-        face_gain: factor on all bases.
-        generator: of the head.
+        head: that `alpha` and the expression of `view` belong to.
     """
     turn = rotation_matrix(view.pose)
-    marks = get_head_model(face_gain, generator).compute_landmarks(alpha, view.expression) @ turn.T
+    marks = head.model.compute_landmarks(alpha, view.expression) @ turn.T
     seen = image_size * view.landmarks * [1, -1] + [0, y_flip]
     flat, target = marks[:, :2], seen - seen.mean(axis=0)
     centred = flat - flat.mean(axis=0)

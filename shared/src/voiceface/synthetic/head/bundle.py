@@ -91,11 +91,10 @@ def read_bundle(path: str | Path) -> HeadBundle:
     from safetensors import safe_open
 
     with safe_open(str(path), framework="numpy") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"{path}: format is {metadata.get('format')!r}, expected {FORMAT!r}")
+        names: dict[str, Any] = json.loads((file.metadata() or {}).get("head", "{}"))
+        if names.get("format") != FORMAT:
+            raise ValueError(f"{path}: format is {names.get('format')!r}, expected {FORMAT!r}")
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    names: dict[str, Any] = json.loads(metadata["names"])
     parts = names["parts"]
 
     def spans(key: str) -> dict[str, tuple[int, int]]:

