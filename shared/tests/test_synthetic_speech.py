@@ -258,7 +258,8 @@ def test_clips_have_pauses_syllables_and_every_phone(identities, generator):
         inner = runs[1:-1]
         pauses += len(inner)
         assert ((inner >= 0.15 * usual - 0.02) & (inner <= 0.45 * usual + 0.02)).all()
-        assert runs[-1] <= 0.35
+        # With the syllables of generator 2, a pause runs into the silence at the end.
+        assert runs[-1] <= (0.33, 0.33 + 0.45 * usual)[generator - 1]
         assert ((tracks.f0 >= 55) & (tracks.f0 <= 450)).all()
         assert (np.diff(tracks.formants, axis=1) > 0).all()
     assert pauses >= 12

@@ -9,7 +9,7 @@ Sizes are chosen; what varies follows the literature: frequency and damping of t
 d'Alessandro and Henrich 2006), subglottal resonances near 600, 1450 and 2200 Hz (Lulich 2010), the zero of
 the piriform fossae at 4 to 5 kHz (Dang and Honda 1997; Kitamura, Honda and Takemoto 2005), low pitch at the
 ends of phrases (Redi and Shattuck-Hufnagel 2001), rate, pauses and reduction as marks of a speaker (Dellwo,
-Leemann and Kolly 2015). Larger sizes tell people apart even better, and hide the factors.
+Leemann and Kolly 2015).
 
 Slots of the counters: stream "voice", item 0, from 64 on, in the order of `_sample_traits`.
 """
@@ -31,9 +31,15 @@ GENERATORS = (1, 2)
 the traits of this module, and rooms and noises are those of real recordings."""
 _FIRST_SLOT, _NUM_SLOTS = 64, 96
 _LIMIT = 2.0  # SDs at which a trait is clipped, so that nobody is a caricature
-_COLOUR_DB = np.array([1.0, 3.0, 3.0, 2.0, 1.5, 1.0, 1.0, 1.0, 1.0, 1.0])  # SDs, slow curves first
+# What tells people apart hides the factors. With 1 instead of 0.5, a voice encoder trained on real people has
+# an EER of 6.6 % instead of 9.6 % (generator 1: 14.6 %), and a small network that learns the factors from 500
+# people explains .31 of their variance instead of .48 (generator 1: .52).
+_STRENGTH = 0.5
+_COLOUR_DB = _STRENGTH * np.array(
+    [1.0, 3.0, 3.0, 2.0, 1.5, 1.0, 1.0, 1.0, 1.0, 1.0]
+)  # SDs, slow curves first
 _SUBGLOTTAL_HZ = np.array([600.0, 1450.0, 2200.0])
-_SD = {  # of logarithms unless stated
+_FULL_SD = {  # of logarithms unless stated
     "open_quotient": 0.20,
     "glottal_damping": 0.30,
     "piriform_hz": 0.08,
@@ -62,6 +68,7 @@ _SD = {  # of logarithms unless stated
     "breath_hz": 0.30,
     "breath_slope": 0.10,
 }
+_SD = {name: _STRENGTH * sd for name, sd in _FULL_SD.items()}
 
 
 @dataclass(frozen=True)
@@ -190,14 +197,14 @@ def _sample_traits(seed: int, identity: int) -> VoiceTraits:
         declination=1.5 * draw.factor("declination"),
         final_rise=draw.one("final_rise"),
         creak=max(0.0, 0.5 + draw.one()),
-        tremor=0.08 * draw.factor("tremor"),
+        tremor=0.08 * _STRENGTH * draw.factor("tremor"),
         vowel_duration=draw.factor("duration"),
         consonant_duration=draw.factor("duration"),
         pause_duration=draw.factor("pause"),
         phrase_extra=draw.one("phrase"),
-        reduction=float(np.clip(0.1 + 0.075 * draw.one(), 0, 0.25)),
+        reduction=_STRENGTH * float(np.clip(0.1 + 0.075 * draw.one(), 0, 0.25)),
         coarticulation=2 * round(3.5 + 0.75 * draw.one()) + 1,
-        loudness_range=0.75 * draw.factor("loudness"),
+        loudness_range=0.75 * _STRENGTH * draw.factor("loudness"),
         frication_width=draw.factor("frication_width"),
         frication_level=float(10 ** (draw.one("frication_level") / 20)),
         breath_hz=800 * draw.factor("breath_hz"),
