@@ -10,7 +10,7 @@ from voiceface.report import AudioSource
 
 
 def voice(seconds: float) -> np.ndarray:
-    """Harmonics of 120 Hz with pauses, which the gate takes for speech."""
+    """Harmonics of 120 Hz, which the gate takes for speech, in two thirds of the time, and zeros."""
     time = np.arange(int(16000 * seconds)) / 16000
     wave = sum(np.sin(2 * np.pi * 120 * k * time) / k for k in range(1, 9))
     return 0.2 * wave * (np.sin(2 * np.pi * 0.5 * time) > -0.5)
@@ -26,7 +26,7 @@ def test_a_page_plays_the_channel_that_holds_the_voice(tmp_path: Path) -> None:
 def test_of_a_long_recording_a_page_plays_the_part_that_networks_hear(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.wav", voice(70), 16000)
     clip = media.encode_clip(AudioSource(str(tmp_path / "long.wav")))
-    assert 50 < clip.seconds <= 60.5
+    assert 40 < clip.seconds < 41  # of the best minute what is no digital silence
     soundfile.write(tmp_path / "still.wav", np.zeros(70 * 16000), 16000)
     assert media.encode_clip(AudioSource(str(tmp_path / "still.wav"))).seconds == 70
 

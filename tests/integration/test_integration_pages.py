@@ -56,12 +56,16 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluated(population: Path, tmp_path_factory: pytest.TempPathFactory, launch: Callable[..., Any]) -> Path:
-    """Output of `seeking_shape test` and features of `voiceface encode`, for lines that read results."""
+    """Output of `seeking_shape test`, of `voiceface encode` and of `seeking_shape embed`, for lines that read them."""
     folder = tmp_path_factory.mktemp("evaluated")
     launch("seeking_shape.__main__", ["test", "--data", str(population), "--out", "test"], folder)
     encoders = ["--voice-encoder", "cmpc2", "--face-encoder", "cmpc2"]
     words = ["encode", "--data", str(population), *encoders, "--out", "FEATURES"]
     launch("voiceface.__main__", words, folder)
+    picture = folder / "faces" / "p1" / "0.jpg"
+    picture.parent.mkdir(parents=True)
+    shutil.copy(next((population / "faces").rglob("*.jpg")), picture)
+    launch("seeking_shape.__main__", ["embed", "faces", "--out", "more.npz"], folder)
     return folder
 
 
@@ -102,6 +106,7 @@ def lay_out(folder: Path, population: Path, evaluated: Path) -> None:
     for name in ("voices.npz", "faces.npz"):
         shutil.copy(evaluated / "test" / name, folder / name)
         shutil.copy(evaluated / "test" / name, folder / f"{name[0].upper()}.npz")
+    shutil.copy(evaluated / "more.npz", folder / "more.npz")
     shutil.copy(population / "list_wav" / "match_v2f_2_test.txt", folder / "LIST.txt")
     shutil.copy(population / "list_wav" / "vox1_test.csv", folder / "TABLE.csv")
     bundled = REPO / "packages" / "seeking_shape" / "src" / "seeking_shape" / "weights"
