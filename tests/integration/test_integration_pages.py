@@ -56,7 +56,7 @@ def population(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evaluated(population: Path, tmp_path_factory: pytest.TempPathFactory, launch: Callable[..., Any]) -> Path:
-    """Output of `seeking_shape test`, of `voiceface encode` and of `seeking_shape embed`, for lines that read them."""
+    """Output of `seeking_shape test` and `embed`, and of `voiceface encode`, for lines that read results."""
     folder = tmp_path_factory.mktemp("evaluated")
     launch("seeking_shape.__main__", ["test", "--data", str(population), "--out", "test"], folder)
     encoders = ["--voice-encoder", "cmpc2", "--face-encoder", "cmpc2"]
