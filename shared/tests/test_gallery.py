@@ -167,6 +167,39 @@ def test_damaged_files_are_named(tmp_path, pattern, damage, words):
         open_gallery(tmp_path / "g")
 
 
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"removed": ["a"]}, "list of segments or of removed rows"),
+        ({"removed": [0.5]}, "list of segments or of removed rows"),
+        ({"removed": [9**30]}, "rows that are not there"),
+        ({"segments": [1]}, "list of segments or of removed rows"),
+        ({"segments": {}}, "list of segments or of removed rows"),
+        ({"encoder": "x"}, "no description"),
+        ({"encoder": '["x"]'}, "no description"),
+        ({"dimension": True}, "no description"),
+        ({"engine": "exakt"}, "no engine 'exakt'"),
+    ],
+)
+def test_a_wrong_entry_of_the_index_is_told(tmp_path, entry, words):
+    create_gallery(tmp_path / "g", 4).add(["a"], np.ones((1, 4)))
+    path = tmp_path / "g" / "gallery.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entry))
+    with pytest.raises(GalleryError, match=rf"gallery\.json.*{words}"):
+        open_gallery(tmp_path / "g")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(b"\xe9\n", r"names\.txt is not UTF-8"), (b"\n", "no items to remove")]
+)
+def test_lists_of_names_to_remove_are_checked(tmp_path, content, words):
+    create_gallery(tmp_path / "g", 4).add(["a"], np.ones((1, 4)))
+    (tmp_path / "names.txt").write_bytes(content)
+    with pytest.raises(GalleryError, match=words):
+        gallery_command.main(["remove", str(tmp_path / "g"), "--items-from", str(tmp_path / "names.txt")])
+    assert len(open_gallery(tmp_path / "g")) == 1
+
+
 def test_changed_vectors_are_found_on_demand(tmp_path):
     vectors = sample_vectors(9)
     create_gallery(tmp_path / "g", vectors.shape[1]).add([f"i{row}" for row in range(9)], vectors)

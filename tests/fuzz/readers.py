@@ -1,6 +1,7 @@
 """The readers of foreign files, each with files that it reads and the errors that it documents."""
 
 import gzip
+import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -51,6 +52,10 @@ def _build() -> dict[str, Reader]:
     from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.datasets.trials.trial_list import TrialListError
     from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
+    from voiceface.gallery import GalleryError, open_gallery
+    from voiceface.gallery.index_file import write_index
+    from voiceface.gallery.interface import GalleryFacts
+    from voiceface.gallery.segments import Segment
     from voiceface.io.foreign_files import read_json
     from voiceface.io.safe_pickle import ArrayFileError, read_npy, read_npz, read_pickle
     from voiceface.runtime.config import ConfigError
@@ -90,6 +95,20 @@ def _build() -> dict[str, Reader]:
     def load_table(path: Path) -> Any:
         found = EmbeddingTable.load(path)
         return found.items, found.vectors, found.fingerprint
+
+    def open_gallery_array(path: Path) -> Any:
+        """Open the segment of three rows whose offsets are the file."""
+        rest = {
+            "vectors": np.zeros((3, 2), np.float32),
+            "text": np.zeros(6, np.uint8),
+            "hashes": np.zeros((2, 3), np.int64),
+        }
+        for part, array in rest.items():
+            np.save(path.with_name(f"0f.{part}.npy"), array)
+        arrays = {**rest, "offsets": np.arange(7)}
+        digests = {part: hashlib.sha256(array.tobytes()).hexdigest() for part, array in arrays.items()}
+        record = {"name": "0f", "rows": 3, "text_bytes": 6, "sha256": digests}
+        return Segment.open(path.parent, record, 2).offsets
 
     published, state = (
         (CheckpointError,),
@@ -142,6 +161,15 @@ def _build() -> dict[str, Reader]:
             "t.parquet", lambda p: pyarrow.parquet.write_table(foreign, p), load_table, (EmbeddingError,)
         ),
         "embeddings (arrow of others)": Reader("t.arrow", write_arrow, load_table, (EmbeddingError,)),
+        "gallery": Reader(
+            "gallery.json",
+            lambda p: write_index(p.parent, GalleryFacts("exact", 4, "f1", "face"), segments=[], removed=[]),
+            lambda p: open_gallery(p.parent).facts,
+            (GalleryError,),
+        ),
+        "gallery (array)": Reader(
+            "0f.offsets.npy", lambda p: np.save(p, np.arange(7)), open_gallery_array, (GalleryError,), True
+        ),
         "list": Reader("match_v2f_2_x.txt", text(match), read_trial_list, (TrialListError,)),
         "list (gzip)": Reader(
             "match_v2f_2_x.txt.gz",

@@ -1,12 +1,14 @@
 """Galleries with an index of faiss: the contract, recall, rows beside the index, removed rows, damage."""
 
+import json
+
 import numpy as np
 import pytest
 from scale_extras import require
 
 require("faiss")
 
-from voiceface.gallery import create_gallery, faiss_index, open_gallery  # noqa: E402
+from voiceface.gallery import GalleryError, create_gallery, faiss_index, open_gallery  # noqa: E402
 from voiceface.testing.contracts.galleries import GalleryContract, cosines  # noqa: E402
 
 
@@ -54,6 +56,18 @@ def nearest(queries, vectors, rows, top=10):
 def recall(found, wanted):
     names = [{each.item for each in line} for line in found]
     return np.mean([len(a & set(b)) / len(b) for a, b in zip(names, wanted, strict=True)])
+
+
+def test_a_wrong_statement_about_the_index_is_told(tmp_path, kind):
+    with create_gallery(tmp_path / "g", 32, engine="faiss") as gallery:
+        gallery.add([f"i{row}" for row in range(2000)], people(2000))
+        gallery.save()
+    path = tmp_path / "g" / "gallery.json"
+    values = json.loads(path.read_text())
+    del values["search"]["sha256"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(GalleryError, match=r"gallery\.json.*sha256"):
+        open_gallery(tmp_path / "g")
 
 
 def test_recall_is_measured_stored_and_kept_when_rows_come_and_go(tmp_path, kind):

@@ -161,6 +161,9 @@ def test_the_folder_is_recognised_as_a_head_of_the_population(folder: Path, tmp_
     assert find_head(model.name) == PopulationHead(2, 1.0)
     assert resolve_face_model(model.name).name == model.name
     assert find_head("population") == PopulationHead(1, 1.0) and find_head("bfm") is None
+    for name in ("population-3", "population gain 1.2.3"):  # no head, and no file
+        with pytest.raises(FileNotFoundError, match=name):
+            resolve_face_model(name)
     shutil.copytree(folder, tmp_path / "changed")
     bases = np.load(folder / "w_shp_sim.npy")
     np.save(tmp_path / "changed" / "w_shp_sim.npy", -bases)

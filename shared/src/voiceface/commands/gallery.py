@@ -78,12 +78,16 @@ def _add_tables(gallery: "Gallery", args: argparse.Namespace, loaded: "dict[Path
 
 def _remove(args: argparse.Namespace) -> int:
     from voiceface.gallery import open_gallery
+    from voiceface.gallery.interface import GalleryError
+    from voiceface.io.foreign_files import read_file_text
 
     items = list(args.items)
     if args.items_from is not None:
-        items += args.items_from.read_text(encoding="utf-8").splitlines()
+        items += read_file_text(args.items_from, GalleryError, "a list of names").splitlines()
+    if not (items := [item for item in items if item]):
+        raise GalleryError("no items to remove: name them, or a file of names with --items-from")
     with open_gallery(args.gallery) as gallery:
-        gallery.remove(item for item in items if item)
+        gallery.remove(items)
         gallery.save()
         print(f"{gallery.place}: {counted(len(gallery), 'item')} left")
     return 0

@@ -56,7 +56,11 @@ class ChromaGallery(Gallery):
                 self._collection = self._client.get_collection(
                     _collection_name(place), embedding_function=None
                 )
-        values = json.loads((self._collection.metadata or {}).get(FACTS_KEY, "null"))
+        text = (self._collection.metadata or {}).get(FACTS_KEY, "null")
+        try:
+            values = json.loads(text)
+        except (TypeError, ValueError):
+            raise GalleryError(f"{self.place}: a collection that another program made") from None
         self.facts = GalleryFacts.from_values(values, self.place)
 
     @classmethod
@@ -116,12 +120,15 @@ class ChromaGallery(Gallery):
         return [item for item in items if item in known]
 
     def _get(self, items: list[str]) -> tuple[Vectors, list[Metadata]]:
-        with _asking(self.place):
-            found = self._collection.get(ids=items, include=["embeddings", "metadatas"])
-        rows = {item: row for row, item in enumerate(found["ids"])}
-        order = [rows[item] for item in items]
-        vectors = np.asarray(found["embeddings"], np.float32)[order]
-        return vectors, [found["metadatas"][row] or {} for row in order]
+        rows: dict[str, tuple[Any, Metadata]] = {}
+        for start in range(0, len(items), MAX_ROWS):
+            with _asking(self.place):
+                found = self._collection.get(
+                    ids=items[start : start + MAX_ROWS], include=["embeddings", "metadatas"]
+                )
+            rows |= dict(zip(found["ids"], zip(found["embeddings"], found["metadatas"])))
+        vectors = np.asarray([rows[item][0] for item in items], np.float32)
+        return vectors, [rows[item][1] or {} for item in items]
 
     def _add(self, items: list[str], vectors: Vectors, metadata: list[dict[str, Any]]) -> None:
         for start in range(0, len(items), MAX_ROWS):

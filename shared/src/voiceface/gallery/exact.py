@@ -236,10 +236,13 @@ class ExactGallery(Gallery):
             self.facts = GalleryFacts.from_values(self._index, printable(self.folder / INDEX_FILE))
             if self.facts.engine != self.engine:
                 raise GalleryError(f"{self.place} is a gallery of the engine {self.facts.engine}")
-            records = self._index.get("segments")
-            removed = np.asarray(self._index.get("removed"))
-            if not isinstance(records, list) or removed.ndim != 1:
-                raise GalleryError(f"{self.place}/{INDEX_FILE} names no segments; build the gallery again")
+            records: Any = self._index.get("segments")
+            removed: Any = self._index.get("removed")
+            if not _is_list_of(dict, records) or not _is_list_of(int, removed):
+                raise GalleryError(
+                    f"{self.place}/{INDEX_FILE} has no list of segments or of removed rows; build the "
+                    "gallery again"
+                )
             known = {segment.name: segment for segment in self._segments}
             try:
                 segments = [
@@ -250,13 +253,13 @@ class ExactGallery(Gallery):
             except GalleryError:
                 if attempt == 4 or read_index(self.folder) == self._index:
                     raise
-        self._set(segments, removed.astype(np.int64))
+        if removed and not 0 <= min(removed) <= max(removed) < sum(map(len, segments)):
+            raise GalleryError(f"{self.place}/{INDEX_FILE} removes rows that are not there")
+        self._set(segments, np.array(removed, np.int64))
 
     def _set(self, segments: list[Segment], removed: NDArray[np.int64]) -> None:
         self._segments = segments
         self._starts = np.cumsum([0, *map(len, segments)])
-        if len(removed) and not 0 <= removed.min() <= removed.max() < self.num_rows:
-            raise GalleryError(f"{self.place}/{INDEX_FILE} removes rows that are not there")
         self._removed = removed
 
     def _commit(self, segments: list[Segment], removed: NDArray[np.int64], **more: Any) -> None:
@@ -291,6 +294,10 @@ class ExactGallery(Gallery):
         """Take the newest state."""
         if read_index(self.folder) != self._index:
             self._read()
+
+
+def _is_list_of(kind: type, values: Any) -> bool:
+    return isinstance(values, list) and all(type(each) is kind for each in values)
 
 
 def _synchronise(folder: Path) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.gallery.exact import ExactGallery
+from voiceface.gallery.index_file import INDEX_FILE
 from voiceface.gallery.interface import Found, GalleryError, GalleryFacts, Vectors
 from voiceface.gallery.segments import Segment
 from voiceface.io.atomic import atomic_path, compute_sha256
@@ -43,6 +44,12 @@ DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024)  # candidates of a sear
 LISTS = (8, 16, 32, 64, 128, 256)  # lists that are looked into
 MARGIN = 8  # further candidates that are scored exactly
 BATCH_ROWS = 50_000
+RECORD = {
+    **dict.fromkeys(("file", "kind", "parameter", "sha256"), str),
+    **dict.fromkeys(("value", "rows", "top"), int),
+    "recall": float,
+}
+"""What the index file of a gallery states about the search index, with types."""
 
 
 def require_faiss() -> Any:
@@ -94,6 +101,16 @@ class FaissGallery(ExactGallery):
     def num_indexed(self) -> int:
         """Rows from the beginning that the index covers."""
         return int(self._record.get("rows", 0))
+
+    def _read(self) -> None:
+        super()._read()
+        record = self._record
+        wrong = [name for name, kind in RECORD.items() if not isinstance(record.get(name), kind)]
+        if record and wrong:
+            raise GalleryError(
+                f"{self.place}/{INDEX_FILE}: what it states about the search index lacks {', '.join(wrong)}; "
+                "build the gallery again"
+            )
 
     @property
     def _record(self) -> dict[str, Any]:

@@ -63,9 +63,10 @@ class GalleryFacts:
         texts = ("engine", "fingerprint", "encoder")
         if (
             not all(isinstance(facts[name], str) for name in texts)
-            or not isinstance(facts["dimension"], int)
+            or type(facts["dimension"]) is not int
             or facts["dimension"] < 1
             or facts["modality"] not in get_args(Modality)
+            or not _states_encoders(facts["encoder"])
         ):
             raise GalleryError(f"{source}: no description of a gallery: {printable(json.dumps(facts))[:200]}")
         return cls(**facts)
@@ -296,6 +297,15 @@ class Gallery(ABC):
                 f"{len(absent)} of {len(items)} items are not in {self.place}, the first is "
                 f"{printable(absent[0])}"
             )
+
+
+def _states_encoders(text: str) -> bool:
+    """Whether a text is empty, or a JSON list of objects."""
+    try:
+        values = json.loads(text or "[]")
+    except ValueError:
+        return False
+    return isinstance(values, list) and all(isinstance(each, dict) for each in values)
 
 
 def _plain(item: str) -> str:

@@ -127,7 +127,7 @@ def create_gallery(
         raise GalleryError(f"{target} is of the engine {target.engine}, not {engine}")
     engine = target.engine if isinstance(target, Address) else engine or "exact"
     facts = GalleryFacts(engine, dimension, fingerprint, modality, encoder)
-    gallery: Gallery = _class_of(engine).create(target, facts)
+    gallery: Gallery = _class_of(engine, printable(place)).create(target, facts)
     return gallery
 
 
@@ -145,17 +145,18 @@ def open_gallery(place: str | Path) -> Gallery:
     """
     target: Any = parse_address(str(place)) if is_address(place) else Path(place)
     if isinstance(target, Address):
-        engine = target.engine
+        engine, source = target.engine, str(target)
     else:
         source = printable(target / INDEX_FILE)
         engine = GalleryFacts.from_values(read_index(target), source).engine
-    gallery: Gallery = _class_of(engine)(target)
+    gallery: Gallery = _class_of(engine, source)(target)
     return gallery
 
 
-def _class_of(engine: str) -> Any:
+def _class_of(engine: str, source: str) -> Any:
     if engine not in ENGINES:
         raise GalleryError(
-            f"there is no engine {printable(engine)!r} of galleries, expected one of {', '.join(ENGINES)}"
+            f"{source}: there is no engine {printable(engine)!r} of galleries, expected one of "
+            f"{', '.join(ENGINES)}"
         )
     return resolve_name(ENGINES[engine])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from voiceface.gallery.interface import GalleryError, Vectors
 from voiceface.io.file_kinds import printable
+from voiceface.io.foreign_files import reading
 
 __all__ = ["PARTS", "Segment", "hash_items", "write_array", "write_segment"]
 
@@ -205,14 +206,11 @@ def hash_items(items: Sequence[str]) -> NDArray[np.int64]:
 def _map_array(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:
     """Map a file; changes would stay in memory."""
     try:
-        array = np.load(path, mmap_mode="c" if shape[0] else None, allow_pickle=False)
+        with reading(path, GalleryError, "an array of a gallery", remedy="build the gallery again"):
+            array = np.load(path, mmap_mode="c" if shape[0] else None, allow_pickle=False)
     except FileNotFoundError:
         raise GalleryError(
             f"{printable(path)} is missing, and the index of the gallery names it; build the gallery again"
-        ) from None
-    except (ValueError, OSError, EOFError) as error:
-        raise GalleryError(
-            f"{printable(path)} is damaged or no array ({error}); build the gallery again"
         ) from None
     if array.shape != shape or array.dtype != kind:
         raise GalleryError(

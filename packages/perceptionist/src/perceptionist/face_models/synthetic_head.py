@@ -83,7 +83,7 @@ EMBEDDED_HEAD = PopulationHead()
 
 def find_head(name: str) -> PopulationHead | None:
     """The population's head that a face model of this name is; None for other face models."""
-    found = re.fullmatch(r"population(?:-([2-9]))?(?: gain ([0-9.]+))?", name)
+    found = re.fullmatch(r"population(?:-(2))?(?: gain (\d+(?:\.\d+)?))?", name)
     if found is None:
         return None
     generator = int(found[1] or 1)
