@@ -24,6 +24,7 @@ from voiceface.synthetic.colours import (
     to_linear_light,
 )
 from voiceface.synthetic.counter_rng import normals, uniforms
+from voiceface.synthetic.curves import smoothstep
 from voiceface.synthetic.face.masks import MAP_SIZE, SoftMask, build_shared_masks, mean_surface_map
 from voiceface.synthetic.face.mean_surface import (
     GRID_COLUMNS,
@@ -31,7 +32,6 @@ from voiceface.synthetic.face.mean_surface import (
     monotone_cubic,
     row_heights,
     sigmoid,
-    smoothstep,
 )
 from voiceface.synthetic.identities import Identities
 

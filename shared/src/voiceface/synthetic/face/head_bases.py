@@ -6,7 +6,8 @@ Fields are displacements in millimetres on the points of the mean surface (mean_
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.face.mean_surface import LIP_LINE_Y, MeanSurface, sigmoid, smoothstep
+from voiceface.synthetic.curves import smoothstep
+from voiceface.synthetic.face.mean_surface import LIP_LINE_Y, MeanSurface, sigmoid
 
 __all__ = [
     "EXPRESSION_NAMES",

@@ -10,12 +10,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.curves import smoothstep
 from voiceface.synthetic.face.mean_surface import (
     LIP_LINE_Y,
     MeanSurface,
     build_mean_surface,
     sigmoid,
-    smoothstep,
 )
 
 __all__ = ["MAP_SIZE", "SoftMask", "build_shared_masks", "mean_surface_map"]

@@ -28,7 +28,6 @@ __all__ = [
     "monotone_cubic",
     "row_heights",
     "sigmoid",
-    "smoothstep",
 ]
 
 Array = NDArray[np.float64]
@@ -123,12 +122,6 @@ def grid_triangles(rows: int, columns: int) -> NDArray[np.int32]:
     lower = np.stack([corner, right, up + 1], axis=1)
     upper = np.stack([corner, up + 1, up], axis=1)
     return np.stack([lower, upper], axis=1).reshape(-1, 3).astype(np.int32)
-
-
-def smoothstep(values: Array, start: float, end: float) -> Array:
-    """Smoothstep from 0 at `start` to 1 at `end`; `end` may be below `start`."""
-    t = np.clip((values - start) / (end - start), 0.0, 1.0)
-    return t * t * (3.0 - 2.0 * t)
 
 
 def sigmoid(value: Array) -> Array:

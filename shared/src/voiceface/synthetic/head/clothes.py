@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.camera import rotation_matrix
 from voiceface.synthetic.colours import muted_colour, to_linear_light
+from voiceface.synthetic.head.grids import falling_grid_triangles
 
 __all__ = ["CLOTHES_TRIANGLES", "Collar", "build_clothes", "clothes_occlusion", "paint_clothes"]
 
@@ -22,17 +23,7 @@ _GROW = np.array([1.0, 1.02, 1.05, 1.075, 1.10, 1.14, 1.16, 1.13, 1.10, 1.05, 1.
 _SHADE = np.array([0.25, 0.7, 0.9, 0.8, 0.9, 0.94, 0.96, 1.0, 1.0, 1.0, 1.0, 1.0])
 _SEAM_ROW = 3.45
 _ROWS = len(_SHARE)
-
-
-def _build_triangles() -> NDArray[np.int32]:
-    row, column = np.meshgrid(np.arange(_ROWS - 1), np.arange(_COLUMNS - 1), indexing="ij")
-    a = (row * _COLUMNS + column).ravel()
-    one = np.stack([a, a + _COLUMNS, a + 1], axis=1)
-    two = np.stack([a + 1, a + _COLUMNS, a + _COLUMNS + 1], axis=1)
-    return np.concatenate([one, two]).astype(np.int32)
-
-
-CLOTHES_TRIANGLES = _build_triangles()
+CLOTHES_TRIANGLES = falling_grid_triangles(_ROWS, _COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,13 @@ from voiceface.synthetic.head.drawn_head import (
     TEETH,
     TONGUE,
     DrawnMesh,
+    find_middle,
     load_drawn_head,
 )
 from voiceface.synthetic.head.eyes import shade_eye
 from voiceface.synthetic.head.hair import Hair
 from voiceface.synthetic.head.hair_hull import TRIANGLES as HAIR_TRIANGLES
-from voiceface.synthetic.head.prepared import PreparedHead, find_middle, prepare_head
+from voiceface.synthetic.head.prepared import PreparedHead, prepare_head
 from voiceface.synthetic.head.shading import (
     Light,
     add_gloss,

@@ -25,6 +25,7 @@ __all__ = [
     "DrawnHead",
     "DrawnMesh",
     "EyeBall",
+    "find_middle",
     "load_drawn_head",
 ]
 
@@ -197,7 +198,7 @@ def _build_mesh(
     texels = skin_coordinates(mean)
     for ball, number in zip(eyes, (EYE_LEFT, EYE_RIGHT)):
         points = np.unique(triangles[material == number])
-        texels[points] = (mean[points, :2] - _middle(bundle.mean[ball.vertices])[:2]) / ball.radius
+        texels[points] = (mean[points, :2] - find_middle(bundle.mean[ball.vertices])[:2]) / ball.radius
     # The seam of the skin texture lies behind the head: a triangle across it takes copies of its points.
     column = texels[triangles, 0]
     crossing = (material == SKIN) & (np.ptp(column, axis=1) > 0.5 * MAP_SIZE)
@@ -227,8 +228,8 @@ def _build_mesh(
     )
 
 
-def _middle(points: Array) -> Array:
-    """Middle of the bounding box of points."""
+def find_middle(points: NDArray[np.floating]) -> NDArray[Any]:
+    """Middle (3,) of the bounding box of points (N, 3)."""
     return np.asarray(0.5 * (points.min(axis=0) + points.max(axis=0)))
 
 
@@ -251,7 +252,7 @@ def _find_anchors(bundle: HeadBundle) -> Anchors:
     edge = bundle.mean[bundle.loops["lid_edge_right"]]
     rim = bundle.mean[bundle.loops["lid_rim_right"]]
     return Anchors(
-        eye=(float(rim[:, 0].mean()), float(_middle(rim)[1]) + 0.4),
+        eye=(float(rim[:, 0].mean()), float(find_middle(rim)[1]) + 0.4),
         eye_inner=float(rim[:, 0].min()),
         eye_outer=float(edge[:, 0].max()) - 0.5,
         nose_tip=float(marks[30, 1]),

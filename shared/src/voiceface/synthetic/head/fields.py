@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.curves import smoothstep
 from voiceface.synthetic.head.source import HeadSource
 from voiceface.synthetic.head.targets import Bump, Field, Pair
 from voiceface.synthetic.head.topology import HeadTopology
@@ -21,11 +22,6 @@ SEXES = ("male", "female")
 _AGES = {"young": 48.0 / 65.0, "old": 17.0 / 65.0}
 
 
-def _ramp(values: Array, start: float, end: float) -> Array:
-    t = np.clip((values - start) / (end - start), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))
-
-
 def _bell(values: Array, centre: float, spread: float) -> Array:
     return np.asarray(np.exp(-0.5 * ((values - centre) / spread) ** 2))
 
@@ -33,12 +29,12 @@ def _bell(values: Array, centre: float, spread: float) -> Array:
 # Where a pair acts: weight as a function of the points of the mean head, (V, 3) in mm.
 WINDOWS: dict[str, Callable[[Array], Array]] = {
     "": lambda p: np.ones(len(p)),
-    "head": lambda p: _ramp(p[:, 1] + 0.25 * np.minimum(p[:, 2], 60.0), -130.0, -90.0),
-    "cranium": lambda p: _ramp(p[:, 1] - 0.35 * np.maximum(p[:, 2], 0.0), -45.0, 30.0),
+    "head": lambda p: smoothstep(p[:, 1] + 0.25 * np.minimum(p[:, 2], 60.0), -130.0, -90.0),
+    "cranium": lambda p: smoothstep(p[:, 1] - 0.35 * np.maximum(p[:, 2], 0.0), -45.0, 30.0),
     "midface": lambda p: _bell(p[:, 1], -15.0, 32.0),
-    "jaw": lambda p: _ramp(p[:, 1], -30.0, -65.0) * _ramp(p[:, 1] + 0.3 * p[:, 2], -140.0, -105.0),
+    "jaw": lambda p: smoothstep(p[:, 1], -30.0, -65.0) * smoothstep(p[:, 1] + 0.3 * p[:, 2], -140.0, -105.0),
     "brow_ridge": lambda p: (
-        _bell(np.abs(p[:, 0]), 24.0, 16.0) * _bell(p[:, 1], 14.0, 8.0) * _ramp(p[:, 2], 50.0, 75.0)
+        _bell(np.abs(p[:, 0]), 24.0, 16.0) * _bell(p[:, 1], 14.0, 8.0) * smoothstep(p[:, 2], 50.0, 75.0)
     ),
 }
 

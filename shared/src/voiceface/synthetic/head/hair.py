@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals
+from voiceface.synthetic.curves import smoothstep
 from voiceface.synthetic.head.hair_hull import (
     COLUMNS,
     DOME_ROWS,
@@ -19,7 +20,6 @@ from voiceface.synthetic.head.hair_hull import (
 )
 from voiceface.synthetic.head.hair_styles import BALDING_FROM, HairStyle
 from voiceface.synthetic.head.patterns import build_skin_noise, build_strand_noise
-from voiceface.synthetic.head.skin_masks import ramp
 from voiceface.synthetic.head.traits import Traits
 
 __all__ = ["Hair", "build_hair", "hairline_height"]
@@ -88,9 +88,11 @@ def build_hair(hull: HairHull, points: NDArray[np.floating], style: HairStyle, t
     thin, thick = _strands(hull, style, traits)
     beyond = _distance_inside(hull, style, traits, thin, thick)
     cover = _cover(hull, style, traits, layers, beyond, thin, thick)
-    root = 0.72 + 0.28 * ramp(beyond, 0.0, 26.0)
+    root = 0.72 + 0.28 * smoothstep(beyond, 0.0, 26.0)
     if style.flow == "parting":
-        valley = np.exp(-(((hull.fine[..., 0] - style.part) / 6.0) ** 2)) * ramp(hull.fine[..., 1], 60, 80)
+        valley = np.exp(-(((hull.fine[..., 0] - style.part) / 6.0) ** 2)) * smoothstep(
+            hull.fine[..., 1], 60, 80
+        )
         root = root * (1.0 - 0.35 * valley)
     tone = np.clip(1.0 + style.contrast * (0.16 * thin + 0.15 * thick), 0.35, 1.7) * root
     streak = np.clip(0.5 + 0.35 * thick, 0.0, 1.0)[..., None]
@@ -124,11 +126,13 @@ def _lift(hull: HairHull, style: HairStyle, traits: Traits) -> Array:
     x, y, z = np.moveaxis(hull.mean, -1, 0)
     around = hull.azimuth[None, :]
     beyond = y - hairline_height(around, style, traits)
-    lift = style.sides + (style.top - style.sides) * ramp(y, 0.0, 90.0)
-    lift = lift * (1.0 + style.quiff * np.exp(-((around / 0.75) ** 4)) * ramp(y, 50, 85) * ramp(z, -10, 20))
-    lift = lift * np.maximum(ramp(beyond, -2.0, style.rise), style.edge * (beyond > -12))
+    lift = style.sides + (style.top - style.sides) * smoothstep(y, 0.0, 90.0)
+    lift = lift * (
+        1.0 + style.quiff * np.exp(-((around / 0.75) ** 4)) * smoothstep(y, 50, 85) * smoothstep(z, -10, 20)
+    )
+    lift = lift * np.maximum(smoothstep(beyond, -2.0, style.rise), style.edge * (beyond > -12))
     if style.flow == "parting":
-        near = np.exp(-(((x - style.part) / 9.0) ** 2)) * ramp(y, 60, 80) * ramp(z, -30, 0)
+        near = np.exp(-(((x - style.part) / 9.0) ** 2)) * smoothstep(y, 60, 80) * smoothstep(z, -30, 0)
         lift = lift * (1.0 - 0.75 * near)
     phases = 2.1 * traits.strands[:4]
     turns = np.arange(4)
@@ -167,7 +171,7 @@ def _flow_coordinate(points: NDArray[np.floating], style: HairStyle) -> NDArray[
     x, y, z = np.moveaxis(points, -1, 0)
     if style.flow == "parting":
         # Above, strands run sideways: only z tells them apart. At the back they hang.
-        out = np.maximum(np.abs(x - style.part), 62.0 * np.sqrt(ramp(y, 5.0, 80.0)))
+        out = np.maximum(np.abs(x - style.part), 62.0 * np.sqrt(smoothstep(y, 5.0, 80.0)))
         return np.arctan2(np.where(x > style.part, out, -out), z + 5.0)
     if style.flow == "back":
         return np.arctan2(x, y - 5.0)
@@ -215,7 +219,7 @@ def _distance_inside(hull: HairHull, style: HairStyle, traits: Traits, thin: Flo
     if not style.length:
         return np.asarray(beyond, np.float32)
     share = np.clip((hull.fine_row - DOME_ROWS) / (FALL_ROWS - 1.0), 0.0, 1.0)
-    below = ramp(hull.fine_row, DOME_ROWS - 2.0, DOME_ROWS + 2.0)
+    below = smoothstep(hull.fine_row, DOME_ROWS - 2.0, DOME_ROWS + 2.0)
     opening = style.opening + style.opening_low * share + 0.05 * thick
     curtain = (np.abs(hull.fine_azimuth) - opening) * 80.0
     tips = (1.0 - share) * (EQUATOR_MM + style.length) - 4.0 * (1.0 + thick) - 1.5 * thin
@@ -240,14 +244,14 @@ def _cover(
         more = traits.baldness - BALDING_FROM
         x, y, z = np.moveaxis(hull.fine, -1, 0)
         crown = np.hypot(np.hypot(1.1 * x, 0.9 * (z + 45.0)), y - 95.0)
-        bald = float(ramp(more, 0.0, 0.35)) * (
-            1.0 - ramp(crown, 38.0 + 20.0 * more, 62.0 + 34.0 * min(more, 0.8))
+        bald = float(smoothstep(more, 0.0, 0.35)) * (
+            1.0 - smoothstep(crown, 38.0 + 20.0 * more, 62.0 + 34.0 * min(more, 0.8))
         )
     covers = []
     for index in range(len(layers)):
-        cover = ramp(edge - 2.5 * index, -1.4 * style.soft, 2.2 * style.soft)
+        cover = smoothstep(edge - 2.5 * index, -1.4 * style.soft, 2.2 * style.soft)
         if index:
-            cover = cover * ramp(strands - index / (len(layers) - 1.0), -0.45, 0.35)
+            cover = cover * smoothstep(strands - index / (len(layers) - 1.0), -0.45, 0.35)
         if bald is not None:
             cover = cover * np.clip(1.0 - 1.15 * bald - 0.25 * thin * (bald > 0.02), 0.0, 1.0)
         covers.append(cover.astype(np.float32))

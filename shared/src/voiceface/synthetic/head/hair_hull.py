@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.head.grids import falling_grid_triangles
 from voiceface.synthetic.head.unrolling import MeshSources, find_sources
 
 __all__ = [
@@ -27,17 +28,7 @@ DOME_ROWS, FALL_ROWS, COLUMNS = 22, 18, 73  # the first and last column coincide
 ROWS = DOME_ROWS + FALL_ROWS
 EQUATOR_MM, NAPE_MM = 15.0, -112.0
 TEXTURE_ROWS, TEXTURE_COLUMNS = 160, 640
-
-
-def _grid_triangles() -> NDArray[np.int32]:
-    row, column = np.meshgrid(np.arange(ROWS - 1), np.arange(COLUMNS - 1), indexing="ij")
-    a = (row * COLUMNS + column).ravel()
-    one = np.stack([a, a + COLUMNS, a + 1], axis=1)
-    two = np.stack([a + 1, a + COLUMNS, a + COLUMNS + 1], axis=1)
-    return np.concatenate([one, two]).astype(np.int32)
-
-
-TRIANGLES = _grid_triangles()
+TRIANGLES = falling_grid_triangles(ROWS, COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.head.clothes import Collar
-from voiceface.synthetic.head.drawn_head import EyeBall, load_drawn_head
+from voiceface.synthetic.head.drawn_head import EyeBall, find_middle, load_drawn_head
 from voiceface.synthetic.head.eyes import paint_eye
 from voiceface.synthetic.head.hair import Hair, build_hair
 from voiceface.synthetic.head.hair_styles import HairStyle, choose_hair_style
@@ -14,7 +14,7 @@ from voiceface.synthetic.head.skin_texture import paint_skin
 from voiceface.synthetic.head.traits import Traits, sample_traits
 from voiceface.synthetic.identities import Identities
 
-__all__ = ["PreparedHead", "find_middle", "prepare_head"]
+__all__ = ["PreparedHead", "prepare_head"]
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -67,11 +67,6 @@ def prepare_head(identities: Identities, index: int, shape: Array, vertices: Arr
     lids = _fit_lids(head.eyes[0], points), _fit_lids(head.eyes[1], points)
     fine = head.fine.refine(points)
     return PreparedHead(shape, points, fine, lids, traits, style, skin, paint_eye(traits), hair, collar)
-
-
-def find_middle(points: Floats) -> Floats:
-    """Middle of the bounding box of points."""
-    return 0.5 * (points.min(axis=0) + points.max(axis=0))
 
 
 def _fit_lids(eye: EyeBall, points: Floats) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ mean head.
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.curves import smoothstep
 from voiceface.synthetic.head.topology import HeadTopology
 
 __all__ = ["REGION_NAMES", "build_regions", "walk_edge_loop"]
@@ -83,7 +84,9 @@ def build_regions(
     on_skin = np.zeros(len(mean))
     on_skin[start:end] = 1.0
     masks = _lips_and_mouth(topology, quads, mirror)
-    masks["ears"] = _ramp(np.linalg.norm(ear_field, axis=1), 0.6, 1.6) * _ramp(mean[:, 2], 14.0, 8.0)
+    masks["ears"] = smoothstep(np.linalg.norm(ear_field, axis=1), 0.6, 1.6) * smoothstep(
+        mean[:, 2], 14.0, 8.0
+    )
     masks["lids"] = np.linalg.norm(blink_field, axis=1) / 3.0
     masks.update(_smooth_masks(mean, normals, masks))
     visible = on_skin * (1.0 - masks["mouth"])
@@ -127,33 +130,37 @@ def _lips_and_mouth(topology: HeadTopology, quads: Indices, mirror: Indices) -> 
     return {"lips": lips, "mouth": piece(["lip_line"], _IN_MOUTH).astype(float)}
 
 
-def _ramp(values: Array, start: float, end: float) -> Array:
-    t = np.clip((values - start) / (end - start), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))
-
-
 def _smooth_masks(mean: Array, normals: Array, known: dict[str, Array]) -> dict[str, Array]:
     """Masks that are functions of the mean head."""
     x, y, z = np.abs(mean[:, 0]), mean[:, 1], mean[:, 2]
-    front = _ramp(z, 10.0, 35.0)
+    front = smoothstep(z, 10.0, 35.0)
     angle = np.arctan2(x, z)
 
     def bell(cx: float, cy: float, sx: float, sy: float) -> Array:
         return np.asarray(np.exp(-0.5 * (((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2)) * front)
 
     hairline = np.interp(angle, *np.array(_HAIRLINE).T)
-    scalp = _ramp(y - hairline, -4.0, 4.0) * (1.0 - known["ears"])
+    scalp = smoothstep(y - hairline, -4.0, 4.0) * (1.0 - known["ears"])
     no_lips = 1.0 - np.minimum(1.0, 1.5 * known["lips"])
     beard_edge = np.interp(x, [0, 20, 30, 42, 56, 64, 80], [-60, -62, -66, -70, -62, -10, -5])
-    beard = _ramp(beard_edge - y, -3.0, 5.0) * _ramp(y + 0.2 * z, -128.0, -108.0) * _ramp(z, -14.0, 4.0)
-    moustache = _ramp(y, -68.0, -64.0) * _ramp(y, -50.0, -54.0) * _ramp(x, 29.0, 23.0) * front
+    beard = (
+        smoothstep(beard_edge - y, -3.0, 5.0)
+        * smoothstep(y + 0.2 * z, -128.0, -108.0)
+        * smoothstep(z, -14.0, 4.0)
+    )
+    moustache = smoothstep(y, -68.0, -64.0) * smoothstep(y, -50.0, -54.0) * smoothstep(x, 29.0, 23.0) * front
     brow_line = np.interp(x, [10, 15, 24, 32, 40, 47, 53], [12.5, 14.0, 16.0, 16.5, 15.0, 12.0, 8.5])
-    brows = np.exp(-0.5 * ((y - brow_line) / 3.2) ** 2) * _ramp(x, 8.0, 13.0) * _ramp(x, 54.0, 46.0) * front
+    brows = (
+        np.exp(-0.5 * ((y - brow_line) / 3.2) ** 2)
+        * smoothstep(x, 8.0, 13.0)
+        * smoothstep(x, 54.0, 46.0)
+        * front
+    )
     below = -normals[:, 1]
     return {
         "scalp": scalp,
-        "forehead": _ramp(y, 16.0, 24.0) * _ramp(angle, 0.95, 0.7) * (1.0 - scalp) * front,
-        "temples": np.exp(-0.5 * (((x - 60) / 9) ** 2 + ((y - 24) / 14) ** 2)) * _ramp(z, 0.0, 20.0),
+        "forehead": smoothstep(y, 16.0, 24.0) * smoothstep(angle, 0.95, 0.7) * (1.0 - scalp) * front,
+        "temples": np.exp(-0.5 * (((x - 60) / 9) ** 2 + ((y - 24) / 14) ** 2)) * smoothstep(z, 0.0, 20.0),
         "brows": brows,
         "lids": np.maximum(known["lids"], 0.8 * bell(30, -10, 11, 3)),
         "sockets": np.maximum(bell(31, 2, 13, 10), 0.7 * bell(19, 2, 6, 8)),
@@ -164,6 +171,9 @@ def _smooth_masks(mean: Array, normals: Array, known: dict[str, Array]) -> dict[
         "chin": bell(0, -97, 15, 10),
         "beard": np.maximum(beard * (1.0 - known["ears"]), moustache) * no_lips,
         "moustache": moustache * no_lips,
-        "neck": _ramp(y + 0.35 * np.minimum(z, 70.0), -82.0, -100.0) * _ramp(known["ears"], 1.0, 0.0),
-        "under_chin": _ramp(below, 0.25, 0.7) * _ramp(y, -88.0, -98.0) * _ramp(y, -140.0, -125.0),
+        "neck": smoothstep(y + 0.35 * np.minimum(z, 70.0), -82.0, -100.0)
+        * smoothstep(known["ears"], 1.0, 0.0),
+        "under_chin": smoothstep(below, 0.25, 0.7)
+        * smoothstep(y, -88.0, -98.0)
+        * smoothstep(y, -140.0, -125.0),
     }

@@ -96,7 +96,11 @@ def add_gloss(colour: Floats, normals: Floats, gloss: Floats, visibility: Floats
 def shade_hair(
     colour: Floats, jitter: Floats, normals: Floats, tangents: Floats, layer: float, light: Light
 ) -> Floats:
-    """Shade strands, (N, 3): two shifted highlights about the tangent (Marschner et al. 2003, simplified).
+    """Shade strands, (N, 3): diffuse light by the sine between strand and lamp, and two highlights.
+
+    The diffuse term is that of Kajiya and Kay, "Rendering fur with three dimensional textures" (SIGGRAPH
+    1989); the highlights are tilted along the strand to either side, as Marschner et al. measured them
+    ("Light scattering from human hair fibers", SIGGRAPH 2003, section 4).
 
     Args:
         colour: (N, 3) linear.

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Anchors", "Mask", "SkinMap", "SkinMasks", "build_skin_masks", "crop_mask", "ramp"]
+from voiceface.synthetic.curves import smoothstep
+
+__all__ = ["Anchors", "Mask", "SkinMap", "SkinMasks", "build_skin_masks", "crop_mask"]
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -73,12 +75,6 @@ class SkinMasks:
     gloss: Floats
 
 
-def ramp(values: Any, start: float, end: float) -> Array:
-    """Smooth step from 0 at `start` to 1 at `end`."""
-    t = np.clip((np.asarray(values) - start) / (end - start), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t))
-
-
 def crop_mask(weight: NDArray[Any], least: float = 0.004) -> Mask:
     """Keep the rows and columns where a mask is not zero."""
     large = np.abs(weight) > least
@@ -93,7 +89,7 @@ class _Painter:
     def __init__(self, skin: SkinMap) -> None:
         self.x = np.where(np.cos(skin.azimuth) > 0, np.abs(skin.x), np.float32(1e3))
         self.y = skin.y
-        self.front = ramp(np.cos(skin.azimuth), 0.0, 0.35).astype(np.float32)
+        self.front = smoothstep(np.cos(skin.azimuth), 0.0, 0.35).astype(np.float32)
 
     def bell(self, x: float, y: float, sx: float, sy: float) -> Array:
         """Gaussian about (|x|, y)."""
@@ -160,7 +156,7 @@ def build_skin_masks(skin: SkinMap, at: Anchors, lid_edge: Array) -> SkinMasks:
     tints["lip_edge"] = 4.0 * lips * (1.0 - lips) * (np.abs(p.y - at.mouth[1]) < 18)
     gloss = 0.30 + 0.30 * p.bell(0, 40, 34, 24) + 0.45 * p.bell(0, at.nose_tip + 6, 8, 18)
     gloss = gloss + 0.14 * p.bell(at.eye[0] + 10, -20, 16, 10) + 0.12 * p.bell(0, at.chin + 8, 14, 8)
-    gloss = gloss + 0.5 * ramp(lips, 0.3, 0.9)
+    gloss = gloss + 0.5 * smoothstep(lips, 0.3, 0.9)
     window = crop_mask(np.max([np.abs(each) for each in tints.values()], axis=0), 0.01).window
     bank = np.stack([each[window].ravel() for each in tints.values()]).astype(np.float32)
     rows = {name: row for row, name in enumerate(tints)}
@@ -257,8 +253,8 @@ def _age_tints(p: _Painter, at: Anchors) -> dict[str, Array]:
 
 
 def _mouth_blends(p: _Painter, at: Anchors, skin: SkinMap) -> dict[str, Mask]:
-    mask = crop_mask(ramp(skin.lips, 0.30, 0.70) * (p.y > at.mouth[1] - 22))
-    upper = ramp(p.y, at.mouth[1] - 1, at.mouth[1] + 2)[mask.window]
+    mask = crop_mask(smoothstep(skin.lips, 0.30, 0.70) * (p.y > at.mouth[1] - 22))
+    upper = smoothstep(p.y, at.mouth[1] - 1, at.mouth[1] + 2)[mask.window]
     return {"lips": mask, "upper_lip": Mask(mask.window, upper.astype(np.float32))}
 
 
@@ -288,15 +284,19 @@ def _beard_blends(p: _Painter, at: Anchors, skin: SkinMap) -> dict[str, Mask]:
     heights = [my + 25, my + 24, my + 7, my + 7, my + 30, -20, 8]
     upper = np.interp(x, [0, 20, 34, 48, 58, 66, 74], heights)
     lower = np.interp(x, [0, 30, 60, 80], [-128, -124, -112, -104])
-    beard = ramp(upper - p.y, -4, 6) * ramp(p.y - lower, -8, 8) * ramp(np.cos(skin.azimuth), -0.12, 0.12)
+    beard = (
+        smoothstep(upper - p.y, -4, 6)
+        * smoothstep(p.y - lower, -8, 8)
+        * smoothstep(np.cos(skin.azimuth), -0.12, 0.12)
+    )
     bare = 0.75 * np.exp(-(((x - 15) / 6.0) ** 2 + ((p.y - (my - 15)) / 5.0) ** 2))
     bare = np.maximum(bare, 0.5 * np.exp(-((x / 2.4) ** 2 + ((p.y - at.nose_tip + 13) / 7.0) ** 2)))
-    lips = ramp(skin.lips, 0.25, 0.60) + 0.8 * np.exp(-0.5 * ((x / 18) ** 2 + ((p.y - my) / 3.0) ** 2))
+    lips = smoothstep(skin.lips, 0.25, 0.60) + 0.8 * np.exp(-0.5 * ((x / 18) ** 2 + ((p.y - my) / 3.0) ** 2))
     mask = crop_mask(beard * (1.0 - bare) * np.clip(1.0 - lips, 0.0, 1.0))
     mx = at.mouth[0]
-    lip = ramp(p.y, my + 1, my + 4) * ramp(mx + 9 - x, 0, 6)
-    chin = ramp(my - 9 - p.y, 0, 5) * np.exp(-((x / 17.0) ** 4))
-    ring = np.exp(-((x / (mx + 9.0)) ** 6)) * ramp(p.y, at.chin - 12, at.chin - 2)
+    lip = smoothstep(p.y, my + 1, my + 4) * smoothstep(mx + 9 - x, 0, 6)
+    chin = smoothstep(my - 9 - p.y, 0, 5) * np.exp(-((x / 17.0) ** 4))
+    ring = np.exp(-((x / (mx + 9.0)) ** 6)) * smoothstep(p.y, at.chin - 12, at.chin - 2)
     cuts = {1: ring, 2: lip, 3: np.maximum(lip, chin)}
     return {"beard": mask} | {
         f"beard_cut_{number}": Mask(mask.window, cut[mask.window].astype(np.float32))
