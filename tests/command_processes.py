@@ -3,6 +3,7 @@
 import importlib
 import os
 import runpy
+import signal
 import sys
 import time
 from functools import wraps
@@ -34,6 +35,7 @@ def run_announced(module: str, argv: list[str], log_path: str, methods: list[str
         methods: "module:Class.method".
     """
     os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     for place in methods:
         name, _, attribute = place.partition(":")
         owner, method = attribute.split(".")

@@ -92,12 +92,14 @@ def test_crashes_and_broken_files_cost_one_video_and_are_named(four, tmp_path):
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
 from voiceface.preparation.dataset import prepare_dataset
 from voiceface.preparation.settings import GatherSettings
 from fake_videos import NETWORKS, PROBE, STEP
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background of a shell
     settings = GatherSettings(min_clips=1, min_images=1, check_voices=False)
     options = {"networks": NETWORKS, "probe": PROBE, "step": STEP, "workers": int(sys.argv[3])}
     prepare_dataset([Path(sys.argv[1])], sys.argv[2], None, settings, **options)

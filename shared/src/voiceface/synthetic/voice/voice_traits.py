@@ -33,7 +33,7 @@ _FIRST_SLOT, _NUM_SLOTS = 64, 96
 _LIMIT = 2.0  # SDs at which a trait is clipped, so that nobody is a caricature
 # What tells people apart hides the factors. With 1 instead of 0.5, a voice encoder trained on real people has
 # an EER of 6.6 % instead of 9.6 % (generator 1: 14.6 %), and a small network that learns the factors from 500
-# people explains .31 of their variance instead of .48 (generator 1: .52).
+# people explains .31 of their variance instead of .48 (generator 1: .53).
 _STRENGTH = 0.5
 _COLOUR_DB = _STRENGTH * np.array(
     [1.0, 3.0, 3.0, 2.0, 1.5, 1.0, 1.0, 1.0, 1.0, 1.0]
