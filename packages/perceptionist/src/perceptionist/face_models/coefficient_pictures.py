@@ -70,6 +70,7 @@ def draw_head(
     Returns:
         (size, size, 3) uint8 RGB.
     """
+    from voiceface.synthetic.camera import rotation_matrix
     from voiceface.synthetic.head import load_subdivided_head
 
     from perceptionist.face_models.open_head import head_colours
@@ -78,8 +79,7 @@ def draw_head(
     head = load_subdivided_head()
     vertices = head.mean + face_gain * np.tensordot(np.asarray(shape, float), head.shape_basis, 1)
     vertices = vertices + np.tensordot(np.asarray(expression, float), head.expression_basis, 1)
-    angle = np.deg2rad(yaw)
-    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    turn = rotation_matrix(np.array([np.deg2rad(yaw), 0.0, 0.0]))
     scale = 2 * size / _MM
     points = (vertices @ turn.T - [0, -9.0, 0]) * scale * [1, -1, 1] + [size, size, 0]
     points = np.ascontiguousarray(points, np.float32)
