@@ -8,8 +8,9 @@ before a value is converted; checksums of Parquet pages are verified where a fil
 import hashlib
 import mmap
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,18 @@ import numpy.typing as npt
 from voiceface.io.decoding_worker import decode_isolated
 from voiceface.io.foreign_files import expansion_limit
 
-__all__ = ["COLUMN_NAMES", "decode_unverified", "read_columns", "write_columns"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "COLUMN_NAMES",
+    "build_columns",
+    "decode_unverified",
+    "parse_columns",
+    "read_columns",
+    "to_parquet",
+    "write_columns",
+]
 
 FORMAT = "voiceface-embeddings-2"
 COLUMN_NAMES = {
@@ -25,6 +37,8 @@ COLUMN_NAMES = {
     "embedding": ("embedding", "vector", "embeddings", "features"),
 }
 """Accepted names of the two columns, the first one is written."""
+REASON = "reason"
+"""Column of the reason why a row has no embedding, in parts of tables."""
 _TAG = b"voiceface-sha256:"
 _DIGEST = re.compile(re.escape(_TAG) + rb"([0-9a-f]{64})")
 _ZEROS = b"0" * 64
@@ -53,34 +67,86 @@ def write_columns(
         facts: N texts of a further column `facts`; None: no such column.
         encoder: text about the encoder; "": not stated.
     """
-    import pyarrow as pa
+    table = build_columns(items, vectors, fingerprint, facts, encoder=encoder)
+    if suffix == ".parquet":
+        path.write_bytes(to_parquet(table))
+        return
     import pyarrow.feather
-    import pyarrow.parquet
 
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    lists = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    pyarrow.feather.write_feather(table, str(path), compression="uncompressed")
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        _stamp_digest(data)
+
+
+def build_columns(
+    items: list[str],
+    vectors: Vectors,
+    fingerprint: str,
+    facts: list[str] | None = None,
+    *,
+    encoder: str = "",
+    failed: Mapping[str, str] | None = None,
+) -> "pa.Table":
+    """Build the Arrow table of `write_columns`; embeddings are plain lists of fixed size.
+
+    Args:
+        items: N names.
+        vectors: (N, D).
+        fingerprint: of the model.
+        facts: N texts of a further column `facts`; None: no such column.
+        encoder: text about the encoder; "": not stated.
+        failed: M further items that have no embedding -> reason; they become rows after the others, and all
+            rows have a column `reason`, "" for those with an embedding. None: no such column.
+    """
+    import pyarrow as pa
+
+    extra = dict(failed or {})
+    flat = np.zeros((len(items) + len(extra), vectors.shape[1]), np.float32)
+    flat[: len(items)] = vectors
+    missing = np.arange(len(flat)) >= len(items)
+    mask = pa.array(missing) if extra else None
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), vectors.shape[1], mask=mask)
     # Bytes of file names that are not UTF-8 appear as in `voiceface.io.atomic.write_text`.
-    names = [item.encode("utf-8", "backslashreplace").decode() for item in items]
-    columns = {"item": pa.array(names, pa.string()), "embedding": lists}
+    columns = {"item": pa.array([*map(_to_utf8, (*items, *extra))], pa.string()), "embedding": lists}
     if facts is not None:
-        columns["facts"] = pa.array(facts, pa.string())
-    table = pa.table(columns)
+        columns["facts"] = pa.array([*facts, *[""] * len(extra)], pa.string())
+    if failed is not None:
+        columns[REASON] = pa.array([*[""] * len(items), *map(_to_utf8, extra.values())], pa.string())
     metadata = {"fingerprint": fingerprint, "format": FORMAT, "digest": _TAG + _ZEROS}
     if encoder:
         metadata["encoder"] = encoder.encode()
-    table = table.replace_schema_metadata(metadata)
-    if suffix == ".parquet":
-        pyarrow.parquet.write_table(table, path, write_page_checksum=True)
-    else:
-        pyarrow.feather.write_feather(table, str(path), compression="uncompressed")
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
-        places = [found.start(1) for found in _DIGEST.finditer(data)]
-        digest = hashlib.sha256(data).hexdigest().encode()
-        for place in places:
-            data[place : place + len(digest)] = digest
+    return pa.table(columns).replace_schema_metadata(metadata)
 
 
-def read_columns(path: Path) -> tuple[list[str], Vectors, str, list[str] | None, str]:
+def to_parquet(table: "pa.Table") -> bytes:
+    """Bytes of a Parquet file with the digest of all of them.
+
+    Args:
+        table: of `build_columns`, or another one whose metadata has an entry for the digest.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    sink = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink, write_page_checksum=True)
+    data = bytearray(sink.getvalue())
+    _stamp_digest(data)
+    return bytes(data)
+
+
+def _stamp_digest(data: Any) -> None:
+    """Replace the zeros that hold the place of the digest."""
+    places = [found.start(1) for found in _DIGEST.finditer(data)]
+    digest = hashlib.sha256(data).hexdigest().encode()
+    for place in places:
+        data[place : place + len(digest)] = digest
+
+
+def _to_utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def read_columns(path: Path) -> dict[str, Any]:
     """Read a table; to be called inside `voiceface.io.foreign_files.reading`.
 
     A table without a right digest is read in a process of its own: Arrow ends the process on some damaged
@@ -90,19 +156,34 @@ def read_columns(path: Path) -> tuple[list[str], Vectors, str, list[str] | None,
         path: ends in ".parquet", or in another suffix for Arrow's formats (file or stream).
 
     Returns:
-        Items (N), vectors (N, D), fingerprint ("" if none is stated), texts of the column `facts` (N; None
-        without such a column, and for tables of others), text about the encoder ("" if none is stated).
+        As `parse_columns`.
 
     Raises:
         ValueError: a wrong digest, other columns, missing or ragged values.
     """
-    data = path.read_bytes()
+    return parse_columns(path.read_bytes(), path)
+
+
+def parse_columns(data: bytes, path: Path | None = None) -> dict[str, Any]:
+    """Read the bytes of a table.
+
+    Args:
+        data: the bytes.
+        path: the file that holds them, whose ending tells the format; None: a Parquet file of this module.
+
+    Returns:
+        "items" (N), "vectors" (N, D), "fingerprint" and "encoder" ("" if none is stated), "facts" (N texts)
+        and "failed" (item -> reason of rows without embedding) where there are any.
+
+    Raises:
+        ValueError: a wrong digest, other columns, missing or ragged values.
+    """
     if _verify_digest(data):
-        found = _parse_columns(data, path.suffix, verified=True)
-    else:
-        found = decode_isolated("voiceface.embeddings.columnar:decode_unverified", str(path))
-    names = ("items", "vectors", "fingerprint")
-    return *(found[name] for name in names), found.get("facts"), found["encoder"]  # type: ignore[return-value]
+        return _parse_columns(data, path.suffix if path else ".parquet", verified=True)
+    if path is None:
+        raise ValueError("it has no digest")
+    found: dict[str, Any] = decode_isolated("voiceface.embeddings.columnar:decode_unverified", str(path))
+    return found
 
 
 def decode_unverified(path: str) -> dict[str, Any]:
@@ -116,14 +197,28 @@ def _parse_columns(data: bytes, suffix: str, *, verified: bool) -> dict[str, Any
     metadata = table.schema.metadata or {}
     if metadata.get(b"format", b"").decode() == FORMAT and not verified:
         raise ValueError("its digest is missing, though its format has one")
+    found: dict[str, Any] = {
+        "fingerprint": metadata.get(b"fingerprint", b"").decode(),
+        "encoder": metadata.get(b"encoder", b"").decode(),
+    }
+    if verified and REASON in table.column_names:
+        table, found["failed"] = _split_failed(table)
     items, embeddings = (_find_column(table, wanted) for wanted in COLUMN_NAMES)
-    fingerprint = metadata.get(b"fingerprint", b"").decode()
-    encoder = metadata.get(b"encoder", b"").decode()
-    found = {"items": _to_items(items), "vectors": _to_vectors(embeddings), "fingerprint": fingerprint}
-    found["encoder"] = encoder
+    width = embeddings.type.list_size if found.get("failed") and not len(items) else 0
+    vectors = np.zeros((0, width), np.float32) if width else _to_vectors(embeddings)
+    found |= {"items": _to_items(items), "vectors": vectors}
     if verified and "facts" in table.column_names:
         found["facts"] = table.column("facts").to_pylist()
     return found
+
+
+def _split_failed(table: "pa.Table") -> tuple["pa.Table", dict[str, str]]:
+    """Rows with an embedding, and the reasons of the others."""
+    import pyarrow.compute as pc
+
+    good = pc.equal(table.column(REASON), "")
+    bad = table.filter(pc.invert(good)).select(["item", REASON])
+    return table.filter(good), dict(zip(bad.column("item").to_pylist(), bad.column(REASON).to_pylist()))
 
 
 def _verify_digest(data: bytes) -> bool:
@@ -146,7 +241,7 @@ def _read_parquet(data: bytes) -> Any:
     import pyarrow.parquet
 
     file = pyarrow.parquet.ParquetFile(pa.py_buffer(data), page_checksum_verification=True)
-    wanted = {"facts", *(name for names in COLUMN_NAMES.values() for name in names)}
+    wanted = {"facts", REASON, *(name for names in COLUMN_NAMES.values() for name in names)}
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
     values = sum(each.num_values for each in chunks if each.path_in_schema.split(".")[0] in wanted)

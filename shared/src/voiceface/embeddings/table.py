@@ -41,7 +41,8 @@ class EmbeddingTable:
         items: distinct names, such as paths relative to a root.
         vectors: float32 (N, D), not necessarily of unit length.
         fingerprint: of the model that computed them.
-        failed: items that could not be encoded -> reason (not saved).
+        failed: items that could not be encoded -> reason (saved in parts alone, see
+            `voiceface.embeddings.parts`).
         facts: items of people's own files -> what is known about the file beside its embedding.
         encoder: JSON about the encoders that computed them (`voiceface.encoders.records`); "": not stated.
     """
@@ -154,7 +155,7 @@ class EmbeddingTable:
         are verified. Tables of others have a column `item` (or `path`, `file`, `name`, `id`) of text and a
         column `embedding` (or `vector`, `embeddings`, `features`) of lists of numbers of one length, as
         pandas, Polars and Hugging Face write them; further columns are ignored, `facts` in tables of `save`
-        excepted.
+        and `reason` in parts (`voiceface.embeddings.parts`) excepted.
 
         Args:
             path: .npz with the arrays `items`, `vectors` and, if known, `fingerprint`; .parquet; .arrow or
@@ -177,19 +178,35 @@ class EmbeddingTable:
                     raise ValueError(f"items of type {items.dtype}, vectors of type {vectors.dtype}")
                 names, values = items.tolist(), vectors.astype(np.float32, copy=False)
                 texts = json.loads(arrays["facts"].tobytes()) if "facts" in arrays else None
+                found = {"items": names, "vectors": values, "fingerprint": fingerprint, "encoder": encoder}
+                if texts is not None:
+                    found["facts"] = texts
             else:
-                names, values, fingerprint, texts, encoder = read_columns(source)
-            if texts is not None and (len(texts) != len(names) or not all(isinstance(t, str) for t in texts)):
-                raise ValueError("its facts are no text for every item")
-            facts = {} if texts is None else facts_from_json(names, texts)
+                found = read_columns(source)
             try:
-                table = cls(names, values, fingerprint, facts=facts, encoder=encoder)
+                return cls.from_columns(found)
             except EmbeddingError as error:
                 raise EmbeddingError(f"{printable(source)}: {error}") from None
-            if not np.isfinite(table.vectors).all():
-                row = int(np.flatnonzero(~np.isfinite(table.vectors).all(axis=1))[0])
-                raise ValueError(f"the vector of {table.items[row]!r} is not finite")
-            return table
+
+    @classmethod
+    def from_columns(cls, found: Mapping[str, Any]) -> "EmbeddingTable":
+        """Build the table from what `voiceface.embeddings.columnar.parse_columns` returns.
+
+        Raises:
+            EmbeddingError: an item is there twice.
+            ValueError: facts of another form, or a vector that is not finite.
+        """
+        names, texts = found["items"], found.get("facts")
+        if texts is not None and (len(texts) != len(names) or not all(isinstance(t, str) for t in texts)):
+            raise ValueError("its facts are no text for every item")
+        facts = {} if texts is None else facts_from_json(names, texts)
+        table = cls(
+            names, found["vectors"], found["fingerprint"], dict(found.get("failed", {})), facts, found["encoder"]
+        )
+        if not np.isfinite(table.vectors).all():
+            row = int(np.flatnonzero(~np.isfinite(table.vectors).all(axis=1))[0])
+            raise ValueError(f"the vector of {table.items[row]!r} is not finite")
+        return table
 
 
 def _l2_normalize(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,0 +1,79 @@
+"""Parts of a table of embeddings: what one worker made of one shard, failed items included.
+
+A part is a Parquet file with the columns `item`, `embedding` (float32 list of fixed size, null where it
+failed), `facts` and `reason` ("" for rows with an embedding), and with the digest of
+`voiceface.embeddings.columnar`. `EmbeddingTable.load` reads it, and so does every reader of Parquet.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voiceface.embeddings.columnar import build_columns, parse_columns
+from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
+from voiceface.io.file_facts import facts_to_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["merge_parts", "read_part", "to_part"]
+
+
+def to_part(table: EmbeddingTable) -> "pa.Table":
+    """Rows of a part, those of `failed` last.
+
+    Args:
+        table: with its `failed` items; it may have no other rows, vectors are (0, D) then.
+    """
+    facts = facts_to_json(table.facts, table.items)
+    return build_columns(
+        table.items, table.vectors, table.fingerprint, facts, encoder=table.encoder, failed=table.failed
+    )
+
+
+def read_part(data: bytes, name: str) -> EmbeddingTable:
+    """Read the bytes of a part.
+
+    Args:
+        data: the bytes.
+        name: for messages.
+
+    Raises:
+        EmbeddingError: damaged, or no part.
+    """
+    import pyarrow as pa
+
+    try:
+        return EmbeddingTable.from_columns(parse_columns(data))
+    except (ValueError, pa.ArrowException) as error:
+        raise EmbeddingError(f"{name} is damaged or no part of a table: {error}") from None
+
+
+def merge_parts(parts: Sequence[EmbeddingTable]) -> EmbeddingTable:
+    """Join parts, in their order, to one table, with all failed items.
+
+    Parts of two encoders get the digest of both fingerprints, as `voiceface encode` writes it.
+
+    Raises:
+        EmbeddingError: no row has an embedding, widths differ, or an item occurs twice.
+    """
+    failed = {item: reason for part in parts for item, reason in part.failed.items()}
+    full = [part for part in parts if len(part)]
+    if not full:
+        shown = "; ".join(f"{item}: {reason}" for item, reason in list(failed.items())[:5])
+        raise EmbeddingError(f"none of {len(failed)} files could be encoded: {shown}", failed)
+    widths = {part.vectors.shape[1] for part in full}
+    if len(widths) > 1:
+        raise EmbeddingError(f"parts have embeddings of different lengths: {sorted(widths)}")
+    marks = list(dict.fromkeys(part.fingerprint for part in full))
+    mark = marks[0] if len(marks) == 1 else hashlib.sha256(" ".join(marks).encode()).hexdigest()
+    return EmbeddingTable(
+        [item for part in full for item in part.items],
+        np.concatenate([part.vectors for part in full]),
+        mark,
+        failed,
+        {item: each for part in full for item, each in part.facts.items()},
+        full[0].encoder,
+    )
