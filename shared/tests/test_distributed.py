@@ -1,10 +1,8 @@
 """Two Gloo processes give the results of one process with the global batch."""
 
 import json
-import multiprocessing
 import os
 import signal
-import socket
 
 import pytest
 import torch
@@ -20,6 +18,7 @@ from voiceface.runtime.distributed import (
     initialise,
     shutdown,
 )
+from voiceface.testing.processes import in_two_processes
 from voiceface.training.run import Run, unwrap
 
 
@@ -67,37 +66,20 @@ def train(out, loss, resume=False, stop=None):
                 os.kill(os.getpid(), signal.SIGTERM)
 
 
-def stop_in_group(out, rank, port):
+def stop_in_group(out):
     """One process is named to stop: all save the same step and leave."""
     with pytest.raises(SystemExit, match="143"):
-        train_in_group(out, "own rows", rank, port, stop=(1, 2))
+        train(out, "own rows", stop=(1, 2))
 
 
-def resume_in_group(out, rank, port):
-    train_in_group(out, "own rows", rank, port, resume=True)
+def resume_in_group(out):
+    train(out, "own rows", resume=True)
 
 
-def describe_group(rank, port):
-    """What torchrun puts into the environment."""
-    group = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": 2,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    os.environ.update({name: str(value) for name, value in group.items()})
-
-
-def train_in_group(out, loss, rank, port, **options):
-    describe_group(rank, port)
-    train(out, loss, **options)
-
-
-def check_layer(out, loss, rank, port):
+def check_layer():
     """Gradients, and gradients of gradients, of the synchronised layer against the plain one."""
-    describe_group(rank, port)
-    assert initialise("cpu") == (rank, 2, rank)
+    rank, count, local = initialise("cpu")
+    assert count == 2 and local == rank
     values = torch.randn(8, 3, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     part = slice(rank * 4, rank * 4 + 4)
     found = []
@@ -113,24 +95,10 @@ def check_layer(out, loss, rank, port):
     shutdown()
 
 
-def in_two_processes(function, *arguments):
-    """Fork twice (torch is imported already) and wait for both."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    fork = multiprocessing.get_context("fork")
-    children = [fork.Process(target=function, args=(*arguments, rank, port)) for rank in range(2)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(120)
-    assert [child.exitcode for child in children] == [0, 0]
-
-
 @pytest.mark.parametrize("loss", ["whole batch", "own rows"])
 def test_two_processes_equal_one_with_the_whole_batch(tmp_path, loss):
     train(tmp_path / "1", loss)
-    in_two_processes(train_in_group, tmp_path / "2", loss)
+    in_two_processes(train, tmp_path / "2", loss)
     one, two = ((tmp_path / name / "log.jsonl").read_text().splitlines() for name in "12")
     assert len(one) == len(two) == 5
     for a, b in zip(map(json.loads, one), map(json.loads, two)):
@@ -145,7 +113,7 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path, loss):
 
 
 def test_stopped_group_resumes_as_if_nothing_had_been(tmp_path):
-    in_two_processes(train_in_group, tmp_path / "whole", "own rows")
+    in_two_processes(train, tmp_path / "whole", "own rows")
     in_two_processes(stop_in_group, tmp_path / "parts")
     assert load_state(tmp_path / "parts" / "state.safetensors")["step"] == 3
     in_two_processes(resume_in_group, tmp_path / "parts")
@@ -153,8 +121,8 @@ def test_stopped_group_resumes_as_if_nothing_had_been(tmp_path):
     assert one.read_bytes() == two.read_bytes()
 
 
-def test_synchronised_layer_has_the_plain_layers_gradients(tmp_path):
-    in_two_processes(check_layer, tmp_path, "")
+def test_synchronised_layer_has_the_plain_layers_gradients():
+    in_two_processes(check_layer)
 
 
 def test_single_process_is_left_alone():

@@ -142,17 +142,30 @@ def test_runs_of_objectives_with_a_state_resume_to_the_same_bytes(
     fault_injection.check_disk_full_during_save(run, tmp_path / "run", save_index=4)
 
 
-def test_two_processes_give_the_run_of_one(
+def test_two_processes_give_the_run_of_one_and_continue_it(
     interruptible_run: InterruptibleRun, start_process: Callable[..., Any], tmp_path: Path
 ) -> None:
     settings = ("training.last_batch=drop", "training.epochs=2", "optimiser.lr=1.0e-4")
-    command = partial(fault_injection.run_as_program, interruptible_run.module)
-    arguments = interruptible_run.build_arguments(tmp_path / "run", *settings)
-    fault_injection.run_in_two_processes(start_process, command, arguments, tmp_path / "errors")
+    errors = tmp_path / "errors"
+    whole = partial(fault_injection.run_as_program, interruptible_run.module)
+    part = partial(fault_injection.run_stopped_after, interruptible_run.module, 3)
+    for name, command, count, more, status in (
+        ("both", whole, 2, (), 0),
+        ("one", part, 1, (), 143),
+        ("one", whole, 2, ("--resume",), 0),
+        ("two", part, 2, (), 143),
+        ("two", whole, 1, ("--resume",), 0),
+    ):
+        arguments = interruptible_run.build_arguments(tmp_path / name, *settings, *more)
+        fault_injection.run_in_processes(
+            start_process, command, arguments, errors, count=count, exit_status=status
+        )
     assert interruptible_run.train(tmp_path / "alone", *settings) == 0
-    logs = [read_log_without_clock(tmp_path / name) for name in ("run", "alone")]
-    for row, other in zip(*logs, strict=True):
-        assert row == pytest.approx(other, rel=1e-3, abs=1e-4)
+    expected = read_log_without_clock(tmp_path / "alone")
+    assert any("val/matching_accuracy" in row for row in expected)
+    for name in ("both", "one", "two"):
+        for row, other in zip(read_log_without_clock(tmp_path / name), expected, strict=True):
+            assert row == pytest.approx(other, rel=1e-3, abs=1e-4), name
 
 
 @pytest.mark.parametrize("name", bundled_configs("fop"))

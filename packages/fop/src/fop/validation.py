@@ -1,15 +1,17 @@
 """Validation on features: matching accuracy, equal error rate, choice of the best checkpoint."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+from voiceface.embeddings.sharing import own_share
 from voiceface.metrics.impostor_scores import measure_impostor_scores, spread
 from voiceface.metrics.matching import matching_accuracy, row_blocks
 from voiceface.metrics.verification import equal_error_rate
+from voiceface.runtime.distributed import all_gather_objects
 
 from fop.scores import ScoreName, score_matrix, score_rows
 
@@ -29,6 +31,8 @@ __all__ = [
     "require_finite",
     "validate",
 ]
+
+ROWS_OF_BLOCK = 2048
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,25 @@ def encode_features(
 ) -> tuple[Tensor, Tensor]:
     """Embed all voices (N, Dv) and faces (M, Df) of a feature set, in evaluation mode.
 
+    Called on every process of a run, each embeds a share of the rows.
+
     Returns:
         (N, D) and (M, D), on the CPU. The mode of the model is as before.
     """
     training = model.training
     model.eval()
-    voices = model.encode_voices(torch.from_numpy(features.voices).to(device)).float().cpu()
-    faces = model.encode_faces(torch.from_numpy(features.faces).to(device)).float().cpu()
+    voices = _encode_rows(model.encode_voices, features.voices, device)
+    faces = _encode_rows(model.encode_faces, features.faces, device)
     model.train(training)
     return voices, faces
+
+
+def _encode_rows(encode: Callable[[Tensor], Tensor], rows: np.ndarray, device: torch.device | str) -> Tensor:
+    """Embed rows in blocks; of several processes each embeds its share of the blocks."""
+    own = torch.from_numpy(rows[own_share(len(rows), ROWS_OF_BLOCK)])
+    blocks = [encode(block.to(device)).float().cpu() for block in own.split(ROWS_OF_BLOCK)]
+    shares = all_gather_objects(torch.cat(blocks).numpy() if len(own) else None)
+    return torch.from_numpy(np.concatenate([share for share in shares if share is not None]))
 
 
 def expected_matching_accuracy(scores: Tensor, same: Tensor) -> float:

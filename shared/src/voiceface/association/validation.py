@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def encode_validation(
 ) -> "list[EmbeddingTable]":
     """Encode the probes and the gallery of the validation list; the model is in evaluation mode afterwards.
 
+    Of several processes each encodes a share of the files; all return the same tables.
+
     Args:
         model: the network.
         config: the experiment.
@@ -124,13 +127,16 @@ def encode_validation(
         EmbeddingError: a file cannot be read, as `validation.on_error` says.
     """
     from voiceface.association import embedder
+    from voiceface.embeddings.sharing import embed_in_shares
 
     encoder = (embedder_type or embedder.Embedder)(model, config, device=device)
     corpus, trials = validation.corpus, validation.trial_list
-    return [
-        encoder.embed_items(modality, items, corpus, on_error=validation.on_error, progress=False)
-        for items, modality in zip((trials.probes, trials.gallery), trials.direction.split("2"))
-    ]
+    tables = []
+    for items, modality in zip((trials.probes, trials.gallery), trials.direction.split("2")):
+        embed = partial(encoder.embed_items, modality, corpus=corpus, progress=False)
+        batch_size = encoder.modality_io(modality, corpus)[2]
+        tables.append(embed_in_shares(embed, items, batch_size, on_error=validation.on_error))
+    return tables
 
 
 def record_impostor_scores(

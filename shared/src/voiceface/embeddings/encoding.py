@@ -21,7 +21,7 @@ from voiceface.runtime.progress import progress_bar
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["encode_files"]
+__all__ = ["encode_files", "report_failures"]
 
 log = logging.getLogger(__name__)
 
@@ -114,15 +114,7 @@ def encode_files(
     finally:  # also after Ctrl-C: `fresh` has whole batches
         if folder and fresh:
             _write_shard(folder, fresh, _select_facts(facts, keys, fresh))
-    if failed:
-        text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_summarise_failures(failed)})"
-        if on_error == "error":
-            remedy = "repair them, or skip them (--missing skip, on_error='skip')"
-            raise EmbeddingError(f"{text}; {remedy}", failed)
-        if log_failures:
-            for item, why in failed.items():
-                log.warning("skipped %s: %s", item, why)
-            log.warning("skipped %d of %d files that could not be encoded", len(failed), len(distinct))
+    report_failures(failed, len(distinct), on_error=on_error, log_failures=log_failures)
     kept = [item for item in distinct if item in done]
     if not kept:
         raise EmbeddingError(
@@ -136,6 +128,28 @@ def encode_files(
     known_facts = {item: stored_facts[keys[item]] for item in kept if keys[item] in stored_facts}
     known_facts |= {item: facts[item] for item in kept if item in facts} if facts else {}
     return EmbeddingTable(kept, np.stack([done[item] for item in kept]), fingerprint, failed, known_facts)
+
+
+def report_failures(failed: dict[str, str], total: int, *, on_error: str, log_failures: bool) -> None:
+    """Raise, or log what was skipped; options as in `encode_files`.
+
+    Args:
+        failed: items that could not be encoded -> reason.
+        total: distinct items.
+
+    Raises:
+        EmbeddingError: files failed and `on_error` is "error".
+    """
+    if not failed:
+        return
+    if on_error == "error":
+        text = f"{len(failed)} of {total} files could not be encoded ({_summarise_failures(failed)})"
+        remedy = "repair them, or skip them (--missing skip, on_error='skip')"
+        raise EmbeddingError(f"{text}; {remedy}", failed)
+    if log_failures:
+        for item, why in failed.items():
+            log.warning("skipped %s: %s", item, why)
+        log.warning("skipped %d of %d files that could not be encoded", len(failed), total)
 
 
 def _summarise_failures(failed: dict[str, str]) -> str:

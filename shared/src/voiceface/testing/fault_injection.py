@@ -37,7 +37,9 @@ __all__ = [
     "preloaded_processes",
     "process_starter",
     "run_as_program",
+    "run_in_processes",
     "run_in_two_processes",
+    "run_stopped_after",
 ]
 
 ProcessStarter = Callable[..., Any]
@@ -236,26 +238,58 @@ def log_size(out: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
+def run_stopped_after(
+    module: str, steps: int, arguments: list[str], stderr_file: str, environment: dict[str, str]
+) -> None:
+    """Do the same; the process of rank 0 gets SIGTERM in the last of so many steps."""
+    from voiceface.training.run import Run
+
+    log = Run.log
+
+    def stop(run: Run, step: int, *values: Any, **options: Any) -> None:
+        log(run, step, *values, **options)
+        if run.is_main and step == steps - 1 and not options:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Run.log = stop  # type: ignore[method-assign]
+    run_as_program(module, arguments, stderr_file, environment)
+
+
 def run_in_two_processes(
     start_process: Callable[..., Any], function: Callable[..., None], arguments: list[str], stderr_file: Path
 ) -> None:
-    """Run a command in two communicating processes; both must succeed.
+    """Run a command in two communicating processes; see `run_in_processes`."""
+    run_in_processes(start_process, function, arguments, stderr_file)
+
+
+def run_in_processes(
+    start_process: Callable[..., Any],
+    function: Callable[..., None],
+    arguments: list[str],
+    stderr_file: Path,
+    *,
+    count: int = 2,
+    exit_status: int = 0,
+) -> None:
+    """Run a command in processes that communicate.
 
     Args:
         start_process: from `process_starter`.
         function: (arguments, file for stderr, environment) -> None, as `run_as_program` after its module.
         arguments: arguments of the command.
-        stderr_file: file for the stderr of both.
+        stderr_file: file for the stderr of all.
+        count: number of processes.
+        exit_status: expected of all.
 
     Raises:
-        AssertionError: a process failed; holds their stderr.
+        AssertionError: a process ended in another way; holds their stderr.
     """
     with contextlib.closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))  # an unused port
         port = free.getsockname()[1]
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [{**group, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    group = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [{**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
     children = [start_process(function, arguments, str(stderr_file), rank) for rank in ranks]
     for child in children:
         child.join(180)
-        assert child.exitcode == 0, stderr_file.read_text()
+        assert child.exitcode == exit_status, stderr_file.read_text()

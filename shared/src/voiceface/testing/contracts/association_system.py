@@ -13,6 +13,7 @@ from voiceface.testing.contracts.own_recordings import OwnRecordingContract
 from voiceface.testing.contracts.percentiles import PercentileContract
 from voiceface.testing.contracts.published import PublishedCheckpointContract
 from voiceface.testing.contracts.resume import ResumeContract
+from voiceface.testing.contracts.several_processes import SeveralProcessesContract
 from voiceface.testing.contracts.training import TrainingContract
 
 __all__ = ["AssociationSystemContract"]
@@ -32,6 +33,7 @@ class AssociationSystemContract(
     PercentileContract,
     PublishedCheckpointContract,
     ResumeContract,
+    SeveralProcessesContract,
     AugmentationContract,
 ):
     """All contracts; a system subclasses it without adding anything."""

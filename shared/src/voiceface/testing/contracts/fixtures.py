@@ -30,6 +30,7 @@ __all__ = [
     "one_thread",
     "population",
     "processes",
+    "slow_run",
     "start_process",
     "tiny_overrides",
     "train",
@@ -153,6 +154,16 @@ def interruptible_run(
     run = InterruptibleRun(f"{system.package}.train", build_arguments, reference, system.outputs)
     assert run.train(reference) == 0
     return run
+
+
+@pytest.fixture(scope="session")
+def slow_run(
+    system: SystemUnderTest, interruptible_run: InterruptibleRun, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The run that is interrupted, by one process and with `SystemUnderTest.slow_learning`."""
+    out = tmp_path_factory.mktemp("slow") / "run"
+    assert interruptible_run.train(out, system.slow_learning) == 0
+    return out
 
 
 @pytest.fixture(scope="session")

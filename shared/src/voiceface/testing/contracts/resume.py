@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ ProcessStarter = Callable[..., Any]
 
 
 class ResumeContract:
-    """Runs that are killed, stopped, resumed, or shared by two processes."""
+    """Runs that are killed, stopped and resumed."""
 
     def test_run_killed_at_random_times(
         self, interruptible_run: InterruptibleRun, start_process: ProcessStarter, tmp_path: Path
@@ -122,40 +121,3 @@ class ResumeContract:
         table.write_bytes(header + b"".join(reversed(rows)))
         assert train(out, "--resume", "training.max_steps=1", data=corpus_copy) == 1
         assert_mentions(capsys.readouterr().err, "error: ", out, "identities", "order", "--out")
-
-    # several processes
-
-    def test_two_processes_take_the_steps_of_one(
-        self,
-        system: SystemUnderTest,
-        interruptible_run: InterruptibleRun,
-        start_process: ProcessStarter,
-        tmp_path: Path,
-    ) -> None:
-        import torch
-
-        from voiceface.checkpoints.native import load_model
-
-        run, slow = interruptible_run, system.slow_learning
-        alone, out = tmp_path / "alone", tmp_path / "run"
-        command = partial(fault_injection.run_as_program, run.module)
-        arguments = run.build_arguments(out, slow)
-        fault_injection.run_in_two_processes(start_process, command, arguments, tmp_path / "errors")
-        assert run.train(alone, slow) == 0
-        log, expected = read_log_without_clock(out), read_log_without_clock(alone)
-        assert [row.keys() for row in log] == [row.keys() for row in expected]
-        for row, other in zip(log, expected):
-            assert row == pytest.approx(other, rel=1e-4, abs=2e-6)
-        first, state, other = (
-            load_model(path).state
-            for path in (
-                alone / "checkpoints" / "step_000001.safetensors",
-                out / "model.safetensors",
-                alone / "model.safetensors",
-            )
-        )
-        for branch in system.branches:
-            changes = [(other[key] - first[key]).abs().max() for key in other if key.startswith(f"{branch}.")]
-            assert float(max(changes)) > 1e-3, f"{branch} has not learnt"
-        for key, value in other.items():
-            assert torch.allclose(state[key], value, rtol=1e-4, atol=1e-5), key
