@@ -28,7 +28,7 @@ FLOORS = {
             ["io"],
             ["commandline", "runtime", "images", "metrics", "rendering"],
             ["audio", "checkpoints", "embeddings"],
-            ["real", "gallery"],
+            ["real", "gallery", "engines"],
             ["faces"],
             ["videos"],
             ["datasets", "training", "models"],

@@ -204,7 +204,7 @@ def _parse_columns(data: bytes, suffix: str, *, verified: bool) -> dict[str, Any
     if verified and REASON in table.column_names:
         table, found["failed"] = _split_failed(table)
     items, embeddings = (_find_column(table, wanted) for wanted in COLUMN_NAMES)
-    width = embeddings.type.list_size if found.get("failed") and not len(items) else 0
+    width = embeddings.type.list_size if "failed" in found and not len(items) else 0
     vectors = np.zeros((0, width), np.float32) if width else _to_vectors(embeddings)
     found |= {"items": _to_items(items), "vectors": vectors}
     if verified and "facts" in table.column_names:

@@ -1,0 +1,167 @@
+"""Inputs of sharded work: files and folders, tar shards, and all of them at addresses (fsspec)."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from voiceface.engines.file_units import FileItem
+from voiceface.engines.units import describe_error
+from voiceface.io.file_kinds import printable
+from voiceface.io.locations import is_url, open_file_system
+from voiceface.io.own_files import PICTURE_SUFFIXES, SOUND_SUFFIXES, LeftOut, find_own_files
+from voiceface.io.shard_index import INDEX_SUFFIX
+from voiceface.io.shards import SHARD_SUFFIX
+
+__all__ = ["VIDEO_SUFFIXES", "Sources", "as_location", "find_sources", "is_sharded"]
+
+VIDEO_SUFFIXES = (*(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".mpg", ".mpeg"), ".3gp")
+"""Endings of videos at addresses and in shards, where the content is not looked at beforehand."""
+_ONE_SLASH = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])")
+_CONTENT = ("ETag", "etag", "md5Hash", "crc32c", "checksum", "sha256", "LastModified", "mtime", "created")
+_UNUSED = "is of unknown kind ({}), no recording and no picture"
+
+
+@dataclass
+class Sources:
+    """Files by kind, in the order in which they were given; those of a folder sorted.
+
+    Attributes:
+        sounds: recordings and videos.
+        pictures: pictures.
+        archives: tar shards.
+        left_out: files that are not used.
+    """
+
+    sounds: list[FileItem] = field(default_factory=list)
+    pictures: list[FileItem] = field(default_factory=list)
+    archives: list[FileItem] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def as_location(path: Path) -> str:
+    """Path or address of an argument; `Path` makes one slash of the two of an address.
+
+    Example:
+        >>> as_location(Path("s3://bucket/data")), as_location(Path("data/a.wav"))
+        ('s3://bucket/data', 'data/a.wav')
+    """
+    text = path.as_posix()
+    return _ONE_SLASH.sub(lambda found: f"{found[1]}://{'/' * (found[1].lower() == 'file')}", text)
+
+
+def is_sharded(path: Path) -> bool:
+    """Whether an argument is an address or a tar shard, which is read by units."""
+    return is_url(as_location(path)) or path.suffix.lower() == SHARD_SUFFIX
+
+
+def find_sources(paths: Iterable[Path], relative_to: Path | None = None) -> Sources:
+    """Find recordings, pictures and shards among files, folders and addresses.
+
+    Files of this machine are told by their content, others by their endings.
+
+    Args:
+        paths: the arguments.
+        relative_to: files are named relative to this folder or address; None: by their paths.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or nothing can be used.
+        ModuleNotFoundError: the package for a kind of address is not installed.
+        OSError: an address cannot be read.
+        ValueError: a given file is of another kind, or not below `relative_to`.
+    """
+    base = None if relative_to is None else as_location(relative_to)
+    found = Sources()
+    given = list(paths)
+    for path in given:
+        place = as_location(path)
+        if is_url(place):
+            _find_remote(place, base, found)
+        elif path.suffix.lower() == SHARD_SUFFIX:
+            if not path.is_file():
+                raise FileNotFoundError(f"no file or folder at {printable(path)}")
+            found.archives.append(_local_item(path, base))
+        else:
+            _find_local(path, base, found)
+    for name in ("sounds", "pictures", "archives"):
+        setattr(found, name, list({item.source: item for item in getattr(found, name)}.values()))
+    if not (found.sounds or found.pictures or found.archives):
+        shown = ", ".join(map(as_location, given))
+        raise FileNotFoundError(f"no utterances, images or shards in {shown}")
+    return found
+
+
+def _find_local(path: Path, base: str | None, found: Sources) -> None:
+    """Add a file, or the files of a folder."""
+    files = find_own_files([path])
+    found.sounds += [_local_item(each, base) for each in files.sounds]
+    found.pictures += [_local_item(each, base) for each in files.pictures]
+    for unused in files.left_out:
+        if unused.path.suffix.lower() == SHARD_SUFFIX:
+            found.archives.append(_local_item(unused.path, base))
+        elif not unused.path.name.lower().endswith(SHARD_SUFFIX + INDEX_SUFFIX):
+            found.left_out.append(unused)
+
+
+def _local_item(path: Path, base: str | None) -> FileItem:
+    try:
+        state = path.stat()
+    except OSError as error:
+        content = str(error.strerror)
+    else:
+        content = f"{state.st_size} {state.st_mtime_ns}"
+    return FileItem(_item_name(path.as_posix(), base), str(path), str(path.absolute()), content)
+
+
+def _find_remote(url: str, base: str | None, found: Sources) -> None:
+    """Add a file at an address, or the files below it."""
+    file_system, root = open_file_system(url)
+    try:
+        if file_system.isfile(root):
+            listing = {root: file_system.info(root)}
+        else:
+            listing = file_system.find(root, detail=True)
+    except Exception as error:  # of any library below fsspec
+        raise OSError(f"{printable(url)} cannot be read: {describe_error(error)}") from error
+    if not listing:
+        raise FileNotFoundError(f"no file or folder at {printable(url)}")
+    for path, facts in sorted(listing.items()):
+        address = file_system.unstrip_protocol(path)
+        if any(part.startswith(".") for part in PurePosixPath(path[len(root) :]).parts[1:]):
+            continue
+        _sort_by_ending(FileItem(_item_name(address, base), address, address, _state(facts)), found)
+
+
+def _sort_by_ending(item: FileItem, found: Sources) -> None:
+    """Add a file at an address to its kind."""
+    name = item.source.partition("?")[0].lower()
+    ending = PurePosixPath(name).suffix
+    if ending == SHARD_SUFFIX:
+        found.archives.append(item)
+    elif ending in SOUND_SUFFIXES:
+        found.sounds.append(item)
+    elif ending in PICTURE_SUFFIXES:
+        found.pictures.append(item)
+    elif not name.endswith(SHARD_SUFFIX + INDEX_SUFFIX):
+        found.left_out.append(LeftOut(Path(item.given), _UNUSED.format(ending or "no ending")))
+
+
+def _state(facts: dict[str, Any]) -> str:
+    """What changes with the content of a file at an address."""
+    content: Sequence[Any] = [facts[name] for name in _CONTENT if facts.get(name)]
+    return f"{facts.get('size')} {content[0] if content else ''}".strip()
+
+
+def _item_name(place: str, base: str | None) -> str:
+    """Name of a file in the table."""
+    if base is None:
+        return place
+    if is_url(place) and place.startswith(base.rstrip("/") + "/"):
+        return place[len(base.rstrip("/")) + 1 :]
+    if is_url(place) or is_url(base) or not Path(place).is_relative_to(base):
+        raise ValueError(
+            f"{place} is not below {base} (--relative-to): give both relative to the same folder, or "
+            "omit --relative-to"
+        )
+    return Path(place).relative_to(base).as_posix()
