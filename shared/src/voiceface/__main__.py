@@ -21,6 +21,7 @@ COMMANDS = {
         "voiceface.commands.avspeech",
         "build a dataset from the AVSpeech table and your own videos",
     ),
+    "pack": ("voiceface.commands.pack", "write a dataset as shards: tar archives with an index"),
     "check": ("voiceface.commands.check", "validate a dataset before training"),
     "encode": ("voiceface.commands.encode", "write the features of files by a frozen encoder"),
     "encoders": (

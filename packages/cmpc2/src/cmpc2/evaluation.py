@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from voiceface.io.packed_folders import file_exists
 
 from cmpc2.audio_frontend import load_log_mel, prepare_voice
 from cmpc2.model_config import VoiceFrontendConfig
@@ -68,10 +69,10 @@ class MediaPaths:
     def voice_path(self, item: str) -> Path:
         """Find the file of a listed utterance: as listed, or with another suffix."""
         path = self.voice_root / item
-        if path.is_file():
+        if file_exists(path):
             return path
         candidates = (path.with_suffix(suffix) for suffix in VOICE_SUFFIXES)
-        return next((candidate for candidate in candidates if candidate.is_file()), path)
+        return next((candidate for candidate in candidates if file_exists(candidate)), path)
 
     def face_path(self, item: str) -> Path:
         """Path of a listed image."""

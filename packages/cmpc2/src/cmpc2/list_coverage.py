@@ -44,6 +44,7 @@ def open_published_lists(
     from voiceface.datasets.trials.coverage import MISSING_ITEMS_REMEDY, check_trial_items, find_obstacle
     from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.datasets.trials.trial_list import TrialListError, trial_list_name
+    from voiceface.io.packed_folders import file_exists, folder_exists
     from voiceface.metrics.unavailable import UnavailableResult
 
     present: dict[str, bool] = {}
@@ -57,7 +58,7 @@ def open_published_lists(
                 (found.voices, media_paths.voice_path),
                 (found.faces, media_paths.face_path),
             ):
-                present |= {item: find(item).is_file() for item in items if item not in present}
+                present |= {item: file_exists(find(item)) for item in items if item not in present}
             existing = {item for item in (*found.probes, *found.gallery) if present[item]}
             kept = check_trial_items(found, existing, on_missing)
             if reason := find_obstacle(kept, identity_source):
@@ -70,7 +71,7 @@ def open_published_lists(
             skipped.append(f"skipped: {found.name}: {kept.skipped} trials or items, whose files are absent")
     if unavailable and (on_missing == "error" or not lists):
         roots = (("voices", media_paths.voice_root), ("faces", media_paths.face_root))
-        texts = [f"no folder of {what} at {root}" for what, root in roots if not root.is_dir()]
+        texts = [f"no folder of {what} at {root}" for what, root in roots if not folder_exists(root)]
         texts += [str(each).removesuffix(f". {MISSING_ITEMS_REMEDY}") for each in unavailable]
         remedy = f". {MISSING_ITEMS_REMEDY}" if on_missing == "error" else ""
         raise TrialListError(f"{'; '.join(texts)}{remedy}")

@@ -9,6 +9,7 @@ from voiceface.association.validation import Validation
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER, get_disclaimer
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES
+from voiceface.io.packed_folders import folder_exists
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.data import PairDataset, synthetic_training_set
@@ -122,7 +123,7 @@ def _open_split(
 def _find_video_faces(data: Path) -> Path | None:
     """Find the folder of images by video, if there is one."""
     folder = data / "unzippedFaces"
-    return folder if folder.is_dir() else None
+    return folder if folder_exists(folder) else None
 
 
 def _build_disclaimer(disclaimer: str, fraction: float) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from voiceface.io.foreign_files import read_json
+from voiceface.io.packed_folders import list_packed_files
 
 from cmpc2.prototype_retrieval import TrainingVideo
 
@@ -244,10 +245,11 @@ def _group_by_video(paths: Iterable[str], get_video_id: Callable[[str], str]) ->
 
 def _list_files(root: Path, folder: str, suffixes: Collection[str]) -> tuple[str, ...]:
     """List the files of a folder below a root, sorted, relative to the root."""
-    if not (root / folder).is_dir():
-        return ()
-    paths = sorted((root / folder).iterdir())
-    return tuple(f"{folder}/{path.name}" for path in paths if path.suffix.lower() in suffixes)
+    if (root / folder).is_dir():
+        names = sorted(path.name for path in (root / folder).iterdir())
+    else:
+        names = [name for name in list_packed_files(root / folder) or () if "/" not in name]
+    return tuple(f"{folder}/{name}" for name in names if Path(name).suffix.lower() in suffixes)
 
 
 def _warn_unpaired(videos: Sequence[str]) -> None:

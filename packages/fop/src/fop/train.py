@@ -72,7 +72,9 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add the arguments of `train`."""
         source = parser.add_mutually_exclusive_group(required=True)
-        source.add_argument("--data", type=Path, help=f"{arguments.CORPUS_HELP}: encoded before training")
+        source.add_argument(
+            "--data", type=arguments.data_folder, help=f"{arguments.CORPUS_HELP}: encoded before training"
+        )
         source.add_argument("--features", type=Path, help="folder that `voiceface encode --data` wrote")
         source.add_argument("--csv-voices", type=Path, help="published form: voice features, label last")
         parser.add_argument("--csv-faces", type=Path, help="published form: face features, label last")

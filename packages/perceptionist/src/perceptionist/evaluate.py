@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface.commandline import arguments
 from voiceface.commandline.exit_status import completeness_status
 from voiceface.commandline.messages import print_disclaimers
 from voiceface.datasets import dataset_arguments
@@ -202,7 +203,9 @@ def build_parser() -> argparse.ArgumentParser:
         "perceptionist evaluate --predictions MESHES --truth A2E_val --meta vox1_meta.csv --face-model "
         "train.configs --out DIR",
     )
-    parser.add_argument("--data", type=Path, help="population folder: utterances and ground truth")
+    parser.add_argument(
+        "--data", type=arguments.data_folder, help="population folder: utterances and ground truth"
+    )
     dataset_arguments.add_split_argument(parser)
     parser.add_argument(
         "--utterances", type=int, default=3, help="utterances of each identity (default: %(default)s)"

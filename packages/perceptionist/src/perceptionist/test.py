@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data",
-        type=Path,
+        type=arguments.data_folder,
         required=True,
         help="corpus folder or manifest: see docs/data.md; or the published layout (vox1_meta.csv, fbank, "
         "A2E_val), with the identities up to id10309",

@@ -250,6 +250,7 @@ def _load_corpus(
     """Open a corpus or written population and compute the features of its recordings."""
     from voiceface.datasets.corpus import abbreviate, open_corpus
     from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+    from voiceface.io.packed_folders import file_exists
 
     corpus = open_corpus(root, split, audio_suffixes=AUDIO_SUFFIXES, image_suffixes=IMAGE_SUFFIXES)
     if not any(identity.voices and identity.faces for identity in corpus.records):
@@ -260,7 +261,7 @@ def _load_corpus(
         voices += [str(corpus.voice_path(item)) for item in identity.voices]
         images += [str(corpus.face_path(item)) for item in identity.faces]
     paths = sorted({path for _, voices, _ in rows.values() for path in voices})
-    if absent := [path for path in paths if not Path(path).is_file()]:
+    if absent := [path for path in paths if not file_exists(path)]:
         raise FileNotFoundError(
             f"{len(absent)} of {len(paths)} recordings of the split {split!r} are absent: "
             f"{abbreviate(absent)}; complete the data, or remove their rows from the manifest"

@@ -84,6 +84,7 @@ def build_corpus_evaluation_set(data: Path, split: str, num_identities: int | No
     """
     import numpy as np
     from voiceface.datasets.corpus import open_corpus
+    from voiceface.io.packed_folders import file_exists
     from voiceface.metrics.unavailable import UnavailableResult
 
     from voicestyle.stylegan2.dataset import load_square_image
@@ -97,7 +98,7 @@ def build_corpus_evaluation_set(data: Path, split: str, num_identities: int | No
     usable = []
     for record in records:
         try:
-            if not corpus.voice_path(record.voices[0]).is_file():
+            if not file_exists(corpus.voice_path(record.voices[0])):
                 raise FileNotFoundError(f"nothing at {corpus.voice_path(record.voices[0])}")
             paths = [corpus.face_path(face) for face in record.faces[:MAX_TRUE_IMAGES]]
             images.append(np.stack([load_square_image(path, 256) for path in paths]))

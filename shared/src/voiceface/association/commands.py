@@ -181,7 +181,7 @@ def test_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 def add_evaluation_arguments(parser: argparse.ArgumentParser, *, needs_data: bool = True) -> None:
     """Add the arguments of `test` that all systems share, except for the split."""
     arguments.add_weights_argument(parser)
-    parser.add_argument("--data", type=Path, required=needs_data, help=arguments.CORPUS_HELP)
+    parser.add_argument("--data", type=arguments.data_folder, required=needs_data, help=arguments.CORPUS_HELP)
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
     parser.add_argument("--lists", type=Path, help="list folder (default: DATA/list_wav)")
     parser.add_argument(

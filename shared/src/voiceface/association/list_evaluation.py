@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from voiceface.association.system import SystemSpec
 from voiceface.commandline import arguments
 from voiceface.io.file_kinds import printable
+from voiceface.io.packed_folders import file_exists
 from voiceface.io.wording import counted
 
 if TYPE_CHECKING:
@@ -163,8 +164,8 @@ def without_absent_files(corpus: "Corpus") -> "tuple[Corpus, list[str]]":
     Returns:
         (corpus, removed clips and images).
     """
-    absent = [item for item in corpus.voices if not corpus.voice_path(item).is_file()]
-    absent += [item for item in corpus.faces if not corpus.face_path(item).is_file()]
+    absent = [item for item in corpus.voices if not file_exists(corpus.voice_path(item))]
+    absent += [item for item in corpus.faces if not file_exists(corpus.face_path(item))]
     if not absent:
         return corpus, absent
     gone = set(absent)

@@ -28,11 +28,12 @@ __all__ = [
     "add_training_arguments",
     "add_weights_argument",
     "add_workers_argument",
+    "data_folder",
     "require_existing_paths",
     "split_overrides",
 ]
 
-CORPUS_HELP = "data folder, see docs/data.md"
+CORPUS_HELP = "data folder, packed or not, or the address of a packed one; see docs/data.md"
 CHECKPOINT_HELP = "checkpoint or run folder"
 # Bootstrap samples of a comparison: with fewer, no p-value corrected for many tests can be below 0.05.
 COMPARISON_SAMPLES = 5000
@@ -68,12 +69,28 @@ def add_run_arguments(parser: argparse.ArgumentParser, *, configurations: str) -
 def add_data_source_arguments(parser: argparse.ArgumentParser, data: str = CORPUS_HELP) -> None:
     """Add --data and its alternative --population."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help=data)
+    source.add_argument("--data", type=data_folder, help=data)
     source.add_argument(
         "--population",
         metavar="PRESET",
         help="synthetic identities of this preset, generated in memory, in place of --data",
     )
+
+
+def data_folder(text: str) -> Path:
+    """Type of --data: a folder, or an address of a packed one, of which a copy in a cache is used.
+
+    Raises:
+        FileNotFoundError: nothing packed is at the address.
+    """
+    if "://" not in text:
+        return Path(text)
+    from voiceface.io.mirrored_folders import local_folder
+
+    try:
+        return local_folder(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_checkpoint_argument(parser: argparse.ArgumentParser, accepts: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from voiceface.commandline import arguments
 from voiceface.datasets.dataset_arguments import add_voice_folder_argument
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES, is_voxceleb3d
 from voiceface.datasets.validation.checker import check_corpus
@@ -78,7 +79,7 @@ def format_report(report: DatasetReport) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a data folder; exit code 0 training can start, 1 it cannot, 2 bad usage."""
     parser = argparse.ArgumentParser(prog="voiceface check", description=__doc__)
-    parser.add_argument("data", type=Path, help="data folder (see docs/data.md)")
+    parser.add_argument("data", type=arguments.data_folder, help="data folder (see docs/data.md)")
     parser.add_argument(
         "--decode", action="store_true", help="decode every file instead of reading headers only"
     )

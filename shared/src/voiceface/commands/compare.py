@@ -252,7 +252,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=DIR",
         help="a system and the folder that its test wrote; NAME=DIR,DIR,... takes the mean of several runs",
     )
-    add("--data", type=Path, required=True, help=arguments.CORPUS_HELP)
+    add("--data", type=arguments.data_folder, required=True, help=arguments.CORPUS_HELP)
     add("--out", type=Path, required=True, help="FILE.html (metrics: FILE.json), or a folder")
     dataset_arguments.add_split_argument(parser)
     add("--lists", type=Path, help="list folder (default DATA/list_wav)")

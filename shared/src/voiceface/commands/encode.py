@@ -164,10 +164,22 @@ def _parser() -> argparse.ArgumentParser:
         "of `voiceface encoders`. Run the same command again to resume a stopped run.",
     )
     add = parser.add_argument
-    add("--voices", nargs="+", type=Path, metavar="PATH", help="own recordings: files and folders")
-    add("--faces", nargs="+", type=Path, metavar="PATH", help="own pictures and videos: files and folders")
+    add(
+        "--voices",
+        nargs="+",
+        type=arguments.data_folder,
+        metavar="PATH",
+        help="own recordings: files and folders",
+    )
+    add(
+        "--faces",
+        nargs="+",
+        type=arguments.data_folder,
+        metavar="PATH",
+        help="own pictures and videos: files and folders",
+    )
     add("--encoder", metavar="NAME", help="encoder of --voices and --faces")
-    add("--data", type=Path, help=arguments.CORPUS_HELP)
+    add("--data", type=arguments.data_folder, help=arguments.CORPUS_HELP)
     add("--split", choices=SPLITS, help="identities of --data (default: all)")
     add("--voice-encoder", metavar="NAME", help="encoder of the voices of --data")
     add("--face-encoder", metavar="NAME", help="encoder of the faces of --data")

@@ -240,7 +240,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--voices", type=Path, required=True, help="voice embeddings (.npz, .parquet, .arrow, .feather)")
     add("--faces", type=Path, required=True, help="face embeddings")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help=f"{arguments.CORPUS_HELP}; its identities and its lists")
+    source.add_argument(
+        "--data", type=arguments.data_folder, help=f"{arguments.CORPUS_HELP}; its identities and its lists"
+    )
     source.add_argument(
         "--identities", nargs="+", metavar="CSV", help="identity tables of the lists, without a data folder"
     )

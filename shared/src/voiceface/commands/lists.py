@@ -72,7 +72,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="voiceface lists", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     generate = commands.add_parser("generate", help="generate trial lists for a data folder")
-    generate.add_argument("data", type=Path, help="data folder (see docs/data.md)")
+    generate.add_argument("data", type=arguments.data_folder, help="data folder (see docs/data.md)")
     generate.add_argument("--out", type=Path, help="output folder (default: DATA/list_wav)")
     generate.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
     generate.add_argument(
@@ -103,7 +103,9 @@ def _build_parser() -> argparse.ArgumentParser:
         add_voice_folder_argument(command)
     show.add_argument("lists", type=Path, nargs="+", metavar="LIST")
     show.add_argument(
-        "--data", type=Path, help="data folder, to report missing files and distractor attributes"
+        "--data",
+        type=arguments.data_folder,
+        help="data folder, to report missing files and distractor attributes",
     )
     show.add_argument("--split", choices=SPLITS, help="identities of this split only")
     show.add_argument("--identities", type=Path, help="identity table, if there is no data folder")

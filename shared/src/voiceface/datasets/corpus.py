@@ -19,6 +19,8 @@ from voiceface.datasets.layouts import (
     read_identities,
 )
 from voiceface.datasets.manifest import read_manifest
+from voiceface.io.mirrored_folders import local_folder
+from voiceface.io.packed_folders import folder_exists
 
 __all__ = [
     "Corpus",
@@ -188,7 +190,7 @@ def discover_corpus(
         raise ValueError(f"on_missing is {on_missing!r}, expected 'error' or 'skip'")
     voice_root, face_root = Path(voice_root), Path(face_root)
     for root, what in ((voice_root, "voices"), (face_root, "faces")):
-        if not root.is_dir():
+        if not folder_exists(root):
             raise FileNotFoundError(f"no folder of {what} at {root}")
     voices_in: dict[str, list[str] | None] = {}
     faces_in: dict[str, list[str] | None] = {}
@@ -275,7 +277,7 @@ def open_corpus(
     `wav`, images below `faces`, `VGG_ALL_FRONTAL` or `unzippedFaces`.
 
     Args:
-        root: the data folder.
+        root: the data folder, packed or not, or the address of a packed one.
         split: "train", "val" or "test"; None for all.
         voice_root: folder of the voice folders, if elsewhere.
         face_root: folder of the face folders, if elsewhere.
@@ -292,7 +294,7 @@ def open_corpus(
         FileNotFoundError: no table, root or folder; names the places searched.
         CorpusError: the split is empty.
     """
-    base = Path(root)
+    base = local_folder(root)
     if split not in (*SPLITS, None):
         raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)} or None")
     if not base.is_dir():

@@ -12,6 +12,7 @@ from voiceface.datasets.identities import (
     read_vox1_meta,
 )
 from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
+from voiceface.io.packed_folders import folder_exists, list_packed_files, packed_folder
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -40,8 +41,8 @@ __all__ = [
 def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list[str] | None:
     """List the files with one of `suffixes` below root/folder, to any depth.
 
-    Hidden files and files with other suffixes are skipped. Links to folders are followed unless they lead to
-    a parent folder.
+    Hidden files and files with other suffixes are skipped; packed files count as if they were unpacked.
+    Links to folders are followed unless they lead to a parent folder.
 
     Args:
         root: folder that the paths are relative to.
@@ -53,6 +54,8 @@ def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list
     """
     endings = tuple(suffixes)
     top = os.path.join(root, folder) if folder else str(root)  # noqa: PTH118 - text is faster, and paths are many
+    if (packed := packed_folder(top)) is not None:
+        return list_packed_files(packed.place, endings) or []
     found: list[str] = []
     pending = [(top, folder)]
     visited: set[str] = set()
@@ -75,7 +78,8 @@ def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list
                         found.append(item)
     except (FileNotFoundError, NotADirectoryError):
         if not Path(top).is_dir():
-            return None
+            names = list_packed_files(top, endings)
+            return None if names is None else [f"{folder}/{name}" if folder else name for name in names]
         raise
     found.sort()
     return found
@@ -100,7 +104,7 @@ VOICE_FOLDERS = ("voxceleb1_id", "vggface1_id")
 def find_voice_root(root: str | Path) -> Path:
     """Return the folder of a corpus's voice folders; ROOT/wav if no known one exists."""
     places = [Path(root) / name for name in VOICE_ROOTS]
-    return next((place for place in places if place.is_dir()), places[0])
+    return next((place for place in places if folder_exists(place)), places[0])
 
 
 def get_voice_folder(identity: Identity, voice_folder: str = "voxceleb1_id") -> str:
@@ -144,7 +148,7 @@ FACE_ROOTS = (
 def find_face_root(root: str | Path) -> Path:
     """Return the folder of a corpus's face folders; ROOT/faces if no known one exists."""
     places = [Path(root) / name for name in FACE_ROOTS]
-    return next((place for place in places if place.is_dir()), places[0])
+    return next((place for place in places if folder_exists(place)), places[0])
 
 
 def find_faces(
@@ -215,7 +219,7 @@ VOXCELEB3D_FOLDERS = ("fbank", "val_sub", "AtoE_sub", "A2E_val", "preprocessed_M
 def is_voxceleb3d(root: str | Path) -> bool:
     """Return whether a data folder has the layout of Voxceleb-3D: stored features and fitted meshes."""
     base = Path(root)
-    if (base / "manifest.csv").is_file() or any((base / name).is_dir() for name in VOICE_ROOTS):
+    if (base / "manifest.csv").is_file() or any(folder_exists(base / name) for name in VOICE_ROOTS):
         return False
     return any((base / name).is_dir() for name in VOXCELEB3D_FOLDERS)
 

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
-from voiceface.io.atomic import compute_sha256
 from voiceface.io.decoding_worker import decoding_in_workers, stop_decoding
 from voiceface.io.file_facts import FileFacts
+from voiceface.io.foreign_files import digest_file
+from voiceface.io.packed_folders import stamp_of
 from voiceface.runtime.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -166,9 +167,8 @@ def _cache_keys(
     for item in items:
         path = Path(resolve_path(item))
         try:
-            state = path.stat()
-            content = f"{state.st_size} {state.st_mtime_ns}" if cache_key == "stat" else compute_sha256(path)
-        except OSError as error:
+            content = " ".join(map(str, stamp_of(path))) if cache_key == "stat" else digest_file(path)
+        except (OSError, ValueError) as error:
             failed[item] = str(error)
             continue
         keys[item] = f"{content} {item}"

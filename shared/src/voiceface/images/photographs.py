@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import threading
-from pathlib import Path
 
 from PIL import Image, ImageCms
 
@@ -19,7 +18,7 @@ from voiceface.images.loading import (
 )
 from voiceface.io.decoding_worker import runs_in_worker
 from voiceface.io.file_kinds import printable
-from voiceface.io.foreign_files import first_line
+from voiceface.io.foreign_files import first_line, open_regular_file
 
 __all__ = ["MIN_SIDE", "load_photograph", "read_photograph", "remembered_notes"]
 
@@ -155,10 +154,11 @@ def _register_heif(name: str, source: str | os.PathLike[str] | bytes) -> None:
 
 def _read_head(path: str | os.PathLike[str]) -> bytes:
     """First bytes of a regular file; nothing of other kinds of file."""
-    if not Path(path).is_file():
+    try:
+        with open_regular_file(path, ImageError, "a picture") as file:
+            return file.read(12)
+    except (FileNotFoundError, ImageError):  # reported by the decoder
         return b""
-    with Path(path).open("rb") as file:
-        return file.read(12)
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

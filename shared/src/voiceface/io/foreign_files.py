@@ -5,16 +5,17 @@ passes through `reading`, which turns all of them into the reader's own document
 what was found, what was expected and the remedy.
 """
 
+import hashlib
 import io
 import json
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from voiceface.io.file_kinds import HEAD_SIZE, FileKind, printable, printable_lines, recognise
+from voiceface.io.regular_files import first_line, open_system_file
 
 __all__ = [
     "EXPANSION_FLOOR",
@@ -22,6 +23,7 @@ __all__ = [
     "check_regular_file",
     "decode_text",
     "decompress_gzip",
+    "digest_file",
     "expansion_limit",
     "find_file_kind",
     "first_line",
@@ -36,14 +38,6 @@ MAX_EXPANSION = 100
 """Largest accepted ratio of decoded to stored bytes, for content above `EXPANSION_FLOOR`."""
 EXPANSION_FLOOR = 64 * 2**20
 """Decoded bytes that every file may have, however small it is."""
-_MAX_REASON = 200
-_FILE_TYPES = (
-    (stat.S_ISDIR, "is a folder"),
-    (stat.S_ISFIFO, "is a named pipe"),
-    (stat.S_ISCHR, "is a device"),
-    (stat.S_ISBLK, "is a device"),
-    (stat.S_ISSOCK, "is a socket"),
-)
 
 
 @contextmanager
@@ -112,31 +106,25 @@ def open_regular_file(
 ) -> io.BufferedReader:
     """Open a file for reading bytes, unless it is a pipe, a device, a socket or a folder.
 
+    Of a packed folder the file of this name in its shards is opened (`voiceface.io.packed_folders`).
+
     Raises:
         FileNotFoundError: no such file, or a folder.
-        Exception: `error_type`: not a regular file, or it cannot be opened.
+        Exception: `error_type`: not a regular file, it cannot be opened, or its shard is damaged.
     """
-    name = printable(path)
     try:
-        # A pipe without a writer would block an ordinary open.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(f"{name} does not exist, expected {what}; check the path") from None
-    except IsADirectoryError:
-        raise FileNotFoundError(f"{name} is a folder, expected {what}; check the path") from None
-    except (OSError, ValueError) as error:
-        raise error_type(f"{name} cannot be read ({first_line(error)}), expected {what}") from None
-    try:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            found = next((title for matches, title in _FILE_TYPES if matches(mode)), "is no regular file")
-            if stat.S_ISDIR(mode):
-                raise FileNotFoundError(f"{name} is a folder, expected {what}; check the path")
-            raise error_type(f"{name} {found}, expected {what} in a regular file")
-        return os.fdopen(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
+        return open_system_file(path, error_type, what)
+    except FileNotFoundError as error:
+        from voiceface.io.packed_folders import open_packed_file
+        from voiceface.io.shards import ShardError
+
+        try:
+            packed = open_packed_file(path)
+        except ShardError as damage:
+            raise error_type(str(damage)) from damage
+        if packed is None:
+            raise error from None
+        return packed
 
 
 def check_regular_file(path: str | os.PathLike[str], error_type: type[Exception], what: str) -> None:
@@ -155,6 +143,17 @@ def read_file_bytes(
     """Read a foreign file whole; arguments and errors as `reading`."""
     with reading(path, error_type, what, max_bytes=max_bytes) as file:
         return file.read()
+
+
+def digest_file(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes, of a packed one too; 64 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a regular file, or its shard is damaged.
+    """
+    with open_regular_file(path, ValueError, "a file") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_file_text(
@@ -271,17 +270,6 @@ def find_file_kind(path: str | os.PathLike[str]) -> FileKind | None:
             return recognise(file.read(HEAD_SIZE))
     except (OSError, ValueError):
         return None
-
-
-def first_line(error: BaseException) -> str:
-    """First line of an error's message, shortened and printable; its type if it has none."""
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    if isinstance(error, MemoryError):
-        return "it asks for more memory than there is"
-    text = getattr(error, "strerror", None) or str(error)  # of the operating system, and of FFmpeg
-    lines = text.strip().splitlines()
-    return printable(lines[0][:_MAX_REASON]) if lines else type(error).__name__
 
 
 def _wrong_kind_message(name: str, kind: FileKind, what: str) -> str:

@@ -3,19 +3,25 @@
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from voiceface.io.atomic import atomic_path
 
 __all__ = [
+    "fetch_file",
     "file_size",
     "is_url",
     "join_location",
+    "list_location",
     "location_exists",
+    "modified_time",
     "open_file_system",
     "read_location",
     "read_range",
+    "remove_location",
     "write_bytes_to",
     "write_file",
 ]
@@ -102,6 +108,45 @@ def read_range(url: str, start: int, end: int) -> bytes:
     return bytes(file_system.cat_file(path, start=start, end=end))
 
 
+def list_location(place: str | os.PathLike[str]) -> set[str]:
+    """Names in a folder or directly below an address, hidden ones left out; empty where there is nothing."""
+    if not is_url(place):
+        path = Path(place)
+        return {each.name for each in path.iterdir() if each.name[0] != "."} if path.is_dir() else set()
+    file_system, path_in = open_file_system(os.fspath(place))
+    try:
+        return {name.rstrip("/").rpartition("/")[2] for name in file_system.ls(path_in, detail=False)}
+    except FileNotFoundError:
+        return set()
+
+
+def modified_time(place: str | os.PathLike[str]) -> tuple[float | None, int]:
+    """Time of the last change in seconds since 1970, None where it is not known, and bytes of a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    if not is_url(place):
+        state = Path(place).stat()
+        return state.st_mtime, state.st_size
+    file_system, path = open_file_system(os.fspath(place))
+    try:
+        changed = file_system.modified(path).timestamp()
+    except (NotImplementedError, AttributeError, KeyError, TypeError):
+        changed = None
+    return changed, int(file_system.size(path))
+
+
+def remove_location(place: str | os.PathLike[str]) -> None:
+    """Remove a file, if it exists."""
+    if not is_url(place):
+        Path(place).unlink(missing_ok=True)
+        return
+    file_system, path = open_file_system(os.fspath(place))
+    with suppress(FileNotFoundError):
+        file_system.rm_file(path)
+
+
 def write_file(source: Path, place: str | os.PathLike[str]) -> None:
     """Put a file of this machine to a place; readers see all of it or nothing.
 
@@ -122,6 +167,43 @@ def write_file(source: Path, place: str | os.PathLike[str]) -> None:
         return
     file_system.put_file(str(source), f"{path}.part")
     file_system.mv(f"{path}.part", path)
+
+
+def fetch_file(url: str, target: str | os.PathLike[str]) -> bool:
+    """Copy a file from an address to this machine, unless another process has done so meanwhile.
+
+    Args:
+        url: the file.
+        target: its path here; it appears when it is complete.
+
+    Returns:
+        False where less than twice its bytes are free on the disk; nothing was copied then.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    import shutil
+
+    file_system, path = open_file_system(url)
+    with _locked(Path(f"{os.fspath(target)}.lock")):
+        if Path(target).exists():
+            return True
+        if shutil.disk_usage(Path(target).parent).free < 2 * int(file_system.size(path)):
+            return False
+        with atomic_path(target) as temporary:
+            file_system.get_file(path, str(temporary))
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time do something, where the system has locks."""
+    with path.open("w") as file:
+        with suppress(ImportError):  # Windows: files may be fetched twice
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_bytes_to(data: bytes, place: str | os.PathLike[str]) -> None:

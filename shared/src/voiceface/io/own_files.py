@@ -14,6 +14,7 @@ from voiceface.io.atomic import write_json
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import find_file_kind
+from voiceface.io.packed_folders import PACKING_SUFFIXES, file_exists, folder_exists, list_packed_files
 
 __all__ = [
     "PICTURE_SUFFIXES",
@@ -90,13 +91,18 @@ class FoundFiles:
 def walk_folder(root: str | Path) -> Iterator[Path]:
     """Yield every file below a folder, sorted by path.
 
-    Hidden files and folders, waste baskets, thumbnails and the copies that editors and file systems make are
-    no files of a person and skipped. Links are followed, except to a folder that is being read already.
+    Files of a packed folder or archive count as if they were unpacked. Hidden files and folders, waste
+    baskets, thumbnails and the copies that editors and file systems make are no files of a person: they are
+    skipped.
+    Links are followed, except to a folder that is being read already.
 
     Args:
         root: the folder.
     """
-    pending: list[tuple[Path, tuple[str, ...]]] = [(Path(root), (os.path.realpath(root),))]
+    packed = list_packed_files(root)
+    pending: list[tuple[Path, tuple[str, ...]]] = []
+    if packed is None or Path(root).is_dir():
+        pending.append((Path(root), (os.path.realpath(root),)))
     found: list[Path] = []
     while pending:
         folder, above = pending.pop()
@@ -115,6 +121,9 @@ def walk_folder(root: str | Path) -> Iterator[Path]:
             target = os.path.realpath(folder / name) if is_link else f"{above[-1]}/{name}"
             if target not in above:
                 pending.append((folder / name, (*above, target)))
+    if packed is not None:
+        found = [path for path in found if not path.name.endswith(PACKING_SUFFIXES)]
+        found += [Path(root) / name for name in packed]
     yield from sorted(found)
 
 
@@ -189,10 +198,10 @@ def find_own_files(paths: Iterable[str | Path], *, ignored_suffixes: Sequence[st
     pictures: dict[Path, None] = {}
     left_out: dict[Path, LeftOut] = {}
     for root in map(Path, paths):
-        if not root.exists():
+        if not root.exists() and not file_exists(root) and not folder_exists(root):
             hint = f"; if its name begins with a dash, write ./{root}" if str(root).startswith("-") else ""
             raise FileNotFoundError(f"no file or folder at {printable(root)}{hint}")
-        for path in walk_folder(root) if root.is_dir() else (root,):
+        for path in walk_folder(root) if folder_exists(root) else (root,):
             if path != root and path.suffix.lower() in ignored_suffixes:
                 continue
             kind, title, remedy = classify(path)

@@ -11,12 +11,12 @@ import struct
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from voiceface.io.tar_members import MAX_MEMBER_BYTES, TarMember, find_name_fault
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["INDEX_SUFFIX", "ShardIndex", "split_key"]
 
@@ -59,12 +59,14 @@ class ShardIndex:
     def __init__(
         self,
         names: Sequence[str],
-        offsets: Sequence[int] | NDArray[Any],
-        lengths: Sequence[int] | NDArray[Any],
-        checksums: Sequence[int] | NDArray[Any] | None,
+        offsets: "Sequence[int] | NDArray[Any]",
+        lengths: "Sequence[int] | NDArray[Any]",
+        checksums: "Sequence[int] | NDArray[Any] | None",
         archive_size: int,
         archive_sha256: str = "",
     ) -> None:
+        import numpy as np
+
         encoded = [name.encode("utf-8", "surrogateescape") for name in names]
         keys = [split_key(name)[0] for name in names]
         starts = [row for row, key in enumerate(keys) if not row or key != keys[row - 1]]
@@ -80,11 +82,11 @@ class ShardIndex:
 
     def _fill(
         self,
-        offsets: NDArray[Any],
-        lengths: NDArray[Any],
-        checksums: NDArray[Any] | None,
-        starts: NDArray[Any],
-        ends: NDArray[Any],
+        offsets: "NDArray[Any]",
+        lengths: "NDArray[Any]",
+        checksums: "NDArray[Any] | None",
+        starts: "NDArray[Any]",
+        ends: "NDArray[Any]",
         text: bytes,
     ) -> None:
         """Set the arrays."""
@@ -114,9 +116,11 @@ class ShardIndex:
             raise ValueError(f"it has {len(data):,} bytes, expected {expected:,}")
         if zlib.crc32(data[12:]) != checksum:
             raise ValueError("its checksum is wrong")
+        import numpy as np
+
         place = _HEADER.size
 
-        def take(kind: str, count: int) -> NDArray[Any]:
+        def take(kind: str, count: int) -> "NDArray[Any]":
             nonlocal place
             found = np.frombuffer(data, kind, count, place)
             place += found.nbytes
@@ -170,7 +174,7 @@ class ShardIndex:
         return [self.key(sample) for sample in range(self.num_samples)]
 
     def _check(
-        self, offsets: NDArray[Any], lengths: NDArray[Any], starts: NDArray[Any], ends: NDArray[Any]
+        self, offsets: "NDArray[Any]", lengths: "NDArray[Any]", starts: "NDArray[Any]", ends: "NDArray[Any]"
     ) -> None:
         """Check what comes from outside; checksums can be made by anybody."""
         sizes_fit = bool((lengths <= MAX_MEMBER_BYTES).all() and (offsets <= self.archive_size).all())

@@ -8,8 +8,9 @@ With its index (`voiceface.io.shard_index`) any file is read at once and compare
 of others, which have none, are read by their headers, without checksums.
 """
 
-import mmap
+import io
 import os
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +19,6 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from voiceface.io.file_kinds import printable
-from voiceface.io.foreign_files import first_line, open_regular_file, reading
 from voiceface.io.locations import (
     file_size,
     is_url,
@@ -27,13 +27,15 @@ from voiceface.io.locations import (
     read_location,
     read_range,
 )
+from voiceface.io.regular_files import first_line, open_system_file
 from voiceface.io.shard_index import INDEX_SUFFIX, ShardIndex, split_key
 from voiceface.io.tar_members import scan_members
 
-__all__ = ["SHARD_SUFFIX", "Shard", "ShardError", "open_shard"]
+__all__ = ["SHARD_SUFFIX", "Shard", "ShardError", "load_index", "open_shard"]
 
 SHARD_SUFFIX = ".tar"
 MAX_INDEX_BYTES = 2**31
+_HAS_PREAD = hasattr(os, "pread")
 STREAM_BYTES = 2**22  # read ahead from an address
 _WHAT = "a shard (tar archive) with its index"
 _REMEDY = "copy the shard and its index again, or pack the data again (voiceface pack)"
@@ -59,7 +61,8 @@ class Shard:
 
     def __init__(self, place: str | os.PathLike[str], index: ShardIndex | None = None) -> None:
         self.place = os.fspath(place)
-        self._map: mmap.mmap | None = None
+        self._file: io.BufferedReader | None = None
+        self._lock = threading.Lock()
         if is_url(self.place):
             self.index = self._open_remote(index)
         else:
@@ -91,8 +94,8 @@ class Shard:
 
     def close(self) -> None:
         """Close the archive."""
-        if self._map is not None:
-            self._map.close()
+        if self._file is not None:
+            self._file.close()
 
     def iterate(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[str, dict[str, bytes]]]:
         """Yield the samples one after the other; remote archives are streamed.
@@ -108,7 +111,7 @@ class Shard:
             ShardError: a damaged file; names archive, file and remedy.
         """
         numbers = range(len(self))[start:stop]
-        if self._map is not None:
+        if self._file is not None:
             self._advise(numbers)
             for number in numbers:
                 yield self.read(number)
@@ -138,13 +141,17 @@ class Shard:
         """
         index = self.index
         start, length = index.offsets[row], index.lengths[row]
-        if self._map is not None:
-            data = self._map[start : start + length]
-        else:
-            try:
+        try:
+            if self._file is None:
                 data = read_range(self.place, start, start + length) if length else b""
-            except Exception as error:  # of any library below fsspec
-                raise self._error(row, f"cannot be read ({first_line(error)})") from error
+            elif _HAS_PREAD:
+                data = os.pread(self._file.fileno(), length, start)
+            else:
+                with self._lock:
+                    self._file.seek(start)
+                    data = self._file.read(length)
+        except Exception as error:  # of the system, or of any library below fsspec
+            raise self._error(row, f"cannot be read ({first_line(error)})") from error
         self._check(row, data)
         return data
 
@@ -171,16 +178,28 @@ class Shard:
         return ShardError(f"{printable(self.place)}: the file {name} {finding}; {_REMEDY}")
 
     def _open_local(self, index: ShardIndex | None) -> ShardIndex:
-        """Map an archive into memory."""
-        with reading(self.place, ShardError, _WHAT, own_kinds=("tar",), remedy=_REMEDY) as file:
-            size = os.fstat(file.fileno()).st_size
-            if not size:
-                raise ValueError("it is empty")
-            index = index or _load_index(self.place, file, size)
+        """Open an archive of this machine."""
+        file = open_system_file(self.place, ShardError, _WHAT)
+        size = os.fstat(file.fileno()).st_size
+        try:
+            index = index or self._find_index(file, size)
             if index.archive_size != size:
                 raise ValueError(f"its index is of an archive of {index.archive_size:,} bytes")
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except BaseException as error:
+            file.close()
+            if isinstance(error, ShardError) or not isinstance(error, ValueError | OSError):
+                raise
+            found = f"({size:,} bytes: {first_line(error)})"
+            name = printable(self.place)
+            raise ShardError(f"{name} is corrupt, truncated or not {_WHAT} {found}; {_REMEDY}") from error
+        self._file = file
         return index
+
+    def _find_index(self, file: BinaryIO, size: int) -> ShardIndex:
+        """Index beside an archive, or of its headers."""
+        if Path(self.place + INDEX_SUFFIX).exists():
+            return load_index(self.place)
+        return ShardIndex.from_members(list(scan_members(file, size)), size)
 
     def _open_remote(self, index: ShardIndex | None) -> ShardIndex:
         """Read the index of an archive at an address."""
@@ -231,13 +250,13 @@ class Shard:
 
     def _advise(self, numbers: range) -> None:
         """Let the system read ahead."""
-        if self._map is None or not numbers or not hasattr(mmap, "MADV_WILLNEED"):
+        if self._file is None or not numbers or not hasattr(os, "posix_fadvise"):
             return
-        first = self.index.offsets[self.index.starts[numbers[0]]] // mmap.PAGESIZE * mmap.PAGESIZE
+        first = self.index.offsets[self.index.starts[numbers[0]]]
         last = self.index.starts[numbers[-1] + 1] - 1
         end = self.index.offsets[last] + self.index.lengths[last]
         with suppress(OSError):
-            self._map.madvise(mmap.MADV_WILLNEED, first, end - first)
+            os.posix_fadvise(self._file.fileno(), first, end - first, os.POSIX_FADV_WILLNEED)
 
 
 def open_shard(place: str | os.PathLike[str]) -> Shard:
@@ -245,12 +264,14 @@ def open_shard(place: str | os.PathLike[str]) -> Shard:
     return Shard(place)
 
 
-def _load_index(place: str, file: BinaryIO, size: int) -> ShardIndex:
-    """Index beside an archive, or of its headers."""
+def load_index(place: str) -> ShardIndex:
+    """Read the index beside the place of an archive, which need not exist.
+
+    Raises:
+        FileNotFoundError, ShardError: there is none, or it is damaged.
+    """
     path = Path(place + INDEX_SUFFIX)
-    if not path.exists():
-        return ShardIndex.from_members(list(scan_members(file, size)), size)
-    with open_regular_file(path, ShardError, "the index of a shard") as stored:
+    with open_system_file(path, ShardError, "the index of a shard") as stored:
         return _parse_index(str(path), stored.read(MAX_INDEX_BYTES))
 
 

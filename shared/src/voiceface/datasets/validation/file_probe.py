@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from voiceface.io.foreign_files import open_regular_file
+from voiceface.io.packed_folders import stamp_of
 from voiceface.runtime.process_pool import map_unordered
 
 __all__ = [
@@ -113,7 +114,7 @@ def probe_face_file(path: Path, decode: bool) -> FileRecord:
     from voiceface.images.loading import load_image
 
     size, digest = size_and_digest(path, decode)
-    with Image.open(path) as header:
+    with open_regular_file(path, ValueError, "an image") as file, Image.open(file) as header:
         width, height = header.size
         form, channels = f"{header.format} {header.mode}", len(header.getbands())
         is_grey = header.mode in ("1", "L", "LA", "I", "I;16", "F")
@@ -219,11 +220,11 @@ def _probe_chunk(
 def _journal_key(modality: str, path: str, decode: bool) -> str:
     """Journal key of a file, which changes with the file."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - text is faster, and files are many
-    except OSError:
+        size, state = stamp_of(path)
+    except (OSError, ValueError):
         return f"{modality}|{decode:d}|absent|{path}"
     place = os.path.abspath(path)  # noqa: PTH100 - text is faster, and files are many
-    return f"{modality}|{decode:d}|{status.st_size}|{status.st_mtime_ns}|{place}"
+    return f"{modality}|{decode:d}|{size}|{state}|{place}"
 
 
 def _non_default_fields(record: FileRecord) -> dict[str, Any]:
@@ -281,6 +282,6 @@ def size_and_digest(path: Path, all_bytes: bool) -> tuple[int, str]:
 
 def _has_jpeg_end_marker(path: Path) -> bool:
     """Return whether the last bytes contain the JPEG end marker, which padding may follow."""
-    with path.open("rb") as file:
-        file.seek(-min(4096, path.stat().st_size), os.SEEK_END)
+    with open_regular_file(path, ValueError, "an image") as file:
+        file.seek(-min(4096, os.fstat(file.fileno()).st_size), os.SEEK_END)
         return b"\xff\xd9" in file.read()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from voiceface.datasets.corpus import Corpus, IdentityRecord, abbreviate
 from voiceface.datasets.layouts import find_files
-from voiceface.io.atomic import compute_sha256
+from voiceface.io.foreign_files import digest_file
 
 if TYPE_CHECKING:
     from voiceface.datasets.validation.file_probe import FileRecord
@@ -198,7 +198,7 @@ def find_duplicates(
         exact: dict[str, list[str]] = {}
         for item in items:
             path = corpus.voice_path(item) if modality == "voice" else corpus.face_path(item)
-            exact.setdefault(compute_sha256(path), []).append(item)
+            exact.setdefault(digest_file(path), []).append(item)
         report.duplicates += [same for same in exact.values() if len(same) > 1]
     report.duplicates.sort()
     for same in report.duplicates:
