@@ -31,7 +31,7 @@ FLOORS = {
             ["real", "gallery", "engines"],
             ["faces"],
             ["videos"],
-            ["datasets", "training", "models"],
+            ["datasets", "training", "models", "export"],
             ["synthetic"],
             ["evaluation"],
             ["report"],

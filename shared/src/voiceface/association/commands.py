@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+from voiceface.association import onnx_command, shard_command
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
 from voiceface.checkpoints import export_compact
@@ -45,7 +46,7 @@ def association_commands(
         "embed": (embed_command, "write the embeddings of utterances and images to one table"),
         "match": (match_command, "rank images for a voice, or voices for an image"),
         "demo": (demo_command, "train and evaluate on a synthetic population, and write a report"),
-        "export": (export_command, "write a checkpoint in half precision, for distribution"),
+        "export": (export_command, "write a checkpoint in half precision, or both encoders as ONNX files"),
     }
     return {name: (partial(function, spec), text) for name, (function, text) in functions.items()}
 
@@ -57,11 +58,17 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         description="Embed utterances and images. Voices and faces share one space: compare by cosine. "
         "Run the same command again to resume a stopped run.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        help="files, folders searched recursively, tar shards, and addresses of all of them (s3://...)",
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
     )
     arguments.add_weights_argument(parser)
+    onnx_command.add_onnx_argument(parser)
     parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
     parser.add_argument("--cache", type=Path, help="folder for finished embeddings (default: OUT.cache)")
     arguments.add_resample_argument(parser, "auto")
@@ -71,9 +78,13 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
+    arguments.add_engine_arguments(parser, "embed files, each with the model loaded once")
     args = parser.parse_args(argv)
     if args.out.suffix not in TABLE_SUFFIXES:
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
+    arguments.check_engine_arguments(parser, args)
+    if shard_command.needs_units(args, args.paths):
+        return shard_command.embed_by_units(spec, args)
 
     from voiceface.association.branches import describe_branch
     from voiceface.association.embedding import add_videos, describe_items, embed, find_files
@@ -84,9 +95,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     voices, faces = find_files(args.paths, left_out)
     require_writable_files({"out": args.out})
     pictures = PictureReader.from_arguments(args)
-    model = load_embedder(
-        spec, args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
-    )
+    model = onnx_command.load_for_embedding(spec, args, voices, faces)
     model.require()
     model.pictures = pictures.with_convention(model.face_crop)
     model.long_recordings = args.long_recordings
@@ -94,7 +103,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
     sources = add_videos(model, faces, voices)
     table = embed(model, voices, sources, relative_to=args.relative_to, cache=cache, workers=args.workers)
-    weights = str(args.weights or "")
+    weights = "" if model.is_bundled else str(args.onnx[0] if args.onnx else args.weights)
     branches = (describe_branch(model, modality, spec.name, weights) for modality in get_args(Modality))
     replace(table, encoder=format_encoders(branches)).save(args.out)
     print(
@@ -240,9 +249,13 @@ def demo_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
 
 def export_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     """`PROGRAM export`."""
-    parser = export_compact.build_parser(f"{spec.name} export")
+    parser = export_compact.build_parser(f"{spec.name} export", onnx=onnx_command.DESCRIPTION)
     add_impostor_argument(parser)
+    onnx_command.add_export_arguments(parser)
     args = parser.parse_args(argv)
+    if args.out.suffix == ".onnx":
+        return onnx_command.run_onnx_export(spec, args)
+    export_compact.require_run(parser, args)
     arguments.require_existing_paths({"impostor_scores": args.impostor_scores})
     extra = impostor_metadata(spec, args.run, args.impostor_scores)
     out = export_compact.export_compact(

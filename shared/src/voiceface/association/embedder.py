@@ -56,7 +56,10 @@ class Embedder:
         long_recordings: what is used of people's own long recordings; replace it to use all of them.
         embedding_dim: length D of an embedding.
         metadata: further entries of a native checkpoint.
+        is_bundled: whether the weights came with the package.
     """
+
+    is_bundled = False
 
     def __init__(
         self,

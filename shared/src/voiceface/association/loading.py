@@ -61,7 +61,9 @@ def load_embedder(
         if not bundled.is_file():
             raise CheckpointError("No bundled checkpoint is installed; pass a checkpoint with --weights.")
         with resources.as_file(bundled) as path:
-            return _load_native(spec, path, device, options, BUNDLED_MODEL_DISCLAIMER)
+            found = _load_native(spec, path, device, options, BUNDLED_MODEL_DISCLAIMER)
+        found.is_bundled = True
+        return found
     path = Path(weights)
     if path.is_dir():
         path = path / MODEL_FILE

@@ -39,6 +39,9 @@ class SystemSpec:
         bundled_checkpoint: path of the bundled checkpoint inside the package.
         face_crop: convention of the faces that published weights were trained on, a key of
             `voiceface.faces.crops.CROP_CONVENTIONS`; also of own training data other than populations.
+        graphs: (record, embedder, modalities=, seconds=) -> graphs by name, see
+            `voiceface.association.onnx_export.build_graphs`.
+        onnx_embedder: class that reads files for exported encoders; None: `embedder`.
     """
 
     name: str
@@ -58,6 +61,8 @@ class SystemSpec:
     computed_keys: tuple[str, ...] = ()
     bundled_checkpoint: str = "weights/population.safetensors"
     face_crop: str = "vggface_frontal"
+    graphs: str = "voiceface.association.onnx_export:build_graphs"
+    onnx_embedder: str | None = None
 
     def resolve(self, field: str) -> Any:
         """Import the object that a field names, such as ``resolve("config")``."""

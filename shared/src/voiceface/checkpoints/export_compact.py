@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["build_parser", "command", "export_compact"]
+__all__ = ["build_parser", "command", "export_compact", "require_run"]
 
 
 def export_compact(
@@ -60,14 +60,33 @@ def export_compact(
     return out
 
 
-def build_parser(program: str) -> argparse.ArgumentParser:
-    """Build the parser of a command that exports a checkpoint; `program` is its name for the help."""
-    parser = argparse.ArgumentParser(
-        prog=program, description="Write a checkpoint in half precision, for distribution."
-    )
-    parser.add_argument("run", type=Path, help="checkpoint or run folder")
-    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
+def build_parser(program: str, *, onnx: str = "") -> argparse.ArgumentParser:
+    """Build the parser of a command that exports a checkpoint.
+
+    Args:
+        program: its name, for the help.
+        onnx: what it writes to a name that ends in .onnx, as a sentence; "": it does not.
+    """
+    text = "Write a checkpoint in half precision, for distribution."
+    parser = argparse.ArgumentParser(prog=program, description=f"{text} {onnx}".strip())
+    if onnx:
+        parser.add_argument(
+            "run",
+            type=Path,
+            nargs="?",
+            help="checkpoint or run folder; for *.onnx the bundled checkpoint if left out",
+        )
+    else:
+        parser.add_argument("run", type=Path, help="checkpoint or run folder")
+    endings = ".safetensors or .onnx" if onnx else ".safetensors"
+    parser.add_argument("--out", type=Path, required=True, help=f"file to write, {endings}")
     return parser
+
+
+def require_run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Stop with a message if no checkpoint is named; see `build_parser`."""
+    if args.run is None:
+        parser.error("the following arguments are required: run (left out for *.onnx only)")
 
 
 def command(
