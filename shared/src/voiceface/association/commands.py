@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from voiceface.association import onnx_command, shard_command
+from voiceface.association import onnx_command
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
 from voiceface.checkpoints import export_compact
@@ -58,12 +58,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         description="Embed utterances and images. Voices and faces share one space: compare by cosine. "
         "Run the same command again to resume a stopped run.",
     )
-    parser.add_argument(
-        "paths",
-        nargs="+",
-        type=Path,
-        help="files, folders searched recursively, tar shards, and addresses of all of them (s3://...)",
-    )
+    parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")
     parser.add_argument(
         "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
     )
@@ -78,13 +73,9 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
-    arguments.add_engine_arguments(parser, "embed files, each with the model loaded once")
     args = parser.parse_args(argv)
     if args.out.suffix not in TABLE_SUFFIXES:
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
-    arguments.check_engine_arguments(parser, args)
-    if shard_command.needs_units(args, args.paths):
-        return shard_command.embed_by_units(spec, args)
 
     from voiceface.association.branches import describe_branch
     from voiceface.association.embedding import add_videos, describe_items, embed, find_files
