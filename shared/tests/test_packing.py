@@ -13,6 +13,7 @@ from voiceface.__main__ import main
 from voiceface.audio.loading import load_audio, write_wav
 from voiceface.datasets.corpus import open_corpus
 from voiceface.datasets.packing.plan import PackError, plan_packing
+from voiceface.datasets.packing.streaming import SampleStream
 from voiceface.datasets.packing.writing import UNFINISHED_FILE, write_packed
 from voiceface.datasets.validation.checker import check_corpus
 from voiceface.embeddings.encoding import encode_files
@@ -274,3 +275,23 @@ def test_help_is_light():
     code += "print(sorted({'torch', 'fsspec'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_stream_gives_every_sample_once_and_continues_where_it_was_stopped(packed):
+    plain = [key for key, _ in SampleStream(packed, "train").iterate()]
+    assert plain[:3] == ["wav/p0/0", "wav/p0/1", "faces/p0/0"]
+    assert len(plain) == 16
+    options = {"shuffle_buffer": 4, "seed": 5}
+    whole = list(SampleStream(packed, "train", **options).iterate(epoch=1))
+    keys = [key for key, _ in whole]
+    assert sorted(keys) == sorted(plain) and keys != plain
+    assert [key for key, _ in SampleStream(packed, "train", **options).iterate(epoch=2)] != keys
+    assert list(SampleStream(packed, "train", **options).iterate(epoch=1, start=7)) == whole[7:]
+    shares = [SampleStream(packed, "train", rank=rank, world_size=3, **options) for rank in range(3)]
+    assert [len(share) for share in shares] == [6, 5, 5]
+    for rank, share in enumerate(shares):
+        assert [key for key, _ in share.iterate(epoch=1)] == keys[rank::3]
+    with pytest.raises(ShardError, match="no shard of the split 'other'"):
+        SampleStream(packed, "other")
+    with pytest.raises(FileNotFoundError, match="is not packed"):
+        SampleStream(packed.parent)

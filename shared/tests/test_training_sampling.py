@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from voiceface.training.sampling import batches, batches_per_epoch
+from voiceface.training.sampling import batches, batches_per_epoch, epoch_order
 
 
 class IndexDataset:
@@ -61,3 +61,30 @@ def test_batches_that_cannot_be_filled_or_shared_are_refused():
         batches(IndexDataset(3), 4, seed=1, max_steps=1)
     with pytest.raises(ValueError, match="multiple of 3"):
         batches(IndexDataset(8), 4, seed=1, max_steps=1, world_size=3)
+
+
+def test_a_shuffle_buffer_keeps_neighbours_near_each_other():
+    for items, buffer in ((1000, 50), (1001, 64), (7, 50), (20, 1)):
+        orders = [epoch_order(items, 3, epoch, buffer) for epoch in range(3)]
+        for order in orders:
+            assert sorted(order.tolist()) == list(range(items))
+        assert items == 7 or any((orders[0] != orders[1]).tolist())
+    order = epoch_order(1000, 3, 0, 50)
+    for first in range(0, 1000, 50):  # what is read while 50 items are taken comes from three blocks
+        assert len({item // 50 for item in order[first : first + 50].tolist()}) <= 3
+    assert epoch_order(1000, 3, 0).tolist() != order.tolist()
+    neighbours = abs(order[1:] - order[:-1]) == 1
+    assert neighbours.mean() < 0.1  # they are shuffled
+
+
+def test_batches_of_a_shuffle_buffer_are_those_of_any_number_of_processes_and_of_a_resumed_run():
+    options = {"shuffle_buffer": 3}
+    expected = sampled_batches(**options)
+    assert expected != sampled_batches()
+    assert sampled_batches(start_step=5, num_workers=1, **options) == expected[5:]
+    halves = [sampled_batches(rank=rank, world_size=2, **options) for rank in range(2)]
+    assert [(a[0] + b[0], a[1] + b[1]) for a, b in zip(*halves)] == expected
+    seen = [
+        index for indices, _ in sampled_batches(drop_last=False, max_steps=3, **options) for index in indices
+    ]
+    assert sorted(seen) == list(range(11))

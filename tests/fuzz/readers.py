@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from media_readers import build_media_readers
 from reader import Reader
+from shard_readers import build_shard_readers
 
 __all__ = ["READERS"]
 
@@ -261,4 +262,4 @@ def _build() -> dict[str, Reader]:
     }
 
 
-READERS = _build() | build_media_readers()
+READERS = _build() | build_media_readers() | build_shard_readers()

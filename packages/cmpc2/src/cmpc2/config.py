@@ -168,6 +168,7 @@ class TrainingConfig(Config):
     negatives: Literal["all", "local"] = "all"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     num_workers: NonNegative = 6
+    shuffle_buffer: int | None = Field(None, gt=0)
     checkpoint_interval: Positive = 1_000
     best_checkpoint: Literal["validation", "lowest_loss", "none"] = "none"
     validation_interval: int | None = Field(None, gt=0)

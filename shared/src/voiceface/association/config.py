@@ -91,6 +91,7 @@ class TrainingConfig(Config):
     batch_size: int = Field(64, ge=2)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     num_workers: NonNegative = 4
+    shuffle_buffer: int | None = Field(None, gt=0)
     freeze: tuple[Literal["face", "voice"], ...] = ()
     checkpoint_interval: Positive = 2_000
     validation_interval: int | None = Field(2_000, gt=0)

@@ -149,8 +149,14 @@ class Trainer(Generic[ConfigT, ModelT]):
 
     def batches(self, max_steps: int) -> Iterator[Any]:
         """Batches of `samples` from the run's current step on, as far as `max_steps`."""
-        size, workers = self.config.training.batch_size, self.config.training.num_workers
-        return self.run.batches(self.samples, size, max_steps=max_steps, num_workers=workers)
+        settings = self.config.training
+        return self.run.batches(
+            self.samples,
+            settings.batch_size,
+            max_steps=max_steps,
+            num_workers=settings.num_workers,
+            shuffle_buffer=settings.shuffle_buffer,
+        )
 
     def tracked(self) -> dict[str, Any]:
         """Further objects with a state that is saved and restored, by name."""

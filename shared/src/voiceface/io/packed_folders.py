@@ -95,9 +95,9 @@ class PackedFolder:
         if not self._location or os.path.exists(source):  # noqa: PTH110
             return Shard(source, index)
         url = join_location(self._location, self.shard_names[number])
-        return Shard(source if fetch_file(url, source) else url, self._index(number))
+        return Shard(source if fetch_file(url, source) else url, self.index(number))
 
-    def _index(self, number: int) -> ShardIndex:
+    def index(self, number: int) -> ShardIndex:
         """Index of a shard."""
         if number not in self._indices:
             is_single = self.shard_names == ("",)
@@ -114,7 +114,7 @@ class PackedFolder:
         """
         found: dict[str, tuple[int, int]] = {}
         for number in range(len(self._sources)):
-            names = self._index(number).names
+            names = self.index(number).names
             count = len(found) + len(names)
             found |= {name: (number, row) for row, name in enumerate(names)}
             if len(found) != count:
@@ -139,7 +139,7 @@ class PackedFolder:
     def stamp(self, name: str) -> tuple[int, str]:
         """Bytes of a file, and what changes with its content."""
         number, row = self.rows[name]
-        index = self._index(number)
+        index = self.index(number)
         checksum = index.checksums[row] if index.checksums is not None else index.offsets[row]
         return index.lengths[row], f"{checksum:08x}"
 

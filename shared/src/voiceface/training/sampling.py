@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, default_collate
 
-__all__ = ["RandomAccessDataset", "batches", "batches_per_epoch"]
+__all__ = ["RandomAccessDataset", "batches", "batches_per_epoch", "epoch_order"]
 
 ORDER_STREAM, ITEM_STREAM = 0, 1  # the two uses of a seed
 
@@ -36,6 +37,7 @@ def batches(
     rank: int = 0,
     world_size: int = 1,
     drop_last: bool = True,
+    shuffle_buffer: int | None = None,
     collate: Callable[[list[Any]], Any] = default_collate,
     pin_memory: bool = False,
 ) -> Iterator[Any]:
@@ -54,6 +56,7 @@ def batches(
         rank: this process takes rows ``[rank * b, (rank + 1) * b)`` with ``b = batch_size / world_size``.
         world_size: processes that share each batch.
         drop_last: drop the last incomplete batch of an epoch (as published).
+        shuffle_buffer: of `epoch_order`; None: every order of an epoch is possible.
         collate: combines a list of items into a batch.
         pin_memory: page-locked memory for faster copies to a GPU.
 
@@ -62,7 +65,7 @@ def batches(
     """
     _check_batch_size(dataset, batch_size, world_size, drop_last)
     local_size = batch_size // world_size
-    global_keys = _batch_keys(len(dataset), batch_size, seed, start_step, drop_last)
+    global_keys = _batch_keys(len(dataset), batch_size, seed, start_step, drop_last, shuffle_buffer)
     keys = (
         batch[rank * local_size : (rank + 1) * local_size]
         for batch in islice(global_keys, max(0, max_steps - start_step))
@@ -87,6 +90,38 @@ def batches_per_epoch(num_items: int, batch_size: int, drop_last: bool = True) -
     return num_items // batch_size if drop_last else -(-num_items // batch_size)
 
 
+def epoch_order(
+    num_items: int, seed: int, epoch: int, shuffle_buffer: int | None = None
+) -> NDArray[np.int64]:
+    """Order of the items in an epoch, a function of the arguments.
+
+    With a buffer, neighbours stay near each other, as the files of neighbours do in shards: items are taken
+    in blocks of `shuffle_buffer`, the blocks in random order, and each item then waits for a random time
+    within that of `shuffle_buffer` items. What is read at any time comes from a few blocks.
+
+    Args:
+        num_items: N.
+        seed: not negative.
+        epoch: from 0.
+        shuffle_buffer: items, at least 1; None: a random permutation.
+
+    Returns:
+        Permutation of 0...N - 1, (N,).
+
+    Example:
+        >>> epoch_order(6, 0, 0, shuffle_buffer=1).tolist()
+        [3, 2, 5, 4, 0, 1]
+    """
+    rng = np.random.default_rng([seed, ORDER_STREAM, epoch])
+    if shuffle_buffer is None:
+        return rng.permutation(num_items)
+    shuffle_buffer = max(1, min(shuffle_buffer, num_items))
+    starts = rng.permutation(np.arange(0, num_items, shuffle_buffer))
+    order = (starts[:, None] + np.arange(shuffle_buffer)).reshape(-1)
+    order = order[order < num_items]
+    return order[np.argsort(np.arange(num_items) + shuffle_buffer * rng.random(num_items), kind="stable")]
+
+
 def _check_batch_size(
     dataset: RandomAccessDataset, batch_size: int, world_size: int, drop_last: bool
 ) -> None:
@@ -106,14 +141,19 @@ def _check_batch_size(
 
 
 def _batch_keys(
-    num_items: int, batch_size: int, seed: int, start_step: int, drop_last: bool
+    num_items: int,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    drop_last: bool,
+    shuffle_buffer: int | None,
 ) -> Iterator[Sequence[tuple[int, int]]]:
     """Yield the (epoch, index) pairs of every global batch from `start_step` on, endlessly."""
     per_epoch = batches_per_epoch(num_items, batch_size, drop_last)
     step = start_step
     while True:
         epoch = step // per_epoch
-        order = np.random.default_rng([seed, ORDER_STREAM, epoch]).permutation(num_items).tolist()
+        order = epoch_order(num_items, seed, epoch, shuffle_buffer).tolist()
         for position in range(step % per_epoch, per_epoch):
             yield [(epoch, index) for index in order[position * batch_size : (position + 1) * batch_size]]
         step = (epoch + 1) * per_epoch

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from voiceface.datasets.packing.plan import plan_packing
+from voiceface.datasets.packing.writing import write_packed
 from voiceface.testing.commands import CommandRunner
 from voiceface.testing.contracts.subject import SystemUnderTest
 from voiceface.testing.corrupt_files import assert_mentions
+from voiceface.testing.runs import run_outcome
 
 __all__ = ["CorpusContract"]
 
@@ -115,6 +118,28 @@ class CorpusContract:
         table.write_text(table.read_text().splitlines()[0] + "\n")
         assert_mentions(training_error("training.validation_interval=1"), "val")
         train_succeeds(*(["--splits", "train"] if system.trains_on_videos else []))
+
+    # shards
+
+    def test_packed_data_gives_the_same_run_and_the_same_results(
+        self,
+        system: SystemUnderTest,
+        call: CommandRunner,
+        train: CommandRunner,
+        trained: Path,
+        population: Path,
+        tmp_path: Path,
+    ) -> None:
+        packed, run = tmp_path / "packed", tmp_path / "run"
+        write_packed(plan_packing(population, shard_bytes=100_000), packed, progress=False)
+        assert len(list(packed.glob("train-*.tar"))) > 1
+        assert train(run, *system.trained, data=packed) == 0
+        assert run_outcome(run, *system.outputs) == run_outcome(trained, *system.outputs)
+        for name, data in (("plain", population), ("shards", packed)):
+            words = ["--data", data, "--weights", run, "--out", tmp_path / name, "--generate-lists", "3"]
+            assert call("test", *words, "--list", "match_v2f_2_test") == 0
+        for file in ("voices.npz", "faces.npz"):
+            assert (tmp_path / "shards" / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
 
     # utterances
 
