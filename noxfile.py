@@ -166,7 +166,8 @@ for name, folder in FOLDERS.items():
 def scale(session: nox.Session) -> None:
     """Engines that come with extras, with real servers where they have any."""
     one_thread_each(session)
-    session.install(wheel("shared", "[test,faiss,chroma,milvus-lite]"), "pytest-xdist>=3.6")
+    extras = "[test,faiss,chroma,milvus-lite,ray]"
+    session.install(wheel("shared", extras), wheel("packages/seeking_shape"), "pytest-xdist>=3.6")
     session.run("pytest", "tests/scale", *processes(session), *session.posargs)
 
 

@@ -9,7 +9,7 @@ import pytest
 from tar_shards import write_shard
 from voiceface.embeddings.parts import merge_parts, read_part, to_part
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
-from voiceface.engines.file_sources import as_location, find_sources, is_sharded
+from voiceface.engines.file_sources import as_location, find_sources, is_address
 from voiceface.engines.file_units import FileItem, FileUnit, TarUnit, brought_here, cut_units
 from voiceface.engines.interface import LocalEngine, open_engine
 from voiceface.engines.parts import PartStore, Rows, name_part, run_parts
@@ -208,13 +208,13 @@ def test_addresses_survive_the_arguments_of_a_command():
     assert as_location(Path("s3://bucket/a b")) == "s3://bucket/a b"
     assert as_location(Path("file:///tmp/a")) == "file:///tmp/a"
     assert as_location(Path("a/b.wav")) == "a/b.wav"
-    assert [is_sharded(Path(each)) for each in ("gs://b", "x/t-000.tar", "x/a.wav")] == [True, True, False]
+    assert [is_address(Path(each)) for each in ("gs://b", "x/t-000.tar")] == [True, False]
 
 
 def test_files_at_addresses_are_told_by_their_endings(remote):
     found = find_sources([Path(remote)])
-    assert [item.name for item in found.sounds] == ["memory:///engines/a.wav"]
-    assert [item.name for item in found.pictures] == ["memory:///engines/b/c.JPG"]
+    assert [item.name for item in found.sounds] == ["memory://engines/a.wav"]
+    assert [item.name for item in found.pictures] == ["memory://engines/b/c.JPG"]
     assert [each.reason for each in found.left_out] == [
         "is of unknown kind (.txt), no recording and no picture"
     ]
@@ -226,11 +226,27 @@ def test_files_at_addresses_are_told_by_their_endings(remote):
 
 def test_files_of_this_machine_are_named_relative_to_a_folder(tmp_path):
     (tmp_path / "a.wav").write_bytes(WAVE)
-    (tmp_path / "t.tar.index").write_bytes(b"index")
     write_shard(tmp_path / "t.tar", {"x.wav": WAVE})
-    found = find_sources([tmp_path], tmp_path)
-    assert [item.name for item in (*found.sounds, *found.archives)] == ["a.wav", "t.tar"]
-    assert not found.left_out
+    found = find_sources([tmp_path / "a.wav", tmp_path / "t.tar"], tmp_path)
+    assert [item.name for item in found.sounds] == ["a.wav", "t.tar/x.wav"]
+    assert found.sounds[1].state != found.sounds[0].state
+    with brought_here(FileUnit("voice", tuple(found.sounds))) as files:
+        assert list(files.paths) == [tmp_path / "a.wav", tmp_path / "t.tar" / "x.wav"], "read where they are"
+
+
+def test_shards_at_an_address_are_units_whose_files_are_named_as_if_unpacked(remote):
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/engines/packed/shards.json", b"{}")
+    system.pipe_file("/engines/packed/0.tar", b"")
+    system.pipe_file("/engines/packed/0.tar.index", b"")
+    system.pipe_file("/engines/other/1.tar", b"")
+    found = find_sources([Path(remote)], Path("memory://engines"))
+    assert [item.name for item in found.archives] == ["other/1.tar", "packed"]
+    assert [item.given for item in found.archives] == [
+        "memory://engines/other/1.tar",
+        "memory://engines/packed",
+    ]
+    assert len(found.left_out) == 1
 
 
 def test_files_at_addresses_are_brought_here_and_removed(remote):
@@ -255,14 +271,16 @@ def test_files_of_a_shard_are_brought_here_and_damaged_ones_told(tmp_path, index
         path.write_bytes(data)
     else:
         path.with_name("t.tar.index").unlink()
-    unit = TarUnit("voice", FileItem("t.tar", "t.tar", str(path), "1"), (".wav",))
+    url = f"file://{path}"
+    unit = TarUnit("voice", FileItem("t.tar", url, url, "1"), (".wav",))
     with brought_here(unit) as files:
         named = {item.name: place.read_bytes() for place, item in files.paths.items()}
         if indexed:
             assert named == {"t.tar/p/0.wav": WAVE}
-            assert "p/1.wav is damaged" in files.failed["t.tar/p/1.wav"]
+            assert f"{url}: the file p/1.wav is damaged" in files.failed["t.tar/p/1.wav"]
         else:
             assert named == {"t.tar/p/0.wav": WAVE, "t.tar/p/1.wav": WAVE + b"1"}
+    assert not any(place.exists() for place in files.paths)
     halves = unit.split()
     assert [(half.start, half.stop) for half in halves] == [(0, 1), (1, 2)]
     assert [half.split() for half in halves] == [[], []]

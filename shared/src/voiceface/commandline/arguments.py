@@ -6,6 +6,7 @@ Flags say where and how, the configuration says what.
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
@@ -18,6 +19,7 @@ __all__ = [
     "add_crop_arguments",
     "add_data_source_arguments",
     "add_device_argument",
+    "add_engine_arguments",
     "add_long_recordings_argument",
     "add_missing_argument",
     "add_on_corrupt_argument",
@@ -28,6 +30,7 @@ __all__ = [
     "add_training_arguments",
     "add_weights_argument",
     "add_workers_argument",
+    "check_engine_arguments",
     "data_folder",
     "require_existing_paths",
     "split_overrides",
@@ -78,12 +81,12 @@ def add_data_source_arguments(parser: argparse.ArgumentParser, data: str = CORPU
 
 
 def data_folder(text: str) -> Path:
-    """Type of --data: a folder, or an address of a packed one, of which a copy in a cache is used.
+    """Type of --data: a folder, an address of a packed one (its copy in a cache), or a generated population.
 
     Raises:
         FileNotFoundError: nothing packed is at the address.
     """
-    if "://" not in text:
+    if "://" not in text and not text.startswith("population:"):
         return Path(text)
     from voiceface.io.mirrored_folders import local_folder
 
@@ -112,6 +115,53 @@ def add_device_argument(parser: argparse.ArgumentParser, default: str = "cpu", n
 def add_workers_argument(parser: argparse.ArgumentParser) -> None:
     """Add --workers: threads that load files while the networks run."""
     parser.add_argument("--workers", type=int, default=2, help="file-loading threads (default: %(default)s)")
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser, work: str) -> None:
+    """Add --engine, --ray-address and --actors; see `voiceface.engines.interface.open_engine`.
+
+    Args:
+        parser: parser of the command.
+        work: what an actor does, for the help.
+    """
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where the work is done: by this process, or by the actors of a Ray cluster, with the same "
+        "results (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="cluster of --engine ray: auto, ray://HOST:PORT or HOST:PORT (default: RAY_ADDRESS, else one of "
+        "this machine, for this command)",
+    )
+    parser.add_argument(
+        "--actors",
+        type=int,
+        metavar="N",
+        help=f"processes of --engine ray that {work} (default: one for each GPU; on the CPU, cores divided "
+        "by --workers)",
+    )
+
+
+def check_engine_arguments(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Check the arguments of `add_engine_arguments`, before any import.
+
+    Raises:
+        SystemExit: they contradict, with a message of the parser.
+        ModuleNotFoundError: the engine is not installed; says how to get it.
+    """
+    if args.actors is not None and args.actors < 1:
+        parser.error(f"--actors {args.actors}: expected at least 1")
+    given = [flag for flag in ("ray_address", "actors") if getattr(args, flag) is not None]
+    if given and args.engine != "ray":
+        parser.error(f"--{given[0].replace('_', '-')}: only with --engine ray")
+    if args.engine == "ray" and find_spec("ray") is None:
+        raise ModuleNotFoundError(
+            "--engine ray needs the package ray: pip install 'voiceface-shared[ray]'", name="ray"
+        )
 
 
 def add_missing_argument(parser: argparse.ArgumentParser, description: str) -> None:

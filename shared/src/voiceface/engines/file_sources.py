@@ -1,8 +1,8 @@
-"""Inputs of sharded work: files and folders, tar shards, and all of them at addresses (fsspec)."""
+"""Inputs of work by units: files and folders, packed or not, here and at addresses (fsspec)."""
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,10 +11,10 @@ from voiceface.engines.units import describe_error
 from voiceface.io.file_kinds import printable
 from voiceface.io.locations import is_url, open_file_system
 from voiceface.io.own_files import PICTURE_SUFFIXES, SOUND_SUFFIXES, LeftOut, find_own_files
-from voiceface.io.shard_index import INDEX_SUFFIX
+from voiceface.io.packed_folders import PACKING_SUFFIXES, RECORD_FILE, stamp_of
 from voiceface.io.shards import SHARD_SUFFIX
 
-__all__ = ["VIDEO_SUFFIXES", "Sources", "as_location", "find_sources", "is_sharded"]
+__all__ = ["VIDEO_SUFFIXES", "Sources", "as_location", "find_sources", "is_address"]
 
 VIDEO_SUFFIXES = (*(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".mpg", ".mpeg"), ".3gp")
 """Endings of videos at addresses and in shards, where the content is not looked at beforehand."""
@@ -30,7 +30,7 @@ class Sources:
     Attributes:
         sounds: recordings and videos.
         pictures: pictures.
-        archives: tar shards.
+        archives: tar shards at addresses.
         left_out: files that are not used.
     """
 
@@ -51,9 +51,9 @@ def as_location(path: Path) -> str:
     return _ONE_SLASH.sub(lambda found: f"{found[1]}://{'/' * (found[1].lower() == 'file')}", text)
 
 
-def is_sharded(path: Path) -> bool:
-    """Whether an argument is an address or a tar shard, which is read by units."""
-    return is_url(as_location(path)) or path.suffix.lower() == SHARD_SUFFIX
+def is_address(path: Path) -> bool:
+    """Whether an argument is an address."""
+    return is_url(as_location(path))
 
 
 def find_sources(paths: Iterable[Path], relative_to: Path | None = None) -> Sources:
@@ -78,10 +78,6 @@ def find_sources(paths: Iterable[Path], relative_to: Path | None = None) -> Sour
         place = as_location(path)
         if is_url(place):
             _find_remote(place, base, found)
-        elif path.suffix.lower() == SHARD_SUFFIX:
-            if not path.is_file():
-                raise FileNotFoundError(f"no file or folder at {printable(path)}")
-            found.archives.append(_local_item(path, base))
         else:
             _find_local(path, base, found)
     for name in ("sounds", "pictures", "archives"):
@@ -97,21 +93,15 @@ def _find_local(path: Path, base: str | None, found: Sources) -> None:
     files = find_own_files([path])
     found.sounds += [_local_item(each, base) for each in files.sounds]
     found.pictures += [_local_item(each, base) for each in files.pictures]
-    for unused in files.left_out:
-        if unused.path.suffix.lower() == SHARD_SUFFIX:
-            found.archives.append(_local_item(unused.path, base))
-        elif not unused.path.name.lower().endswith(SHARD_SUFFIX + INDEX_SUFFIX):
-            found.left_out.append(unused)
+    found.left_out += files.left_out
 
 
 def _local_item(path: Path, base: str | None) -> FileItem:
     try:
-        state = path.stat()
-    except OSError as error:
-        content = str(error.strerror)
-    else:
-        content = f"{state.st_size} {state.st_mtime_ns}"
-    return FileItem(_item_name(path.as_posix(), base), str(path), str(path.absolute()), content)
+        state = " ".join(map(str, stamp_of(path)))
+    except (OSError, ValueError) as error:
+        state = describe_error(error)
+    return FileItem(_item_name(path.as_posix(), base), str(path), str(path.absolute()), state)
 
 
 def _find_remote(url: str, base: str | None, found: Sources) -> None:
@@ -126,24 +116,27 @@ def _find_remote(url: str, base: str | None, found: Sources) -> None:
         raise OSError(f"{printable(url)} cannot be read: {describe_error(error)}") from error
     if not listing:
         raise FileNotFoundError(f"no file or folder at {printable(url)}")
+    packed = {path.rpartition("/")[0] for path in listing if path.endswith(f"/{RECORD_FILE}")}
     for path, facts in sorted(listing.items()):
-        address = file_system.unstrip_protocol(path)
+        address = url.rstrip("/") + path[len(root) :] if path.startswith(root) else path
         if any(part.startswith(".") for part in PurePosixPath(path[len(root) :]).parts[1:]):
             continue
-        _sort_by_ending(FileItem(_item_name(address, base), address, address, _state(facts)), found)
+        item = FileItem(_item_name(address, base), address, address, _state(facts))
+        _sort_by_ending(item, found, is_packed=path.rpartition("/")[0] in packed)
 
 
-def _sort_by_ending(item: FileItem, found: Sources) -> None:
-    """Add a file at an address to its kind."""
+def _sort_by_ending(item: FileItem, found: Sources, *, is_packed: bool) -> None:
+    """Add a file at an address to its kind; files of packed folders are named as if they were unpacked."""
     name = item.source.partition("?")[0].lower()
     ending = PurePosixPath(name).suffix
     if ending == SHARD_SUFFIX:
-        found.archives.append(item)
+        folders = (item.name.rpartition("/")[0], item.given.rpartition("/")[0])
+        found.archives.append(replace(item, name=folders[0], given=folders[1]) if is_packed else item)
     elif ending in SOUND_SUFFIXES:
         found.sounds.append(item)
     elif ending in PICTURE_SUFFIXES:
         found.pictures.append(item)
-    elif not name.endswith(SHARD_SUFFIX + INDEX_SUFFIX):
+    elif not name.endswith(PACKING_SUFFIXES):
         found.left_out.append(LeftOut(Path(item.given), _UNUSED.format(ending or "no ending")))
 
 

@@ -1,4 +1,7 @@
-"""Units of files: here, at addresses, or in tar shards; they are brought to where the work is done."""
+"""Units of files: here, at addresses, or in tar shards at addresses; they are brought where the work is done.
+
+Files in packed folders of this machine are read where they are, like all others.
+"""
 
 import os
 import tempfile
@@ -11,8 +14,9 @@ from typing import Literal
 
 from voiceface.engines.units import describe_error
 from voiceface.io.file_kinds import printable
-from voiceface.io.locations import is_url, join_location, open_file_system
-from voiceface.io.shards import Shard, ShardError, open_shard
+from voiceface.io.locations import is_url, join_location, location_exists, open_file_system
+from voiceface.io.shard_index import INDEX_SUFFIX
+from voiceface.io.shards import SHARD_SUFFIX, Shard, ShardError, open_shard
 
 __all__ = ["FileItem", "FileUnit", "LocalFiles", "TarUnit", "brought_here", "cut_units"]
 
@@ -67,11 +71,11 @@ class FileUnit:
 
 @dataclass(frozen=True)
 class TarUnit:
-    """Files of one modality in a tar archive.
+    """Files of one modality in a tar archive at an address.
 
     Attributes:
         modality: "voice" or "face".
-        archive: the archive.
+        archive: the archive; its name is that of the folder of its files.
         suffixes: endings of the files.
         start: of the files with these endings, the first.
         stop: the one behind the last; None: the end.
@@ -86,7 +90,8 @@ class TarUnit:
     @property
     def key(self) -> str:
         """Name and state of the archive, and which of its files."""
-        return f"{self.modality} {self.archive.state} {self.archive.name} {self.start} {self.stop}"
+        archive = f"{self.archive.state} {self.archive.name} {PurePosixPath(self.archive.source).name}"
+        return f"{self.modality} {archive} {self.start} {self.stop}"
 
     def rows(self, shard: Shard) -> list[int]:
         """Numbers of the files in the archive."""
@@ -155,26 +160,34 @@ def _download(item: FileItem, target: Path) -> str:
     """Copy a file; return the reason why not, "" on success."""
     target.parent.mkdir()
     try:
-        file_system, path = open_file_system(item.source)
-        file_system.get_file(path, str(target))
+        _fetch(item.source, target)
     except Exception as error:  # of any library below fsspec
         return f"{printable(item.given)}: cannot be fetched ({describe_error(error)})"
     return ""
 
 
+def _fetch(url: str, target: Path) -> None:
+    file_system, path = open_file_system(url)
+    file_system.get_file(path, str(target))
+
+
 def _unpack(unit: TarUnit, folder: Path) -> LocalFiles:
-    """Write the files of an archive below a folder."""
+    """Fetch an archive in one piece, and write its files below a folder."""
     archive = unit.archive
     paths: dict[Path, FileItem] = {}
     failed: dict[str, str] = {}
-    with open_shard(archive.source) as shard:
+    copy = folder / f"archive{SHARD_SUFFIX}"
+    _fetch(archive.source, copy)
+    if location_exists(archive.source + INDEX_SUFFIX):
+        _fetch(archive.source + INDEX_SUFFIX, Path(f"{copy}{INDEX_SUFFIX}"))
+    with open_shard(copy) as shard:
         for row in unit.rows(shard):
             member = shard.index.name(row)
             name, given = join_location(archive.name, member), join_location(archive.given, member)
             try:
                 data = shard.read_row(row)
             except ShardError as error:
-                failed[name] = str(error)
+                failed[name] = str(error).replace(str(copy), archive.given)
                 continue
             path = folder / str(row) / PurePosixPath(member).name
             path.parent.mkdir()

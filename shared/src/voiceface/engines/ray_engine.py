@@ -72,23 +72,18 @@ class RayEngine:
 
 
 class Worker:
-    """What an actor runs: a function, built once.
+    """What an actor runs: a function, built once."""
 
-    Args:
-        factory: of the function.
-        device: for the factory.
-    """
+    def __init__(self) -> None:
+        self.function: Any = None
 
-    def __init__(self, factory: Factory, device: str) -> None:
-        self.problem = ""
+    def start(self, factory: Factory, device: str) -> str:
+        """Build the function; return why it cannot be built, "" if it is."""
         try:
             self.function = factory(device)
-        except Exception as error:  # it is told by `start`; an error here would only say that the actor died
-            self.problem = describe_error(error)
-
-    def start(self) -> str:
-        """Why the function could not be built; "" if it could."""
-        return self.problem
+        except Exception as error:
+            return describe_error(error)
+        return ""
 
     def run(self, unit: Unit) -> tuple[str, Any]:
         """Call the function: ("done", result), ("failed", reason) or ("store", message)."""
@@ -129,6 +124,8 @@ class _Crew:
                 self.actors.remove(actor)
                 self._hire(running)
                 finished = self._bury(queue, task, _tell_death(error))
+            except self.ray.exceptions.RayError as error:  # such as a machine without this package
+                raise EngineError(f"a worker of Ray could not start: {_tell_cause(error)}") from error
             else:
                 idle.append(actor)
                 finished = self._judge(queue, task, answer)
@@ -142,9 +139,9 @@ class _Crew:
 
     def _hire(self, running: dict[Any, tuple[Any, Task | None]]) -> None:
         """Start an actor; it is idle when it answers."""
-        actor = self.ray.remote(Worker).options(**self.resources).remote(self.factory, self.device)
+        actor = self.ray.remote(Worker).options(**self.resources).remote()
         self.actors.append(actor)
-        running[actor.start.remote()] = actor, None
+        running[actor.start.remote(self.factory, self.device)] = actor, None
 
     def _bury(self, queue: WorkQueue, task: Task | None, reason: str) -> tuple[Task, Any] | None:
         """What follows from the end of an actor."""
@@ -170,6 +167,12 @@ class _Crew:
             return (task, failure) if failure else None
         queue.succeed()
         return task, value
+
+
+def _tell_cause(error: Exception) -> str:
+    """The error behind one of Ray's, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else describe_error(error)
 
 
 def _tell_death(error: Exception) -> str:

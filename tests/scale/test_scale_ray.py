@@ -1,0 +1,172 @@
+"""Work by the actors of a Ray cluster of this machine: the same tables, whatever is killed."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scale_extras
+
+scale_extras.require("ray", "seeking_shape")
+
+import ray  # noqa: E402
+from PIL import Image  # noqa: E402
+from ray_work import FatalWord, Missing, Word, make_job  # noqa: E402
+from seeking_shape.__main__ import main as seeking_shape  # noqa: E402
+from voiceface.association.shard_embedding import join_shards  # noqa: E402
+from voiceface.audio.loading import write_wav  # noqa: E402
+from voiceface.embeddings.table import EmbeddingTable  # noqa: E402
+from voiceface.engines.interface import LocalEngine, open_engine  # noqa: E402
+from voiceface.engines.units import EngineError, Failure  # noqa: E402
+from voiceface.testing.silence import synthesise_voices  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """Six recordings and six pictures; one of each is corrupt."""
+    folder = tmp_path_factory.mktemp("media")
+    noise = np.random.default_rng(0)
+    for number, voice in enumerate(synthesise_voices(6, 2.0)):
+        write_wav(folder / f"v{number}.wav", voice)
+        pixels = noise.integers(0, 255, (48, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"f{number}.jpg")
+    (folder / "v2.wav").write_bytes(b"RIFF\x10\x00\x00\x00WAVE no sound")
+    (folder / "f3.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of this machine, which engines of this process use."""
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # of `ray_work`, for the actors
+    ray.init(
+        address="local",
+        num_cpus=2,
+        object_store_memory=100_000_000,
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
+
+
+def assert_equal(table, other):
+    assert table.items == other.items
+    assert np.array_equal(table.vectors, other.vectors)
+    assert (table.failed, dict(table.facts)) == (other.failed, dict(other.facts))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_both_engines_write_the_same_table(media, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(media.parent)
+    tables, messages = [], []
+    for engine in ("local", "ray"):
+        out = tmp_path / f"{engine}.npz"
+        words = ["embed", media.name, "--out", str(out), "--crop", "never", "--workers", "1"]
+        assert seeking_shape([*words, "--engine", engine]) == 0
+        tables.append(out.read_bytes())
+        messages.append(capsys.readouterr().err)
+    assert tables[0] == tables[1]
+    assert messages[0] == messages[1]
+    assert len(EmbeddingTable.load(tmp_path / "ray.npz")) == 10
+
+
+@pytest.mark.usefixtures("cluster")
+def test_parts_are_read_by_ray_data(media, tmp_path):
+    table = join_shards(open_engine("ray", progress=False), [make_job(media)], str(tmp_path / "parts"))
+    rows = ray.data.read_parquet(str(tmp_path / "parts")).to_pandas().set_index("item")
+    good = rows[rows.reason == ""]
+    assert set(good.index) == set(table.items)
+    assert np.array_equal(np.stack(good.loc[table.items, "embedding"].to_list()), table.vectors)
+    assert dict(rows[rows.reason != ""].reason) == table.failed
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_that_is_killed_costs_nothing(media, tmp_path):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    killed = []
+
+    def kill_the_first():
+        while not killed:
+            for entry in pids.iterdir():
+                killed.append(int(entry.name))
+                os.kill(killed[0], signal.SIGKILL)
+                break
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    engine = open_engine("ray", actors=2, progress=False)
+    table = join_shards(engine, [make_job(media, pids, 0.5)], str(tmp_path / "parts"))
+    killer.join()
+    assert len({int(entry.name) for entry in pids.iterdir()}) == 3, "another actor took its place"
+    local = join_shards(LocalEngine(progress=False), [make_job(media)], str(tmp_path / "local"))
+    assert_equal(table, local)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_item_that_ends_its_process_costs_itself():
+    units = [Word(("a", "bb", "kill", "dddd")), Word(("error", "ff")), Word(("ggg",))]
+    found = sorted(open_engine("ray", actors=2, progress=False).map(FatalWord(), units), key=_order)
+    values = [result for _, result in found]
+    assert values[0] == [1, 2]
+    assert isinstance(values[1], Failure)
+    assert "the process that read it ended" in values[1].reason
+    assert values[2] == [4]
+    assert values[3] == Failure("RuntimeError: a word that cannot be measured")
+    assert values[4:] == [[2], [3]]
+
+
+def _order(found):
+    return found[0].number, found[0].place
+
+
+@pytest.mark.usefixtures("cluster")
+def test_workers_that_cannot_start_and_absent_devices_are_told():
+    with pytest.raises(EngineError, match=r"could not start: FileNotFoundError: no weights here"):
+        list(open_engine("ray", progress=False).map(Missing(), [Word(("a",))]))
+    with pytest.raises(EngineError, match="the Ray cluster has no GPU"):
+        list(open_engine("ray", device="cuda", progress=False).map(FatalWord(), [Word(("a",))]))
+
+
+def test_a_run_whose_driver_is_killed_goes_on_where_it_was(media, tmp_path):
+    parts, pids = tmp_path / "parts", tmp_path / "pids"
+    pids.mkdir()
+    program = Path(__file__).with_name("ray_work.py")
+    command = [sys.executable, str(program), str(media), str(parts), str(pids)]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(parts.glob("part-*.parquet")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        made = {path: path.stat().st_mtime_ns for path in parts.glob("part-*.parquet")}
+        for pid in [int(entry.name) for entry in pids.iterdir()]:
+            _wait_for_the_end(pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    local = join_shards(LocalEngine(progress=False), [make_job(media)], str(tmp_path / "local"))
+    assert 0 < len(made) < len(list((tmp_path / "local").iterdir()))
+    table = join_shards(LocalEngine(progress=False), [make_job(media)], str(parts))
+    assert_equal(table, local)
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items()), "finished parts are kept"
+
+
+def _wait_for_the_end(pid):
+    """Actors end with the program that started them."""
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
