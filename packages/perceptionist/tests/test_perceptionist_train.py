@@ -1,6 +1,7 @@
 """Training of every kind: files of a run, identical bytes after resuming, effects of the options."""
 
 import dataclasses
+import os
 import pickle
 import signal
 import subprocess
@@ -22,7 +23,9 @@ from tiny_perceptionist_runs import COMMON, KINDS, TINY, tiny_config
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.commandline.dispatch import run_main
 from voiceface.runtime.config import load_config
+from voiceface.testing.processes import in_two_processes
 from voiceface.testing.runs import read_log_without_clock, run_outcome
+from voiceface.training.run import Run
 
 Train = Callable[..., Path]
 
@@ -354,3 +357,46 @@ def test_the_train_command_reports_missing_inputs(tmp_path: Path, capsys: Any) -
     )
     assert run_main("perceptionist.train", [*map(str, words), "--expert", str(tmp_path / "none")]) == 1
     assert "--expert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_take_the_steps_of_one_and_continue_its_run(
+    runs: dict[str, Path],
+    train_dataset: VoiceFaceDataset,
+    val_dataset: VoiceFaceDataset,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    weights = InitialWeights()
+    if kind == "unsupervised":
+        weights = InitialWeights(runs["expert"], runs["supervised"])
+
+    config = tiny_config(kind, "training.max_steps=4", "training.batch_size=8")
+
+    def go(name: str, resume: bool = False) -> None:
+        options = {"initial_weights": weights, "threads": 1, "resume": resume}
+        train(config, train_dataset, tmp_path / name, validation_dataset=val_dataset, **options)  # type: ignore[arg-type]
+
+    go("one")
+    in_two_processes(go, "two")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="143"):
+        stop_after_step(patch, 1)
+        go("continued")
+    in_two_processes(go, "continued", True)
+    expected = read_log_without_clock(tmp_path / "one")
+    assert kind in ("expert", "speaker") or any("val/mean" in row for row in expected)
+    for name in ("two", "continued"):
+        for row, other in zip(read_log_without_clock(tmp_path / name), expected, strict=True):
+            assert row == pytest.approx(other, rel=1e-3, abs=1e-4)
+
+
+def stop_after_step(patch: pytest.MonkeyPatch, last: int) -> None:
+    """Send SIGTERM to this process when a step is logged."""
+    log = Run.log
+
+    def stop(run: Run, step: int, *values: Any, **options: Any) -> None:
+        log(run, step, *values, **options)
+        if step == last and not options:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    patch.setattr(Run, "log", stop)

@@ -23,6 +23,7 @@ from voiceface.checkpoints.published import CheckpointError
 from voiceface.commandline.dispatch import run_main
 from voiceface.runtime.config import ConfigError, load_config
 from voiceface.testing import configurations, runs
+from voiceface.testing.processes import in_two_processes
 
 SMALL = (
     "generator.encoder.channels=[8,8]",
@@ -471,3 +472,23 @@ def test_preview_shows_generated_above_real_images() -> None:
     shown = build_preview(generated, real, "standard", count=2)
     assert shown.shape == (2 * 6 + 2, 2 * 6 + 2, 3)
     assert np.unique(shown[2:6, 2:6]).tolist() == [128] and np.unique(shown[8:12, 2:6]).tolist() == [255]
+
+
+@pytest.mark.parametrize("name", ["quick_v2f", "quick_1st_stage", "quick_fuser"])
+def test_two_processes_take_the_steps_of_one(
+    name: str, stage_one: Path, speakers: Speakers, validation_speakers: Speakers, tmp_path: Path
+) -> None:
+    noise = ("generator.encoder.noise_std=0.5",) if name == "quick_v2f" else ()
+    config = tiny_config(name, "training.batch_size=8", "training.validation_interval=2", *noise, steps=4)
+    given = InitialWeights(checkpoint=stage_one) if name == "quick_fuser" else InitialWeights()
+
+    def go(out: str) -> None:
+        options = {"validation_speakers": validation_speakers, "initial_weights": given, "threads": 1}
+        train(config, speakers, tmp_path / out, **options)  # type: ignore[arg-type]
+
+    go("one")
+    in_two_processes(go, "two")
+    logs = [runs.read_log_without_clock(tmp_path / out) for out in ("one", "two")]
+    assert any("val/pixel_l1" in row for row in logs[0])
+    for row, other in zip(*logs, strict=True):  # readers of faces magnify differences of generated images
+        assert row == pytest.approx(other, rel=1e-3, abs=1e-5 if "total_loss" in row else 5e-3)

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from voiceface.checkpoints.native import fingerprint
 from voiceface.runtime.config import ConfigError, load_config
+from voiceface.testing.processes import in_two_processes
+from voiceface.testing.runs import read_log_without_clock
 from voicestyle.__main__ import COMMANDS
 from voicestyle.__main__ import main as voicestyle
 from voicestyle.stylegan2 import training
@@ -243,3 +245,34 @@ def test_help_is_light_and_fast():
     code, heavy = json.loads(last)
     assert code == 0 and "voicestyle train-stylegan" in text.partition("\n")[0]
     assert not heavy, heavy
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path):
+    config = tiny(
+        "training.max_steps=4",
+        "training.batch_size=8",
+        "loss.path_weight=2.0",
+        "loss.path_interval=2",
+        "loss.path_batch_shrink=2",
+        "loss.mixing_prob=0.5",
+        "loss.r1_interval=3",
+        "augment.enabled=true",
+        "augment.adaptation_interval=2",
+        "augment.target=-1.0",
+        "augment.adaptation_length=40",
+    )
+    torch.set_num_threads(1)
+    train(config, image_dataset(16), tmp_path / "one")
+    in_two_processes(train, config, image_dataset(16), tmp_path / "two")
+    one, two = (read_log_without_clock(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == len(two) == 4 and one[-1]["augment_p"] > 0 and "path_penalty" in one[2]
+    for row, other in zip(two, one):
+        assert row == pytest.approx(other, rel=1e-3, abs=1e-5)
+    assert (tmp_path / "two" / "samples" / "000004.png").is_file()
+
+
+def test_path_length_needs_images_for_every_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "world_size", lambda: 2)
+    config = tiny("loss.path_weight=2.0", "loss.path_batch_shrink=16", "training.batch_size=8")
+    with pytest.raises(ValueError, match="1 images of the path length cannot be shared equally by 2"):
+        train(config, image_dataset(), tmp_path / "run")

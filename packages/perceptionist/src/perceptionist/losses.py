@@ -10,6 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 from torch.nn import functional
+from voiceface.runtime.distributed import all_gather_with_gradient
 
 from perceptionist.image_to_3d import Regression
 from perceptionist.network_config import DistillationConfig, TripletConfig, TripletDistance
@@ -69,7 +70,8 @@ def distillation_terms(
     """Knowledge distillation of the cascade: weighted terms of student and expert on the same images.
 
     Args:
-        student: the student's parameters, pooled and inner features.
+        student: the student's parameters, pooled and inner features; of several processes, those of this
+            process's images (affinities are taken between the images of all).
         expert: those of the expert.
         student_vertices: frontal meshes of the student, (B, 3, N), pixels.
         expert_vertices: those of the expert.
@@ -85,7 +87,7 @@ def distillation_terms(
         pair = student_features, expert_features
         if config.pkt_order == "teacher_first":
             pair = expert_features, student_features
-        terms[name] = config.pkt_weight * probabilistic_transfer(*pair)
+        terms[name] = config.pkt_weight * probabilistic_transfer(*map(all_gather_with_gradient, pair))
     return terms
 
 

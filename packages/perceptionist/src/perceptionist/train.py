@@ -82,7 +82,6 @@ def train(
         device=device,
         threads=threads,
         resume=resume,
-        single_process=True,
     ) as run:
         run.extra = {
             "names": list(dataset.identities),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from voiceface.metrics.geometry import explained_variance, identity_means
+from voiceface.runtime import distributed
 
 from perceptionist.config import EvaluationConfig
 from perceptionist.dataset.records import VoiceFaceDataset, ratios_from_coefficients
@@ -96,6 +97,8 @@ def predict(
 ) -> Prediction:
     """Predict faces from the first utterances of each identity; utterances of equal length share batches.
 
+    Of several processes each predicts a share of the batches; all return the same.
+
     Args:
         model: voice to mesh.
         dataset: identities with utterances.
@@ -116,13 +119,21 @@ def predict(
         by_length.setdefault(features.shape[1], []).append((row, features))
     shapes = np.zeros((len(indices), model.face_model.num_shape))
     ratios = np.zeros((len(indices), len(MEASURES)))
-    for group in by_length.values():
-        for start in range(0, len(group), batch_size):
-            rows, batch = zip(*group[start : start + batch_size], strict=True)
+    batches = [
+        group[start : start + batch_size]
+        for group in by_length.values()
+        for start in range(0, len(group), batch_size)
+    ]
+    own = batches[distributed.rank() :: distributed.world_size()]
+    with distributed.alone():
+        for each in own:
+            rows, batch = zip(*each, strict=True)
             _, shape, expression = model.predict_coefficients(torch.stack(batch).to(device))
             coefficients = shape.cpu().numpy(), expression.cpu().numpy()
             shapes[list(rows)] = coefficients[0]
             ratios[list(rows)] = ratios_from_coefficients(model.face_model, *coefficients)
+    parts = distributed.all_gather_objects((shapes, ratios))  # rows of other processes are 0
+    shapes, ratios = (np.sum(part, axis=0) for part in zip(*parts, strict=True))
     return Prediction(labels[indices], ratios, shapes)
 
 

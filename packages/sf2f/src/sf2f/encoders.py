@@ -4,9 +4,12 @@ Letters: N windows, M mel bands, T frames, D embedding size, L frames after the 
 Parameter names are the published ones.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from voiceface.runtime.distributed import draw_rows
 
 from sf2f.fusers import build_fuser
 from sf2f.network_config import KERNEL_PADDING, EncoderConfig, FuserConfig
@@ -69,7 +72,8 @@ class VoiceEncoder(nn.Module):
         Args:
             sequence: (N, D, L).
             noise: standard normal numbers (N, D), which are added in any mode; or the generator that draws
-                them, which happens in training and with `noise_in_evaluation`.
+                them, which happens in training and with `noise_in_evaluation`; each of several
+                processes takes those of its rows.
 
         Returns:
             Embeddings (N, D).
@@ -89,9 +93,8 @@ class VoiceEncoder(nn.Module):
                 raise ValueError(
                     f"the encoder adds noise (standard deviation {std:g}); pass a torch.Generator or a tensor"
                 )
-            sampled = torch.randn(
-                embedding.shape, generator=noise, dtype=embedding.dtype, device=noise.device
-            )
+            draw = partial(torch.randn, generator=noise, dtype=embedding.dtype, device=noise.device)
+            sampled = draw_rows(draw, embedding.shape)
         elif not std:
             raise ValueError("noise was passed, but the encoder's noise_std is 0")
         assert isinstance(sampled, Tensor)

@@ -102,7 +102,6 @@ def train(
         device=device,
         threads=threads,
         resume=resume,
-        single_process=True,
     ) as run:
         source = record_provenance(run, speakers.identity_names, initial_weights)
         run.extra = {
@@ -188,7 +187,9 @@ def build_networks(
         freeze_except_fuser(generator, training.train_decoder, training.frozen_norms)
     generator.train()
     discriminators.train()
-    return run.prepare(generator), run.prepare(discriminators)  # type: ignore[return-value]
+    for network in (generator, discriminators):
+        run.prepare(network, wrap=False)
+    return generator, discriminators
 
 
 def build_ema(generator: "EncoderDecoder", decay: float) -> Any:
@@ -273,9 +274,12 @@ def validate(
     validation_data: "ValidationData",
 ) -> dict[str, float]:
     """Evaluate the model to be saved on held-out identities and log it; restores the training mode."""
+    from voiceface.runtime import distributed
+
     from sf2f.validation import evaluate_generator
 
-    metrics = evaluate_generator(saved_model, validation_data)
+    with distributed.alone():
+        metrics = evaluate_generator(saved_model, validation_data)
     generator.train()
     run.log(step, metrics, always=True, prefix="val/")
     return metrics

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from voiceface.models.contexts import parameters_frozen, preserve_buffers
+from voiceface.runtime.distributed import all_reduce_max
 
 from sf2f.config import OptimiserConfig
 from sf2f.discriminators import Discriminators, IdentityLogits
@@ -166,7 +167,7 @@ def train_step(
     objective: Objective | None = None,
     noise: Noise = None,
 ) -> TrainStepResult:
-    """Run one step: update every network, unless the generator's loss is not finite.
+    """Run one step: update every network, unless the generator's loss is not finite on one process.
 
     Args:
         generator: in the desired mode, normally `train()`.
@@ -193,7 +194,7 @@ def train_step(
         tuple(each.detach() for each in generated.images), generated.embedding.detach()
     )
     generator_losses = {name: term.detach() for name, term in terms.items()}
-    if not torch.isfinite(loss.detach()):
+    if all_reduce_max(int(not torch.isfinite(loss.detach())), loss.device):
         restore()
         return TrainStepResult(generator_losses, {}, loss.detach(), True, detached)
     update(loss, optimisers.generator)

@@ -50,6 +50,7 @@ def train(
     from cmpc2.config import Cmpc2Config
     from cmpc2.training_data import load_training_data
     from voiceface.io.atomic import write_text
+    from voiceface.runtime import distributed
     from voiceface.runtime.config import load_config, to_dict, to_yaml
     from voiceface.training.run_directory import RunError, config_differences, to_json_values
 
@@ -61,14 +62,15 @@ def train(
     parts = config.training
     cmpc2_config = load_config(parts.cmpc2, Cmpc2Config, "cmpc2", parts.cmpc2_overrides)
     stylegan2_config = load_config(parts.stylegan2, StyleGAN2Config, "voicestyle", parts.stylegan2_overrides)
-    if not resume and out.is_dir() and any(out.iterdir()):
+    is_main = distributed.rank_in_environment() == 0  # the others may see what it has written already
+    if is_main and not resume and out.is_dir() and any(out.iterdir()):
         raise RunError(
             f"{out} is not empty: give --resume to resume the run in it, or choose another --out directory."
         )
-    if resume and not out.is_dir():
+    if is_main and resume and not out.is_dir():
         raise RunError(f"nothing to resume: {out} does not exist. Check the path, or omit --resume.")
     config_file = out / "config.yaml"
-    if resume and config_file.is_file():
+    if is_main and resume and config_file.is_file():
         stored = to_dict(load_config(config_file, VoiceStyleConfig, "voicestyle"))
         if differences := config_differences(to_json_values(stored), to_json_values(to_dict(config))):
             raise RunError(
@@ -76,7 +78,8 @@ def train(
                 + "\n  ".join(differences[:12])
                 + "\nUse the same settings, or choose a new --out directory."
             )
-    write_text(config_file, to_yaml(config))
+    if is_main:
+        write_text(config_file, to_yaml(config))
     cmpc2_out, stylegan2_out = out / "cmpc2", out / "stylegan2"
     if not all((cmpc2_out / name).is_file() for name in ("model.safetensors", "memory.safetensors")):
         training = load_training_data(cmpc2_config, data=data, population=population)

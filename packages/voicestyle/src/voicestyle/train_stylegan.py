@@ -68,13 +68,11 @@ def train(
         resume=resume,
         log_interval=settings.log_interval,
     ) as run:
-        if run.world_size > 1:
-            raise ValueError(
-                f"this system trains in one process, found {run.world_size}: start it without torchrun"
-            )
         run.extra = {"disclaimer": dataset.disclaimer, "images": len(dataset)}
         state = TrainingState.from_config(config, run.device)
         state.load_values(run.values)
+        for network in (state.generator, state.discriminator):
+            run.prepare(network, wrap=False)
         run.track(
             generator=state.generator,
             discriminator=state.discriminator,
@@ -108,8 +106,8 @@ def log_preview(run: "Run", step: int, generator: "Generator", z: "Tensor") -> N
     from voicestyle.stylegan2.images import image_grid, to_uint8, write_png
     from voicestyle.stylegan2.training import generate_previews
 
-    sheet = image_grid(np.concatenate([to_uint8(images) for images in generate_previews(generator, z)]))
     if run.is_main:
+        sheet = image_grid(np.concatenate([to_uint8(images) for images in generate_previews(generator, z)]))
         write_png(run.out / "samples" / f"{step:06d}.png", sheet)
         run.log_image("samples", sheet, step)
 

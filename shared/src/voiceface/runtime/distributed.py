@@ -5,7 +5,9 @@ torchrun starts the processes; each holds an equal share of the rows of every ba
 (CUDA).
 """
 
+import contextlib
 import os
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -21,12 +23,18 @@ __all__ = [
     "all_reduce_max",
     "all_reduce_mean",
     "all_reduce_sum",
+    "alone",
+    "average_gradients",
     "convert_to_global_layers",
+    "draw_rows",
     "initialise",
     "rank",
+    "rank_in_environment",
     "shutdown",
     "world_size",
 ]
+
+_ALONE: list[bool] = []  # entries of `alone`
 
 
 def initialise(device: str) -> tuple[int, int, int]:
@@ -68,13 +76,71 @@ def shutdown() -> None:
 
 
 def world_size() -> int:
-    """Number of processes; 1 without a process group."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Number of processes; 1 without a process group, and within `alone`."""
+    if _ALONE or not (dist.is_available() and dist.is_initialized()):
+        return 1
+    return dist.get_world_size()
 
 
 def rank() -> int:
     """Rank of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Context in which this process acts as the only one: layers, losses, random numbers of its own rows."""
+    _ALONE.append(True)
+    try:
+        yield
+    finally:
+        _ALONE.pop()
+
+
+def draw_rows(draw: Callable[[tuple[int, ...]], Tensor], shape: Iterable[int]) -> Tensor:
+    """Draw random numbers of the rows of this process, out of those for the rows of all processes.
+
+    Generators of all processes have to be in the same state, which they leave in the same state.
+
+    Args:
+        draw: returns numbers of a shape.
+        shape: of this process's rows, the same on every process.
+
+    Returns:
+        Numbers of that shape: what one process with all rows draws, in the order of ranks.
+    """
+    rows, *rest = shape
+    first = rank() * rows
+    return draw((rows * world_size(), *rest))[first : first + rows]
+
+
+def average_gradients(parameters: Iterable[nn.Parameter], chunk: int = 8_000_000) -> None:
+    """Replace gradients by their means over the processes; parameters without a gradient stay so.
+
+    Args:
+        parameters: the same, with the same ones lacking a gradient, on every process.
+        chunk: numbers that are sent at once, at least those of one parameter.
+    """
+    if world_size() == 1:
+        return
+    groups: dict[torch.dtype, list[list[Tensor]]] = {}
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parts = groups.setdefault(parameter.grad.dtype, [[]])
+            if parts[-1] and sum(each.numel() for each in parts[-1]) + parameter.numel() > chunk:
+                parts.append([])
+            parts[-1].append(parameter.grad)
+    for part in (part for parts in groups.values() for part in parts):
+        flat = torch.cat([gradient.reshape(-1) for gradient in part])
+        dist.all_reduce(flat)
+        means = flat.div_(world_size()).split([gradient.numel() for gradient in part])
+        for gradient, mean in zip(part, means):
+            gradient.copy_(mean.view(gradient.shape))
+
+
+def rank_in_environment() -> int:
+    """Rank that torchrun gave this process, also before it joins the group; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def all_gather_objects(value: Any) -> list[Any]:

@@ -113,6 +113,7 @@ class Run(RunOutput):
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
         self._interrupts = DeferredSignals()
         self._resume_state: dict[str, Any] | None = None
+        self._averaged: set[int] = set()
         super().__init__(
             out,
             seed=seed,
@@ -134,17 +135,24 @@ class Run(RunOutput):
             self._log.close()
             raise
 
-    def prepare(self, model: nn.Module, *, find_unused_parameters: bool = False) -> nn.Module:
+    def prepare(
+        self, model: nn.Module, *, find_unused_parameters: bool = False, wrap: bool = True
+    ) -> nn.Module:
         """Move a model to the device; for several processes convert its layers to global ones and wrap it.
 
-        Dropout always becomes `distributed.GlobalDropout`, so that results do not depend on the number of
-        processes. State-dict keys do not change; `unwrap` returns the inner module.
+        Dropout always becomes `distributed.GlobalDropout`: the number of processes does not matter.
+        State-dict keys do not change; `unwrap` returns the inner module.
 
         Args:
             model: any module.
             find_unused_parameters: set it if some parameters get no gradient in some iterations.
+            wrap: False for a model whose parts are called by themselves, or several times in an iteration:
+                `backward_and_step` averages its gradients over the processes.
         """
         model = distributed.convert_to_global_layers(model).to(self.device)
+        if not wrap:
+            self._averaged.update(map(id, model.parameters()))
+            return model
         if self.world_size == 1 or not any(item.requires_grad for item in model.parameters()):
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
@@ -195,6 +203,8 @@ class Run(RunOutput):
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward(retain_graph=retain_graph)
+        weights = (weight for each in optimisers for group in each.param_groups for weight in group["params"])
+        distributed.average_gradients(weight for weight in weights if id(weight) in self._averaged)
         self.step_optimisers(*optimisers, clip_norm=clip_norm)
 
     def step_optimisers(self, *optimisers: Optimizer, clip_norm: float | None = None) -> None:
@@ -301,12 +311,8 @@ class Run(RunOutput):
             return
         self.save_state()
         if self.is_main:
-            logger.warning(
-                "stopped by %s after step %d; the state is saved in %s. Restart with --resume to continue.",
-                signal.Signals(number).name,
-                self.step,
-                self.out,
-            )
+            text = "stopped by %s after step %d; the state is saved in %s. Restart with --resume to continue."
+            logger.warning(text, signal.Signals(number).name, self.step, self.out)
         self.close()
         raise SystemExit(128 + number)
 
@@ -320,20 +326,17 @@ def open_run(
     device: str = "auto",
     threads: int | None = None,
     resume: bool = False,
-    single_process: bool = False,
 ) -> Run:
     """Open the run that a configuration describes.
 
     Args:
         out, config, system, device, threads, resume: see `Run`.
         settings: the configuration's `training` section.
-        single_process: the system cannot train in several processes.
 
     Raises:
-        RunError: see `Run`.
-        ValueError: several processes and `single_process`.
+        RunError, ValueError: see `Run`.
     """
-    run = Run(
+    return Run(
         out,
         seed=settings.seed,
         config=config,
@@ -344,7 +347,3 @@ def open_run(
         resume=resume,
         log_interval=settings.log_interval,
     )
-    if single_process and run.world_size > 1:
-        run.close()
-        raise ValueError(f"{system} trains in one process, found {run.world_size}: start it without torchrun")
-    return run

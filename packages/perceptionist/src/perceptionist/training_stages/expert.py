@@ -57,7 +57,7 @@ def build_expert_stage(
             "An expert learns from images with ground-truth parameters, and this data set has none. "
             "Pass a synthetic population as --data."
         )
-    model = run.prepare(ExpertWithRefiners(config.networks.expert, config.networks.refiners))
+    model = run.prepare(ExpertWithRefiners(config.networks.expert, config.networks.refiners), wrap=False)
     assert isinstance(model, ExpertWithRefiners)
     images = ImageRegressionDataset(
         dataset.images,

@@ -38,7 +38,7 @@ def build_speaker_stage(
 ) -> TrainingStage:
     """Build networks, optimiser and batches of the speaker classifier."""
     assert config.networks.voice is not None and config.losses.speaker is not None
-    model = run.prepare(SpeakerClassifier(config.networks.voice, len(dataset.identities)))
+    model = run.prepare(SpeakerClassifier(config.networks.voice, len(dataset.identities)), wrap=False)
     assert isinstance(model, SpeakerClassifier)
     initialise_voice_network(run, model.e, initial_weights, required=False)
     utterances = TripletDataset(

@@ -55,7 +55,7 @@ def build_supervised_stage(
     unprepared = SupervisedModel(networks.voice, networks.head)
     initialise_voice_network(run, unprepared.e, initial_weights, required=not trained)
     unprepared.e.requires_grad_(trained)
-    model = run.prepare(unprepared)
+    model = run.prepare(unprepared, wrap=False)
     assert isinstance(model, SupervisedModel)
     optimiser = build_optimiser(config.optimiser, model if trained else model.head)
     arrays = (ground_truth.scale, ground_truth.shape, ground_truth.expression)

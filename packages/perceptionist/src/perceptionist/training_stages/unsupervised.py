@@ -4,6 +4,7 @@ A discriminator, a classifier and a frozen expert take the place of pairs of voi
 the discriminator's and the generator's side are in `perceptionist.cascade`.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from voiceface.checkpoints.native import load_into
 from voiceface.datasets.augmentation import build_voice_augmentation
 from voiceface.runtime.config import to_dict, validate_config
 from voiceface.runtime.devices import to_device
+from voiceface.runtime.distributed import draw_rows
 from voiceface.training.run import Run
 from voiceface.training.sampling import batches
 
@@ -94,7 +96,15 @@ def build_unsupervised_stage(
         face_model.to(run.device),
         face_batches=None
         if same_identity
-        else batches(faces, settings.batch_size, seed=face_seed, start_step=run.step, **loading),
+        else batches(
+            faces,
+            settings.batch_size,
+            seed=face_seed,
+            start_step=run.step,
+            rank=run.rank,
+            world_size=run.world_size,
+            **loading,
+        ),
         voice_to_mesh=VoiceToMesh(
             "unsupervised",
             cascade.e,
@@ -128,7 +138,8 @@ def train_unsupervised_step(run: Run, stage: TrainingStage, step: int) -> Terms:
     roles = ("anchor", "positive", "negative") if with_triplets else ("anchor",)
     frames = sample_batch_crop(config.data.frames, run.seed, step)
     noise_shape = len(batch["label"]), cascade.e.config.embedding_dim
-    noise = settings.embedding_noise_std * torch.randn(noise_shape, generator=run.generator)
+    draw = partial(torch.randn, generator=run.generator)
+    noise = settings.embedding_noise_std * draw_rows(draw, noise_shape)
     with run.autocast():
         generated = cascade.generate_images(
             [batch[role][:, :, frames] for role in roles], noise.to(run.device)
@@ -192,7 +203,7 @@ def _build_cascade(
         for module in cascade.e.modules():
             if isinstance(module, nn.BatchNorm1d):
                 module.momentum = 0.0  # running statistics of the given file are stored unchanged
-    prepared = run.prepare(cascade)
+    prepared = run.prepare(cascade, wrap=False)
     assert isinstance(prepared, Cascade)
     return prepared
 

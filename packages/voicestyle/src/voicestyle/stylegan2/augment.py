@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from voiceface.runtime.distributed import all_gather_with_gradient, draw_rows
 
 from voicestyle.stylegan2.operators import upfirdn2d
 
@@ -66,7 +67,8 @@ class AdaptiveAugment:
         self._signs, self._count, self._calls = 0.0, 0, 0
 
     def tune(self, scores: Tensor) -> float:
-        """Update p with the scores of a batch of real images, and return it."""
+        """Update p with the scores of a batch of real images, those of all processes, and return it."""
+        scores = all_gather_with_gradient(scores.detach())
         self._signs += float(scores.sign().sum())
         self._count += scores.numel()
         self._calls += 1
@@ -298,25 +300,30 @@ class _BilinearSampleTranspose(torch.autograd.Function):
 
 
 class _BatchRandom:
-    """Random numbers for N images, generated on the CPU."""
+    """Random numbers for N images of this process, generated on the CPU."""
 
     def __init__(self, n: int, generator: torch.Generator | None) -> None:
         self.n, self.generator = n, generator
 
     def bernoulli(self, probability: float) -> Tensor:
-        return torch.rand(self.n, generator=self.generator) < probability
+        return self._uniform(0) < probability
 
     def coin_flip(self) -> Tensor:
         return self.integers(2).float()
 
     def integers(self, end: int) -> Tensor:
-        return torch.randint(end, (self.n,), generator=self.generator)
+        return draw_rows(lambda shape: torch.randint(end, shape, generator=self.generator), (self.n,))
 
     def normal(self, columns: int = 0) -> Tensor:
-        return torch.randn(self._shape(columns), generator=self.generator)
+        shape = self._shape(columns)
+        return draw_rows(lambda shape: torch.randn(shape, generator=self.generator), shape)
 
     def uniform(self, low: float, high: float, columns: int = 0) -> Tensor:
-        return low + (high - low) * torch.rand(self._shape(columns), generator=self.generator)
+        return low + (high - low) * self._uniform(columns)
+
+    def _uniform(self, columns: int) -> Tensor:
+        shape = self._shape(columns)
+        return draw_rows(lambda shape: torch.rand(shape, generator=self.generator), shape)
 
     def _shape(self, columns: int) -> tuple[int, ...]:
         return (self.n, columns) if columns else (self.n,)

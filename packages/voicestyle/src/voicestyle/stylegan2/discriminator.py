@@ -5,6 +5,7 @@ import math
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from voiceface.runtime.distributed import all_gather_with_gradient, rank
 
 from voicestyle.stylegan2.generator import NetworkConfig
 from voicestyle.stylegan2.layers import EqualConv2d, EqualLinear, FIRFilter, FusedLeakyReLU, downsample
@@ -86,10 +87,11 @@ class Discriminator(nn.Module):
 def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     """Mean standard deviation among the G = min(N, group_size) members of each group, as one more channel.
 
-    Image n belongs to group n mod (N / G).
+    Image n belongs to group n mod (N / G). Of several processes N is the number of all images, in the order
+    of ranks.
 
     Args:
-        x: (N, C, H, W), N divisible by G.
+        x: (N, C, H, W), of this process's images; N divisible by G.
         group_size: largest number of members of a group.
 
     Returns:
@@ -98,10 +100,12 @@ def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     Raises:
         ValueError: N is not divisible by G.
     """
-    n, _, height, width = x.shape
+    own, _, height, width = x.shape
+    x = all_gather_with_gradient(x)
+    n, first = len(x), rank() * own
     members = min(n, group_size)
     if n % members:
         raise ValueError(f"a batch of {n} does not divide into groups of {members}; choose a multiple")
     grouped = x.reshape(members, n // members, *x.shape[1:])
     deviation = (grouped.var(0, unbiased=False) + EPSILON).sqrt().mean((1, 2, 3))
-    return deviation.repeat(members).reshape(n, 1, 1, 1).expand(n, 1, height, width)
+    return deviation.repeat(members)[first : first + own].reshape(own, 1, 1, 1).expand(own, 1, height, width)

@@ -4,12 +4,14 @@ Letters: N images, S side of the image, D length of a latent, L layers, 2 log2(S
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from voiceface.runtime.config import Config
+from voiceface.runtime.distributed import draw_rows
 
 from voicestyle.stylegan2.layers import ConstantInput, EqualLinear, PixelNorm, StyledConv, ToRGB
 
@@ -236,20 +238,12 @@ class Generator(nn.Module):
         return image.contiguous()
 
     def make_noise(self, batch_size: int = 1, generator: torch.Generator | None = None) -> list[Tensor]:
-        """Generate normal noise maps (count, 1, r, r)."""
+        """Generate normal noise maps (count, 1, r, r), of several processes those of its own images."""
         like = self.input.input
-        return [
-            torch.randn(
-                batch_size,
-                1,
-                side,
-                side,
-                generator=generator,
-                dtype=like.dtype,
-                device=_draw_device(generator, like),
-            ).to(like)
-            for side in self.config.noise_sides
-        ]
+        draw = partial(
+            torch.randn, generator=generator, dtype=like.dtype, device=_draw_device(generator, like)
+        )
+        return [draw_rows(draw, (batch_size, 1, side, side)).to(like) for side in self.config.noise_sides]
 
     def stored_noise(self) -> list[Tensor]:
         """Noise maps (1, 1, r, r) that are stored with the weights."""

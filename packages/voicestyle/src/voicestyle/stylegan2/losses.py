@@ -5,6 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from voiceface.runtime.distributed import all_reduce_sum, world_size
 
 __all__ = [
     "discriminator_loss",
@@ -55,12 +56,13 @@ def path_length_penalty(lengths: Tensor, running_mean: Tensor, decay: float = 0.
     Source: Karras et al., CVPR 2020, equation 4.
 
     Args:
-        lengths: (N,).
+        lengths: (N,), of this process's images; the average is that of all processes.
         running_mean: moving average so far, scalar; initially 0.
         decay: weight of the new mean.
 
     Returns:
         Penalty with respect to the updated moving average, and that average, detached.
     """
-    running_mean = running_mean + decay * (lengths.mean() - running_mean)
+    mean = all_reduce_sum(lengths.mean()) / world_size()
+    running_mean = running_mean + decay * (mean - running_mean)
     return (lengths - running_mean).square().mean(), running_mean.detach()

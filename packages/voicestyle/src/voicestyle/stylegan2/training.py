@@ -1,7 +1,8 @@
 """One training step of StyleGAN2.
 
 Order: discriminator, adaptation of the augmentation, R1, generator, path length, moving average; each with
-new noise, R1 on the same real images. All random numbers come from PyTorch's global generator on the CPU.
+new noise, R1 on the same real images. All random numbers come from PyTorch's global generator on the CPU;
+of several processes each draws those of all images and takes its own.
 """
 
 import copy
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from voiceface.runtime.distributed import draw_rows, world_size
 
 from voicestyle.stylegan2 import losses
 from voicestyle.stylegan2.augment import AdaptiveAugment, augment
@@ -192,10 +194,16 @@ def path_length_step(batch_size: int, state: TrainingState, config: StyleGAN2Con
     """Path length penalty on a smaller batch, not augmented; single precision."""
     _set_trainable(state.generator, state.discriminator)
     loss, generator = config.loss, state.generator
-    rows = max(1, batch_size // loss.path_batch_shrink)
+    rows = max(1, batch_size * world_size() // loss.path_batch_shrink)
+    if rows % world_size():
+        raise ValueError(
+            f"{rows} images of the path length cannot be shared equally by {world_size()} processes; choose "
+            f"training.batch_size / loss.path_batch_shrink as a multiple of {world_size()}"
+        )
+    rows //= world_size()
     images, latents = generator(sample_styles(rows, generator, loss.mixing_prob), return_latents=True)
     assert latents is not None
-    noise = torch.randn(images.shape).to(images)
+    noise = draw_rows(torch.randn, images.shape).to(images)
     lengths = losses.path_lengths(images, latents, noise)
     penalty, mean = losses.path_length_penalty(lengths, state.mean_path_length, loss.path_decay)
     state.mean_path_length.copy_(mean)
@@ -206,10 +214,11 @@ def path_length_step(batch_size: int, state: TrainingState, config: StyleGAN2Con
 
 
 def sample_styles(batch_size: int, generator: Generator, mixing_prob: float) -> list[Tensor]:
-    """Sample one batch of normal z (N, D), or, with probability `mixing_prob`, two to be mixed."""
+    """Sample this process's normal z (N, D), or, with probability `mixing_prob`, two to be mixed."""
     like = generator.input.input
     number = 2 if mixing_prob > 0 and float(torch.rand(())) < mixing_prob else 1
-    return [torch.randn(batch_size, generator.config.style_dim).to(like) for _ in range(number)]
+    shape = (batch_size, generator.config.style_dim)
+    return [draw_rows(torch.randn, shape).to(like) for _ in range(number)]
 
 
 def ema_decay(config: StyleGAN2Config, step: int) -> float:
