@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "test": ("cmpc2.test", "matching, verification and retrieval on trial lists"),
     "nearest": ("cmpc2.nearest", "training videos of the face prototypes nearest to a voice"),
     "features": ("cmpc2.features", "store log-mel features of utterances"),
-    "export": ("cmpc2.export", "write model and prototype memory in half precision, for distribution"),
+    "export": ("cmpc2.export", "write model and memory in half precision, or both branches as ONNX files"),
 }
 
 

@@ -5,7 +5,8 @@ The bundled files were written by
     cmpc2 demo --preset quick --out runs/demo_cmpc2
     cmpc2 export runs/demo_cmpc2/main --out population.safetensors
 
-and are in the folder `weights` of the package.
+and are in the folder `weights` of the package. To a name that ends in .onnx, the command writes both branches
+with their front ends (`cmpc2.onnx_export`).
 """
 
 import shutil
@@ -13,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from voiceface.association import onnx_command
 from voiceface.association.commands import add_impostor_argument, impostor_metadata
-from voiceface.checkpoints.export_compact import build_parser
+from voiceface.checkpoints.export_compact import build_parser, require_run
 from voiceface.commandline.arguments import require_existing_paths
 
 from cmpc2.system import SPEC
@@ -59,9 +61,13 @@ def export_bundled(run: Path, out: Path, extra: Mapping[str, Any] | None = None)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 export`."""
-    parser = build_parser("cmpc2 export")
+    parser = build_parser("cmpc2 export", onnx=onnx_command.DESCRIPTION)
     add_impostor_argument(parser)
+    onnx_command.add_export_arguments(parser)
     args = parser.parse_args(argv)
+    if args.out.suffix == ".onnx":
+        return onnx_command.run_onnx_export(SPEC, args)
+    require_run(parser, args)
     require_existing_paths({"impostor_scores": args.impostor_scores})
     for path in export_bundled(args.run, args.out, impostor_metadata(SPEC, args.run, args.impostor_scores)):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

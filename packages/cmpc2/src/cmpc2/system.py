@@ -15,6 +15,8 @@ SPEC = SystemSpec(
     train="cmpc2.train:train",
     embedder="cmpc2.embedder:Embedder",
     training_set="cmpc2.training_data:pairs_from_corpus",
+    graphs="cmpc2.onnx_export:build_graphs",
+    onnx_embedder="cmpc2.onnx_embedder:OnnxEmbedder",
     training_description="training on videos of {identities} identities, without identity labels",
 )
 PLUGIN = AssociationSystem.from_spec(SPEC)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxEncoders", "find_graph_files", "load_onnx_embedder"]
 
-BATCH = 8
+BATCH_SIZES = {"voice": 1, "face": 8}
 """Inputs at a time: their maps stay in the cache of a core."""
 
 
@@ -67,7 +67,8 @@ def _run(graph: OnnxGraph | None, inputs: Tensor, kind: str) -> Tensor:
     if graph is None:
         raise GraphError(f"no graph encodes {kind}s: give the file that `export` named *_{kind}.onnx")
     array = inputs.cpu().numpy()
-    parts = [torch.from_numpy(graph(array[at : at + BATCH])[0]) for at in range(0, len(array), BATCH)]
+    step = BATCH_SIZES[kind]
+    parts = [torch.from_numpy(graph(array[at : at + step])[0]) for at in range(0, len(array), step)]
     return torch.cat(parts)
 
 

@@ -22,7 +22,17 @@ from voiceface.runtime.config import to_dict
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
 
-__all__ = ["build_graphs", "embedder_facts", "export_encoders", "graph_path", "option_key", "voice_ports"]
+__all__ = [
+    "SAMPLE_RATE",
+    "build_graphs",
+    "embedder_facts",
+    "embedding_port",
+    "export_encoders",
+    "fixed_lengths",
+    "graph_path",
+    "option_key",
+    "voice_ports",
+]
 
 SAMPLE_RATE = 16000
 POLICIES = ("error", "salvage")
@@ -138,10 +148,12 @@ def voice_ports(
     """
     span = "-32768...32767" if scale == "int16" else "-1...1"
     meaning = f"waveforms of one channel at 16 kHz, {span}"
-    return (
-        (Port("samples", ("N", num_samples or "T"), meaning),),
-        (Port("embedding", ("N", dimension), "embeddings, not of unit length; compared by cosine"),),
-    )
+    return (Port("samples", ("N", num_samples or "T"), meaning),), (embedding_port(dimension),)
+
+
+def embedding_port(dimension: int) -> Port:
+    """Output of an encoder."""
+    return Port("embedding", ("N", dimension), "embeddings, not of unit length; compared by cosine")
 
 
 def face_graph(embedder: "Embedder", side: int, facts: dict[str, Any]) -> Graph:
@@ -163,13 +175,7 @@ def face_graph(embedder: "Embedder", side: int, facts: dict[str, Any]) -> Graph:
         "face",
         _FaceModule(embedder.model, swap=is_bgr),
         (Port("image", ("N", 3, side, side), "RGB pictures of faces, 0...255"),),
-        (
-            Port(
-                "embedding",
-                ("N", embedder.embedding_dim),
-                "embeddings, not of unit length; compared by cosine",
-            ),
-        ),
+        (embedding_port(embedder.embedding_dim),),
         [[picture] for picture in example_pictures(side)],
         embed_pictures,
         facts | {"front_end": text},
