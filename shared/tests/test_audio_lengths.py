@@ -11,6 +11,7 @@ from voiceface.audio.loading import AudioError, decode_audio, read_audio_info
 from voiceface.audio.parts import SHORTFALL_SECONDS, is_placeholder, judge_length
 
 WAVE = speech_like()  # 2 s
+ID3 = b"ID3\x03\x00\x00\x00\x00\x10\x00" + bytes(2048)
 PLACEHOLDERS = [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFD0, 0xFFFFFFFF]
 
 
@@ -150,6 +151,10 @@ def test_bytes_behind_the_samples_that_form_no_chunk_are_reported(tmp_path):
     samples, found = decode(tmp_path / "a.wav", wav(data=32000))
     np.testing.assert_array_equal(samples, WAVE[:16000])
     assert "32000 bytes behind the samples form no chunk" in found.notes[0]
+    more = chunk(b"LIST", b"INFOxyz") + chunk(b"data", bytes(320))
+    samples, found = decode(tmp_path / "a.wav", wav(behind=more))
+    np.testing.assert_array_equal(samples, WAVE)
+    assert "320 bytes of samples in another chunk" in found.notes[0]
     for harmless in (
         chunk(b"LIST", b"INFOxyz"),
         chunk(b"id3 ", bytes(33)),
@@ -236,6 +241,59 @@ def test_bytes_behind_an_mp3_that_are_no_frames_are_left_out(tmp_path):
         assert "are no frames" in found.notes[0]
         samples, found = decode(path, data[:-20])  # a last frame that is not whole
         assert len(expected) - 2 * 1152 <= len(samples) <= len(expected) + 2 * 1152
+
+
+@pytest.mark.parametrize("with_count", [True, False])
+@pytest.mark.parametrize("last", [b"", b"TAG" + b"a" * 125])
+def test_mp3_files_joined_with_their_tags_give_all_parts(tmp_path, with_count, last):
+    path = tmp_path / "a.mp3"
+    encode(path, "libmp3lame", bit_rate=32000)
+    data = path.read_bytes()
+    data = ID3 + (data[data.find(b"\xff") :] if with_count else strip_xing(data)) + last
+    single, _ = decode(path, data)
+    samples, found = decode(path, data * 3)
+    np.testing.assert_array_equal(samples, np.tile(single, 3))
+    assert found.notes == ("3 recordings joined in one file",)
+    assert read_audio_info(path).duration == pytest.approx(3 * len(single) / RATE, abs=0.1)
+    if with_count:
+        with pytest.raises(AudioError, match="truncated"):
+            decode(path, data + data[: len(data) // 2] + data)
+
+
+@pytest.mark.parametrize("field", ["count", "flags"])
+def test_an_mp3_whose_first_frame_counts_nothing_is_decoded_to_its_end(tmp_path, field):
+    path = tmp_path / "a.mp3"
+    encode(path, "libmp3lame", bit_rate=32000)
+    data = path.read_bytes()
+    expected, _ = decode(path)
+    place = max(data.find(b"Xing"), data.find(b"Info"))
+    flags = int.from_bytes(data[place + 4 : place + 8], "big")
+    change = (8, 0) if field == "count" else (4, flags & ~1)
+    data = patched(data, place + change[0], change[1], ">I")
+    samples, found = decode(path, data)
+    assert 0 <= len(samples) - len(expected) <= 2 * 1152
+    assert not found.lost_packets
+
+
+@pytest.mark.parametrize("movflags", ["faststart", "frag_keyframe+delay_moov"])
+def test_an_mp4_that_ends_within_its_sound_is_cut(tmp_path, movflags):
+    """As few bytes as several packets of speech have."""
+    path = tmp_path / "a.m4a"
+    options = {"movflags": movflags}
+    if movflags != "faststart":
+        options["frag_duration"] = "1500000"
+    write_packets(path, np.random.default_rng(0).normal(0, 0.1, (1, 2 * RATE)), options=options)
+    data = path.read_bytes()
+    if movflags != "faststart":
+        data = data[: data.rfind(b"mfra") - 4]
+    whole, _ = decode(path, data)
+    samples, found = decode(path, data[:-100])
+    assert 0 < len(whole) - len(samples) <= 2 * 1024 and found.notes
+    cut = data[: -(len(data) // 10)]
+    assert len(data) - len(cut) < 2048
+    with pytest.raises(AudioError, match="truncated"):
+        decode(path, cut)
+    assert decode(path, cut, on_corrupt="salvage")[1].lost_seconds > 0.1
 
 
 def test_flac_without_a_count_is_decoded_to_its_end(tmp_path):

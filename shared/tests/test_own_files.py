@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from sound_files import RATE, encode, speech_like
 from voiceface.association.embedding import find_files
-from voiceface.audio.loading import write_wav
+from voiceface.audio.loading import decode_audio, write_wav
+from voiceface.images.photographs import load_photograph
 from voiceface.io.file_kinds import recognise
 from voiceface.io.input_files import find_input_files
 from voiceface.io.own_files import (
@@ -249,3 +250,47 @@ def test_files_of_another_kind_are_told_by_their_first_bytes(tmp_path, name, con
     (tmp_path / name).write_bytes(content)
     assert find_wrong_kind(tmp_path / name, wanted) == found
     assert find_wrong_kind(tmp_path / f"absent_{name}", wanted) == ""
+
+
+CONTENTS = {
+    "sound": {
+        "dts": ("dca", "dts", 48000),
+        "rm": ("ac3", "rm", 44100),
+        "sox": ("pcm_s32le", "sox", RATE),
+        "mxf": ("pcm_s16le", "mxf_opatom", 48000),
+        "nut": ("pcm_s16le", "nut", RATE),
+        "mov": ("pcm_s16le", "mov", RATE),
+    },
+    "picture": {"jp2": {}, "ppm": {}, "bmp": {}, "dds": {}, "j2k": {}},
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS["sound"])
+def test_rarer_recordings_are_told_by_their_content(name: str, tmp_path: Path) -> None:
+    codec, form, rate = CONTENTS["sound"][name]
+    path = tmp_path / f"a.{name}"
+    try:
+        encode(path, codec, form, rate=rate)
+    except Exception as error:  # a build of FFmpeg without this encoder
+        pytest.skip(f"cannot be written here: {error}")
+    data = path.read_bytes()
+    if name == "mov":  # older cameras write no `ftyp`
+        data = data[int.from_bytes(data[:4], "big") :]
+        assert data[4:8] in (b"wide", b"mdat", b"moov")
+    (tmp_path / "no_ending").write_bytes(data)
+    assert decode_audio(tmp_path / "no_ending", scale="unit").samples.shape[1] >= 1.9 * rate
+    found = find_own_files([tmp_path / "no_ending"])
+    assert len(found.sounds) == 1 and not found.pictures
+
+
+@pytest.mark.parametrize("name", CONTENTS["picture"])
+def test_rarer_pictures_are_told_by_their_content(name: str, tmp_path: Path) -> None:
+    picture(tmp_path / f"a.{name}").rename(tmp_path / "no_ending")
+    assert load_photograph(tmp_path / "no_ending").shape == (40, 40, 3)
+    found = find_own_files([tmp_path])
+    assert len(found.pictures) == 1 and not found.sounds and not found.left_out
+
+
+@pytest.mark.parametrize("text", [b"BM is a town\n" * 9, b"P1 and P2 agree\n", b"MPEG\n", b"P6 x 3\n"])
+def test_text_is_no_picture(text: bytes) -> None:
+    assert recognise(text) is None

@@ -3,12 +3,13 @@
 import io
 import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 from voiceface.images.loading import ImageError, load_image
 from voiceface.images.photographs import load_photograph
 
@@ -120,6 +121,62 @@ def test_colours_of_other_profiles_become_srgb(tmp_path: Path) -> None:
     assert np.abs(same.astype(int) - blocks()).max() <= 1
     found = load_photograph(save(tmp_path / "other.png", blocks(), icc_profile=swapped_profile()))
     assert np.abs(found.astype(int) - blocks()[..., ::-1]).max() <= 3
+
+
+def with_gamma(png: bytes, gamma: float) -> bytes:
+    """A PNG file with the chunk that says by which exponent light was stored."""
+    data = b"gAMA" + struct.pack(">I", round(100000 * gamma))
+    return png[:33] + struct.pack(">I", 4) + data + struct.pack(">I", zlib.crc32(data)) + png[33:]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_stored_gamma_is_applied_as_by_viewers(mode: str, tmp_path: Path) -> None:
+    image = Image.fromarray(blocks()).convert(mode)
+    expected = np.array(image.convert("RGB"))
+    linear = Image.fromarray((255 * (expected / 255.0) ** 2.2).round().astype(np.uint8))
+    for stored, gamma in ((linear.convert(mode), 1.0), (image, 1 / 2.2), (image, 0.45455)):
+        path = save_bytes(tmp_path / "a.png", with_gamma(encoded(stored, "PNG"), gamma))
+        assert np.abs(load_photograph(path).astype(int) - expected).max() <= 2
+    assert (load_image(tmp_path / "a.png") == expected).all()
+
+
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def save_bytes(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def write_pages(path: Path, *pages: tuple[Pixels, bool]) -> Path:
+    """A TIFF file of pictures, each with whether it is marked as a preview."""
+    with TiffImagePlugin.AppendingTiffWriter(str(path), True) as file:
+        for pixels, is_preview in pages:
+            Image.fromarray(pixels).save(file, "TIFF", tiffinfo={254: int(is_preview)})
+            file.newFrame()
+    return path
+
+
+def test_previews_are_no_photographs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    small = np.ascontiguousarray(blocks(24, 40)[:, ::-1])
+    path = write_pages(tmp_path / "a.tif", (small, True), (small, True), (blocks(48, 80), False))
+    assert np.array_equal(load_photograph(path), blocks(48, 80)) and not caplog.records
+    with pytest.raises(ImageError, match=r"80 x 48 pixels\), expected at most 1000 pixels"):
+        load_photograph(path, max_pixels=1000)
+    assert np.array_equal(load_photograph(write_pages(path, (blocks(), False), (small, False))), blocks())
+    path = write_pages(tmp_path / "raw.dng", (small, True))
+    assert np.array_equal(load_photograph(path), small)
+    assert "preview: 40 x 24 pixels beside raw data" in caplog.text
+    data = write_pages(path, (small, True), (blocks(48, 80), False)).read_bytes()
+    for size in range(200, len(data), 999):
+        path.write_bytes(data[:size])
+        try:
+            load_photograph(path)
+        except ImageError as error:
+            assert "raw.dng" in str(error)
 
 
 @pytest.mark.parametrize("profile", [b"nothing", b"\0" * 200])

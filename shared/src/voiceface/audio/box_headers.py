@@ -24,9 +24,10 @@ def examine_box_container(file: BinaryIO, start: int, size: int) -> AudioPart | 
         size: of the file, bytes.
     """
     head = read_at(file, start, 16)
-    kind, stated = "", None
+    kind, stated, last = "", None, b""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot"):
-        kind, stated = "mp4", _mp4_end(file, start, size)
+        kind = "mp4"
+        stated, last = _mp4_end(file, start, size)
     elif head[:4] == EBML_ID:
         kind, stated = "matroska", _matroska_end(file, start)
     elif head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"AVIX"):
@@ -45,25 +46,26 @@ def examine_box_container(file: BinaryIO, start: int, size: int) -> AudioPart | 
         "pyav",
         cut=counts if missing > SLACK_BYTES else "",
         notes=(counts,) if 0 < missing <= SLACK_BYTES else (),
+        missing_bytes=missing if last == b"mdat" and 0 < missing <= SLACK_BYTES else 0,
     )
 
 
-def _mp4_end(file: BinaryIO, start: int, size: int) -> int | None:
-    """Place behind the last box; None if it is not stated."""
+def _mp4_end(file: BinaryIO, start: int, size: int) -> tuple[int | None, bytes]:
+    """Place behind the last box, and its name; None if it is not stated."""
     place = start
     for _ in range(MAX_ITEMS):
         head = read_at(file, place, 16)
         if len(head) < 8 or not all(32 <= byte < 127 or byte == 0xA9 for byte in head[4:8]):
-            return None  # the end, or something that is no box
+            return None, b""  # the end, or something that is no box
         length = int.from_bytes(head[:4], "big")
         if length == 1 and len(head) == 16:
             length = int.from_bytes(head[8:16], "big")
         if length < 8 or length >= 2**62:
-            return None  # to the end of the file, or damaged
+            return None, b""  # to the end of the file, or damaged
         place += length
         if place >= size:
-            return place
-    return None
+            return place, head[4:8]
+    return None, b""
 
 
 def _matroska_end(file: BinaryIO, start: int) -> int | None:

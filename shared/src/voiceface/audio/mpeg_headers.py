@@ -8,7 +8,7 @@ from typing import BinaryIO
 from voiceface.audio.byte_ranges import read_at
 from voiceface.audio.parts import SHORTFALL_SECONDS, AudioPart
 
-__all__ = ["examine_mpeg", "skip_id3"]
+__all__ = ["examine_mpeg", "find_joined_mpeg", "skip_id3"]
 
 # kbit/s by bit-rate index 1...14; (MPEG 1, layer) and (MPEG 2, layer)
 _RATES_LOW = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -76,19 +76,20 @@ def examine_mpeg(file: BinaryIO, start: int, size: int) -> AudioPart | None:
     place, frame = found
     first = begin + place
     stated = _read_xing(window[place : place + frame.length], frame)
-    if stated is None:
+    num_frames, num_bytes, trimmed = stated or (0, 0, 0)
+    if not num_frames:
         count, reached = _count_frames(file, first, end)
-        end, notes = _without_rest(file, reached, end)
+        end, notes = _without_rest(file, reached, end, size)
+        samples = max(0, (count - (stated is not None)) * frame.samples - trimmed)
         return AudioPart(
             "mp3",
             begin,
             end,
             "pyav",
-            num_samples=count * frame.samples if end == reached else 0,
+            num_samples=samples if end == reached else 0,
             sample_rate=frame.rate,
             notes=notes,
         )
-    num_frames, num_bytes, trimmed = stated
     samples = max(0, num_frames * frame.samples - trimmed)
     part = AudioPart("mp3", begin, size, num_samples=samples, sample_rate=frame.rate)
     if (
@@ -98,10 +99,13 @@ def examine_mpeg(file: BinaryIO, start: int, size: int) -> AudioPart | None:
     ):
         return part  # constant bit rate
     count, reached = _count_frames(file, first, end)
-    end, notes = _without_rest(file, reached, end)
+    end, notes = _without_rest(file, reached, end, size)
     missing = num_frames - (count - 1)  # the frame with the number is not sound
     if missing == 0 and end == reached:
-        return replace(part, notes=notes)
+        return replace(part, notes=notes, end=reached if find_joined_mpeg(file, reached, size) else size)
+    if end < reached:
+        count, reached = count - 1, end
+        missing += 1
     part = replace(part, decoder="pyav", end=end)
     if missing <= 0 or end > reached:
         note = f"the header counts {num_frames} frames, but more follow; all are read"
@@ -114,9 +118,23 @@ def examine_mpeg(file: BinaryIO, start: int, size: int) -> AudioPart | None:
     return replace(part, cut=f"{finding} ({seconds:.3f} s missing)", missing_seconds=seconds)
 
 
-def _without_rest(file: BinaryIO, reached: int, end: int) -> tuple[int, tuple[str, ...]]:
+def find_joined_mpeg(file: BinaryIO, end: int, size: int) -> int:
+    """Place of the ID3v2 tag of another stream behind one that ends at `end`; 0 if there is none.
+
+    An ID3v1 tag or a part of a frame may lie between, or the tag within the last frame of a stream that is cut.
+    """
+    start = max(0, end - MAX_FRAME_BYTES)
+    found = read_at(file, start, 2 * MAX_FRAME_BYTES).find(b"ID3")
+    place = start + found
+    behind = skip_id3(file, place) if found >= 0 else place
+    return place if place < behind < size and _find_first(read_at(file, behind, SEARCH_BYTES)) else 0
+
+
+def _without_rest(file: BinaryIO, reached: int, end: int, size: int) -> tuple[int, tuple[str, ...]]:
     """End of the stream without bytes behind its last whole frame in which no other frame begins; a note."""
     rest = end - reached
+    if rest > 0 and (place := find_joined_mpeg(file, reached, size)):
+        return min(place, reached), ()
     if not 0 < rest <= SEARCH_BYTES:
         return end, ()
     window = read_at(file, reached, rest)
@@ -163,21 +181,19 @@ def _find_first(window: bytes) -> tuple[int, _Frame] | None:
 
 
 def _read_xing(data: bytes, frame: _Frame) -> tuple[int, int, int] | None:
-    """Read (frames, bytes or 0, samples that are trimmed) from an Xing or Info frame."""
+    """Read (frames or 0, bytes or 0, samples that are trimmed) from an Xing or Info frame."""
     place = 4 + frame.side_bytes
     if data[place : place + 4] not in (b"Xing", b"Info") or len(data) < place + 16:
         return None
     flags = int.from_bytes(data[place + 4 : place + 8], "big")
-    if not flags & 1:
-        return None
-    num_frames = int.from_bytes(data[place + 8 : place + 12], "big")
-    num_bytes = int.from_bytes(data[place + 12 : place + 16], "big") if flags & 2 else 0
+    num_frames = int.from_bytes(data[place + 8 : place + 12], "big") if flags & 1 else 0
+    num_bytes = int.from_bytes(data[place + 12 : place + 16], "big") if flags & 3 == 3 else 0
     extra = place + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2
     tag = data[extra : extra + 24]
     trimmed = 0
     if len(tag) == 24 and tag[:4] in (b"LAME", b"Lavf", b"Lavc"):
         trimmed = (tag[21] << 4 | tag[22] >> 4) + ((tag[22] & 15) << 8 | tag[23])  # delay and padding
-    return (num_frames, num_bytes, trimmed) if num_frames else None
+    return num_frames, num_bytes, trimmed
 
 
 def _count_frames(file: BinaryIO, place: int, end: int) -> tuple[int, int]:

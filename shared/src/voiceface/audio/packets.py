@@ -190,8 +190,9 @@ def _count_losses(
     """Compare what was decoded with what is stated, where that is evidence of missing bytes.
 
     Packets that a container counts and an edit list leaves out are no loss, nor are gaps between packets.
+    Bytes that are missing at the end of a file weigh as much as those that are there.
     """
-    gap = 0.0
+    gap = part.missing_bytes * state.held_seconds / max(1, part.end - part.start)
     if part.num_samples and state.kind and part.kind in ("flac", "mp3"):
         gap = part.num_samples / state.kind[0] - state.held_seconds
     elif container.format.name in ("matroska,webm", "ogg") and len(container.streams) == 1:

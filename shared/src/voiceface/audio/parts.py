@@ -45,6 +45,7 @@ class AudioPart:
         num_samples: per channel, as counted or stated without doubt; 0 if unknown.
         sample_rate: as stated in the header; 0 if it was not examined.
         notes: peculiarities by which nothing is lost.
+        missing_bytes: at the end of the encoded sound, as stated; too few to tell a cut by them alone.
         plain: place of its samples, where no library is needed to read them.
     """
 
@@ -58,6 +59,7 @@ class AudioPart:
     num_samples: int = 0
     sample_rate: int = 0
     notes: tuple[str, ...] = ()
+    missing_bytes: int = 0
     plain: PlainSamples | None = None
 
 

@@ -145,9 +145,11 @@ def _look_behind(
     """Where the next WAV file begins behind the samples, or the file's end; a note about other bytes."""
     best = behind
     for place in (behind + behind % 2, behind, behind + 1):
-        reached, joined = _follow_chunks(file, place, size, order)
+        reached, joined, more = _follow_chunks(file, place, size, order)
         if joined:
             return reached, ""
+        if more:
+            return size, f"{more} bytes of samples in another chunk, behind the first; they are not read"
         best = max(best, reached) if reached > place else best
     rest = size - best
     if rest < MIN_REPORTED_BYTES or (rest == 128 and read_at(file, best, 3) == b"TAG"):
@@ -158,18 +160,20 @@ def _look_behind(
     return size, f"{rest} bytes behind the samples form no chunk{seconds}; they are not read"
 
 
-def _follow_chunks(file: BinaryIO, place: int, size: int, order: ByteOrder) -> tuple[int, bool]:
-    """Follow chunks to the end of the file; (where they end, whether another WAV file begins there)."""
+def _follow_chunks(file: BinaryIO, place: int, size: int, order: ByteOrder) -> tuple[int, bool, int]:
+    """Follow chunks; (where they end, whether another WAV file begins there, bytes of samples in them)."""
+    more = 0
     for _ in range(MAX_CHUNKS):
         head = read_at(file, place, 12)
         if head[:4] in RIFF_IDS and head[8:] == b"WAVE":
-            return place, True
+            return place, True, more
         length = int.from_bytes(head[4:8], order)
         text = all(32 <= byte < 127 for byte in head[:4])
         if len(head) < 8 or not text or place + 8 + length > size:
             break
+        more += length if head[:4] == b"data" else 0
         place = min(place + 8 + length + length % 2, size)
-    return place, False
+    return place, False, more
 
 
 def _field(value: int, order: ByteOrder) -> bytes:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from voiceface.audio.box_headers import examine_box_container
 from voiceface.audio.byte_ranges import raw_file, read_at
 from voiceface.audio.coded_headers import examine_flac, examine_ogg
-from voiceface.audio.mpeg_headers import examine_mpeg
+from voiceface.audio.mpeg_headers import examine_mpeg, find_joined_mpeg
 from voiceface.audio.parts import AudioPart
 from voiceface.audio.pcm_headers import examine_aiff, examine_au, examine_caf, examine_riff, examine_w64
 from voiceface.audio.samples import AudioError
@@ -19,7 +19,7 @@ from voiceface.io.foreign_files import first_line, open_regular_file
 
 __all__ = ["AudioProbe", "open_audio_file", "probe_audio_file", "probe_open_file", "undecodable_error"]
 
-MPEG_KINDS = ("mp3", "mp2", "adts")  # what lies behind their frames is no further part
+MPEG_KINDS = ("mp3", "mp2", "adts")  # what lies behind their frames is a further part only behind ID3v2 tags
 MAX_PARTS = 1000  # of a file that consists of joined ones
 
 
@@ -102,7 +102,9 @@ def probe_open_file(path: str | os.PathLike[str], file: BinaryIO, *, search: boo
     place = 0
     while place < size and len(parts) < MAX_PARTS:
         parts += _examine(file, place, size, search)
-        place = size if parts[-1].kind in MPEG_KINDS else parts[-1].end
+        place = parts[-1].end
+        if parts[-1].kind in MPEG_KINDS:
+            place = find_joined_mpeg(file, place, size) or size
     return AudioProbe(tuple(parts))
 
 

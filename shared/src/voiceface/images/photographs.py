@@ -5,7 +5,9 @@ import io
 import logging
 import os
 import threading
+from typing import Any
 
+import numpy as np
 from PIL import Image, ImageCms
 
 from voiceface.images.loading import (
@@ -26,10 +28,13 @@ MIN_SIDE = 16
 """Shorter side, pixels, below which no face can be recognised in a picture."""
 
 MAX_REMEMBERED = 100_000  # files with notes
+MAX_PREVIEWS = 20  # before the picture itself, in a TIFF file
 
 _log = logging.getLogger(__name__)
 _collected = threading.local()
 _remembered: dict[str, tuple[str, ...]] = {}
+_SUBFILE_TYPE = 254  # tag of TIFF; bit 0: a picture of lower resolution
+_USUAL_GAMMA, _GAMMA_TOLERANCE = 1 / 2.2, 0.02
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _AVIF_BRANDS = (b"avif", b"avis")
 
@@ -42,8 +47,9 @@ def load_photograph(
 
     The orientation stored by the camera is applied, colours of another ICC profile are converted to sRGB,
     transparent parts are blended on white. Of an animation or a document of several pages the first picture
-    is read. Published data folders are read by `voiceface.images.loading.load_image`, which does none of
-    this, as the published programs.
+    is read that is no preview of another one; of raw data of a camera, its preview, with a note. Published
+    data folders are read by `voiceface.images.loading.load_image`, which does none of this, as the published
+    programs.
 
     Args:
         source: path of a file, or its bytes. HEIC needs the extra `heif` (pi-heif).
@@ -59,12 +65,17 @@ def load_photograph(
     """
     name = "image in memory" if isinstance(source, bytes) else printable(source)
     _register_heif(name, source)
-    image = decode_image(source, max_pixels=max_pixels)
-    profile = image.info.get("icc_profile")
+    image = _skip_previews(name, decode_image(source, max_pixels=max_pixels), max_pixels)
+    profile, gamma = image.info.get("icc_profile"), image.info.get("gamma")
+    if profile or "srgb" in image.info or not gamma or abs(gamma - _USUAL_GAMMA) <= _GAMMA_TOLERANCE:
+        gamma = None
     image, alpha = _split_alpha(apply_orientation(source, image))
     if profile:
         image = _convert_to_srgb(name, image, profile)
     pixels = to_rgb(source, image)
+    if gamma:
+        levels = 255 * np.linspace(0, 1, 256) ** (_USUAL_GAMMA / gamma)
+        pixels = levels.round().astype(np.uint8)[pixels]
     if alpha is not None:
         white = Image.new("RGB", image.size, "white")
         pixels = to_rgb(source, Image.composite(Image.fromarray(pixels), white, alpha))
@@ -159,6 +170,49 @@ def _read_head(path: str | os.PathLike[str]) -> bytes:
             return file.read(12)
     except (FileNotFoundError, ImageError):  # reported by the decoder
         return b""
+
+
+def _skip_previews(name: str, image: Image.Image, max_pixels: int) -> Image.Image:
+    """Of a TIFF file that begins with a preview, the first picture that is none.
+
+    Raises:
+        ImageError: that picture is too large or cannot be decoded.
+    """
+    tags = getattr(image, "tag_v2", None)
+    if tags is None or not _is_preview(tags):
+        return image
+    size = image.size
+    try:
+        for number in range(1, min(getattr(image, "n_frames", 1), MAX_PREVIEWS)):
+            image.seek(number)
+            if _is_preview(image.tag_v2):  # type: ignore[attr-defined]
+                continue
+            if image.width * image.height > max_pixels:
+                raise ImageError(
+                    f"{name}: too large ({image.width} x {image.height} pixels), expected at most "
+                    f"{max_pixels} pixels; reduce the image"
+                )
+            image.load()
+            return image
+        image.seek(0)
+        image.load()
+    except ImageError:
+        raise
+    except Exception as error:
+        raise ImageError(
+            f"{name}: corrupt image ({first_line(error)}), expected a complete one; copy it again"
+        ) from None
+    _log.warning(
+        "%s: preview: %d x %d pixels beside raw data of a camera, which are not read; export it as JPEG",
+        name,
+        *size,
+    )
+    return image
+
+
+def _is_preview(tags: Any) -> bool:
+    kind = tags.get(_SUBFILE_TYPE, 0)
+    return isinstance(kind, int) and bool(kind & 1)
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -27,6 +27,8 @@ class FileKind(NamedTuple):
 
 _UNPACK = "unpack it and give the file inside"
 _IMAGE_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif", b"avis")
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide")
+_DTS_WORDS = ("7ffe8001", "fe7f0180", "1fffe800", "ff1f00e8")
 _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (
         0,
@@ -61,6 +63,11 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (8, b"WEBP", FileKind("image", "a WebP image")),
     (0, b"II*\x00", FileKind("image", "a TIFF image")),
     (0, b"MM\x00*", FileKind("image", "a TIFF image")),
+    (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", FileKind("image", "a JPEG 2000 image")),
+    (0, b"\xff\x4f\xff\x51", FileKind("image", "a JPEG 2000 image")),
+    (0, b"8BPS\x00\x01", FileKind("image", "a Photoshop image")),
+    (0, b"DDS \x7c\x00\x00\x00", FileKind("image", "a DDS image")),
+    (0, b"qoif", FileKind("image", "a QOI image")),
     *((4, b"ftyp" + brand, FileKind("image", "a HEIC or AVIF image")) for brand in _IMAGE_BRANDS),
     (8, b"WAVE", FileKind("audio", "a WAV recording")),
     (0, b"riff\x2e\x91\xcf\x11", FileKind("audio", "a W64 recording")),
@@ -75,6 +82,19 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"MAC ", FileKind("audio", "a Monkey's Audio recording")),
     (0, b"Creative Voice File", FileKind("audio", "a VOC recording")),
     (0, b"NIST_1A", FileKind("audio", "a SPHERE recording")),
+    *((0, bytes.fromhex(word), FileKind("audio", "a DTS recording")) for word in _DTS_WORDS),
+    (0, b".SoX", FileKind("audio", "a SoX recording")),
+    (0, b"XoS.", FileKind("audio", "a SoX recording")),
+    (0, b"MPCK", FileKind("audio", "a Musepack recording")),
+    (0, b"MP+", FileKind("audio", "a Musepack recording")),
+    (0, b"tBaK", FileKind("audio", "a TAK recording")),
+    (0, b"DSD ", FileKind("audio", "a DSF recording")),
+    (0, b"FRM8", FileKind("audio", "a DSDIFF recording")),
+    (8, b"8SVX", FileKind("audio", "an 8SVX recording")),
+    (0, b".ra\xfd", FileKind("audio", "a RealAudio recording")),
+    (0, b".RMF", FileKind("video", "a RealMedia file")),
+    (0, bytes.fromhex("060e2b34020501010d0102"), FileKind("video", "an MXF file")),
+    (0, b"nut/multimedia container\x00", FileKind("video", "a NUT file")),
     (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", FileKind("video", "a Windows Media file")),
     (8, b"AVI ", FileKind("video", "an AVI file")),
     (0, b"FLV\x01", FileKind("video", "an FLV file")),
@@ -82,7 +102,7 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"fLaC", FileKind("audio", "a FLAC recording")),
     (0, b"OggS", FileKind("audio", "an Ogg recording")),
     (0, b"ID3", FileKind("audio", "an MP3 recording")),
-    (4, b"ftyp", FileKind("video", "an MP4 or QuickTime file")),
+    *((4, box, FileKind("video", "an MP4 or QuickTime file")) for box in _FIRST_BOXES),
     (0, b"\x1aE\xdf\xa3", FileKind("video", "a Matroska or WebM file")),
     (0, b"ply\n", FileKind("ply", "a PLY mesh")),
     (0, b"ply\r\n", FileKind("ply", "a PLY mesh")),
@@ -109,6 +129,10 @@ def recognise(head: bytes) -> FileKind | None:
         return FileKind("utf-16", "text in UTF-16", "save it as UTF-8")
     if _is_mpeg_audio(head):
         return FileKind("audio", "an MP3 or AAC recording")
+    if _is_bitmap(head):
+        return FileKind("image", "a BMP image")
+    if re.match(rb"P[1-6]\s+(#[^\n]*\n\s*)*[1-9]\d*\s+[1-9]\d*\s", head):
+        return FileKind("image", "a PNM image")
     if head[:1] == b"G" and head[188:189] == b"G" and head[376:377] == b"G":
         return FileKind("video", "an MPEG transport stream")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -121,6 +145,12 @@ def recognise(head: bytes) -> FileKind | None:
     if head.count(0) == len(head):
         return FileKind("zeros", "filled with zeros, as interrupted downloads leave it", "fetch it again")
     return None
+
+
+def _is_bitmap(head: bytes) -> bool:
+    """Whether a file begins as a BMP image: place of the pixels and size of the header are possible."""
+    place, size = (int.from_bytes(head[start : start + 4], "little") for start in (10, 14))
+    return head[:2] == b"BM" and size in (12, 40, 52, 56, 64, 108, 124) and 14 + size <= place < 1 << 16
 
 
 def _is_mpeg_audio(head: bytes) -> bool:

@@ -38,11 +38,14 @@ SOUND_SUFFIXES = (
     *(".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".aac", ".opus", ".mp4", ".webm", ".aif", ".aifc"),
     *(".aiff", ".amr", ".ape", ".asf", ".au", ".avi", ".awb", ".ac3", ".caf", ".eac3", ".flv", ".m2ts"),
     *(".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mpeg", ".mpg", ".mts", ".ogv", ".rf64", ".snd"),
-    *(".spx", ".ts", ".tta", ".voc", ".w64", ".wma", ".wmv", ".wv", ".3g2", ".3gp"),
+    *(".spx", ".ts", ".tta", ".voc", ".w64", ".wma", ".wmv", ".wv", ".3g2", ".3gp", ".3gpp", ".dsf", ".dts"),
+    *(".f4v", ".gsm", ".latm", ".loas", ".m4r", ".mp1", ".mpc", ".mpga", ".mxf", ".nist", ".nut", ".qt"),
+    *(".ra", ".rm", ".rmvb", ".sox", ".sph", ".tak", ".vob", ".weba"),
 )
 """Endings of recordings and of videos (their sound); they count where the content is not known."""
 PICTURE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jfif"),
+    *(".jpe", ".jp2", ".j2k", ".mpo", ".pbm", ".pgm", ".ppm", ".tga"),
 )
 """Endings of pictures; as `SOUND_SUFFIXES`."""
 IGNORED_NAMES = {
