@@ -170,3 +170,14 @@ def _wait_for_the_end(pid):
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_both_engines_encode_the_same_table(media, tmp_path):
+    from voiceface.__main__ import main
+
+    words = ["encode", "--encoder", "seeking_shape", "--crop", "never", "--workers", "1"]
+    words += ["--voices", str(media), "--faces", str(media)]
+    for engine in ("local", "ray"):
+        assert main([*words, "--engine", engine, "--out", str(tmp_path / f"{engine}.npz")]) == 0
+    assert (tmp_path / "local.npz").read_bytes() == (tmp_path / "ray.npz").read_bytes()

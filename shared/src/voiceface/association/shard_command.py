@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from voiceface.embeddings.table import EmbeddingTable
     from voiceface.engines.interface import Engine
 
-__all__ = ["embed_by_units", "needs_units", "open_engine_of", "parts_place", "save_table"]
+__all__ = ["embed_by_units", "needs_units", "open_engine_of", "parts_place", "report_table", "save_table"]
 
 PARTS = "parts"
 

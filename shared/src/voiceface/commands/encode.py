@@ -2,18 +2,28 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from voiceface.association.shard_command import (
+    needs_units,
+    open_engine_of,
+    parts_place,
+    report_table,
+    save_table,
+)
 from voiceface.commandline import arguments
 from voiceface.commandline.exit_status import ERROR
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
 from voiceface.datasets import dataset_arguments
+from voiceface.engines.file_sources import as_location, find_sources
 from voiceface.io.input_files import output_directory, require_writable_files
+from voiceface.io.locations import is_url
 from voiceface.io.own_files import LeftOut
 
 if TYPE_CHECKING:
+    from voiceface.embeddings.table import EmbeddingTable
     from voiceface.encoders.interface import Encoder, Modality
 
 __all__ = ["main"]
@@ -28,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Encode own files into a table, or a data folder into a folder of features."""
     parser = _parser()
     args = parser.parse_args(argv)
+    arguments.check_engine_arguments(parser, args)
     own = bool(args.voices or args.faces)
     if own == bool(args.data):
         parser.error("give own files with --voices and --faces, or a data folder with --data")
@@ -41,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error("--encoder is required: a name of `voiceface encoders`")
         if args.out.suffix not in TABLE_SUFFIXES:
             parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
+        if needs_units(args, [*(args.voices or ()), *(args.faces or ())]):
+            return _encode_by_units(args)
         return _encode_own_files(args)
     if args.voice_encoder is None or args.face_encoder is None:
         parser.error("--voice-encoder and --face-encoder are required: names of `voiceface encoders`")
@@ -102,6 +115,33 @@ def _encode_own_files(args: argparse.Namespace) -> int:
     return report_left_out(left_out, strict=args.strict)
 
 
+def _encode_by_units(args: argparse.Namespace) -> int:
+    """Encode own files with another engine, or files at addresses."""
+    from voiceface.encoders.shard_encoding import EncoderLoader, encode_sources
+
+    kinds: tuple[tuple[Modality, Any], ...] = (("voice", args.voices), ("face", args.faces))
+    found = [(kind, find_sources(paths, args.relative_to)) for kind, paths in kinds if paths]
+    if not is_url(as_location(args.out)):
+        require_writable_files({"out": args.out})
+    loaders = []
+    for kind, sources in found:
+        usable = sources.sounds if kind == "voice" else [*sources.pictures, *sources.sounds]
+        if not usable and not sources.archives:
+            what = "recordings" if kind == "voice" else "pictures"
+            shown = ", ".join(map(as_location, getattr(args, f"{kind}s")))
+            raise FileNotFoundError(f"--{kind}s: no {what} in {shown}")
+        loader = EncoderLoader.from_arguments(args, args.encoder, kind, own_files=True)
+        loaders.append((loader, loader.open("cpu"), sources))
+    print_disclaimers(*(encoder.info.disclaimer for _, encoder, _ in loaders))
+    table = encode_sources(open_engine_of(args), loaders, parts_place(args))
+    save_table(table, args.out)
+    print(
+        f"{as_location(args.out)}: {len(table)} features of length {table.vectors.shape[1]} by {args.encoder}"
+    )
+    left_out = [each for _, sources in found for each in sources.left_out]
+    return report_table(table, left_out, strict=args.strict)
+
+
 def _encode_data(args: argparse.Namespace) -> int:
     from voiceface.datasets.corpus import open_corpus
     from voiceface.encoders.overlap import training_overlap
@@ -127,6 +167,7 @@ def _encode_data(args: argparse.Namespace) -> int:
             cache=args.cache or out / "cache",
             workers=args.workers,
             on_error=args.missing,
+            encode=_encode_items_by_units(args, out) if needs_units(args, ()) else None,
         )
     features.save(out)
     print(
@@ -142,6 +183,23 @@ def _encode_data(args: argparse.Namespace) -> int:
         [LeftOut.from_error(item, reason) for item, reason in failed.items()], strict=args.strict
     )
     return status if len(features.voices) and len(features.faces) else ERROR
+
+
+def _encode_items_by_units(args: argparse.Namespace, out: Path) -> "Callable[..., EmbeddingTable]":
+    """What encodes the files of a data folder with another engine."""
+    from voiceface.encoders.shard_encoding import EncoderLoader, encode_corpus_items
+
+    place = parts_place(argparse.Namespace(cache=args.cache or out / "cache"))
+    names = {"voice": args.voice_encoder, "face": args.face_encoder}
+    engine = open_engine_of(args)
+
+    def encode(encoder: "Encoder", items: Sequence[str], resolve_path: Any) -> "EmbeddingTable":
+        modality = encoder.info.modality
+        loader = EncoderLoader.from_arguments(args, names[modality], modality, own_files=False)
+        options: dict[str, Any] = {"engine": engine, "loader": loader, "place": place}
+        return encode_corpus_items(encoder, items, resolve_path, on_error=args.missing, **options)
+
+    return encode
 
 
 def _load(args: argparse.Namespace, name: str, modality: "Modality") -> "Encoder":
@@ -164,20 +222,9 @@ def _parser() -> argparse.ArgumentParser:
         "of `voiceface encoders`. Run the same command again to resume a stopped run.",
     )
     add = parser.add_argument
-    add(
-        "--voices",
-        nargs="+",
-        type=arguments.data_folder,
-        metavar="PATH",
-        help="own recordings: files and folders",
-    )
-    add(
-        "--faces",
-        nargs="+",
-        type=arguments.data_folder,
-        metavar="PATH",
-        help="own pictures and videos: files and folders",
-    )
+    places = "files and folders, packed or not, here and at addresses (s3://...)"
+    add("--voices", nargs="+", type=Path, metavar="PATH", help=f"own recordings: {places}")
+    add("--faces", nargs="+", type=Path, metavar="PATH", help=f"own pictures and videos: {places}")
     add("--encoder", metavar="NAME", help="encoder of --voices and --faces")
     add("--data", type=arguments.data_folder, help=arguments.CORPUS_HELP)
     add("--split", choices=SPLITS, help="identities of --data (default: all)")
@@ -201,4 +248,5 @@ def _parser() -> argparse.ArgumentParser:
     arguments.add_strict_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
+    arguments.add_engine_arguments(parser, "encode files, each with the encoder loaded once")
     return parser

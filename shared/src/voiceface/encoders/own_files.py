@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from voiceface.io.file_facts import FileFacts
     from voiceface.io.long_recordings import LongRecordings
 
-__all__ = ["encode_own_files"]
+__all__ = ["encode_own_files", "require_one_length"]
 
 Array = NDArray[np.float32]
 
@@ -61,12 +61,7 @@ def encode_own_files(
     used = [
         encoder for encoder, files in ((voice_encoder, voices), (face_encoder, faces)) if encoder and files
     ]
-    if len({encoder.dimension for encoder in used}) > 1:
-        lengths = " and ".join(f"{each.dimension} numbers for {each.info.modality}s" for each in used)
-        raise EncoderError(
-            f"{used[0].info.name} gives {lengths}, which are no one table: encode voices and faces one after "
-            "the other"
-        )
+    require_one_length(used)
     tables: list[EmbeddingTable] = []
     failed: dict[str, str] = {}
     for encoder in used:
@@ -92,6 +87,20 @@ def encode_own_files(
         {item: each for table in tables for item, each in table.facts.items()},
         format_encoders(encoder.info for encoder in used),
     )
+
+
+def require_one_length(encoders: Sequence[Encoder]) -> None:
+    """Check that the features of encoders fit into one table.
+
+    Raises:
+        EncoderError: they have different lengths.
+    """
+    if len({encoder.dimension for encoder in encoders}) > 1:
+        lengths = " and ".join(f"{each.dimension} numbers for {each.info.modality}s" for each in encoders)
+        raise EncoderError(
+            f"{encoders[0].info.name} gives {lengths}, which are no one table: encode voices and faces one "
+            "after the other"
+        )
 
 
 class _OneEncoder:

@@ -1,9 +1,10 @@
 """Features of a data set: what small models are trained on, with identities and what is known about them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,6 +249,7 @@ class FeatureSet:
         workers: int = 2,
         on_error: str = "error",
         progress: bool = True,
+        encode: "Callable[[Encoder, Sequence[str], Callable[[str], Path]], EmbeddingTable] | None" = None,
     ) -> "FeatureSet":
         """Encode all clips and images of a corpus.
 
@@ -259,6 +261,8 @@ class FeatureSet:
             workers: threads that load files, each with a decoding process.
             on_error: files that cannot be read: "error", or "skip" to list them in `failed`.
             progress: show progress bars.
+            encode: (encoder, items, file of an item) -> table, in place of
+                `voiceface.encoders.corpus_features.encode_items` with the options above.
 
         Returns:
             Features; of rows of the identity table with the same folder, the last has its files.
@@ -273,14 +277,11 @@ class FeatureSet:
                 raise EncoderError(
                     f"{encoder.info.name} encodes {encoder.info.modality}s, expected {modality}s"
                 )
-        options: dict[str, Any] = {
-            "cache": cache,
-            "workers": workers,
-            "on_error": on_error,
-            "progress": progress,
-        }
-        voices = encode_items(voice_encoder, corpus.voices, corpus.voice_path, **options)
-        faces = encode_items(face_encoder, corpus.faces, corpus.face_path, **options)
+        encode = encode or partial(
+            encode_items, cache=cache, workers=workers, on_error=on_error, progress=progress
+        )
+        voices = encode(voice_encoder, corpus.voices, corpus.voice_path)
+        faces = encode(face_encoder, corpus.faces, corpus.face_path)
         owners = corpus.item_to_identity
         return cls(
             voices.vectors,
