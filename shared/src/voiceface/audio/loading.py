@@ -46,6 +46,7 @@ __all__ = [
     "SampleScale",
     "Waveform",
     "decode_audio",
+    "format_wav",
     "load_audio",
     "load_audio_with_notes",
     "read_audio_info",
@@ -277,10 +278,19 @@ def write_wav(path: str | os.PathLike[str], samples: NDArray[np.int16], sample_r
         samples: shape (T,), int16.
         sample_rate: samples per second.
     """
+    try:
+        data = format_wav(samples, sample_rate)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    write_bytes(path, data)
+
+
+def format_wav(samples: NDArray[np.int16], sample_rate: int = 16000) -> bytes:
+    """Bytes of a mono 16-bit WAV file; arguments as `write_wav`."""
     samples = np.asarray(samples)
     if samples.dtype != np.int16 or samples.ndim != 1:
         raise ValueError(
-            f"{path}: expected int16 samples of shape (T,), found {samples.dtype} of shape {samples.shape}; "
+            f"expected int16 samples of shape (T,), found {samples.dtype} of shape {samples.shape}; "
             "round and clip to -32768...32767 first"
         )
     data = samples.astype("<i2").tobytes()
@@ -289,4 +299,4 @@ def write_wav(path: str | os.PathLike[str], samples: NDArray[np.int16], sample_r
         b"\x01\x00\x01\x00" + sample_rate.to_bytes(4, "little") + (2 * sample_rate).to_bytes(4, "little")
     )
     header += b"\x02\x00\x10\x00" + b"data" + len(data).to_bytes(4, "little")
-    write_bytes(path, header + data)
+    return header + data

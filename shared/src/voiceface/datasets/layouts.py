@@ -54,8 +54,8 @@ def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list
     """
     endings = tuple(suffixes)
     top = os.path.join(root, folder) if folder else str(root)  # noqa: PTH118 - text is faster, and paths are many
-    if (packed := packed_folder(top)) is not None:
-        return list_packed_files(packed.place, endings) or []
+    if packed_folder(top) is not None:
+        return list_packed_files(top, endings) or []
     found: list[str] = []
     pending = [(top, folder)]
     visited: set[str] = set()

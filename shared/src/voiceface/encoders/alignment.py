@@ -16,6 +16,7 @@ from voiceface.faces.own_face import OwnFace
 from voiceface.faces.own_pictures import PictureReader
 from voiceface.images.loading import ImageError, load_image
 from voiceface.images.photographs import read_photograph
+from voiceface.io.packed_folders import file_exists
 
 if TYPE_CHECKING:
     from voiceface.faces.finding import FaceFinder, FoundFace
@@ -192,7 +193,7 @@ class _PointMemory:
 def folder_convention(path: str | Path) -> str:
     """Crop convention of the data folder that a picture lies in: of populations, or of VGG_ALL_FRONTAL."""
     for folder in Path(path).absolute().parents:
-        if (folder / "truth" / "population.json").is_file():
+        if file_exists(folder / "truth" / "population.json"):
             return "population"
     return "vggface_frontal"
 

@@ -25,6 +25,7 @@ from voiceface.images.photographs import read_photograph
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
+from voiceface.io.packed_folders import file_exists
 from voiceface.real.installation import MissingModelError, find_installed, models_directory, require_installed
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ def is_training_picture(path: str | os.PathLike[str]) -> bool:
 
 @lru_cache(4096)
 def _is_data_folder(folder: Path) -> bool:
-    if folder.name in DATA_FOLDERS or (folder / "truth" / "population.json").is_file():
+    if folder.name in DATA_FOLDERS or file_exists(folder / "truth" / "population.json"):
         return True
     return folder.parent != folder and _is_data_folder(folder.parent)
 

@@ -266,8 +266,16 @@ def expansion_limit(stored: int) -> int:
 def find_file_kind(path: str | os.PathLike[str]) -> FileKind | None:
     """Recognise a regular file by its content; None if it is unknown or cannot be read."""
     try:
-        with open_regular_file(path, ValueError, "a file") as file:
+        with open_system_file(path, ValueError, "a file") as file:
             return recognise(file.read(HEAD_SIZE))
+    except FileNotFoundError:
+        from voiceface.io.packed_folders import read_packed_head
+
+        try:
+            head = read_packed_head(path, HEAD_SIZE)
+        except ValueError:  # reported when the file is read
+            return None
+        return None if head is None else recognise(head)
     except (OSError, ValueError):
         return None
 

@@ -8,13 +8,14 @@ under a name that depends on the address and on the content of its `shards.json`
 import hashlib
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from voiceface.io.atomic import write_bytes, write_json
 from voiceface.io.file_kinds import printable
 from voiceface.io.locations import fetch_file, is_url, join_location, read_location
-from voiceface.io.packed_folders import MAX_RECORD_BYTES, RECORD_FILE, check_record
+from voiceface.io.packed_folders import GENERATED_SCHEME, MAX_RECORD_BYTES, RECORD_FILE, check_record
 from voiceface.io.regular_files import first_line
 from voiceface.io.shard_index import INDEX_SUFFIX
 from voiceface.io.shards import MAX_INDEX_BYTES, ShardError
@@ -29,14 +30,21 @@ _OF_ONE_PROCESS = "memory:"  # such files are not there in decoding processes
 def local_folder(place: str | os.PathLike[str]) -> Path:
     """Folder of this machine for a data folder: the folder itself, or the copy of one at an address.
 
+    Of ``population:PRESET?people=N`` it is a folder of the tables alone, whose other files are generated when
+    they are opened.
+
     Args:
-        place: path, or address of a folder that `voiceface pack` wrote.
+        place: path, address of a folder that `voiceface pack` wrote, or such a name of a population.
 
     Raises:
         FileNotFoundError: nothing packed is at the address.
         ModuleNotFoundError: the package for this kind of address is not installed.
         ShardError: what is there is damaged, or cannot be read.
     """
+    if os.fspath(place).startswith(GENERATED_SCHEME):
+        above = import_module("voiceface.synthetic.generated_folder")  # above this floor
+        folder: Path = above.write_population_tables(os.fspath(place), _cache_directory())
+        return folder
     if not is_url(place):
         return Path(place)
     url = os.fspath(place).rstrip("/")

@@ -12,8 +12,9 @@ import tempfile
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from voiceface.io.file_kinds import printable
 from voiceface.io.locations import fetch_file, join_location
@@ -22,10 +23,13 @@ from voiceface.io.shard_index import INDEX_SUFFIX, ShardIndex
 from voiceface.io.shards import SHARD_SUFFIX, Shard, ShardError, load_index
 
 __all__ = [
+    "GENERATED_FORMAT",
+    "GENERATED_SCHEME",
     "PACKING_SUFFIXES",
     "RECORD_FILE",
     "RECORD_FORMAT",
     "PackedFolder",
+    "VirtualFolder",
     "check_record",
     "file_exists",
     "find_packed_file",
@@ -33,22 +37,51 @@ __all__ = [
     "list_packed_files",
     "open_packed_file",
     "packed_folder",
+    "read_packed_head",
     "stamp_of",
 ]
 
 RECORD_FILE = "shards.json"
 RECORD_FORMAT = "voiceface-shards-1"
+GENERATED_FORMAT = "voiceface-generated-1"
+GENERATED_SCHEME = "population:"
+"""Begin of names that stand for folders whose files are generated when they are opened."""
+_GENERATOR = "voiceface.synthetic.generated_folder"  # above this floor: imported when it is needed
 PACKING_SUFFIXES = (SHARD_SUFFIX, f"{SHARD_SUFFIX}{INDEX_SUFFIX}", RECORD_FILE)
 """Endings of the files that `voiceface pack` makes."""
 MAX_OPEN_SHARDS = 64
 MAX_RECORD_BYTES = 2**28
-_opened: dict[str, tuple[tuple[int, int], "PackedFolder"]] = {}
+_opened: dict[str, tuple[tuple[int, int], "VirtualFolder"]] = {}
+
+
+class VirtualFolder(Protocol):
+    """Files that are no files of the system.
+
+    Attributes:
+        is_generated: a file is known by its name, and opening it is expensive.
+        shard_names: archives of the folder, in order.
+    """
+
+    is_generated: bool
+    shard_names: tuple[str, ...]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+
+    def below(self, folder: str) -> Sequence[str]:
+        """Names of the files below a folder, "" for all, sorted."""
+
+    def read(self, name: str) -> bytes:
+        """Content of a file."""
+
+    def stamp(self, name: str) -> tuple[int, str]:
+        """Bytes of a file, 0 if that is not known, and what changes with its content."""
 
 
 class PackedFile(NamedTuple):
     """A file of a packed folder, by its name in it."""
 
-    folder: "PackedFolder"
+    folder: VirtualFolder
     name: str
 
 
@@ -57,6 +90,7 @@ class PackedFolder:
 
     Args:
         place: the folder, or the archive.
+        record: content of `shards.json` of a folder; None: an archive.
 
     Attributes:
         shard_names: of the folder, in order.
@@ -65,14 +99,14 @@ class PackedFolder:
         ShardError: record, index or archive are damaged.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place = place
+    is_generated = False
+
+    def __init__(self, place: str, record: dict[str, Any] | None = None) -> None:
         self._location = ""
-        if os.path.isfile(place):  # noqa: PTH113 - text is faster, and paths are many
+        if record is None:
             self.shard_names: tuple[str, ...] = ("",)
             self._sources = [place]
         else:
-            record = read_record(place)
             self._location = record.get("location") or ""
             self.shard_names = tuple(each["name"] for each in record["shards"])
             self._sources = [str(Path(place) / name) for name in self.shard_names]
@@ -126,6 +160,10 @@ class PackedFolder:
         """Names of all files, sorted."""
         return sorted(self.rows)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return name in self.rows
+
     def read(self, name: str) -> bytes:
         """Read a file.
 
@@ -177,6 +215,8 @@ def check_record(record: Any, path: str) -> None:
     if not isinstance(record, dict):
         raise ShardError(f"{path} is no record of a packed folder; pack again")
     shards = record.get("shards")
+    if record.get("format") == GENERATED_FORMAT:
+        return
     if record.get("format") != RECORD_FORMAT or not isinstance(shards, list):
         found = record.get("format")
         raise ShardError(f"{path} has the format {found!r}, expected {RECORD_FORMAT!r}; pack again")
@@ -186,9 +226,14 @@ def check_record(record: Any, path: str) -> None:
             raise ShardError(f"{path} names the shard {name!r}, expected NAME.tar; pack again")
 
 
-def packed_folder(place: str | os.PathLike[str]) -> PackedFolder | None:
-    """The packed folder or archive at a place; None: it is neither."""
+def packed_folder(place: str | os.PathLike[str]) -> VirtualFolder | None:
+    """The packed folder, archive or population at a place; None: it is neither."""
     text = os.path.abspath(os.fspath(place))  # noqa: PTH100 - text is faster, and paths are many
+    name = text.rpartition(os.sep)[2]
+    if name.startswith(GENERATED_SCHEME):
+        if name not in _opened:
+            _opened[name] = ((0, 0), import_module(_GENERATOR).open_population(name))
+        return _opened[name][1]
     marker = text if text.endswith(SHARD_SUFFIX) else f"{text}/{RECORD_FILE}"
     try:
         state = os.stat(marker)  # noqa: PTH116
@@ -199,8 +244,19 @@ def packed_folder(place: str | os.PathLike[str]) -> PackedFolder | None:
     if known is None or known[0] != stamp:
         if marker == text and not os.path.isfile(text):  # noqa: PTH113
             return None
-        _opened[text] = known = (stamp, PackedFolder(text))
+        _opened[text] = known = (stamp, _open_folder(text, marker))
     return known[1]
+
+
+def _open_folder(place: str, marker: str) -> VirtualFolder:
+    """Open a folder or archive."""
+    if marker == place:
+        return PackedFolder(place)
+    record = read_record(place)
+    if record["format"] == GENERATED_FORMAT:
+        folder: VirtualFolder = import_module(_GENERATOR).open_record(record)
+        return folder
+    return PackedFolder(place, record)
 
 
 def find_packed_file(path: str | os.PathLike[str]) -> PackedFile | None:
@@ -221,7 +277,7 @@ def open_packed_file(path: str | os.PathLike[str]) -> io.BufferedReader | None:
         ShardError: it is damaged.
     """
     found = find_packed_file(path)
-    if found is None or found.name not in found.folder.rows:
+    if found is None or not found.folder.has(found.name):
         return None
     data = found.folder.read(found.name)
     if hasattr(os, "memfd_create"):
@@ -237,12 +293,26 @@ def open_packed_file(path: str | os.PathLike[str]) -> io.BufferedReader | None:
     return getattr(temporary, "file", temporary)
 
 
+def read_packed_head(path: str | os.PathLike[str], count: int) -> bytes | None:
+    """First bytes of a packed file, of a generated one those that its ending stands for; None: no such file.
+
+    Raises:
+        ShardError: it is damaged.
+    """
+    found = find_packed_file(path)
+    if found is None or not found.folder.has(found.name):
+        return None
+    if found.folder.is_generated:
+        return b"RIFF\0\0\0\0WAVE" if found.name.endswith(".wav") else b"\xff\xd8\xff"
+    return found.folder.read(found.name)[:count]
+
+
 def file_exists(path: str | os.PathLike[str]) -> bool:
     """Whether there is a file, in a folder or packed."""
     if os.path.isfile(path):  # noqa: PTH113
         return True
     found = find_packed_file(path)
-    return found is not None and found.name in found.folder.rows
+    return found is not None and found.folder.has(found.name)
 
 
 def folder_exists(path: str | os.PathLike[str]) -> bool:
@@ -280,7 +350,7 @@ def stamp_of(path: str | os.PathLike[str]) -> tuple[int, str]:
         state = os.stat(path)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         found = find_packed_file(path)
-        if found is None or found.name not in found.folder.rows:
+        if found is None or not found.folder.has(found.name):
             raise FileNotFoundError(f"no file at {printable(path)}") from None
         return found.folder.stamp(found.name)
     return state.st_size, str(state.st_mtime_ns)

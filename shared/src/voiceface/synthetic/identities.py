@@ -36,6 +36,8 @@ __all__ = [
     "VIDEO_ID_ALPHABET",
     "Identities",
     "build_factor_table",
+    "compose_face_names",
+    "compose_video_id",
     "compute_factor_digest",
     "face_name",
     "factor_correlations",
@@ -116,7 +118,7 @@ class Identities:
     @property
     def face_names(self) -> list[str]:
         """Face names, one per row."""
-        return [face_name(k, seed=self.seed) for k in self.ids.tolist()]
+        return compose_face_names(self.ids.tolist(), seed=self.seed)
 
     @property
     def genders(self) -> list[str]:
@@ -245,18 +247,30 @@ def face_name(identity: int, *, seed: int = 0) -> str:
         identity: identity number.
         seed: population seed; changes syllables, not initials.
     """
-    number = _check_identity(identity)
+    return compose_face_names([identity], seed=seed)[0]
+
+
+def compose_face_names(identities: Sequence[int], *, seed: int = 0) -> list[str]:
+    """Return the names of many identities; see `face_name`."""
+    numbers = [_check_identity(identity) for identity in identities]
+    if not numbers:
+        return []
+    words = integers(seed, numbers, "lists", 0, 2).tolist()
+    return [_compose_face_name(number, *pair) for number, pair in zip(numbers, words)]
+
+
+def _compose_face_name(number: int, given_word: int, family_word: int) -> str:
+    """Name of an identity from its two random words."""
     split = get_split(number)
     first, end = SPLIT_RANGES[split]
-    words = integers(seed, number, "lists", 0, 2).tolist()
     given = _given_names(split)
     if number < NUM_STANDARD_IDENTITIES:
         low = (number - first) * len(given) // (end - first)
         high = (number + 1 - first) * len(given) // (end - first)
-        index = low + words[0] % (high - low)
+        index = low + given_word % (high - low)
     else:
-        index = words[0] % len(given)
-    return f"{given[index]}_{_FAMILY_NAMES[words[1] % len(_FAMILY_NAMES)]}.{number:05d}"
+        index = given_word % len(given)
+    return f"{given[index]}_{_FAMILY_NAMES[family_word % len(_FAMILY_NAMES)]}.{number:05d}"
 
 
 def num_videos(identity: int, *, seed: int = 0) -> int:
@@ -283,7 +297,13 @@ def get_image_video(identity: int, image_index: int, *, seed: int = 0) -> int:
 
 def video_id(identity: int, video: int, *, seed: int = 0) -> str:
     """Return the id of a video: 11 letters, digits, hyphens and underscores."""
-    high, low = integers(seed, _check_identity(identity), "shared", 0, 2, start=64 + 2 * video).tolist()
+    return compose_video_id(
+        *integers(seed, _check_identity(identity), "shared", 0, 2, start=64 + 2 * video).tolist()
+    )
+
+
+def compose_video_id(high: int, low: int) -> str:
+    """Return the id of a video from its two random words."""
     return "".join(VIDEO_ID_ALPHABET[(high << 64 | low) >> 6 * place & 63] for place in range(11))
 
 

@@ -46,8 +46,14 @@ def assign_sets(settings: "PopulationSettings") -> dict[int, str]:
     return sets
 
 
-def write_tables(root: Path, settings: "PopulationSettings") -> None:
-    """Write the identity tables, the split files and the ground truth."""
+def write_tables(root: Path, settings: "PopulationSettings", *, with_views: bool = True) -> None:
+    """Write the identity tables, the split files and the ground truth.
+
+    Args:
+        root: of the population.
+        settings: of the population.
+        with_views: also write the poses and landmarks of all images.
+    """
     from voiceface.synthetic.layout import get_face_name
 
     identities, sets = settings.sample_identities(), assign_sets(settings)
@@ -71,6 +77,8 @@ def write_tables(root: Path, settings: "PopulationSettings") -> None:
     lines = [f"{row[1]} {_SET_NUMBER[split]} \n" for row, split in zip(rows, splits)]
     write_text(root / "Splits" / "identity_splits.txt", "".join(lines))
     _write_ground_truth(root, settings, identities, names)
+    if with_views:
+        _write_views(root, settings, identities)
     if settings.mesh:
         from voiceface.synthetic.camera import get_head_model
 
@@ -121,10 +129,8 @@ def write_population_file(root: Path, settings: "PopulationSettings", population
 def _write_ground_truth(
     root: Path, settings: "PopulationSettings", identities: Identities, face_names: dict[int, str]
 ) -> None:
-    """Write `truth/identities.csv`, `shape.npy` and `views.npz`, rows in the order of `identities.csv`."""
-    from voiceface.synthetic.camera import sample_render_params
+    """Write `truth/identities.csv` and `shape.npy`, rows in the order of `identities.csv`."""
     from voiceface.synthetic.face.head import save_npy, shape_coefficients
-    from voiceface.synthetic.layout import image_path
 
     columns = ["k", "voice_id", "name", "split", "sex", "face_sex", "age", "height_mm", "nationality"]
     columns += [f"v{j}" for j in range(8)] + [f"g{j}" for j in range(8)]
@@ -137,8 +143,16 @@ def _write_ground_truth(
     )
     rows = list(zip(*data))
     write_text(root / "truth" / "identities.csv", _format_table(columns, rows, ",", "\n"))
+    save_npy(root / "truth" / "shape.npy", shape_coefficients(identities).astype(np.float32))
+
+
+def _write_views(root: Path, settings: "PopulationSettings", identities: Identities) -> None:
+    """Write `truth/views.npz`, rows in the order of `identities.csv`."""
+    from voiceface.synthetic.camera import sample_render_params
+    from voiceface.synthetic.face.head import shape_coefficients
+    from voiceface.synthetic.layout import image_path
+
     alpha = shape_coefficients(identities)
-    save_npy(root / "truth" / "shape.npy", alpha.astype(np.float32))
     items = [(i, k, image) for i, k in enumerate(identities.ids.tolist()) for image in range(settings.images)]
     options: dict[str, Any] = {"nuisance": settings.nuisance, "face_gain": settings.face_gain}
     options["generator"] = settings.image_generator

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.io.mirrored_folders import local_folder
-from voiceface.io.packed_folders import packed_folder
+from voiceface.io.packed_folders import PackedFolder, packed_folder
 from voiceface.io.shards import ShardError
 
 __all__ = ["SampleStream"]
@@ -56,7 +56,7 @@ class SampleStream:
             raise ValueError(f"rank {rank} of {world_size}, shuffle_buffer {shuffle_buffer}: out of range")
         root = local_folder(place)
         folder = packed_folder(root)
-        if folder is None:
+        if not isinstance(folder, PackedFolder):
             raise FileNotFoundError(f"{root} is not packed; write it with voiceface pack")
         names = folder.shard_names
         self._folder, self._buffer, self._seed = folder, shuffle_buffer, seed

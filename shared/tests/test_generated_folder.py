@@ -1,0 +1,109 @@
+"""Populations as folders without files: what is generated when it is opened is what would be written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from voiceface.audio.loading import load_audio
+from voiceface.commandline.arguments import data_folder
+from voiceface.datasets.corpus import open_corpus
+from voiceface.datasets.disclaimers import is_synthetic
+from voiceface.embeddings.encoding import encode_files
+from voiceface.io.decoding_worker import decoding_in_workers
+from voiceface.io.foreign_files import find_file_kind, read_file_bytes
+from voiceface.io.own_files import find_own_files
+from voiceface.io.packed_folders import file_exists, list_packed_files
+from voiceface.synthetic.ground_truth import read_ground_truth
+from voiceface.synthetic.layout import PopulationError
+from voiceface.synthetic.writer import write_population
+
+NAME = "population:tiny?people=8&seed=3&image_size=24&clip_seconds=0.5&second_view=1&generator=1"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    options = {"seed": 3, "num_identities": 8, "render_size": 24, "clip_seconds": 0.5, "second_view": True}
+    out = tmp_path_factory.mktemp("written")
+    return write_population(out, "tiny", workers=1, lists=False, progress=False, generator=1, **options)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOICEFACE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def media_of(root):
+    return sorted(
+        path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix in (".wav", ".jpg")
+    )
+
+
+def test_generated_files_have_the_names_and_bytes_of_written_ones(written):
+    names = list_packed_files(NAME)
+    assert names == media_of(written)
+    assert len(names) == 8 * (2 + 2 + 2)
+    for name in (names[0], names[5], names[20], names[-1]):
+        assert read_file_bytes(Path(NAME) / name, ValueError, "a file") == (written / name).read_bytes()
+    assert not file_exists(f"{NAME}/wav/id99999/x/00001.wav")
+    assert not file_exists(f"{NAME}/{names[-1]}x")
+
+
+def test_a_generated_folder_is_read_like_a_written_one(written, home):
+    folder = data_folder(NAME)
+    assert media_of(folder) == []
+    for split in ("train", "val", "test"):
+        assert open_corpus(folder, split).records == open_corpus(written, split).records
+    assert open_corpus(NAME, "train").records == open_corpus(written, "train").records
+    assert is_synthetic(folder)
+    truth, expected = read_ground_truth(folder), read_ground_truth(written)
+    assert np.array_equal(truth.voice_factors, expected.voice_factors)
+    assert truth.settings == expected.settings
+    item = open_corpus(folder, "test").voices[0]
+    assert np.array_equal(
+        load_audio(folder / "wav" / item, scale="int16"), load_audio(written / "wav" / item, scale="int16")
+    )
+    before = (folder / "shards.json").stat().st_mtime_ns
+    assert data_folder(NAME) == folder
+    assert (folder / "shards.json").stat().st_mtime_ns == before
+
+
+def test_files_are_generated_in_decoding_processes_and_once(written, home, monkeypatch):
+    found = find_own_files([NAME.replace("&second_view=1", "")])
+    assert len(found.sounds) == len(found.pictures) == 16
+    assert not found.left_out
+    monkeypatch.setattr(
+        "voiceface.synthetic.generated_folder.GeneratedFolder.read", lambda *_: pytest.fail("generated here")
+    )
+    assert find_file_kind(found.sounds[0]).key == "audio"
+    table = encode_files(
+        list(map(str, found.sounds[:6])),
+        Path,
+        lambda path: load_audio(path, scale="unit")[:4],
+        lambda batch: batch,
+        fingerprint="f",
+        workers=1,
+        progress=False,
+    )
+    with decoding_in_workers(1):
+        first = load_audio(found.sounds[0], scale="unit")
+    assert np.array_equal(table.vectors[0], first[:4])
+    assert np.array_equal(first, load_audio(written / Path(*found.sounds[0].parts[1:]), scale="unit"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("population:", "preset"),
+        ("population:huge", "huge"),
+        ("population:tiny?size=3", "no option 'size', expected some of people, seed"),
+        ("population:tiny?people=many", "people=many is no number"),
+        ("population:tiny?people=1", "at least 3 identities"),
+        ("population:tiny?rho=2", "rho must lie in 0 ... 1"),
+        ("population:quirks", "voiceface population OUT --preset quirks"),
+    ],
+)
+def test_wrong_names_are_told(name, words, home):
+    with pytest.raises(PopulationError) as told:
+        open_corpus(name, "train")
+    assert words in str(told.value) and name in str(told.value)
