@@ -1,8 +1,7 @@
 """The acoustic front ends as graphs of plain tensor operations, for `torch.onnx.export`.
 
-The Fourier transform is a few matrix products on folded frames (`FoldedMelPower`). Everything is in single
-precision. There are no complex numbers, no loops, and no operators that back ends in a browser lack or have
-slower. T may be free.
+The Fourier transform is two grouped convolutions (`MelPower`). Everything is in single precision. There are
+no complex numbers, no loops, and no operators that back ends in a browser lack or have slower. T may be free.
 """
 
 from typing import Any
@@ -15,95 +14,85 @@ from voiceface.audio.frontends import PerceptionistLogMel, SeekingShapeLogMel
 
 __all__ = [
     "CentredMelPower",
-    "FoldedMelPower",
+    "MelPower",
     "PerceptionistGraph",
     "SeekingShapeGraph",
     "at_least",
     "repeat_samples",
-    "split_into_frames",
     "standardise_graph",
 ]
 
 
-class FoldedMelPower(nn.Module):
-    """Mel power of frames: window, power of the real Fourier transform, filter bank.
+class MelPower(nn.Module):
+    """Mel power of successive frames: window, power of the real Fourier transform, filter bank.
 
-    With r counted from the middle of a frame, cosines meet the sum of the samples at r and -r, and sines
-    their difference. Bins k and N / 2 - k share the products of the even and those of the odd r. That leaves
-    a quarter of the multiplications of a plain matrix.
+    A transform of N = N1 N2 bins in two steps (Cooley and Tukey, 1965), each a grouped convolution: over
+    every N2-th sample for N1 / 2 + 1 bins, then over the N2 results of each of them. Frames are never written
+    out. N2 divides the hop, and is chosen for the fewest multiplications.
 
     Args:
-        window: (L,), L a multiple of 4; frames are multiplied by it.
+        window: (L,); frames are multiplied by it.
         bank: filter bank (bins, M), of the first bins of the transform.
-        n_fft: length N of the transform, even; where a frame lies in it does not change the power.
-
-    Attributes:
-        length: L + 1; the last sample of a frame has no weight.
-    """
-
-    window: Tensor
-    odd_window: Tensor
-    cosines: Tensor
-    sines: Tensor
-    odd_cosines: Tensor
-    odd_sines: Tensor
-    low_bank: Tensor
-    high_bank: Tensor
-
-    def __init__(self, window: Tensor, bank: Tensor, n_fft: int) -> None:
-        super().__init__()
-        self.length, self.middle = len(window) + 1, len(window) // 2
-        if len(window) % 4 or n_fft % 2:
-            raise ValueError(f"expected a window of 4 n samples for 2 n bins, found {len(window)}, {n_fft}")
-        quarter, half = n_fft // 4, n_fft // 2
-        angle = 2 * np.pi / n_fft * (np.outer(np.arange(self.middle + 1), np.arange(quarter + 1)) % n_fft)
-        cosines, sines = torch.from_numpy(np.cos(angle)), torch.from_numpy(np.sin(angle))
-        cosines[0] /= 2  # the sample in the middle is its own partner
-        whole = torch.zeros(half + 1, bank.shape[1], dtype=torch.float64)
-        whole[: len(bank)] = bank
-        high = whole.flip(0)[: quarter + 1].clone()
-        if n_fft % 4 == 0:
-            high[quarter] = 0  # its own partner
-        for name, values in {
-            **{"window": nn.functional.pad(window, (0, 1))[::2], "odd_window": window[1::2]},
-            **{"cosines": cosines[::2], "odd_cosines": cosines[1::2]},
-            **{"sines": sines[::2], "odd_sines": sines[1::2]},
-            **{"low_bank": whole[: quarter + 1], "high_bank": high},
-        }.items():
-            self.register_buffer(name, values.float().contiguous(), persistent=False)
-
-    def forward(self, even: Tensor, odd: Tensor) -> Tensor:
-        """Map samples 0, 2, ... L (B, n, L / 2 + 1) and 1, 3, ... of frames to mel power (B, n, M)."""
-        even, odd, half = even * self.window, odd * self.odd_window, self.middle // 2
-        after, before = even[..., half:], even[..., : half + 1].flip(-1)
-        odd_after, odd_before = odd[..., half:], odd[..., :half].flip(-1)
-        real, odd_real = (after + before) @ self.cosines, (odd_after + odd_before) @ self.odd_cosines
-        imaginary = (after - before) @ self.sines
-        odd_imaginary = (odd_after - odd_before) @ self.odd_sines
-        low = (real + odd_real) ** 2 + (imaginary + odd_imaginary) ** 2
-        high = (real - odd_real) ** 2 + (imaginary - odd_imaginary) ** 2
-        return low @ self.low_bank + high @ self.high_bank
-
-
-def split_into_frames(samples: Tensor, count: int, length: int, hop: int) -> Tensor:
-    """Split waveforms into overlapping frames, by slices of whole hops, which graphs copy quickly.
-
-    Args:
-        samples: (B, T); beyond their end there are zeros.
-        count: number of frames, n; those that are asked for begin in the waveform.
-        length: of a frame, L.
+        n_fft: length N of the transform, at least L; where a frame lies in it does not change the power.
         hop: step between frames.
 
-    Returns:
-        (B, n, L).
+    Attributes:
+        span: samples that a frame takes, L or a few more.
     """
-    parts = -(-length // hop)
-    used = (count - 1 + parts) * hop
-    padded = nn.functional.pad(samples, (0, parts * hop))[:, :used]
-    blocks = padded.reshape(samples.shape[0], -1, hop)
-    pieces = [blocks[:, part : part + count] for part in range(parts)]
-    pieces[-1] = pieces[-1][..., : length - (parts - 1) * hop]
-    return torch.cat(pieces, -1)
+
+    first: Tensor
+    second: Tensor
+    bank: Tensor
+
+    def __init__(self, window: Tensor, bank: Tensor, n_fft: int, hop: int) -> None:
+        super().__init__()
+        length = len(window)
+
+        def work(inner: int) -> int:
+            kept = n_fft // inner // 2 + 1
+            return 2 * kept * inner * -(-length // inner) + kept * inner * (4 * inner + bank.shape[1])
+
+        possible = [size for size in range(1, hop + 1) if hop % size == 0 and n_fft % size == 0]
+        inner = min(possible, key=work)
+        outer, taps = n_fft // inner, -(-length // inner)
+        self.hop, self.inner, self.kept, self.span = hop, inner, outer // 2 + 1, taps * inner
+        padded = nn.functional.pad(window, (0, self.span - length)).numpy().reshape(taps, inner)
+        angle = 2 * np.pi / outer * (np.outer(np.arange(self.kept), np.arange(taps)) % outer)
+        waves = np.concatenate([np.cos(angle), -np.sin(angle)])
+        first = (waves * padded.T[:, None]).reshape(-1, 1, taps)
+        bins = np.arange(self.kept)[:, None] + outer * np.arange(inner)
+        angle = 2 * np.pi / n_fft * (bins[:, :, None] * np.arange(inner) % n_fft)
+        cosine, sine = np.cos(angle), np.sin(angle)
+        second = np.block([[cosine, sine], [-sine, cosine]]).reshape(-1, 2 * inner, 1)
+        used = np.minimum(bins, n_fft - bins).ravel()  # bins of negative frequencies have the same power
+        whole = np.zeros((n_fft // 2 + 1, bank.shape[1]))
+        whole[: len(bank)] = bank
+        whole /= np.bincount(used, minlength=len(whole)).clip(1)[:, None]
+        for name, values in (("first", first), ("second", second), ("bank", whole[used].T)):
+            tensor = torch.from_numpy(np.ascontiguousarray(values)).float()
+            self.register_buffer(name, tensor, persistent=False)
+
+    def forward(self, samples: Tensor, count: Any, offset: Tensor | None = None) -> Tensor:
+        """Map waveforms (B, T) to mel power (B, M, count).
+
+        Args:
+            samples: frame i begins at sample i hop; beyond the end there are zeros.
+            count: number of frames, at least 1.
+            offset: (B, count), added to the first sample of every frame, behind the window.
+        """
+        batch = samples.shape[0]
+        used = nn.functional.pad(samples, (0, self.span))[:, : (count - 1) * self.hop + self.span]
+        lanes = used.reshape(batch, -1, self.inner).transpose(1, 2)
+        steps = nn.functional.conv1d(lanes, self.first, stride=self.hop // self.inner, groups=self.inner)
+        steps = steps.reshape(batch, self.inner, 2, self.kept, -1).permute(0, 3, 2, 1, 4)
+        steps = steps.reshape(batch, 2 * self.kept * self.inner, -1)
+        parts = nn.functional.conv1d(steps, self.second, groups=self.kept)
+        parts = parts.reshape(batch, self.kept, 2, self.inner, -1)
+        real, imaginary = parts[:, :, 0], parts[:, :, 1]
+        if offset is not None:
+            real = real + offset[:, None, None]
+        power = real * real + imaginary * imaginary
+        return torch.matmul(self.bank, power.reshape(batch, self.kept * self.inner, -1))
 
 
 def repeat_samples(samples: Tensor, length: int) -> Tensor:
@@ -135,10 +124,10 @@ class CentredMelPower(nn.Module):
     """Mel power of centred frames of a waveform that is reflected at its ends.
 
     Args:
-        window: (L,), L a multiple of 4; it lies in the middle of a frame.
+        window: (L,); it lies in the middle of a frame.
         bank: filter bank (bins, M).
-        n_fft: length of a frame and of the transform, even.
-        hop: step between frames, even.
+        n_fft: length of a frame and of the transform.
+        hop: step between frames.
         num_samples: T, if it is always the same; the graph then has fixed sizes, which is a little faster.
     """
 
@@ -146,21 +135,15 @@ class CentredMelPower(nn.Module):
         self, window: Tensor, bank: Tensor, n_fft: int, hop: int, num_samples: int | None = None
     ) -> None:
         super().__init__()
-        self.hop, self.length, self.num_samples = hop, len(window), num_samples
-        self.pad = n_fft // 2 - (n_fft - self.length) // 2
-        self.power = FoldedMelPower(window, bank, n_fft)
+        self.num_samples = num_samples
+        self.pad = n_fft // 2 - (n_fft - len(window)) // 2
+        self.power = MelPower(window, bank, n_fft, hop)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map waveforms (B, T) to mel power (B, M, 1 + T // hop), T above L / 2."""
         total = self.num_samples or samples.shape[1]
         padded = nn.functional.pad(samples[:, None], (self.pad, self.pad), mode="reflect")[:, 0]
-        # Even and odd samples are taken apart here, not in every frame.
-        padded = nn.functional.pad(padded, (0, self.hop))[:, : (total // 2 + self.pad) * 2 + self.hop]
-        even, odd = padded.reshape(padded.shape[0], -1, 2).transpose(1, 2).unbind(1)
-        count, hop = total // self.hop + 1, self.hop // 2
-        even = split_into_frames(even, count, self.length // 2 + 1, hop)
-        odd = split_into_frames(odd, count, self.length // 2, hop)
-        power: Tensor = self.power(even, odd).transpose(1, 2)
+        power: Tensor = self.power(padded, total // self.power.hop + 1)
         return power
 
 
@@ -198,39 +181,53 @@ class PerceptionistGraph(nn.Module):
 
     def __init__(self, front_end: PerceptionistLogMel, num_samples: int | None = None) -> None:
         super().__init__()
-        self.num_samples = num_samples
-        self.hop, self.length = front_end.hop_length, len(front_end.window)
+        self.num_samples, self.length = num_samples, len(front_end.window)
         self.pre_emphasis, self.floor = front_end.pre_emphasis, front_end.floor
         self.min_frames = front_end.min_frames
-        self.power = FoldedMelPower(front_end.window, front_end.bank, front_end.n_fft)
+        self.first_weight = float(front_end.window[0])
+        self.power = MelPower(front_end.window, front_end.bank, front_end.n_fft, front_end.hop_length)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map waveforms (B, T) in the 16-bit range to bands (B, M, frames)."""
-        frames = self._frames(samples)
-        # Pre-emphasis of a frame's first sample takes the last one of the frame before, as published.
-        last = nn.functional.pad(frames[:, :-1, -2:-1], (0, 0, 1, 0))
-        earlier = torch.cat([last, frames[..., :-1]], -1)
-        frames = frames - self.pre_emphasis * earlier
-        power = self.power(frames[..., ::2], frames[..., 1::2]).transpose(1, 2)
+        hop, total = self.power.hop, self.num_samples or samples.shape[1]
+        parts = -(-self.length // hop)
+        # Integers of graphs are divided towards zero: nothing negative is divided here.
+        whole = at_least((total - self.length + parts * hop) // hop + 1 - parts, 0)
+        power = torch.cat([self._whole_frames(samples, whole), self._last_frames(samples, whole, total)], 2)
         bands = torch.log(power.clamp_min(self.floor))
         bands = standardise_graph(bands, epsilon=torch.finfo(torch.float32).eps, inside=False)
         count = bands.shape[2]
         repeated = bands.repeat(1, 1, (self.min_frames + count - 1) // count)
         return repeated[..., : at_least(count, self.min_frames)]
 
-    def _frames(self, samples: Tensor) -> Tensor:
-        """1 + T // hop frames (B, n, L + 1); those that reach beyond the end repeat their own samples."""
-        total, parts = self.num_samples or samples.shape[1], -(-self.length // self.hop)
-        # Integers of graphs are divided towards zero: nothing negative is divided here.
-        whole = at_least((total - self.length + parts * self.hop) // self.hop + 1 - parts, 0)
-        rest = torch.arange(parts) + whole
-        rest = rest[: total // self.hop + 1 - whole]
-        start = (rest * self.hop)[:, None]
+    def _whole_frames(self, samples: Tensor, whole: Any) -> Tensor:
+        """Mel power of the frames that lie inside of the waveform, (B, M, whole)."""
+        hop, count = self.power.hop, at_least(whole, 1)
+        padded = nn.functional.pad(samples, (1, self.length))
+        emphasised = padded[:, 1:] - self.pre_emphasis * padded[:, :-1]
+        # The first sample of a frame is emphasised by the last one of the frame before, as published.
+        wrong, right = padded[:, hop::hop], padded[:, self.length :: hop]
+        offset = (wrong[:, : count - 1] - right[:, : count - 1]) * (self.pre_emphasis * self.first_weight)
+        power: Tensor = self.power(emphasised, count, nn.functional.pad(offset, (1, 0)))
+        return power[..., :whole]
+
+    def _last_frames(self, samples: Tensor, whole: Any, total: Any) -> Tensor:
+        """Mel power of the frames that reach beyond the end: they repeat their own samples."""
+        hop, batch = self.power.hop, samples.shape[0]
+        rest = torch.arange(-(-self.length // hop)) + whole
+        rest = rest[: total // hop + 1 - whole]
+        start = (rest * hop)[:, None]
         size = total - start  # of what is left for a frame; 0 where it begins at the end
-        at = torch.arange(self.power.length)[None]
+        at = torch.arange(self.length)[None]
         at = start + at - torch.div(at, size.clamp_min(1), rounding_mode="floor") * size.clamp_min(1)
-        filled = samples[:, at.clamp_max(total - 1)] * (size > 0).to(samples.dtype)
-        return torch.cat([split_into_frames(samples, whole, self.power.length, self.hop), filled], 1)
+        frames = samples[:, at.clamp_max(total - 1)] * (size > 0).to(samples.dtype)
+        at_end = whole * hop + self.length - hop - 1  # last sample of the last whole frame, if there is one
+        before = nn.functional.pad(samples, (0, self.length))[:, at_end : at_end + 1, None]
+        before = before * (whole - at_least(whole - 1, 0))
+        earlier = torch.cat([torch.cat([before, frames[:, :-1, -1:]], 1), frames[..., :-1]], 2)
+        frames = (frames - self.pre_emphasis * earlier).reshape(-1, self.length)
+        power: Tensor = self.power(frames, 1).reshape(batch, -1, self.power.bank.shape[0])
+        return power.transpose(1, 2)
 
 
 def at_least(value: Any, low: int) -> Any:
