@@ -89,3 +89,24 @@ def test_silence_around_and_within_a_recording_is_not_heard(tmp_path: Path) -> N
         return torch.stack([torch.from_numpy(model.generate(path).embedding) for path in paths])
 
     require_silence_is_not_heard(embed, tmp_path, synthesise_voices(3))
+
+
+def test_the_plug_in_describes_a_head_as_the_command_does(tmp_path: Path) -> None:
+    import wave
+
+    from perceptionist.suite_plugin import load
+    from voiceface.suite.plugins import DescribingMeshGenerator
+    from voiceface.synthetic.identities import sample_identities
+    from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
+
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(synthesise_clip(sample_identities([120]), 0, 0, seconds=2.0).samples.tobytes())
+    system = load()
+    assert isinstance(system, DescribingMeshGenerator)
+    found = system.describe_utterance(path)
+    assert np.array_equal(found.vertices, system.generate_vertices(path))
+    assert found.reference.shape == found.vertices.shape
+    assert found.reference_name == min(found.distances, key=lambda name: found.distances[name])
+    assert set(found.differences) == {"forehead", "cheek", "ear", "midline"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
-from voiceface.suite.plugins import MeshSystem
+from voiceface.suite.plugins import DescribedMesh, MeshSystem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,25 @@ class LoadedSystem:
     def generate_vertices(self, utterance: Path) -> "NDArray[np.float32]":
         """Generate the frontal mesh (V, 3) of the speaker, pixels of a 120-pixel image, y up."""
         return self.model.generate(utterance, on_corrupt="salvage", long=self.long).vertices
+
+    def describe_utterance(self, utterance: Path) -> DescribedMesh:
+        """Generate the mesh and compare it with the mean heads, as `perceptionist demo_mic` does."""
+        from perceptionist.face_models.synthetic_head import classify_gender, find_head
+        from perceptionist.proportions import GENDERS, describe_face
+
+        face = self.model.generate(utterance, on_corrupt="salvage", long=self.long)
+        face_model = self.model.face_model
+        head = find_head(face_model.name)
+        gender = None if head is None else classify_gender(face.shape, head)
+        found = describe_face(face.vertices, face_model.references, face_model.pairs, gender)
+        return DescribedMesh(
+            face.vertices,
+            face_model.references[found.gender],
+            found.gender,
+            found.face_type,
+            {name: found.errors[name] for name in GENDERS},
+            found.differences,
+        )
 
 
 def load(

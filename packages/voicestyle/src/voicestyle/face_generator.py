@@ -1,6 +1,6 @@
 """Python API: load the networks and a face bank once, then generate faces from voices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,13 @@ from voicestyle.models import PipelineModels, load_models
 from voicestyle.pipeline_records import InvertedImage, PipelineResult, VoiceQuery
 from voicestyle.pipeline_runner import run_pipeline
 from voicestyle.result_store import MemoryStore
+from voicestyle.step_store import StepStore
 from voicestyle.stylegan2.images import write_png
 
 if TYPE_CHECKING:
     from voiceface.audio.loading import OnCorrupt
     from voiceface.models.lpips import NetName
+    from voiceface.suite.plugins import GenerationStep
 
 __all__ = ["FaceGenerator", "load", "save_png"]
 
@@ -68,23 +70,41 @@ class FaceGenerator:
         return self.generate_from_embeddings(pipeline.embed_voices(voices, self.models), exclude=exclude)
 
     def generate_from_utterances(
-        self, voices: Sequence[str | Path | NDArray[Any]], *, exclude: Sequence[str] = ()
+        self,
+        voices: Sequence[str | Path | NDArray[Any]],
+        *,
+        exclude: Sequence[str] = (),
+        on_step: "Callable[[GenerationStep], None] | None" = None,
     ) -> PipelineResult:
         """Generate one face from several recordings of one speaker: average their unit embeddings."""
         embeddings = torch.nn.functional.normalize(pipeline.embed_voices(voices, self.models), dim=1)
-        return self.generate_from_embeddings(embeddings.mean(0, keepdim=True), exclude=exclude)[0]
+        mean = embeddings.mean(0, keepdim=True)
+        return self.generate_from_embeddings(mean, exclude=exclude, on_step=on_step)[0]
 
     def generate_from_embeddings(
-        self, voice_embeddings: Tensor, *, exclude: Sequence[str] = ()
+        self,
+        voice_embeddings: Tensor,
+        *,
+        exclude: Sequence[str] = (),
+        on_step: "Callable[[GenerationStep], None] | None" = None,
     ) -> list[PipelineResult]:
-        """Generate faces from voice embeddings (V, E); see `generate_batch`."""
+        """Generate faces from voice embeddings (V, E); see `generate_batch`.
+
+        Args:
+            voice_embeddings: (V, E).
+            exclude: identities of the bank whose images are skipped.
+            on_step: is called with pictures of the first voice on their way.
+        """
         # One seed for all voices: a result depends neither on its row nor on the other voices.
         queries = [
             VoiceQuery(f"voice {row}", embedding[None], "voice")
             for row, embedding in enumerate(voice_embeddings)
         ]
         is_coupled = self.config.inversion.batching == "coupled"
-        store = MemoryStore() if is_coupled else MemoryStore(self._inverted)
+        inverted: dict[str, InvertedImage] = {} if is_coupled else self._inverted
+        store = MemoryStore(inverted)
+        if on_step is not None:
+            store = StepStore(inverted, on_step=on_step, models=self.models, config=self.config)
         results = run_pipeline(queries, self.bank, self.models, self.config, store=store, exclude=exclude)
         log_left_out(self.bank.left_out)
         return results

@@ -1,12 +1,12 @@
 """Plug-in of `voiceface demo` and `voiceface report`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
-from voiceface.suite.plugins import ImageSystem
+from voiceface.suite.plugins import GenerationStep, ImageSystem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +41,12 @@ class LoadedSystem:
     def generate_image(self, utterances: Sequence[Path]) -> "NDArray[np.uint8]":
         """Generate one image (S, S, 3) from these utterances of one speaker."""
         return self.generator.generate_from_utterances(list(utterances)).image
+
+    def generate_in_steps(
+        self, utterances: Sequence[Path], on_step: Callable[[GenerationStep], None]
+    ) -> "NDArray[np.uint8]":
+        """Generate the same image, and show the way there (`voiceface.suite.plugins.GenerationStep`)."""
+        return self.generator.generate_from_utterances(list(utterances), on_step=on_step).image
 
 
 def load(

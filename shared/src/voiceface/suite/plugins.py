@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from voiceface.association.loading import load_embedder
 from voiceface.association.system import SystemSpec
@@ -28,11 +28,15 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "KNOWN_SYSTEMS",
     "AssociationSystem",
+    "DescribedMesh",
+    "DescribingMeshGenerator",
+    "GenerationStep",
     "ImageGenerator",
     "ImageSystem",
     "LoadedGenerator",
     "MeshGenerator",
     "MeshSystem",
+    "SteppingImageGenerator",
     "System",
     "SystemSet",
     "find_systems",
@@ -69,6 +73,65 @@ class ImageGenerator(LoadedGenerator, Protocol):
         Raises:
             ValueError, OSError: a file cannot be used (no speech, unreadable); the message names it.
         """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationStep:
+    """A picture on its way.
+
+    Attributes:
+        stage: what is being done, in a few words.
+        fraction: of the work that is done, 0...1.
+        image: (H, W, 3) uint8 RGB; None: there is none yet.
+    """
+
+    stage: str
+    fraction: float
+    image: "NDArray[np.uint8] | None" = None
+
+
+@runtime_checkable
+class SteppingImageGenerator(Protocol):
+    """A slow image generator that shows how far it is."""
+
+    def generate_in_steps(
+        self, utterances: Sequence[Path], on_step: Callable[[GenerationStep], None]
+    ) -> "NDArray[np.uint8]":
+        """Generate the image of `ImageGenerator.generate_image`, and call `on_step` now and then.
+
+        An error that `on_step` raises ends the work and is passed on.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedMesh:
+    """A mesh, and how it differs from a mean head.
+
+    Attributes:
+        vertices: (V, 3), as of `MeshGenerator.generate_vertices`.
+        reference: (V, 3) mean head of the nearer sex.
+        reference_name: its name, such as "female".
+        face_type: nearest reference face, such as "slim".
+        distances: to the mean heads by name: norm of the difference over the number of vertices.
+        differences: relative difference of widths to the mean head, by name.
+    """
+
+    vertices: "NDArray[np.float32]"
+    reference: "NDArray[np.floating[Any]]"
+    reference_name: str
+    face_type: str
+    distances: dict[str, float]
+    differences: dict[str, float]
+
+
+@runtime_checkable
+class DescribingMeshGenerator(Protocol):
+    """A mesh generator that compares its meshes with mean heads."""
+
+    def describe_utterance(self, utterance: Path) -> DescribedMesh:
+        """Generate and describe a mesh; errors as of `MeshGenerator.generate_vertices`."""
         ...
 
 
