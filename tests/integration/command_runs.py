@@ -36,6 +36,7 @@ NOT_RUN = {
     r"^torchrun": "two processes; shared/tests/test_distributed.py starts them",
     r"^\w+ demo( --pretrained)?$": "minutes; run smaller by test_integration_readme.py and shared/tests",
     r"^perceptionist demo_mic$": "needs a microphone",
+    r"^voiceface serve": "needs an extra and does not end; tests/studio serves and calls it",
     r"--cfg population_|export_bundled": "hours of training; makes the bundled weights",
     r"--population --count|fid --features": "minutes; packages/voicestyle/tests run it smaller",
 }

@@ -11,6 +11,7 @@ COMMANDS = {
         "voiceface.suite.demo",
         "run all installed systems on the same synthetic identities, and write one page",
     ),
+    "serve": ("voiceface.studio.serve", "all systems in the browser, with a microphone, and an HTTP API"),
     "report": ("voiceface.suite.report", "the same page for your own recordings and images"),
     "population": (
         "voiceface.commands.population",

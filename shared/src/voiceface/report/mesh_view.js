@@ -1,6 +1,6 @@
-for (const canvas of document.querySelectorAll(".mesh canvas")) {
+window.showMesh = (canvas) => {
   const gl = canvas.getContext("webgl", { antialias: true, alpha: true, preserveDrawingBuffer: true });
-  if (!gl || (canvas.dataset.wide && !gl.getExtension("OES_element_index_uint"))) continue;
+  if (!gl || (canvas.dataset.wide && !gl.getExtension("OES_element_index_uint"))) return;
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer;
   const box = canvas.dataset.box.split(" ").map(Number);
@@ -46,7 +46,7 @@ for (const canvas of document.querySelectorAll(".mesh canvas")) {
       gl_FragColor = vec4(gl_FrontFacing ? lit : 0.45 * lit, 1.0);
     }`));
   gl.linkProgram(program);
-  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) continue;
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) return;
   gl.useProgram(program);
   const feed = (name, values, kind, scaled) => {
     const place = gl.getAttribLocation(program, name);
@@ -108,4 +108,5 @@ for (const canvas of document.querySelectorAll(".mesh canvas")) {
   canvas.closest(".stage").classList.add("live");
   if ("ResizeObserver" in window) new ResizeObserver(later).observe(canvas);
   draw();
-}
+};
+for (const canvas of document.querySelectorAll(".mesh canvas")) window.showMesh(canvas);

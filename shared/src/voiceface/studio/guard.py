@@ -1,0 +1,200 @@
+"""What every request passes before a route sees it: host, origin, token, size and time of the body.
+
+Plain ASGI, so that answers stream and a visitor who leaves is noticed.
+"""
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from voiceface.studio.settings import StudioSettings, is_loopback
+
+__all__ = ["CONTENT_SECURITY_POLICY", "Guard"]
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+COOKIE = "voiceface_token"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob: data:; connect-src 'self'; worker-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), camera=(self), geolocation=()",
+    "cache-control": "no-store",
+}
+UPLOADS = ("/api/voices", "/api/faces", "/api/gallery", "/api/results")
+SAFE_METHODS = ("GET", "HEAD")
+
+
+class Guard:
+    """ASGI application around another one.
+
+    Args:
+        app: the application.
+        settings: address, token and limits.
+    """
+
+    def __init__(self, app: Any, settings: StudioSettings) -> None:
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":  # no websockets
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        send = _with_headers(send)
+        if (refusal := self._refuse(scope, headers)) is not None:
+            await _respond(send, *refusal)
+            return
+        if (given := self._token_of_address(scope)) is not None:
+            await _enter(send, given, scope["path"])
+            return
+        await self._bounded(scope, headers, receive, send)
+
+    def _refuse(self, scope: Message, headers: dict[str, str]) -> tuple[int, str] | None:
+        """Status and reason of a refusal; None: go on."""
+        host = headers.get("host", "")
+        if not self._is_my_host(host):
+            return 421, f"unknown host {host[:80]!r}: open the address that the server has printed"
+        if scope["method"] not in SAFE_METHODS and not _is_same_origin(headers, host):
+            return 403, "a page of another site must not call the studio"
+        if not self.settings.token or self._knows_token(scope, headers):
+            return None
+        return (
+            401,
+            "the token is missing or wrong: open the address with ?token=... that was printed",
+        )
+
+    def _is_my_host(self, host: str) -> bool:
+        """Whether the Host header names this server, not a name that somebody made point here."""
+        try:
+            parts = urlsplit(f"//{host}")
+            name, port = (parts.hostname or "").rstrip("."), parts.port or 80
+        except ValueError:
+            return False
+        if self.settings.port and port != self.settings.port:
+            return False
+        if is_loopback(self.settings.host):
+            return is_loopback(name)
+        # With a token, a name that points here gains nothing: its pages do not know the token.
+        return name == self.settings.host or is_loopback(name) or self.settings.host in ("0.0.0.0", "::")
+
+    def _knows_token(self, scope: Message, headers: dict[str, str]) -> bool:
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        cookies = dict(
+            part.strip().split("=", 1) for part in headers.get("cookie", "").split(";") if "=" in part
+        )
+        given = [bearer] if scheme.lower() == "bearer" else []
+        given += [cookies.get(COOKIE, ""), self._token_of_address(scope) or ""]
+        return any(hmac.compare_digest(each.encode(), self.settings.token.encode()) for each in given)
+
+    def _token_of_address(self, scope: Message) -> str | None:
+        """Token in the address of a page: it moves into a cookie, so that it stays in no history."""
+        if not self.settings.token or scope["path"] not in ("/", "/docs"):
+            return None
+        values = parse_qs(scope["query_string"].decode("latin-1")).get("token")
+        return values[0] if values else None
+
+    async def _bounded(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        """Run the application with a body that ends in time and within its size."""
+        limits = self.settings.limits
+        is_upload = scope["path"].startswith(UPLOADS)
+        most = (limits.upload_bytes + 64 * 2**10) if is_upload else limits.body_bytes
+        too_large = 413, f"too large: expected at most {most / 2**20:.3g} MB"
+        stated = headers.get("content-length", "")
+        if stated and (not stated.isdigit() or int(stated) > most):
+            await _respond(send, *too_large)
+            return
+        seen, refusal, started, ended = 0, None, False, False
+        deadline = asyncio.get_running_loop().time() + limits.upload_seconds
+
+        async def bounded_receive() -> Message:
+            nonlocal seen, refusal, ended
+            if ended:
+                return await receive()  # waits for the visitor to leave
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                refusal = 408, f"the request did not end within {limits.upload_seconds:g} s"
+                raise _Refused from None
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                ended = not message.get("more_body", False)
+                if seen > most:
+                    refusal = too_large
+                    raise _Refused
+            return message
+
+        async def bounded_send(message: Message) -> None:
+            nonlocal started
+            if refusal is not None and not started:
+                raise _Refused  # the framework has made another answer of the error
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, bounded_receive, bounded_send)
+        except BaseException:
+            if refusal is None or started:
+                raise
+        if refusal is not None and not started:
+            await _respond(send, *refusal)
+
+
+class _Refused(Exception):
+    """The body is too large or too slow."""
+
+
+def _is_same_origin(headers: dict[str, str], host: str) -> bool:
+    """Whether a call comes from a page of this server, or from a program."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == host
+
+
+def _with_headers(send: Send) -> Send:
+    """Add the headers of every answer."""
+
+    async def wrapped(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            given = {name.lower() for name, _ in message.get("headers", [])}
+            extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in given]
+            message = {**message, "headers": [*message.get("headers", []), *extra]}
+        await send(message)
+
+    return wrapped
+
+
+async def _respond(send: Send, status: int, detail: str) -> None:
+    body = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers.append((b"connection", b"close"))  # the rest of a body is not read
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _enter(send: Send, token: str, path: str) -> None:
+    """Keep the token in a cookie and show the page without it."""
+    cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
+    headers = [(b"location", path.encode()), (b"set-cookie", cookie.encode()), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 303, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
