@@ -16,6 +16,8 @@ SPEC = SystemSpec(
     embedder="fop.embedder:FopEmbedder",
     training_set="fop.training_data:encode_training_set",
     validation_set="fop.system_data:encode_validation_set",
+    graphs="fop.onnx_export:build_graphs",
+    onnx_embedder="fop.onnx_embedder:OnnxEmbedder",
     training_description="training on features of {identities} identities",
     requirements="fop.system_data:require_real_networks",
 )

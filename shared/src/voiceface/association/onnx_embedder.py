@@ -165,5 +165,6 @@ def _build(
         face_crop=first.facts.get("face_crop", spec.face_crop),
     )
     embedder.fingerprint = str(prints[key])
+    embedder.metadata = first.values("metadata") if "metadata" in first.facts else {}
     embedder.is_bundled = first.facts.get("bundled") == "true"
     return embedder
