@@ -13,7 +13,7 @@ from voiceface.studio.settings import StudioSettings, is_loopback
 if TYPE_CHECKING:
     from voiceface.studio.service import Studio
 
-__all__ = ["build_parser", "main", "require_web"]
+__all__ = ["build_parser", "main", "require_web", "serve_studio"]
 
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 
@@ -29,10 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not systems.found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in systems.unavailable.items())
         raise ValueError(f"no system can be used ({reasons}); install one: pip install ./packages/sf2f")
-    return _serve(Studio(settings, systems))
+    return serve_studio(Studio(settings, systems))
 
 
-def _serve(studio: "Studio") -> int:
+def serve_studio(studio: "Studio") -> int:
+    """Serve until Ctrl-C, then remove what was sent.
+
+    Raises:
+        OSError: the port cannot be used.
+    """
     import socket
 
     import uvicorn
@@ -45,6 +50,7 @@ def _serve(studio: "Studio") -> int:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
+        listener.listen(512)  # who calls before the server is ready waits
     except OSError as error:
         studio.close()
         listener.close()
