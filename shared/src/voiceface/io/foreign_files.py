@@ -116,11 +116,10 @@ def open_regular_file(
         return open_system_file(path, error_type, what)
     except FileNotFoundError as error:
         from voiceface.io.packed_folders import open_packed_file
-        from voiceface.io.shards import ShardError
 
         try:
             packed = open_packed_file(path)
-        except ShardError as damage:
+        except ValueError as damage:
             raise error_type(str(damage)) from damage
         if packed is None:
             raise error from None
@@ -141,6 +140,10 @@ def read_file_bytes(
     path: str | os.PathLike[str], error_type: type[Exception], what: str, *, max_bytes: int | None = None
 ) -> bytes:
     """Read a foreign file whole; arguments and errors as `reading`."""
+    if not os.path.lexists(path):
+        packed = _read_packed(path, error_type)
+        if packed is not None and (max_bytes is None or len(packed) <= max_bytes):
+            return packed
     with reading(path, error_type, what, max_bytes=max_bytes) as file:
         return file.read()
 
@@ -256,6 +259,20 @@ def decompress_gzip(data: bytes, path: object, error_type: type[Exception], what
             f"{name} is a corrupt gzip file ({first_line(error)}); fetch or create it again"
         ) from None
     return b"".join(parts)
+
+
+def _read_packed(path: str | os.PathLike[str], error_type: type[Exception]) -> bytes | None:
+    """Content of a file of a packed folder; None: there is no such file.
+
+    Raises:
+        Exception: `error_type`: its shard is damaged.
+    """
+    from voiceface.io.packed_folders import read_packed_file
+
+    try:
+        return read_packed_file(path)
+    except ValueError as damage:
+        raise error_type(str(damage)) from damage
 
 
 def expansion_limit(stored: int) -> int:

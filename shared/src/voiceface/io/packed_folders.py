@@ -37,6 +37,7 @@ __all__ = [
     "list_packed_files",
     "open_packed_file",
     "packed_folder",
+    "read_packed_file",
     "read_packed_head",
     "stamp_of",
 ]
@@ -52,6 +53,7 @@ PACKING_SUFFIXES = (SHARD_SUFFIX, f"{SHARD_SUFFIX}{INDEX_SUFFIX}", RECORD_FILE)
 MAX_OPEN_SHARDS = 64
 MAX_RECORD_BYTES = 2**28
 _opened: dict[str, tuple[tuple[int, int], "VirtualFolder"]] = {}
+_recent = [""]  # the folder that was found last, with a separator at its end
 
 
 class VirtualFolder(Protocol):
@@ -237,7 +239,7 @@ def packed_folder(place: str | os.PathLike[str]) -> VirtualFolder | None:
     marker = text if text.endswith(SHARD_SUFFIX) else f"{text}/{RECORD_FILE}"
     try:
         state = os.stat(marker)  # noqa: PTH116
-    except OSError:
+    except (OSError, ValueError):
         return None
     stamp = (state.st_size, state.st_mtime_ns)
     known = _opened.get(text)
@@ -262,12 +264,28 @@ def _open_folder(place: str, marker: str) -> VirtualFolder:
 def find_packed_file(path: str | os.PathLike[str]) -> PackedFile | None:
     """Find the packed folder above a path that does not exist, whether or not it has this file."""
     text = os.path.abspath(os.fspath(path))  # noqa: PTH100
+    recent = _recent[0]  # other threads may change it
+    if recent and text.startswith(recent) and (folder := packed_folder(recent[:-1])):
+        name = text[len(recent) :].replace(os.sep, "/")
+        if folder.has(name):
+            return PackedFile(folder, name)
     place = text
     while (parent := os.path.dirname(place)) != place:  # noqa: PTH120
         place = parent
         if folder := packed_folder(place):
+            _recent[0] = place + os.sep
             return PackedFile(folder, text[len(place) + 1 :].replace(os.sep, "/"))
     return None
+
+
+def read_packed_file(path: str | os.PathLike[str]) -> bytes | None:
+    """Content of a file of a packed folder; None: there is no such file.
+
+    Raises:
+        ShardError: it is damaged.
+    """
+    found = find_packed_file(path)
+    return found.folder.read(found.name) if found is not None and found.folder.has(found.name) else None
 
 
 def open_packed_file(path: str | os.PathLike[str]) -> io.BufferedReader | None:
@@ -276,10 +294,9 @@ def open_packed_file(path: str | os.PathLike[str]) -> io.BufferedReader | None:
     Raises:
         ShardError: it is damaged.
     """
-    found = find_packed_file(path)
-    if found is None or not found.folder.has(found.name):
+    data = read_packed_file(path)
+    if data is None:
         return None
-    data = found.folder.read(found.name)
     if hasattr(os, "memfd_create"):
         handle = os.memfd_create("packed")
         with os.fdopen(os.dup(handle), "wb", buffering=0) as file:
