@@ -108,12 +108,15 @@ def train_step(
         The terms, their sum (`total_loss`) and the hit rate of the negatives, by name.
     """
     from voiceface.association.data import sample_crop
+    from voiceface.training.accumulation import forward_in_parts
     from voiceface.training.run import unwrap
 
     model = cast("Aasm", unwrap(network))
     (first, end), (first_second, end_second) = (sample_crop(config.data, run.seed, step, k) for k in (0, 1))
     with run.autocast():
-        output = network(
+        output = forward_in_parts(
+            network,
+            config.training.accumulation_steps,
             batch["face"],
             batch["voice"][:, first:end],
             batch["face_second"],

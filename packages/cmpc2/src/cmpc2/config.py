@@ -164,6 +164,7 @@ class TrainingConfig(Config):
     seed: NonNegative = 0
     max_steps: Positive = 25_000
     batch_size: int = Field(128, ge=2)
+    accumulation_steps: Positive = 1
     sampling: Literal["epochs", "replacement"] = "epochs"
     negatives: Literal["all", "local"] = "all"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

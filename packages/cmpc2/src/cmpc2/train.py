@@ -215,9 +215,12 @@ def train_step(
         The total loss and the means of its terms, by name.
     """
     from voiceface.runtime.distributed import all_gather_with_gradient
+    from voiceface.training.accumulation import forward_in_parts
 
     with run.autocast():
-        voice, face = network(batch["voice"], batch["face"])
+        voice, face = forward_in_parts(
+            network, config.training.accumulation_steps, batch["voice"], batch["face"]
+        )
     voice, face = voice.float(), face.float()
     local = (batch["index"], voice, face)
     gathered = tuple(map(all_gather_with_gradient, local))

@@ -104,6 +104,7 @@ def train_step(
     """
     from voiceface.association.data import sample_crop
     from voiceface.runtime.distributed import all_gather_with_gradient
+    from voiceface.training.accumulation import forward_in_parts
     from voiceface.training.run import unwrap
 
     from seeking_shape.losses import apply_identity_weights, compute_sample_losses
@@ -111,7 +112,13 @@ def train_step(
     center = cast("Voice2Face", unwrap(network)).center
     first, end = sample_crop(config.data, run.seed, step)
     with run.autocast():
-        output = network(batch["face"], batch["voice"][:, first:end], batch.get("voice_masks"))
+        output = forward_in_parts(
+            network,
+            config.training.accumulation_steps,
+            batch["face"],
+            batch["voice"][:, first:end],
+            batch.get("voice_masks"),
+        )
     labels = all_gather_with_gradient(batch["label"])
     face, voice, face_logits, voice_logits = map(all_gather_with_gradient, output)
     losses = compute_sample_losses(

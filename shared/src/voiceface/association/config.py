@@ -89,6 +89,7 @@ class TrainingConfig(Config):
     seed: NonNegative = 1
     max_steps: Positive = 10_000
     batch_size: int = Field(64, ge=2)
+    accumulation_steps: Positive = 1
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     num_workers: NonNegative = 4
     shuffle_buffer: int | None = Field(None, gt=0)

@@ -195,20 +195,14 @@ class Trainer(Generic[ConfigT, ModelT]):
     ) -> Path:
         """Train, and save the model; for arguments, result and errors see `train`."""
         from voiceface.runtime.config import to_dict
+        from voiceface.training.accumulation import prepare_for_parts
         from voiceface.training.lr_schedules import set_learning_rate
         from voiceface.training.provenance import record_provenance
         from voiceface.training.run import open_run, unwrap
 
         settings = self.config.training
-        with open_run(
-            out,
-            settings,
-            config=to_dict(self.config),
-            system=self.spec.name,
-            device=device,
-            threads=threads,
-            resume=resume,
-        ) as run:
+        options: dict[str, Any] = {"device": device, "threads": threads, "resume": resume}
+        with open_run(out, settings, config=to_dict(self.config), system=self.spec.name, **options) as run:
             self.run = run
             run.extra = {
                 "names": self.identity_names,
@@ -218,7 +212,7 @@ class Trainer(Generic[ConfigT, ModelT]):
             }
             if scores := run.values.get("impostor_scores"):  # of the run that is resumed
                 run.extra["impostor_scores"] = scores
-            self.network = run.prepare(self.build_model())
+            self.network = prepare_for_parts(run, settings, self.build_model())
             self.model = unwrap(self.network)  # type: ignore[assignment]  # run.prepare wraps what it is given
             self.optimiser = self.build_optimiser()
             learning_rate = self.build_lr_schedule()
