@@ -15,6 +15,7 @@ from voiceface.datasets.corpus import open_corpus
 from voiceface.datasets.manifest import read_manifest
 from voiceface.datasets.splits import assign_split
 from voiceface.datasets.validation.checker import check_corpus
+from voiceface.engines.interface import LocalEngine
 from voiceface.preparation.dataset import prepare_dataset
 from voiceface.preparation.settings import GatherSettings, PreparationError, VideoSettings
 
@@ -52,6 +53,16 @@ def test_the_number_of_workers_changes_no_byte(four, tmp_path):
     prepare(four, tmp_path / "one", workers=1)
     prepare(four, tmp_path / "two", workers=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_an_engine_changes_no_byte_and_no_reason(four, tmp_path):
+    write_fake_video(four / "e.mp4", fails="crash")
+    done = [
+        prepare(four, tmp_path / "one"),
+        prepare(four, tmp_path / "two", engine=LocalEngine(progress=False)),
+    ]
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert done[0].failed == done[1].failed and "SIGSEGV" in done[1].failed["e.mp4"]
 
 
 def test_a_second_run_prepares_only_what_changed(four, tmp_path):

@@ -16,6 +16,7 @@ import scale_extras
 scale_extras.require("ray", "seeking_shape")
 
 import ray  # noqa: E402
+import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from ray_work import FatalWord, Missing, Word, make_job  # noqa: E402
 from seeking_shape.__main__ import main as seeking_shape  # noqa: E402
@@ -25,6 +26,9 @@ from voiceface.embeddings.table import EmbeddingTable  # noqa: E402
 from voiceface.engines.interface import LocalEngine, open_engine  # noqa: E402
 from voiceface.engines.units import EngineError, Failure  # noqa: E402
 from voiceface.testing.silence import synthesise_voices  # noqa: E402
+
+SHARED_TESTS = Path(__file__).parents[2] / "shared" / "tests"
+sys.path.append(str(SHARED_TESTS))  # decoding processes take over the path when they start
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +45,18 @@ def media(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The number of threads changes the last bits of a network; an actor of one core has one."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """A cluster of this machine, which engines of this process use."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # of `ray_work`, for the actors
+    folders = (Path(__file__).parent, SHARED_TESTS)  # of modules that actors import
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))
     ray.init(
         address="local",
         num_cpus=2,
@@ -181,3 +192,17 @@ def test_both_engines_encode_the_same_table(media, tmp_path):
     for engine in ("local", "ray"):
         assert main([*words, "--engine", engine, "--out", str(tmp_path / f"{engine}.npz")]) == 0
     assert (tmp_path / "local.npz").read_bytes() == (tmp_path / "ray.npz").read_bytes()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_both_engines_prepare_the_same_data_folder(tmp_path):
+    from fake_videos import write_fake_video
+    from prepare_calls import content, prepare, write_four
+
+    videos = write_four(tmp_path / "videos")
+    write_fake_video(videos / "e.mp4", fails="crash")
+    engine = open_engine("ray", actors=2, progress=False)
+    local, ray = prepare(videos, tmp_path / "local"), prepare(videos, tmp_path / "ray", engine=engine)
+    assert content(tmp_path / "local") == content(tmp_path / "ray")
+    assert local.failed == ray.failed
+    assert "SIGSEGV" in ray.failed["e.mp4"]

@@ -155,8 +155,8 @@ class Embedder:
         Raises:
             AudioError: as `load_voice`; silence, noise, or too little speech.
         """
-        options = self.recording_options | options
-        recording = read_own_recording(path, long=self.long_recordings, **options)
+        options = {"long": self.long_recordings} | self.recording_options | options
+        recording = read_own_recording(path, **options)
         return self.prepare_recording(recording.waveform), recording.describe(path)
 
     @property

@@ -4,14 +4,22 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from voiceface.commandline.arguments import add_device_argument
+from voiceface.commandline.arguments import (
+    add_device_argument,
+    add_engine_arguments,
+    check_engine_arguments,
+)
 from voiceface.commandline.exit_status import ERROR, SUCCESS
 from voiceface.commandline.messages import report_left_out
 from voiceface.io.file_kinds import printable
 from voiceface.io.own_files import LeftOut
 from voiceface.io.wording import counted
 from voiceface.preparation.settings import NAME_MODES, GatherSettings, PreparationError, VideoSettings
+
+if TYPE_CHECKING:
+    from voiceface.engines.interface import Engine
 
 __all__ = ["CONVENTIONS", "build_parser", "main"]
 
@@ -118,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--strict", action="store_true", help="files that cannot be used are an error")
     add("--workers", type=int, help="processes (default: one per core)")
     add_device_argument(parser)
+    add_engine_arguments(parser, "prepare videos")
     add("--quiet", action="store_true", help="no progress bar")
     return parser
 
@@ -128,6 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.workers is not None and args.workers < 1:
         parser.error("--workers must be at least 1")
+    check_engine_arguments(parser, args)
     try:
         video = VideoSettings(
             images_per_track=args.images_per_track,
@@ -161,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         workers=args.workers,
         strict=args.strict,
         progress=not args.quiet,
+        engine=_open_engine(args),
     )
     failed = [LeftOut.from_error(Path(name), reason) for name, reason in done.failed.items()]
     report_left_out([*done.left_out, *failed])
@@ -186,6 +197,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: nobody has enough clips and images; {args.out / PAGE} says why", file=sys.stderr)
         return ERROR
     return SUCCESS
+
+
+def _open_engine(args: argparse.Namespace) -> "Engine | None":
+    """The engine of --engine; None: processes of this machine."""
+    if args.engine == "local":
+        return None
+    from voiceface.engines.interface import open_engine
+
+    return open_engine(
+        args.engine,
+        device=args.device,
+        address=args.ray_address,
+        actors=args.actors or args.workers,
+        progress=not args.quiet,
+    )
 
 
 if __name__ == "__main__":

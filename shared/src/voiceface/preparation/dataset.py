@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from voiceface.engines.interface import Engine
 from voiceface.io.file_kinds import printable
 from voiceface.io.input_files import make_writable_directory
 from voiceface.io.own_files import LeftOut
@@ -93,6 +94,7 @@ def prepare_dataset(
     probe: str = PROBE,
     step: str = STEP,
     check_voices: VoiceCheck | None = None,
+    engine: Engine | None = None,
 ) -> Preparation:
     """Make a data folder from videos; the same call continues an interrupted one.
 
@@ -112,6 +114,8 @@ def prepare_dataset(
         probe: function that gives the duration of a video, see `process_videos`.
         step: function that prepares one video, see there.
         check_voices: None: `voiceface.preparation.voice_check.check_voices`, if the settings ask for it.
+        engine: runs the work on the videos, whose machines see the videos and `out` at the same paths; None:
+            `workers` processes of this machine.
 
     Returns:
         What was done.
@@ -152,6 +156,7 @@ def prepare_dataset(
             progress=progress,
             probe=probe,
             step=step,
+            engine=engine,
         )
         if strict and failed:
             raise PreparationError(_strict_message(f"{name}: {reason}" for name, reason in failed.items()))

@@ -3,12 +3,14 @@
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from voiceface.engines.interface import Engine
+from voiceface.engines.units import Failure
 from voiceface.io.decoding_worker import DecodingError, decode_isolated
 from voiceface.io.file_kinds import printable
 from voiceface.preparation.settings import VideoSettings
@@ -45,6 +47,15 @@ class VideoJob:
     probe: str
     step: str
 
+    @property
+    def key(self) -> str:
+        """The place, which names content and settings."""
+        return self.place
+
+    def split(self) -> list["VideoJob"]:
+        """Nothing: a video is minutes of work and prepared as a whole."""
+        return []
+
 
 def process_videos(
     videos: Sequence[Video],
@@ -57,6 +68,7 @@ def process_videos(
     progress: bool = True,
     probe: str = PROBE,
     step: str = STEP,
+    engine: Engine | None = None,
 ) -> dict[str, str]:
     """Prepare the videos that are not in the work folder yet.
 
@@ -70,6 +82,7 @@ def process_videos(
         progress: show a bar on standard error.
         probe: "module:function" that gives the duration of a video.
         step: "module:function" that prepares one, with the arguments of `run_step`.
+        engine: runs the work, on devices of its own; None: `workers` processes of this machine.
 
     Returns:
         Label -> reason of every video that failed. They are tried again by the next run.
@@ -84,15 +97,27 @@ def process_videos(
     for video in videos:
         place = work.place(video.digest, digest)
         if work.read(place) is None:
-            jobs.append(VideoJob(str(video.path), str(place), asdict(settings), device, probe, step))
+            path, place = video.path.absolute(), place.absolute()  # workers may be in another folder
+            jobs.append(VideoJob(str(path), str(place), asdict(settings), device, probe, step))
             labels[str(place)] = video.label
-    if jobs and step == STEP:
-        _check_backend(settings.backend, device)
-    failed: dict[str, str] = {}
-    for job, reason in map_unordered(_run_isolated, jobs, workers, "prepare", "video", progress=progress):
-        if reason:
-            failed[labels[job.place]] = reason
-    return dict(sorted(failed.items()))
+    if engine is not None:
+        done = _map_with(engine, jobs)
+    else:
+        if jobs and step == STEP:
+            _check_backend(settings.backend, device)
+        done = map_unordered(_run_isolated, jobs, workers, "prepare", "video", progress=progress)
+    return dict(sorted((labels[job.place], reason) for job, reason in done if reason))
+
+
+def _map_with(engine: Engine, jobs: Sequence[VideoJob]) -> Iterator[tuple[VideoJob, str]]:
+    """Yield jobs and reasons of failures, "" on success, as the engine is done with them."""
+    for task, result in engine.map(_prepare_on, jobs):
+        yield jobs[task.number], result.reason if isinstance(result, Failure) else result
+
+
+def _prepare_on(device: str) -> Callable[[VideoJob], str]:
+    """Factory of engines: a function that prepares a video on a device."""
+    return lambda job: _run_isolated(replace(job, device=device))
 
 
 def _check_backend(backend: Any, device: str) -> None:

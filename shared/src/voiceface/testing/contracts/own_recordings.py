@@ -45,6 +45,16 @@ class OwnRecordingContract:
         assert facts.measures["speech_seconds"] > 0.5 * facts.measures["seconds"]
         assert best.shape != whole.shape or not np.array_equal(best, whole)
 
+    def test_the_voice_branch_encodes_own_recordings_as_the_system_does(
+        self, embedder: "Embedder", utterances: list[Path]
+    ) -> None:
+        from voiceface.association.branches import describe_branch
+        from voiceface.encoders.system_encoders import SystemEncoder
+
+        encoder = SystemEncoder(embedder, describe_branch(embedder, "voice", "system"))
+        features, expected = encoder.encode(utterances[:2]), embedder.embed_voices(utterances[:2])
+        assert np.array_equal(features, expected.numpy())
+
     def test_a_recording_is_heard_from_where_somebody_speaks(
         self, embedder: "Embedder", utterances: list[Path], tmp_path: Path
     ) -> None:
