@@ -1,13 +1,16 @@
 """The networks of `voiceface.real` as installed for the user, and inputs from the synthetic population."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from debian_packages import LANDSCAPES, MUSIC, SPEECH, PackagesUnavailableError, fetch_packages
 from numpy.typing import NDArray
 from voiceface.audio.loading import load_audio
 from voiceface.images.loading import load_image
@@ -16,11 +19,27 @@ from voiceface.real.installation import find_installed
 from voiceface.synthetic.writer import write_population
 from voiceface.testing.runs import use_one_thread
 
+NEED_PACKAGES = ("test_real_people", "test_real_voice_check")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--inputs", type=int, default=40, help="inputs per comparison with an original")
     parser.addoption("--originals", type=Path, help="folder with the unpacked files of the catalogue")
     parser.addoption("--packages", type=Path, help="folder that keeps Debian's packages of sounds")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Fetch Debian's packages while tests run that do not need them; those that do come last."""
+    items.sort(key=lambda item: item.path.stem in NEED_PACKAGES)
+    folder = config.getoption("--packages")
+    if folder and not config.option.collectonly and any(item.path.stem in NEED_PACKAGES for item in items):
+        threading.Thread(target=fetch_early, args=(folder,), daemon=True).start()
+
+
+def fetch_early(folder: Path) -> None:
+    """Fetch all packages; a test that needs them tells of errors."""
+    with suppress(PackagesUnavailableError):
+        fetch_packages(folder, SPEECH + MUSIC + LANDSCAPES)
 
 
 @pytest.fixture(scope="session", autouse=True)

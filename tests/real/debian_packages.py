@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ MUSIC = ("asterisk-moh-opsound-wav",)
 LANDSCAPES = ("lomiri-wallpapers-20.04", "lomiri-wallpapers-16.04")
 SAME_SPEAKER = {"sr@ijekavian", "sr@ijekavianlatin", "sr@latin"}  # of ktuberling: the clips of `sr` again
 MIN_BYTES = 4000
+_fetching = threading.Lock()
+_failed: dict[Path, str] = {}  # folder -> why nothing more can be fetched
 
 
 class PackagesUnavailableError(Exception):
@@ -37,33 +40,43 @@ def fetch_packages(folder: Path, packages: tuple[str, ...]) -> dict[str, Path]:
     Raises:
         PackagesUnavailableError: see there.
     """
+    with _fetching:  # a thread may have begun with it
+        missing = tuple(name for name in packages if not (folder / name).is_dir())
+        if missing and folder not in _failed:
+            try:
+                _fetch(folder, missing)
+            except PackagesUnavailableError as error:
+                _failed[folder] = str(error)
+        if missing and folder in _failed:
+            raise PackagesUnavailableError(_failed[folder])
+    return {name: folder / name for name in packages}
+
+
+def _fetch(folder: Path, missing: tuple[str, ...]) -> None:
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
         raise PackagesUnavailableError("there is no apt-get here, expected Debian or one of its kin")
-    missing = [name for name in packages if not (folder / name).is_dir()]
-    if missing:
-        state, downloads = folder / "apt" / "lists", folder / "apt" / "archives"
-        for each in (state / "partial", downloads / "partial"):
-            each.mkdir(parents=True, exist_ok=True)
-        options = [f"Dir::State::Lists={state}", f"Dir::Cache={folder / 'apt'}", "Debug::NoLocking=1"]
-        options += [f"APT::Sandbox::User={os.environ.get('USER', 'root')}"]
-        apt = ["apt-get", "-qq", *(part for option in options for part in ("-o", option))]
-        try:
-            subprocess.run([*apt, "update"], check=True, capture_output=True, timeout=120)
-            subprocess.run(
-                [*apt, "download", *missing], check=True, capture_output=True, timeout=300, cwd=downloads
-            )
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            reason = getattr(error, "stderr", None) or b""
-            raise PackagesUnavailableError(
-                f"apt-get cannot fetch them: {reason.decode(errors='replace').strip()[-200:] or error}"
-            ) from error
-        for name in missing:
-            archive = next(downloads.glob(f"{name}_*.deb"))
-            part = folder / f".{name}.part"
-            subprocess.run(["dpkg-deb", "-x", archive, part], check=True, capture_output=True)
-            part.rename(folder / name)
-            archive.unlink()
-    return {name: folder / name for name in packages}
+    state, downloads = folder / "apt" / "lists", folder / "apt" / "archives"
+    for each in (state / "partial", downloads / "partial"):
+        each.mkdir(parents=True, exist_ok=True)
+    options = [f"Dir::State::Lists={state}", f"Dir::Cache={folder / 'apt'}", "Debug::NoLocking=1"]
+    options += [f"APT::Sandbox::User={os.environ.get('USER', 'root')}"]
+    apt = ["apt-get", "-qq", *(part for option in options for part in ("-o", option))]
+    try:
+        subprocess.run([*apt, "update"], check=True, capture_output=True, timeout=120)
+        subprocess.run(
+            [*apt, "download", *missing], check=True, capture_output=True, timeout=300, cwd=downloads
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        reason = getattr(error, "stderr", None) or b""
+        raise PackagesUnavailableError(
+            f"apt-get cannot fetch them: {reason.decode(errors='replace').strip()[-200:] or error}"
+        ) from error
+    for name in missing:
+        archive = next(downloads.glob(f"{name}_*.deb"))
+        part = folder / f".{name}.part"
+        subprocess.run(["dpkg-deb", "-x", archive, part], check=True, capture_output=True)
+        part.rename(folder / name)
+        archive.unlink()
 
 
 def find_speakers(packages: dict[str, Path]) -> dict[str, list[Path]]:

@@ -10,14 +10,14 @@ from debian_packages import LANDSCAPES, MUSIC, SPEECH, PackagesUnavailableError,
 from numpy.typing import NDArray
 from verification_tables import compare_faces, compare_voices, cut_clips, format_rows
 from voiceface.audio.loading import load_audio, write_wav
+from voiceface.audio.recordings import read_recording
 from voiceface.audio.samples import AudioError
 from voiceface.faces.finding import load_face_finder
 from voiceface.images.photographs import load_photograph
-from voiceface.real.recordings import read_own_recording
 
 Wave = NDArray[np.float32]
 RATE = 16000
-DOGS = "friends_by_Aitzol_Berasategi.jpg"  # which look into the camera: three of 1,000 crops have a face
+DOGS = "friends_by_Aitzol_Berasategi.jpg"  # which look into the camera
 NOISES = ("white", "pink", "brown", "clicks", "hum", "tone", "sweep", "wind", "chord")
 
 
@@ -84,7 +84,7 @@ def is_used(path: Path, wave: Wave) -> bool:
     """Whether the gate for people's own recordings lets a recording through."""
     write_wav(path, as_pcm(wave))
     try:
-        read_own_recording(path, scale="unit")
+        read_recording(path, scale="unit")
     except AudioError:
         return False
     return True
@@ -117,9 +117,10 @@ def test_noise_and_music_are_not_used(packages: Path, num_inputs: int, tmp_path:
 
 
 def test_landscapes_things_and_textures_have_no_face(packages: Path, num_inputs: int):
-    finder, rng, crops = load_face_finder("onnxruntime"), np.random.default_rng(0), []
+    """All but one picture: a dog's face counts as one now and then, and the figure says how often."""
+    finder, rng, crops, names = load_face_finder("onnxruntime"), np.random.default_rng(0), [], []
     folders = fetch_packages(packages, LANDSCAPES).values()
-    paths = sorted(path for root in folders for path in root.rglob("*.jpg") if path.name != DOGS)
+    paths = sorted(path for root in folders for path in root.rglob("*.jpg"))
     pictures = [
         cv2.resize(image, None, fx=1000 / image.shape[1], fy=1000 / image.shape[1])
         for image in map(load_photograph, paths)
@@ -128,12 +129,15 @@ def test_landscapes_things_and_textures_have_no_face(packages: Path, num_inputs:
         image = pictures[number % len(pictures)]
         side = int(min(image.shape[:2]) * rng.uniform(0.1, 1))
         top, left = (int(rng.integers(0, length - side + 1)) for length in image.shape[:2])
-        crops.append(image[top : top + side, left : left + side])
-    crops = [each for each in crops if min(each.shape[:2]) >= 80] + pictures
-    found = [number for number, faces in enumerate(finder.find(crops)) if faces]
-    print(f"\nfaces found in {len(found)} of {len(crops)} pictures of landscapes and things")
-    assert len(crops) > 19
-    assert not found
+        if side >= 80:
+            crops.append(image[top : top + side, left : left + side])
+            names.append(paths[number % len(pictures)].name)
+    crops, names = crops + pictures, names + [path.name for path in paths]
+    found = [name for name, faces in zip(names, finder.find(crops)) if faces]
+    print(f"\nfaces found in {len(found)} of {len(crops)} pictures without people: {found}")
+    assert len(crops) > 19 and names.count(DOGS) > 1
+    assert set(found) <= {DOGS}
+    assert len(found) <= max(1, 0.005 * len(crops))
 
 
 def test_the_voice_encoder_tells_speakers_apart_and_the_bundled_weights_less_so(

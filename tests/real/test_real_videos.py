@@ -20,7 +20,7 @@ MIN_MOUTH_CORRELATION = 0.8
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, TalkingVideo, VideoFaces]]:
     """Videos with their truth and with what was found."""
     folder = tmp_path_factory.mktemp("videos")
-    finder = load_face_finder("torch")
+    finder = load_face_finder("onnxruntime")
     found = []
     for number, kind in enumerate(KINDS):
         scenes = sample_scenes(kind, [1, 201, 31], np.random.default_rng(500 + number))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from voiceface.checkpoints.torch_files import read_torch_file
+from voiceface.checkpoints.torch_files import OtherFileError, read_torch_file
 from voiceface.io.atomic import atomic_path
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import check_regular_file, reading
@@ -82,6 +82,8 @@ def read_published_content(path: str | Path) -> PublishedContent:
             else:
                 file.seek(0)
                 content, has_checksums = read_torch_file(file)
+        except OtherFileError as error:
+            raise CheckpointError(f"{printable(path)} {error}") from None
         except PickleRefusedError as error:
             if "could run code" not in str(error):
                 raise

@@ -22,7 +22,7 @@ from voiceface.io.pickle_machine import Constructor, PickleMachine
 from voiceface.io.pickle_plain import Name, PickleRefusedError
 from voiceface.io.zip_members import ZipMembers
 
-__all__ = ["TorchFile", "read_torch_file"]
+__all__ = ["OtherFileError", "TorchFile", "read_torch_file"]
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -65,6 +65,10 @@ class TorchFile(NamedTuple):
     has_checksums: bool
 
 
+class OtherFileError(ValueError):
+    """A whole file of another kind."""
+
+
 def read_torch_file(file: BinaryIO) -> TorchFile:
     """Read a file of `torch.save`.
 
@@ -73,6 +77,7 @@ def read_torch_file(file: BinaryIO) -> TorchFile:
 
     Raises:
         PickleRefusedError: it requests something else than plain values and tensors.
+        OtherFileError: a whole file of another kind; the message goes on behind the name of the file.
         ValueError, LookupError, zipfile.BadZipFile, EOFError: damaged or another file; to be called inside
             `voiceface.io.foreign_files.reading`.
     """
@@ -235,10 +240,14 @@ def _read_zip(file: BinaryIO) -> TorchFile:
     ]
     if len(folders) != 1:
         shown = ", ".join(members.names[:3]) or "nothing"
-        raise ValueError(f"a zip archive of {shown}, expected data.pkl of torch.save; unpack it")
+        raise OtherFileError(
+            f"is a zip archive of {shown}, expected a PyTorch file; unpack it and give the file inside"
+        )
     folder = folders[0]
     if f"{folder}constants.pkl" in members.names or any(f"{folder}code/" in name for name in members.names):
-        raise ValueError("a TorchScript program; ask its source for a plain state dict")
+        raise OtherFileError(
+            "is a TorchScript program, expected tensors; ask its source for a plain state dict"
+        )
     pickle = members.read(f"{folder}data.pkl")
     order = bytes(members.read(f"{folder}byteorder")) if f"{folder}byteorder" in members.names else b"little"
     if order not in (b"little", b"big"):
