@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sf2f import export, load
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
@@ -16,13 +15,14 @@ from sf2f.network_config import GeneratorConfig, SpeechConfig
 from sf2f.speech import compute_log_mel, normalise_mel
 from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model
 from voiceface.audio.frontends import SF2FLogMel
+from voiceface.export.inspection import GraphError
+from voiceface.export.running import open_graph
 
 STRIDES = {"quick_1st_stage": 13, "quick_fuser": None}
 WHOLE = SpeechConfig(remove_silence=False)
 
 
 def import_onnx() -> tuple[Any, Any]:
-    pytest.importorskip("onnxscript")
     return pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 
 
@@ -56,7 +56,7 @@ def test_graph_and_program_generate_the_same_image(exported: Any, samples: int) 
 
 def test_the_difference_is_small_and_reported(exported: Any) -> None:
     _, result, _ = exported
-    assert 0 < result.max_difference < 1e-3
+    assert 0 < result.max_error < 1e-4
     assert result.size_bytes == result.path.stat().st_size
     assert [path.name for path in result.path.parent.iterdir()] == ["face.onnx"]
 
@@ -67,10 +67,12 @@ def test_metadata_describe_the_model(exported: Any) -> None:
     written = onnx.load(result.path)
     facts = {entry.key: entry.value for entry in written.metadata_props}
     assert (
-        facts["disclaimer"] == DISCLAIMER
+        facts["notice"] == DISCLAIMER
         and facts["name"] == model.name
-        and "not removed" in facts["silence"]
+        and "removal of silence" in facts["front_end"]
     )
+    assert open_graph(result.path, system="sf2f", kinds=["generator"]).facts == facts
+    assert len({str(shape) for shape in json.loads(facts["checked_shapes"])}) == 10
     assert int(facts["stride_frames"]) == stride and int(facts["window_frames"]) == WINDOW_WIDTH
     assert facts["window_pooling"] == ("fuser" if model.has_fuser else "mean")
     assert GeneratorConfig.model_validate(json.loads(facts["generator"])) == model.generator.config
@@ -92,20 +94,30 @@ def test_minimum_samples_for_a_number_of_frames() -> None:
 
 def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: Any) -> None:
     model = load(write_model(tmp_path / "run"))
-    monkeypatch.setattr(export, "max_output_difference", lambda *_: float("nan"))
-    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: _NoProgram())
-    with pytest.raises(ValueError, match="differ from PyTorch's by nan"):
+    reference = export.generate_reference_image
+    monkeypatch.setattr(export, "generate_reference_image", lambda *values: 1.01 * reference(*values))
+    with pytest.raises(
+        ValueError, match=r"face\.onnx was not written: the graph differs from PyTorch by 0\.0"
+    ):
         export_onnx(model, tmp_path / "face.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-class _NoProgram:
-    """Exporter result with an empty graph."""
-
-    def save(self, path: str, **_: Any) -> None:
-        onnx, _runtime = import_onnx()
-        graph = onnx.helper.make_graph([], "empty", [], [])
-        onnx.save(onnx.helper.make_model(graph), path)
+def test_the_bundled_generator_is_exported_by_its_command(tmp_path: Path, capsys: Any) -> None:
+    import_onnx()
+    out = tmp_path / "bundled.onnx"
+    assert main(["export", "--out", str(out)]) == 0
+    assert f"{out}: generator" in capsys.readouterr().out
+    graph, model = open_graph(out), load(None)
+    wave = synthesise_voice(3.3, 120)
+    (found,) = graph(wave[None])
+    expected = export.generate_reference_image(model, wave, int(graph.facts["stride_frames"]))
+    assert np.abs(found - expected).max() < 1e-4
+    content = bytearray(out.read_bytes())
+    content[len(content) // 3] ^= 1
+    out.write_bytes(content)
+    with pytest.raises(GraphError, match=r"bundled\.onnx is damaged"):
+        open_graph(out)
 
 
 def test_unsupported_exports_are_rejected(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
@@ -120,7 +132,10 @@ def test_unsupported_exports_are_rejected(tmp_path: Path, monkeypatch: Any, caps
     import_onnx()
     with pytest.raises(ValueError, match=r"named \*\.onnx, found .*face.bin"):
         export_onnx(load(run), tmp_path / "face.bin")
-    monkeypatch.setattr(export, "REQUIRED_PACKAGES", ("no_such_package_anywhere",))
-    words = ["export", "--weights", str(run), "--out", str(tmp_path / "face.onnx")]
+    monkeypatch.setattr("voiceface.export.packages.importlib.util.find_spec", lambda _: None)
+    words = ["export", str(run), "--out", str(tmp_path / "face.onnx")]
     assert main(words) == 1
-    assert "pip install 'sf2f[export]'" in capsys.readouterr().err
+    assert "onnx and onnxruntime: pip install 'voiceface-shared[onnx]'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--weights", str(run)])
+    assert "name the model once" in capsys.readouterr().err

@@ -16,9 +16,10 @@ from voiceface.association.onnx_export import (
     voice_ports,
 )
 from voiceface.association.system import SystemSpec
-from voiceface.audio.exportable_frontends import CentredMelPower, PerceptionistGraph, at_least
+from voiceface.audio.exportable_frontends import CentredMelPower, PerceptionistGraph
 from voiceface.audio.frontends import PerceptionistLogMel
 from voiceface.audio.mel import slaney_mel_filterbank
+from voiceface.audio.mel_power import at_least
 from voiceface.embeddings.encoder_info import Modality
 from voiceface.export.graph import Graph, Port, example_lengths, example_pictures, example_voices
 

@@ -16,8 +16,8 @@ from voiceface.association.onnx_export import (
     voice_ports,
 )
 from voiceface.association.system import SystemSpec
-from voiceface.audio.exportable_frontends import MelPower, at_least
 from voiceface.audio.mel import slaney_mel_filterbank
+from voiceface.audio.mel_power import MelPower, at_least
 from voiceface.checkpoints.native import load_into, load_model
 from voiceface.embeddings.encoder_info import Modality
 from voiceface.export.graph import Graph, Port, example_lengths, example_pictures, example_voices

@@ -120,7 +120,7 @@ class InceptionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T) to (N, out_channels, ceil(T / 2))."""
-        frames = -(-x.shape[2] // 2)
+        frames = (x.shape[2] + 1) // 2  # graphs divide towards zero
         outputs = [branch(x) for branch in (self.conv_k2, self.conv_k3, self.conv_k5, self.conv_k7)]
         return torch.cat([each[:, :, :frames] for each in outputs], dim=1)
 

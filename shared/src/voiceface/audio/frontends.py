@@ -18,6 +18,7 @@ from voiceface.audio.mel import (
     seconds_to_samples,
     standardise_over_time,
 )
+from voiceface.audio.mel_power import MelPower, at_least
 
 __all__ = ["ExportableLogMel", "PerceptionistLogMel", "SF2FLogMel", "SeekingShapeLogMel"]
 
@@ -297,10 +298,10 @@ class SF2FLogMel(_LogFilterbank):
 
 
 class ExportableLogMel(_LogFilterbank):
-    """The same front end as a graph of ordinary tensor operations: the transform is a matrix.
+    """The same front end as a graph of ordinary tensor operations.
 
-    The graph depends on the number of samples only, so that `torch.onnx.export` accepts a dynamic T (at least
-    one window). In single precision, bands differ from those of `SF2FLogMel` by rounding, less than 1e-3.
+    The graph depends on the number of samples only, so that exporters accept a free T. In single precision,
+    bands differ from those of `SF2FLogMel` by rounding, less than 1e-3.
 
     Args:
         n_mels: number of bands M.
@@ -308,32 +309,20 @@ class ExportableLogMel(_LogFilterbank):
         options: see `_LogFilterbank`.
     """
 
-    transform: Tensor
-
     def __init__(self, n_mels: int = 40, *, dtype: torch.dtype = torch.float32, **options: Any) -> None:
         super().__init__(n_mels, **options)
-        used = min(self.win_length, self.n_fft)
-        turn = np.outer(np.arange(self.n_fft // 2 + 1), np.arange(used)) % self.n_fft
-        angle = 2 * np.pi / self.n_fft * turn
-        parts = np.stack([np.cos(angle), np.sin(angle)]).reshape(-1, 1, used)
-        matrix = torch.zeros(len(parts), 1, self.win_length, dtype=torch.float64)
-        matrix[..., :used] = torch.from_numpy(parts)
-        self.register_buffer("transform", matrix, persistent=False)
-        self.bank /= self.n_fft
-        self.to(dtype)
+        window = torch.ones(min(self.win_length, self.n_fft), dtype=torch.float64)
+        self.power = MelPower(window, self.bank.T / self.n_fft, self.n_fft, self.hop_length, dtype)
 
     def forward(self, samples: Tensor) -> Tensor:
         """Waveforms (B, T) in the 16-bit range, any dtype, to (B, M, frames); see `SF2FLogMel`."""
         _check_waveforms(samples)
-        source = samples.to(self.bank.dtype)
+        source = samples.to(self.power.bank.dtype)
         wave = torch.cat([source[:, :1], source[:, 1:] - self.pre_emphasis * source[:, :-1]], 1)
-        missing = self.hop_length - 1
-        if wave.shape[1] < self.win_length:
-            missing = max(missing, self.win_length - wave.shape[1])
-        wave = nn.functional.pad(wave, (0, missing))
-        spectrum = nn.functional.conv1d(wave[:, None], self.transform, stride=self.hop_length)
-        real, imaginary = spectrum.square().chunk(2, 1)
-        energy = torch.matmul(self.bank, real + imaginary)
+        # Integers of graphs are divided towards zero: nothing negative is divided here.
+        parts, hop = -(-self.win_length // self.hop_length), self.hop_length
+        count = at_least((samples.shape[1] - self.win_length + hop - 1 + parts * hop) // hop - parts, 0) + 1
+        energy = self.power(wave, count)
         return torch.where(energy == 0, _ENERGY_FLOOR, energy).log()
 
 

@@ -1,5 +1,6 @@
 """PyTorch modules to ONNX graphs of standard operators, which onnxruntime runs on every platform."""
 
+import importlib.util
 import io
 import logging
 import warnings
@@ -75,6 +76,8 @@ def _convert_by_trace(graph: Graph, arguments: tuple[torch.Tensor, ...], names: 
 
 
 def _convert_by_export(graph: Graph, arguments: tuple[torch.Tensor, ...], names: dict[str, Any]) -> bytes:
+    if importlib.util.find_spec("onnxscript") is None:
+        raise ModuleNotFoundError("the exporter of this PyTorch needs onnxscript: pip install onnxscript")
     for name in ("onnxscript", "onnx_ir"):  # they log every folded constant
         logging.getLogger(name).setLevel(logging.WARNING)
     shapes = tuple(
