@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from voiceface.__main__ import main
 from voiceface.audio.loading import load_audio, write_wav
 from voiceface.datasets.corpus import open_corpus
+from voiceface.datasets.layouts import find_files
 from voiceface.datasets.packing.plan import PackError, plan_packing
 from voiceface.datasets.packing.streaming import SampleStream
 from voiceface.datasets.packing.writing import UNFINISHED_FILE, write_packed
@@ -24,6 +26,7 @@ from voiceface.io.mirrored_folders import local_folder
 from voiceface.io.own_files import find_own_files
 from voiceface.io.packed_folders import file_exists, folder_exists, stamp_of
 from voiceface.io.shards import ShardError, open_shard
+from voiceface.synthetic.writer import write_population
 
 SMALL = 40_000  # bytes of a shard: two or three clips
 
@@ -295,3 +298,20 @@ def test_a_stream_gives_every_sample_once_and_continues_where_it_was_stopped(pac
         SampleStream(packed, "other")
     with pytest.raises(FileNotFoundError, match="is not packed"):
         SampleStream(packed.parent)
+
+
+def test_a_population_is_packed_with_its_tables_truth_and_meshes(tmp_path):
+    options = {"workers": 1, "progress": False, "mesh": True, "second_view": True}
+    root = write_population(tmp_path / "data", "tiny", num_identities=4, render_size=24, **options)
+    plan = plan_packing(root, shard_bytes=10**9)
+    assert not plan.left_out
+    assert {Path(name).parts[0] for name in plan.plain_files} >= {"mesh", "face_model", "truth", "list_wav"}
+    write_packed(plan, tmp_path / "packed", progress=False)
+    for folder in ("wav", "faces", "unzippedFaces"):
+        assert find_files(tmp_path / "packed", folder, ("",)) == find_files(root, folder, ("",))
+        assert not (tmp_path / "packed" / folder).exists()
+    for split in ("train", "val", "test"):
+        assert open_corpus(tmp_path / "packed", split).records == open_corpus(root, split).records
+    with open_shard(tmp_path / "packed" / "train-000000.tar") as shard:
+        person = json.loads(shard[0][1]["json"])
+    assert person["split"] == "train" and person["voice_id"].startswith("id")

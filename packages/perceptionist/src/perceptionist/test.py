@@ -7,6 +7,7 @@ from pathlib import Path
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, print_skipped, warn_training_overlap
 from voiceface.datasets import dataset_arguments
+from voiceface.io.packed_folders import file_exists
 
 __all__ = [
     "build_parser",
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         identities = find_corpus_utterances(args.data, args.split, args.utterances)
     utterances = list(iterate_utterances(identities))
-    absent = [f"{path}: no such file" for _, path, _ in utterances if not path.is_file()]
+    absent = [f"{path}: no such file" for _, path, _ in utterances if not file_exists(path)]
     if len(absent) == len(utterances):
         raise FileNotFoundError(f"none of {len(absent)} recordings of {args.data} exists; {absent[0]}")
     print_skipped(absent)  # before the network is loaded
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warn_training_overlap([each.identity for each in identities], model.identity_names)
     triangles = model.face_model.triangles if published else model.face_model.outward_triangles
     skipped, num_meshes = [], 0
-    present = [each for each in utterances if each[1].is_file()]
+    present = [each for each in utterances if file_exists(each[1])]
     for identity, path, stem in tqdm(present, "meshes", disable=None):
         target = out / identity.identity / f"{stem}.{args.mesh}"
         if target.is_file() and not args.overwrite:

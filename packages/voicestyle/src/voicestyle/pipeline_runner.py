@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from voiceface.io.atomic import compute_sha256
+from voiceface.io.foreign_files import digest_file
 from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS
 from voiceface.io.own_files import LeftOut, format_left_out
 from voiceface.runtime.progress import progress_bar
@@ -110,7 +110,7 @@ def collect_provenance(
             provenance["long_recordings"] = str(models.embedder.long_recordings)
     return {
         **provenance,
-        "files": {relative_path.as_posix(): compute_sha256(path) for path, relative_path in files},
+        "files": {relative_path.as_posix(): digest_file(path) for path, relative_path in files},
     }
 
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
+from voiceface.datasets.layouts import find_voices
 from voiceface.io.foreign_files import read_json, reading
+from voiceface.io.packed_folders import file_exists
 from voiceface.io.safe_pickle import read_npy, read_npz
 
 from perceptionist import speech
@@ -126,7 +128,9 @@ def load_synthetic_folder(
     names = [rows[i]["name"] for i in places]
     clips: list[tuple[int, Path]] = []
     for label, i in enumerate(places if with_utterances else []):
-        own = sorted((root / "wav" / rows[i]["voice_id"]).rglob("*.wav"))
+        own = [
+            root / "wav" / name for name in find_voices(root / "wav", rows[i]["voice_id"], (".wav",)) or ()
+        ]
         if not own:
             raise FileNotFoundError(f"{root} has no recordings of {rows[i]['voice_id']} below wav/.")
         clips += [(label, path) for path in own]
@@ -150,7 +154,7 @@ def load_synthetic_folder(
         np.array([label_of[owners[row]] for row in view_rows]),
         [root / "faces" / str(view_table["path"][row]) for row in view_rows],
     )
-    missing = [str(path) for path in faces.items if isinstance(path, Path) and not path.is_file()]
+    missing = [str(path) for path in faces.items if isinstance(path, Path) and not file_exists(path)]
     if missing:
         raise FileNotFoundError(f"{len(missing)} images of {root} are missing; the first is {missing[0]}.")
     labels = np.array([label for label, _ in kept], np.int64)

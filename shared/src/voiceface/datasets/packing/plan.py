@@ -42,7 +42,7 @@ __all__ = [
 OTHER_SPLIT = "other"
 """Shards of files without a split."""
 DESCRIPTION_SUFFIX = ".json"
-MEDIA_SUFFIXES = {*AUDIO_SUFFIXES, *IMAGE_SUFFIXES}
+MEDIA_SUFFIXES = {*AUDIO_SUFFIXES, *IMAGE_SUFFIXES} - {".npy"}  # of files beside a manifest
 MAX_SAMPLES = 1_000_000  # of a shard
 _IDENTITY_KEYS = ("identity", "voice_id", "face_id", "gender", "nationality", "split", "age")
 
@@ -228,6 +228,6 @@ def _find_plain_files(base: Path, packed: set[str], has_manifest: bool) -> tuple
     for name in find_files(base, "", ("",)) or ():
         if name in packed:
             continue
-        is_media = Path(name).suffix.lower() in MEDIA_SUFFIXES and not name.startswith("truth/")
+        is_media = has_manifest and Path(name).suffix.lower() in MEDIA_SUFFIXES
         (left_out if is_media else plain).append(name)
     return plain, left_out
