@@ -1,4 +1,4 @@
-"""The page in a real browser: microphone, files, gallery, people by sliders; what it loads, who can use it."""
+"""The page in a real browser: microphone, files, gallery, people by sliders; what it loads; axe."""
 
 import os
 import shutil

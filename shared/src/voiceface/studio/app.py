@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, File, Query, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,7 @@ from voiceface.studio.pictures import encode_crop
 from voiceface.studio.queues import BusyError
 from voiceface.studio.schemas import (
     Clip,
+    EvaluationSummary,
     FaceRecord,
     GalleryState,
     InventedRequest,
@@ -26,6 +27,7 @@ from voiceface.studio.schemas import (
     Problem,
     Scope,
     StudioState,
+    TrialPage,
     VoiceRecord,
 )
 from voiceface.studio.service import Studio
@@ -87,6 +89,7 @@ def build_routes(studio: Studio) -> FastAPI:
     _add_voices(app, studio)
     _add_faces(app, studio)
     _add_gallery(app, studio)
+    _add_evaluations(app, studio)
     return app
 
 
@@ -257,3 +260,24 @@ def _add_gallery(app: FastAPI, studio: Studio) -> None:
         """Take a file out of the gallery; a file of the folder itself is not touched."""
         studio.remove_from_gallery(identifier)
         return studio.gallery()
+
+
+def _add_evaluations(app: FastAPI, studio: Studio) -> None:
+    @app.get("/api/evaluations", tags=["evaluations"])
+    async def evaluations() -> list[EvaluationSummary]:
+        """Metrics of the evaluations that were given at the start."""
+        return studio.evaluations.summaries
+
+    @app.get("/api/evaluations/trials", tags=["evaluations"])
+    async def trials(
+        name: Annotated[str, Query(max_length=200, description="of a list")],
+        order: Literal["hardest", "easiest", "disagreement"] = "hardest",
+        start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+        count: Annotated[int, Query(ge=1, le=100)] = 12,
+    ) -> TrialPage:
+        """Trials of a list with their recordings and pictures; needs the data folder."""
+        options = {"order": order, "start": start, "count": count}
+        return await run(
+            studio.reading,
+            lambda: studio.evaluations.trials(name, studio.remember, **options),  # type: ignore[arg-type]
+        )

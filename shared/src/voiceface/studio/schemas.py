@@ -1,6 +1,6 @@
 """Requests and answers of the HTTP API, as its page /docs lists them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,6 +8,8 @@ __all__ = [
     "Answer",
     "Candidate",
     "Clip",
+    "EvaluatedList",
+    "EvaluationSummary",
     "FaceBox",
     "FaceRecord",
     "GalleryItem",
@@ -24,6 +26,9 @@ __all__ = [
     "Ranking",
     "StudioState",
     "SystemState",
+    "TrialCandidate",
+    "TrialPage",
+    "TrialRecord",
     "VoiceRecord",
 ]
 
@@ -242,3 +247,60 @@ class Invention(_Model):
     shape: list[float]
     oracle: OracleState
     age: int
+
+
+class EvaluatedList(_Model):
+    """Metrics of one trial list."""
+
+    name: str
+    kind: Literal["match", "verify", "retrieval"]
+    direction: Literal["v2f", "f2v"]
+    stratum: str
+    metrics: dict[str, dict[str, float | None]]
+    identities: list[tuple[str, float, int]] = Field(description="name, mean result, trials; hardest first")
+
+    @classmethod
+    def from_values(cls, values: Any) -> Self:
+        """Read an entry of results.json; errors as of pydantic, or KeyError."""
+        hardest = [(each["name"], each["value"], each["trials"]) for each in values["identities"]]
+        names = ("name", "kind", "direction", "stratum", "metrics")
+        return cls(**{name: values[name] for name in names}, identities=hardest)
+
+
+class EvaluationSummary(_Model):
+    """One evaluation."""
+
+    name: str
+    protocol: str
+    lists: list[EvaluatedList]
+
+
+class TrialCandidate(_Model):
+    """One candidate of a trial."""
+
+    id: str
+    identity: str
+    is_right: bool
+    scores: list[float] = Field(description="cosine by each evaluation")
+
+
+class TrialRecord(_Model):
+    """One trial."""
+
+    number: int
+    results: list[float] = Field(
+        description="by each evaluation: hit, share of trials beaten, or average precision"
+    )
+    probe: str
+    probe_kind: Literal["voice", "face"]
+    identity: str
+    candidates: list[TrialCandidate]
+
+
+class TrialPage(_Model):
+    """Some trials of a list, in the order that was asked for."""
+
+    name: str = Field(description="of the list")
+    evaluations: list[str]
+    total: int
+    trials: list[TrialRecord]

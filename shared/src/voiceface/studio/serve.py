@@ -104,8 +104,11 @@ def require_web() -> None:
 def _read_settings(args: argparse.Namespace) -> StudioSettings:
     from voiceface.suite.report import parse_checkpoints
 
-    if args.gallery is not None and not args.gallery.is_dir():
-        raise FileNotFoundError(f"--gallery: no folder at {printable(args.gallery)}")
+    given = {"--gallery": [args.gallery], "--data": [args.data], "--results": args.results}
+    for flag, folders in given.items():
+        for folder in folders:
+            if folder is not None and not folder.is_dir():
+                raise FileNotFoundError(f"{flag}: no folder at {printable(folder)}")
     if not 0 <= args.port <= 65535:
         raise ValueError(f"--port {args.port}: expected 0 to 65535 (0: any free one)")
     cache = args.cache
@@ -120,6 +123,8 @@ def _read_settings(args: argparse.Namespace) -> StudioSettings:
         systems=tuple(args.systems or ()),
         weights=parse_checkpoints(args.weights),
         gallery=args.gallery,
+        results=tuple(args.results),
+        data=args.data,
         cache=cache,
         device=args.device,
     )
@@ -145,6 +150,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="checkpoint or run folder of a system (default: the bundled checkpoint)",
     )
     add("--gallery", type=Path, metavar="FOLDER", help="your own pictures and recordings, to be ranked")
+    add(
+        "--results",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="folders of evaluations to compare, as `SYSTEM test --out` writes them",
+    )
+    add("--data", type=Path, help="data folder of these evaluations, to look at faces and hear voices")
     add("--cache", type=Path, help="folder for invented people and embeddings (default: the user's cache)")
     add_device_argument(parser)
     return parser

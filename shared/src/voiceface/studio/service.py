@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from voiceface.studio.answers import SystemRunner, explain
+from voiceface.studio.evaluations import Evaluations
 from voiceface.studio.galleries import Collection, Entry
 from voiceface.studio.invention import SHAPE_LABELS
 from voiceface.studio.people import InventedPerson, write_people
@@ -61,6 +62,7 @@ class Studio:
     def __init__(self, settings: StudioSettings, systems: SystemSet) -> None:
         self.settings, self.systems = settings, systems
         limits = settings.limits
+        self.evaluations = Evaluations(settings.results, settings.data)
         self.store = MediaStore(limits.kept_items, limits.kept_seconds)
         self.runners = {system.name: self._runner(system) for system in systems.found}
         self.reading = Worker("recordings and pictures", limits.waiting_jobs)

@@ -42,6 +42,8 @@ class StudioSettings:
         systems: names of the systems; empty: all that are installed.
         weights: system -> checkpoint or run folder; the others use their bundled weights.
         gallery: folder of the visitor's own pictures and recordings; None: none at the start.
+        results: evaluations to look at, folders with results.json.
+        data: data folder of the evaluations; None: metrics alone.
         cache: folder of invented people and of embeddings of `gallery`.
         num_people: invented people at hand.
         device: of the networks.
@@ -57,6 +59,8 @@ class StudioSettings:
     systems: tuple[str, ...] = ()
     weights: Mapping[str, Path] = field(default_factory=dict)
     gallery: Path | None = None
+    results: tuple[Path, ...] = ()
+    data: Path | None = None
     cache: Path = Path()
     num_people: int = 48
     device: str = "cpu"

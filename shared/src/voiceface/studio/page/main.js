@@ -1,4 +1,5 @@
 // The page: tabs, light and dark, the gate, invented people.
+import { openCompare, setUpCompare } from "./compare.js";
 import { byId, el } from "./dom.js";
 import { seePerson, setUpFace } from "./face.js";
 import { openGallery, setUpGallery } from "./gallery.js";
@@ -27,6 +28,7 @@ function open(name, { focus = false } = {}) {
   tell("");
   if (name === "gallery") openGallery();
   if (name === "invent") openInvent(tell);
+  if (name === "compare") openCompare();
   if (name === "systems") showSystems();
 }
 tabs.forEach((tab, i) => tab.addEventListener("click", () => open(names[i])));
@@ -80,6 +82,7 @@ try {
   setUpFace(state, tell);
   setUpGallery(state, tell);
   setUpInvent(state, tell, open);
+  setUpCompare(state, tell);
   fromAddress();
   for (const kind of ["voice", "face"]) {
     byId(`${kind}-scope`).value = state.own_gallery ? byId(`${kind}-scope`).value : "people";

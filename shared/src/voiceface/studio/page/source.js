@@ -5,6 +5,7 @@
 //   see(file, name), seeInvented(person)        -> record of a picture
 //   answers(kind, id, options, onAnswer)        -> {done: promise, cancel()}
 //   spectrogram(id), clip(id), shown(id), candidatePicture(id), candidateClip(id), personFace(id), personClip(id)
+//   evaluations(), trials(options)
 //   gallery(), addToGallery(file), removeFromGallery(id), invent(request), forget(kind, id)
 class ServerSource {
   async #call(address, options = {}) {
@@ -34,6 +35,8 @@ class ServerSource {
   gallery() { return this.#call("/api/gallery"); }
   addToGallery(file) { return this.#upload("/api/gallery", file); }
   removeFromGallery(id) { return this.#call(`/api/gallery/${id}`, { method: "DELETE" }); }
+  evaluations() { return this.#call("/api/evaluations"); }
+  trials(options) { return this.#call(`/api/evaluations/trials?${new URLSearchParams(options)}`); }
   invent(request) { return this.#send("/api/inventions", request); }
   forget(kind, id) { return fetch(`/api/${kind}s/${id}`, { method: "DELETE", keepalive: true }).catch(() => null); }
   answers(kind, id, options, onAnswer) {
