@@ -293,3 +293,27 @@ def test_units_of_files_have_whole_batches_and_distinct_keys():
     assert len({unit.key for unit in (*units, *cut_units("face", items, 4))}) == 6
     assert [len(half.items) for half in units[0].split()] == [2, 2]
     assert units[2].split()[0].split() == []
+
+
+def test_a_gallery_is_built_from_a_folder_of_parts(tmp_path, capsys):
+    from voiceface.__main__ import main
+    from voiceface.embeddings.parts import INDEX_FILE, format_index
+
+    folder, names = tmp_path / "parts", ["b.parquet", "a.parquet", "c.parquet"]
+    folder.mkdir()
+    tables = [to_table([1, 2]), to_table([], {"x.jpg": "bad"}), to_table([3])]
+    for name, table in zip(names, tables):
+        named = EmbeddingTable([f"{item}.jpg" for item in table.items], table.vectors, "mark", table.failed)
+        (folder / name).write_bytes(part_bytes(named))
+    (folder / INDEX_FILE).write_bytes(format_index(names, "mark", 3, ""))
+    assert main(["gallery", "build", str(folder), "--out", str(tmp_path / "gallery")]) == 0
+    assert "3 items added, 3 items in all" in capsys.readouterr().out
+    for words, message in (
+        (["--by-folder"], "embed into a table"),
+        (["--only", "voices"], "no part has such rows"),
+    ):
+        assert main(["gallery", "build", str(folder), "--out", str(tmp_path / "other"), *words]) == 1
+        assert message in capsys.readouterr().err
+    (folder / INDEX_FILE).write_text('{"parts": ["../a"]}')
+    assert main(["gallery", "add", str(tmp_path / "gallery"), str(folder)]) == 1
+    assert "is no index of parts" in capsys.readouterr().err

@@ -20,8 +20,10 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 from ray_work import FatalWord, Missing, Word, make_job  # noqa: E402
 from seeking_shape.__main__ import main as seeking_shape  # noqa: E402
+from voiceface.__main__ import main as voiceface  # noqa: E402
 from voiceface.association.shard_embedding import join_shards  # noqa: E402
 from voiceface.audio.loading import write_wav  # noqa: E402
+from voiceface.embeddings.parts import list_parts, merge_parts  # noqa: E402
 from voiceface.embeddings.table import EmbeddingTable  # noqa: E402
 from voiceface.engines.interface import LocalEngine, open_engine  # noqa: E402
 from voiceface.engines.units import EngineError, Failure  # noqa: E402
@@ -90,13 +92,15 @@ def test_both_engines_write_the_same_table(media, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.usefixtures("cluster")
-def test_parts_are_read_by_ray_data(media, tmp_path):
-    table = join_shards(open_engine("ray", progress=False), [make_job(media)], str(tmp_path / "parts"))
-    rows = ray.data.read_parquet(str(tmp_path / "parts")).to_pandas().set_index("item")
-    good = rows[rows.reason == ""]
-    assert set(good.index) == set(table.items)
-    assert np.array_equal(np.stack(good.loc[table.items, "embedding"].to_list()), table.vectors)
-    assert dict(rows[rows.reason != ""].reason) == table.failed
+def test_a_folder_of_parts_is_a_table_and_makes_a_gallery(media, tmp_path):
+    out = tmp_path / "parts"
+    words = ["embed", str(media), "--relative-to", str(media), "--crop", "never", "--out", str(out)]
+    assert seeking_shape([*words, "--engine", "ray"]) == 0
+    table = merge_parts([EmbeddingTable.load(path) for path in list_parts(out)])
+    assert table.items == [f"v{n}.wav" for n in (0, 1, 3, 4, 5)] + [f"f{n}.jpg" for n in (0, 1, 2, 4, 5)]
+    assert set(table.failed) == {"v2.wav", "f3.jpg"}
+    gallery = ["gallery", "build", str(out), "--only", "faces", "--out", str(tmp_path / "gallery")]
+    assert voiceface(gallery) == 0
 
 
 @pytest.mark.usefixtures("cluster")
@@ -185,12 +189,10 @@ def _wait_for_the_end(pid):
 
 @pytest.mark.usefixtures("cluster")
 def test_both_engines_encode_the_same_table(media, tmp_path):
-    from voiceface.__main__ import main
-
     words = ["encode", "--encoder", "seeking_shape", "--crop", "never", "--workers", "1"]
     words += ["--voices", str(media), "--faces", str(media)]
     for engine in ("local", "ray"):
-        assert main([*words, "--engine", engine, "--out", str(tmp_path / f"{engine}.npz")]) == 0
+        assert voiceface([*words, "--engine", engine, "--out", str(tmp_path / f"{engine}.npz")]) == 0
     assert (tmp_path / "local.npz").read_bytes() == (tmp_path / "ray.npz").read_bytes()
 
 

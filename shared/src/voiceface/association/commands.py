@@ -34,7 +34,6 @@ __all__ = [
     "match_command",
     "test_command",
 ]
-TABLE_SUFFIXES = (".npz", ".parquet", ".arrow", ".feather")
 DEMO_PRESETS = ("quick", "standard")
 
 
@@ -66,7 +65,11 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         help="files, and folders searched recursively, packed or not, here and at addresses (s3://...)",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
+        "--out",
+        type=Path,
+        required=True,
+        help="table to write: .npz, .parquet, .arrow or .feather; with --engine ray also a folder for the "
+        "parts of a table that is too large for one file",
     )
     arguments.add_weights_argument(parser)
     onnx_command.add_onnx_argument(parser)
@@ -81,7 +84,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     arguments.add_device_argument(parser)
     arguments.add_engine_arguments(parser, "embed files, each with the model loaded once")
     args = parser.parse_args(argv)
-    if args.out.suffix not in TABLE_SUFFIXES:
+    if args.out.suffix not in shard_command.TABLE_SUFFIXES and args.engine == "local":
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
     arguments.check_engine_arguments(parser, args)
     if shard_command.needs_units(args, args.paths):

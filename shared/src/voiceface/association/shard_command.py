@@ -20,9 +20,18 @@ if TYPE_CHECKING:
     from voiceface.embeddings.table import EmbeddingTable
     from voiceface.engines.interface import Engine
 
-__all__ = ["embed_by_units", "needs_units", "open_engine_of", "parts_place", "report_table", "save_table"]
+__all__ = [
+    "TABLE_SUFFIXES",
+    "embed_by_units",
+    "needs_units",
+    "open_engine_of",
+    "parts_place",
+    "report_table",
+    "save_table",
+]
 
 PARTS = "parts"
+TABLE_SUFFIXES = (".npz", ".parquet", ".arrow", ".feather")
 
 
 def needs_units(args: argparse.Namespace, paths: Sequence[Path]) -> bool:
@@ -35,13 +44,15 @@ def needs_units(args: argparse.Namespace, paths: Sequence[Path]) -> bool:
 def embed_by_units(spec: SystemSpec, args: argparse.Namespace) -> int:
     """Run `embed` with these arguments."""
     from voiceface.association.branches import describe_branch
-    from voiceface.association.shard_embedding import ShardWork, join_shards, make_units
+    from voiceface.association.shard_embedding import ShardWork, join_shards, make_parts, make_units
     from voiceface.audio.recording_quality import choose_speech_finder
     from voiceface.embeddings.encoder_info import Modality, format_encoders
+    from voiceface.embeddings.parts import INDEX_FILE
 
     sources = find_sources(args.paths, args.relative_to)
+    keeps_parts = args.out.suffix not in TABLE_SUFFIXES
     if not is_url(as_location(args.out)):
-        require_writable_files({"out": args.out})
+        require_writable_files({"out": args.out / INDEX_FILE if keeps_parts else args.out})
     loader = ModelLoader.from_arguments(spec, args)
     model = loader.open("cpu", sources.sounds, sources.pictures)
     print_disclaimers(model.disclaimer)
@@ -61,6 +72,10 @@ def embed_by_units(spec: SystemSpec, args: argparse.Namespace) -> int:
         batch_sizes=(model.voice_batch_size, model.face_batch_size),
         finds_faces=model.pictures.finds_faces,
     )
+    if keeps_parts:
+        count = make_parts(open_engine_of(args), [(work, units)], _absolute(as_location(args.out)), encoder)
+        print(f"{as_location(args.out)}: {counted(count, 'part')} with embeddings of length {work.dimension}")
+        return report_left_out(sources.left_out, strict=args.strict)
     table = join_shards(open_engine_of(args), [(work, units)], parts_place(args))
     save_table(replace(table, encoder=encoder), args.out)
     count = counted(len(table), "embedding")
@@ -93,7 +108,10 @@ def open_engine_of(args: argparse.Namespace) -> "Engine":
 def parts_place(args: argparse.Namespace) -> str:
     """Where the parts are: below --cache, by default OUT.cache."""
     cache = as_location(args.cache) if args.cache else f"{as_location(args.out)}.cache"
-    place = join_location(cache, PARTS)
+    return _absolute(join_location(cache, PARTS))
+
+
+def _absolute(place: str) -> str:
     return place if is_url(place) else str(Path(place).absolute())
 
 

@@ -1,6 +1,7 @@
 """Embed files unit by unit, with any engine: the function of the workers, and the join of what they made."""
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceface.audio.recording_quality import FINDER_VARIABLE
-from voiceface.embeddings.parts import merge_parts, read_part, to_part
+from voiceface.embeddings.parts import INDEX_FILE, format_index, merge_parts, read_part, to_part
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.engines.file_sources import VIDEO_SUFFIXES, Sources
 from voiceface.engines.file_units import FileItem, FileUnit, LocalFiles, TarUnit, brought_here, cut_units
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from voiceface.engines.interface import Engine
 
-__all__ = ["EmbedFiles", "ShardWork", "join_shards", "make_units"]
+__all__ = ["EmbedFiles", "ShardWork", "join_shards", "make_parts", "make_units"]
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,40 @@ def join_shards(
     """
     store = PartStore(place)
     return merge_parts([table for job in jobs for table in _make_tables(engine, *job, store)])
+
+
+def make_parts(
+    engine: "Engine", jobs: Sequence[tuple[ShardWork, Sequence[Unit]]], place: str, encoder: str
+) -> int:
+    """Embed all units and leave the rows in parts, named in order by `parts.json`; memory does not grow.
+
+    Args:
+        engine: runs the work.
+        jobs: work and its units.
+        place: path or address of the folder.
+        encoder: JSON about the encoders.
+
+    Returns:
+        Number of parts.
+
+    Raises:
+        EngineError: no worker starts, or nothing succeeds.
+        StoreError: a part cannot be read or written.
+        EmbeddingError: the folder holds parts of another model.
+    """
+    store = PartStore(place)
+    fingerprint, dimension = jobs[0][0].fingerprint, jobs[0][0].dimension
+    if INDEX_FILE in store.names():
+        known = json.loads(store.read(INDEX_FILE))
+        if known.get("fingerprint") != fingerprint:
+            raise EmbeddingError(f"{printable(place)} holds parts of another model; choose another --out")
+    names = [
+        name
+        for work, units in jobs
+        for name in run_parts(engine, work, units, store, work.identity, work.describe_failure)
+    ]
+    store.write(INDEX_FILE, format_index(names, fingerprint, dimension, encoder))
+    return len(names)
 
 
 def _make_tables(

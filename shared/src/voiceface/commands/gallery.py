@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 PLACE_HELP = "folder of the gallery, or its address on a server"
-TABLES_HELP = "tables of embeddings, such as `SYSTEM embed` and `voiceface encode` write"
+TABLES_HELP = "tables of embeddings, or folders of their parts, of `SYSTEM embed` or `voiceface encode`"
 ENGINES = ("exact", "faiss", "chroma", "milvus")
 
 
@@ -31,8 +31,8 @@ def _build(args: argparse.Namespace) -> int:
     from voiceface.gallery import create_gallery
     from voiceface.gallery.tables import select_modality
 
-    first = _load(args.tables[0])
-    _, modality = select_modality(first, _modality(args), printable(args.tables[0]))
+    path, first = _find_first(args)
+    _, modality = select_modality(first, _modality(args), printable(path))
     with create_gallery(
         args.out,
         first.vectors.shape[1],
@@ -41,7 +41,7 @@ def _build(args: argparse.Namespace) -> int:
         modality=modality,
         encoder=first.encoder,
     ) as gallery:
-        return _add_tables(gallery, args, {args.tables[0]: first})
+        return _add_tables(gallery, args, {path: first})
 
 
 def _add(args: argparse.Namespace) -> int:
@@ -56,9 +56,11 @@ def _add_tables(gallery: "Gallery", args: argparse.Namespace, loaded: "dict[Path
     from voiceface.gallery.tables import add_rows, rows_of_table, select_modality
 
     added = 0
-    for path in args.tables:
+    for path, is_part in _list_tables(args):
         try:
             table = loaded.pop(path, None) or _load(path)
+            if is_part and not _is_usable(table, _modality(args)):
+                continue
             gallery.require_model(table.fingerprint, dimension=table.vectors.shape[1])
             table, modality = select_modality(
                 table, _modality(args) or gallery.facts.modality, printable(path)
@@ -135,6 +137,42 @@ def _load(path: Path) -> "EmbeddingTable":
     from voiceface.embeddings.table import EmbeddingTable
 
     return EmbeddingTable.load(path)
+
+
+def _list_tables(args: argparse.Namespace) -> list[tuple[Path, bool]]:
+    """Tables of a command, with the parts of folders, and whether each is a part."""
+    from voiceface.embeddings.parts import is_folder_of_parts, list_parts
+    from voiceface.gallery.interface import GalleryError
+
+    found: list[tuple[Path, bool]] = []
+    for path in args.tables:
+        if not is_folder_of_parts(path):
+            found.append((path, False))
+            continue
+        if args.by_folder:
+            raise GalleryError(
+                f"--by-folder: a folder is in several parts of {printable(path)}: embed into a table"
+            )
+        found += [(part, True) for part in list_parts(path)]
+    return found
+
+
+def _is_usable(table: "EmbeddingTable", wanted: "Modality") -> bool:
+    """Whether a part has rows, which are of one kind, and of the wanted one."""
+    from voiceface.gallery.tables import find_modality
+
+    return len(table) > 0 and (not wanted or find_modality(table, table.items[0]) in ("", wanted))
+
+
+def _find_first(args: argparse.Namespace) -> "tuple[Path, EmbeddingTable]":
+    """The first table that has rows for the gallery."""
+    from voiceface.gallery.interface import GalleryError
+
+    for path, is_part in _list_tables(args):
+        table = _load(path)
+        if not is_part or _is_usable(table, _modality(args)):
+            return path, table
+    raise GalleryError(f"{printable(args.tables[0])}: no part has such rows")
 
 
 def _modality(args: argparse.Namespace) -> "Modality":

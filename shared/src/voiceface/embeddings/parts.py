@@ -3,10 +3,14 @@
 A part is a Parquet file with the columns `item`, `embedding` (float32 list of fixed size, null where it
 failed), `facts` and `reason` ("" for rows with an embedding), and with the digest of
 `voiceface.embeddings.columnar`. `EmbeddingTable.load` reads it, and so does every reader of Parquet.
+
+A table that is too large for one file stays in a folder of parts, whose `parts.json` names them in order.
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +18,24 @@ import numpy as np
 from voiceface.embeddings.columnar import build_columns, parse_columns
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.io.file_facts import facts_to_json
+from voiceface.io.file_kinds import printable
+from voiceface.io.foreign_files import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["merge_parts", "read_part", "to_part"]
+__all__ = [
+    "INDEX_FILE",
+    "format_index",
+    "is_folder_of_parts",
+    "list_parts",
+    "merge_parts",
+    "read_part",
+    "to_part",
+]
+
+INDEX_FILE = "parts.json"
+INDEX_FORMAT = "voiceface-parts-1"
 
 
 def to_part(table: EmbeddingTable) -> "pa.Table":
@@ -77,3 +94,50 @@ def merge_parts(parts: Sequence[EmbeddingTable]) -> EmbeddingTable:
         {item: each for part in full for item, each in part.facts.items()},
         full[0].encoder,
     )
+
+
+def format_index(names: Sequence[str], fingerprint: str, dimension: int, encoder: str) -> bytes:
+    """Content of `parts.json`.
+
+    Args:
+        names: of the parts, in the order of the table.
+        fingerprint: of the model.
+        dimension: length of an embedding.
+        encoder: JSON about the encoders.
+    """
+    values = {
+        "format": INDEX_FORMAT,
+        "fingerprint": fingerprint,
+        "dimension": dimension,
+        "encoder": encoder,
+        "parts": list(names),
+    }
+    return (json.dumps(values, indent=1) + "\n").encode()
+
+
+def is_folder_of_parts(path: str | Path) -> bool:
+    """Whether a path is a folder of parts of this machine."""
+    return (Path(path) / INDEX_FILE).is_file()
+
+
+def list_parts(folder: str | Path) -> list[Path]:
+    """Parts of a folder, in the order of the table.
+
+    Raises:
+        FileNotFoundError: no folder of parts.
+        EmbeddingError: its index is damaged.
+    """
+    path = Path(folder) / INDEX_FILE
+    values = read_json(path, EmbeddingError, "the index of a folder of parts")
+    names = values.get("parts") or []
+    plain = isinstance(names, list) and all(
+        isinstance(each, str) and Path(each).name == each for each in names
+    )
+    if values.get("format") != INDEX_FORMAT or not plain:
+        raise EmbeddingError(f"{printable(path)} is no index of parts, or of another version; embed again")
+    return [Path(folder) / name for name in names]
+
+
+def _is_part(name: object) -> bool:
+    """Whether a name is that of a part beside the index."""
+    return isinstance(name, str) and name.endswith(".parquet") and not {"/", "\\"} & set(name)
