@@ -121,7 +121,8 @@ def examine_mpeg(file: BinaryIO, start: int, size: int) -> AudioPart | None:
 def find_joined_mpeg(file: BinaryIO, end: int, size: int) -> int:
     """Place of the ID3v2 tag of another stream behind one that ends at `end`; 0 if there is none.
 
-    An ID3v1 tag or a part of a frame may lie between, or the tag within the last frame of a stream that is cut.
+    An ID3v1 tag or a part of a frame may lie between; of a stream that is cut, the tag lies within the last
+    frame.
     """
     start = max(0, end - MAX_FRAME_BYTES)
     found = read_at(file, start, 2 * MAX_FRAME_BYTES).find(b"ID3")

@@ -47,6 +47,7 @@ MIN_RUN_FRAMES = 5  # of 32 ms
 MIN_SPEECH_SHARE = 0.2  # of the frames about as loud as the speech; less is music or noise
 SPEECH_RANGE_DB = 20.0  # below the level of the speech; quieter sound is background
 BLOCK_FRAMES = 2000  # in which speech is found; 64 s
+CORRELATED_FRAMES = 256  # at a time; memory grows by 40 kB with each of them
 FINDER_VARIABLE = "VOICEFACE_SPEECH_FINDER"
 SpeechFinder = Literal["pitch", "silero"]
 MAX_SECONDS = 120.0  # of a recording that are examined, evenly spaced frames of a longer one
@@ -145,7 +146,7 @@ def measure_quality(
         voiced, speech = _find_voiced(frames, loud, is_dense=step == 1)
         share = float(np.mean(speech & loud))
     level = 10 * float(np.log10(power[voiced].mean())) if voiced.any() else -np.inf
-    mean_power = np.square(np.abs(np.fft.rfft(frames * np.hanning(FRAME), axis=1))).mean(axis=0)
+    mean_power = _mean_spectrum(frames)
     edge = TELEPHONE_HZ * FRAME // ANALYSIS_RATE
     above, below = mean_power[edge + 8 :].mean(), mean_power[:edge].max()
     telephone = bool(voiced.any() and above < below * 10 ** (TELEPHONE_DB / 10))
@@ -207,18 +208,33 @@ def _find_voiced(
     frames: NDArray[np.float32], loud: NDArray[np.bool_], *, is_dense: bool
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Voiced frames, and those with frames of consonants around them, of frames (N, `FRAME`)."""
-    spectrum = np.square(np.abs(np.fft.rfft(frames, 2 * FRAME, axis=1)))
-    spectrum[:, : VOICE_BINS.start] = 0
-    spectrum[:, VOICE_BINS.stop :] = 0
-    correlation = np.fft.irfft(spectrum, axis=1)[:, : FRAME // 2]
-    overlap = 1 - np.arange(FRAME // 2) / FRAME  # shorter at longer lags
-    best = (correlation[:, PITCH_LAGS] / overlap[PITCH_LAGS]).max(axis=1)
-    periodicity = best / np.maximum(correlation[:, 0], 1e-20)
+    blocks = range(0, len(frames), CORRELATED_FRAMES)
+    periodicity = np.concatenate([_periodicity(frames[at : at + CORRELATED_FRAMES]) for at in blocks])
     voiced = loud & (periodicity > MIN_PERIODICITY)
     if not is_dense:
         return voiced, voiced
     voiced &= np.convolve(voiced, [1, 0, 1], "same")[: len(voiced)] > 0  # a single frame is chance
     return voiced, np.convolve(voiced, np.ones(2 * PAUSE_FRAMES + 1), "same")[: len(voiced)] > 0
+
+
+def _mean_spectrum(frames: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean power spectrum (513,) of frames (N, `FRAME`)."""
+    window, total = np.hanning(FRAME), np.zeros(FRAME // 2 + 1)
+    for at in range(0, len(frames), CORRELATED_FRAMES):
+        spectrum = np.fft.rfft(frames[at : at + CORRELATED_FRAMES] * window, axis=1)
+        total += np.square(np.abs(spectrum)).sum(axis=0)
+    return total / len(frames)
+
+
+def _periodicity(frames: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Normalised autocorrelation at the best lag of a voice, of frames (N, `FRAME`)."""
+    spectrum = np.square(np.abs(np.fft.rfft(frames, 2 * FRAME, axis=1)))
+    spectrum[:, : VOICE_BINS.start] = 0
+    spectrum[:, VOICE_BINS.stop :] = 0
+    correlation = np.fft.irfft(spectrum, axis=1)[:, : FRAME // 2]
+    overlap = 1 - np.arange(FRAME // 2) / FRAME  # shorter at longer lags
+    best: NDArray[np.floating] = (correlation[:, PITCH_LAGS] / overlap[PITCH_LAGS]).max(axis=1)
+    return best / np.maximum(correlation[:, 0], 1e-20)
 
 
 def find_speech_runs(probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
