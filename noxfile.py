@@ -37,10 +37,12 @@ COMMANDS = {
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo", "export"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo", "export"],
     "sf2f": ["train", "test", "infer", "export", "prepare", "split"],
-    "perceptionist": ["train", "test", "evaluate", "overlay", "demo", "demo_mic"],
+    "perceptionist": ["train", "test", "evaluate", "overlay", "export", "demo", "demo_mic"],
     "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo", "export"],
     "fop": ["train", "test", "embed", "match", "demo", "export", "probe", "speak", "fame"],
-    "voicestyle": ["generate", "invert", "train", "test", "train-stylegan", "fid", "ppl", "factorise"],
+    "voicestyle": [
+        *("generate", "invert", "train", "test", "train-stylegan", "export", "fid", "ppl", "factorise"),
+    ],
 }
 TRIALS = {  # what an installed wheel must be able to do besides
     "voiceface": "from voiceface.rendering import rasterize; "

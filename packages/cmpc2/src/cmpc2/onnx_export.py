@@ -8,20 +8,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from voiceface.association.onnx_export import (
-    SAMPLE_RATE,
-    embedder_facts,
-    embedding_port,
-    fixed_lengths,
-    voice_ports,
-)
+from voiceface.association.onnx_export import embedder_facts, embedding_port, voice_ports
 from voiceface.association.system import SystemSpec
 from voiceface.audio.exportable_frontends import CentredMelPower, PerceptionistGraph
 from voiceface.audio.frontends import PerceptionistLogMel
 from voiceface.audio.mel import slaney_mel_filterbank
 from voiceface.audio.mel_power import at_least
 from voiceface.embeddings.encoder_info import Modality
-from voiceface.export.graph import Graph, Port, example_lengths, example_pictures, example_voices
+from voiceface.export.graph import (
+    SAMPLE_RATE,
+    Graph,
+    Port,
+    example_lengths,
+    example_pictures,
+    example_voices,
+    fixed_lengths,
+)
 
 from cmpc2.audio_frontend import compute_log_mel, prepare_voice
 from cmpc2.image_frontend import to_planes

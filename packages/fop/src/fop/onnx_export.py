@@ -8,19 +8,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from voiceface.association.onnx_export import (
-    SAMPLE_RATE,
-    embedder_facts,
-    embedding_port,
-    fixed_lengths,
-    voice_ports,
-)
+from voiceface.association.onnx_export import embedder_facts, embedding_port, voice_ports
 from voiceface.association.system import SystemSpec
 from voiceface.audio.mel import slaney_mel_filterbank
 from voiceface.audio.mel_power import MelPower, at_least
 from voiceface.checkpoints.native import load_into, load_model
 from voiceface.embeddings.encoder_info import Modality
-from voiceface.export.graph import Graph, Port, example_lengths, example_pictures, example_voices
+from voiceface.export.graph import (
+    SAMPLE_RATE,
+    Graph,
+    Port,
+    example_lengths,
+    example_pictures,
+    example_voices,
+    fixed_lengths,
+)
 from voiceface.real.installation import require_installed
 from voiceface.real.networks import CHIP_SIDE, NUM_MELS, PARTIAL_FRAMES, build_network
 from voiceface.real.voice_encoder import compute_partial_bands, partial_starts

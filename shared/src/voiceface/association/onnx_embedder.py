@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from voiceface.association.encoders import Encoders
-from voiceface.association.onnx_export import graph_path, option_key
+from voiceface.association.onnx_export import option_key
 from voiceface.association.system import SystemSpec
 from voiceface.embeddings.encoder_info import Modality
+from voiceface.export.graph import graph_path
 from voiceface.export.inspection import GraphError
 from voiceface.export.running import OnnxGraph, open_graph
 from voiceface.runtime.config import validate_config

@@ -15,7 +15,16 @@ from voiceface.association.system import SystemSpec
 from voiceface.audio.exportable_frontends import SeekingShapeGraph, repeat_samples
 from voiceface.checkpoints.native import fingerprint
 from voiceface.embeddings.encoder_info import Modality
-from voiceface.export.graph import Graph, Port, example_lengths, example_pictures, example_voices
+from voiceface.export.graph import (
+    SAMPLE_RATE,
+    Graph,
+    Port,
+    example_lengths,
+    example_pictures,
+    example_voices,
+    fixed_lengths,
+    graph_path,
+)
 from voiceface.export.writing import ExportResult, export_graph, require_onnx_name
 from voiceface.runtime.config import to_dict
 
@@ -23,18 +32,14 @@ if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
 
 __all__ = [
-    "SAMPLE_RATE",
     "build_graphs",
     "embedder_facts",
     "embedding_port",
     "export_encoders",
-    "fixed_lengths",
-    "graph_path",
     "option_key",
     "voice_ports",
 ]
 
-SAMPLE_RATE = 16000
 POLICIES = ("error", "salvage")
 SILENCE = (
     "Not in the graph: decoding, resampling to 16 kHz, mixing of channels, and the choice of the parts of a "
@@ -75,12 +80,6 @@ def export_encoders(
     require_onnx_name(out)
     graphs: dict[str, Graph] = spec.resolve("graphs")(spec, embedder, modalities=modalities, seconds=seconds)
     return [export_graph(graph, graph_path(out, name)) for name, graph in graphs.items()]
-
-
-def graph_path(out: str | Path, name: str) -> Path:
-    """File of a graph: FILE_voice.onnx and FILE_face.onnx for FILE.onnx, FILE_voice_5s.onnx for 5 s."""
-    path = Path(out)
-    return path.with_name(f"{path.stem}_{name}.onnx")
 
 
 def build_graphs(
@@ -208,21 +207,6 @@ def embedder_facts(spec: SystemSpec, embedder: "Embedder") -> dict[str, Any]:
 def option_key(resample: bool, on_corrupt: str) -> str:
     """Key of a fingerprint under options of the front end."""
     return f"resample={resample} on_corrupt={on_corrupt}"
-
-
-def fixed_lengths(seconds: Sequence[float]) -> dict[str, int | None]:
-    """Names of voice graphs, and their fixed number of samples; "voice" has none.
-
-    Raises:
-        ValueError: a length without a sample.
-    """
-    found: dict[str, int | None] = {"voice": None}
-    for each in seconds:
-        samples = round(each * SAMPLE_RATE)
-        if samples < 1:
-            raise ValueError(f"--seconds must be above 0, found {each:g}")
-        found[f"voice_{each:g}s"] = samples
-    return found
 
 
 class _VoiceModule(nn.Module):

@@ -1,5 +1,6 @@
 """PyTorch modules to ONNX graphs of standard operators, which onnxruntime runs on every platform."""
 
+import contextlib
 import importlib.util
 import io
 import logging
@@ -42,7 +43,8 @@ def convert(graph: Graph, *, dynamo: bool | None = None) -> "onnx.ModelProto":
         "input_names": [port.name for port in graph.inputs],
         "output_names": [port.name for port in graph.outputs],
     }
-    with warnings.catch_warnings(), torch.no_grad():
+    # On errors PyTorch prints the whole graph.
+    with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
             data = (_convert_by_export if use_dynamo else _convert_by_trace)(graph, arguments, names)

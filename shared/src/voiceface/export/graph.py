@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,17 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NUM_EXAMPLES", "Graph", "Port", "example_lengths", "example_pictures", "example_voices"]
+__all__ = [
+    "NUM_EXAMPLES",
+    "SAMPLE_RATE",
+    "Graph",
+    "Port",
+    "example_lengths",
+    "example_pictures",
+    "example_voices",
+    "fixed_lengths",
+    "graph_path",
+]
 
 Array = NDArray[Any]
 NUM_EXAMPLES = 10
@@ -60,6 +71,27 @@ class Graph:
     reference: Callable[..., Sequence[Array]]
     facts: Mapping[str, Any] = field(default_factory=dict)
     tolerance: float = 1e-3
+
+
+def graph_path(out: str | Path, name: str) -> Path:
+    """File of a graph: FILE_voice.onnx and FILE_face.onnx for FILE.onnx, FILE_voice_5s.onnx for 5 s."""
+    path = Path(out)
+    return path.with_name(f"{path.stem}_{name}.onnx")
+
+
+def fixed_lengths(seconds: Sequence[float]) -> dict[str, int | None]:
+    """Names of voice graphs, and their fixed number of samples; "voice" has none.
+
+    Raises:
+        ValueError: a length without a sample.
+    """
+    found: dict[str, int | None] = {"voice": None}
+    for each in seconds:
+        samples = round(each * SAMPLE_RATE)
+        if samples < 1:
+            raise ValueError(f"--seconds must be above 0, found {each:g}")
+        found[f"voice_{each:g}s"] = samples
+    return found
 
 
 def example_lengths(usual: int, shortest: int = 1) -> list[int]:

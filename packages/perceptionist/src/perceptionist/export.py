@@ -1,0 +1,232 @@
+"""`perceptionist export`: a voice to coefficients, and coefficients to a mesh, as two ONNX graphs.
+
+What draws meshes is not exported: a rasteriser decides by the depth of every covered pixel which of many
+triangles it keeps, for which ONNX has no operator. Viewers draw meshes by themselves.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voiceface.commandline import arguments
+
+from perceptionist.arguments import CHECKPOINT_HELP, add_face_model_argument
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+    from voiceface.export.graph import Graph
+    from voiceface.export.writing import ExportResult
+
+    from perceptionist.voice_to_mesh import VoiceToMesh
+
+__all__ = ["build_graphs", "export_onnx", "main"]
+
+SHORTEST = 400
+USUAL = 160_000
+FRONT_END = (
+    "Speech of any length; what is shorter than 10 s is repeated. Not in the graph: decoding, resampling to "
+    "16 kHz, mixing of channels, and the removal of silence: give speech alone."
+)
+MESH = "Not in the graph: triangles, which the face model has, and drawing."
+
+
+def export_onnx(
+    model: "VoiceToMesh", out: str | Path, *, seconds: Sequence[float] = (), name: str = ""
+) -> "list[ExportResult]":
+    """Export a model as FILE_voice.onnx and FILE_mesh.onnx, for FILE.onnx.
+
+    Args:
+        model: from `perceptionist.load`, on the CPU.
+        out: a name that ends in .onnx.
+        seconds: lengths for which the voice graph is exported once more, with that length fixed.
+        name: of the weights, for the metadata.
+
+    Raises:
+        ModuleNotFoundError: onnx or onnxruntime is missing; names the extra.
+        ValueError: another suffix, or a graph that differs from PyTorch.
+        OSError: a file cannot be written.
+    """
+    from voiceface.export.graph import graph_path
+    from voiceface.export.packages import require_packages
+    from voiceface.export.writing import export_graph, require_onnx_name
+
+    require_packages()
+    require_onnx_name(out)
+    graphs = build_graphs(model, seconds=seconds, name=name)
+    return [export_graph(graph, graph_path(out, kind)) for kind, graph in graphs.items()]
+
+
+def build_graphs(
+    model: "VoiceToMesh", *, seconds: Sequence[float] = (), name: str = ""
+) -> "dict[str, Graph]":
+    """Graphs of a model by name: "voice", those of fixed lengths, and "mesh"; arguments of `export_onnx`."""
+    import numpy as np
+    import torch
+    from voiceface.export.graph import (
+        SAMPLE_RATE,
+        Graph,
+        Port,
+        example_lengths,
+        example_voices,
+        fixed_lengths,
+    )
+
+    from perceptionist.speech import get_frontend
+    from perceptionist.voice_to_mesh import FaceCoefficients
+
+    facts = _facts(model, name)
+    faces = model.face_model
+    coefficients = (
+        Port("scale", ("N",), "pixels of a 120-pixel image per unit of the face model"),
+        Port("shape", ("N", faces.num_shape), "un-whitened shape coefficients"),
+        Port("expression", ("N", faces.num_expression), "un-whitened expression coefficients"),
+    )
+    voice, mesh = _build_modules(model)
+
+    def predict(samples: "np.ndarray") -> "list[np.ndarray]":
+        found = model.predict(get_frontend()(torch.from_numpy(samples.astype(np.float64))))
+        values = [*found.coefficients] + ([] if found.images is None else [found.images])
+        return [value.numpy() for value in values]
+
+    def reconstruct(*values: "np.ndarray") -> "list[np.ndarray]":
+        given = FaceCoefficients(*(torch.from_numpy(value) for value in values))
+        return [model.vertices_from_coefficients(given).transpose(1, 2).numpy()]
+
+    outputs: tuple[Port, ...] = coefficients
+    if model.generator is not None:
+        side = predict(np.zeros((1, SHORTEST), np.float32))[3].shape[-1]
+        outputs += (Port("image", ("N", 3, side, side), "generated RGB images, nominally -1...1"),)
+    found: dict[str, Graph] = {}
+    predicted: list[list[np.ndarray]] = []
+    for kind, num_samples in fixed_lengths(seconds).items():
+        lengths = [num_samples] * 10 if num_samples else example_lengths(USUAL, SHORTEST)
+        voices = example_voices(lengths)
+        predicted = predicted or [predict(samples)[:3] for samples in voices]
+        found[kind] = Graph(
+            "voice",
+            voice(num_samples),
+            (Port("samples", ("N", num_samples or "T"), "speech at 16 kHz, -32768...32767"),),
+            outputs,
+            [[samples] for samples in voices],
+            predict,
+            facts | {"sample_rate": str(SAMPLE_RATE), "front_end": FRONT_END},
+        )
+    found["mesh"] = Graph(
+        "mesh",
+        mesh,
+        coefficients,
+        (Port("vertices", ("N", faces.num_vertices, 3), "frontal, pixels of a 120-pixel image, y up"),),
+        [[np.ascontiguousarray(value) for value in values] for values in predicted],
+        reconstruct,
+        facts | {"front_end": MESH},
+    )
+    return found
+
+
+def _facts(model: "VoiceToMesh", name: str) -> dict[str, Any]:
+    from voiceface.checkpoints.native import fingerprint
+    from voiceface.runtime.config import to_dict
+
+    parts = {"voice": model.voice, "head": model.head, "generator": model.generator, "student": model.student}
+    state = {
+        f"{part}.{key}": value
+        for part, module in parts.items()
+        if module is not None
+        for key, value in module.state_dict().items()
+    }
+    notices = dict.fromkeys(each for each in (model.disclaimer, model.face_model.disclaimer) if each)
+    return {
+        "system": "perceptionist",
+        "name": name,
+        "notice": " ".join(notices),
+        "licence": "as the makers of the weights and of the face model state",
+        "weights_sha256": fingerprint(state),
+        "method": model.kind,
+        "face_model": model.face_model.name,
+        "num_vertices": str(model.face_model.num_vertices),
+        "config": {} if model.config is None else to_dict(model.config),
+    }
+
+
+def _build_modules(model: "VoiceToMesh") -> "tuple[Any, nn.Module]":
+    """What builds the module of a voice graph for a number of samples, and the module of the mesh."""
+    import torch
+    from torch import Tensor, nn
+    from voiceface.audio.exportable_frontends import PerceptionistGraph
+
+    from perceptionist.speech import get_frontend
+    from perceptionist.voice_to_mesh import FaceCoefficients
+
+    parts = [part for part in (model.voice, model.head, model.generator, model.student) if part is not None]
+
+    class VoiceGraph(nn.Module):
+        """Waveforms (N, T) to coefficients, and to images where the method generates them."""
+
+        def __init__(self, num_samples: int | None) -> None:
+            super().__init__()
+            self.front = PerceptionistGraph(get_frontend(), num_samples)
+            self.parts = nn.ModuleList([*parts, model.face_model])
+
+        def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
+            found = model.predict(self.front(samples))
+            return tuple(found.coefficients) + (() if found.images is None else (found.images,))
+
+    class MeshGraph(nn.Module):
+        """Coefficients to vertices (N, V, 3)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.face_model = model.face_model
+
+        def forward(self, scale: Tensor, shape: Tensor, expression: Tensor) -> Tensor:
+            given = FaceCoefficients(scale, shape, expression)
+            return torch.transpose(model.vertices_from_coefficients(given), 1, 2)
+
+    return lambda num_samples: VoiceGraph(num_samples).eval(), MeshGraph().eval()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `perceptionist export`."""
+    parser = argparse.ArgumentParser(
+        prog="perceptionist export",
+        description="Export a trained model as two ONNX graphs, FILE_voice.onnx from speech to coefficients "
+        "(and the generated image) and FILE_mesh.onnx from coefficients to vertices, once they give what "
+        "PyTorch gives. Needs: pip install 'voiceface-shared[onnx]'.",
+    )
+    add = parser.add_argument
+    add("model", type=Path, nargs="?", help=f"{CHECKPOINT_HELP}; the same as --weights")
+    arguments.add_weights_argument(parser, CHECKPOINT_HELP)
+    add("--out", type=Path, required=True, help="FILE.onnx, from which both names are made")
+    add_face_model_argument(parser)
+    add(
+        "--seconds",
+        type=float,
+        action="append",
+        default=[],
+        help="export the voice graph once more for voices of exactly this length, repeatable",
+    )
+    args = parser.parse_args(argv)
+    if args.model is not None and args.weights is not None:
+        parser.error("name the model once: as the first argument, or by --weights")
+    from voiceface.export.packages import require_packages
+
+    require_packages()
+    from voiceface.commandline.messages import print_disclaimers
+
+    from perceptionist.inference import load
+
+    source = args.model or args.weights
+    model = load(source, args.face_model)
+    print_disclaimers(model.disclaimer)
+    name = "the bundled checkpoint" if source is None else source.name
+    for result in export_onnx(model, args.out, seconds=args.seconds, name=name):
+        print(result)
+    return 0
+
+
+if __name__ == "__main__":
+    from voiceface.commandline.dispatch import run_main
+
+    raise SystemExit(run_main("perceptionist.export", None))
