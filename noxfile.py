@@ -181,6 +181,11 @@ def studio(session: nox.Session) -> None:
     one_thread_each(session)
     systems = [wheel(f"packages/{name}") for name in STUDIO_SYSTEMS]
     session.install(wheel("shared", "[web]"), *systems, "pytest>=8", "httpx>=0.27", "playwright>=1.50")
+    if shutil.which("npm"):  # checks of accessibility; without it they are skipped
+        folder = Path(session.create_tmp()).resolve()
+        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4"]
+        session.run(*command, external=True, success_codes=[0, 1], silent=True)
+        session.env["VOICEFACE_AXE"] = str(folder / "node_modules" / "axe-core" / "axe.min.js")
     session.run("pytest", "tests/studio", *session.posargs)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline.arguments import add_device_argument
+from voiceface.commandline.arguments import add_device_argument, data_folder
 from voiceface.io.file_kinds import printable
 from voiceface.studio.settings import StudioSettings, is_loopback
 
@@ -111,6 +111,8 @@ def _read_settings(args: argparse.Namespace) -> StudioSettings:
                 raise FileNotFoundError(f"{flag}: no folder at {printable(folder)}")
     if not 0 <= args.port <= 65535:
         raise ValueError(f"--port {args.port}: expected 0 to 65535 (0: any free one)")
+    if not 2 <= args.people <= 193:
+        raise ValueError(f"--people {args.people}: expected 2 to 193")
     cache = args.cache
     if cache is None:
         from voiceface.real.installation import models_directory
@@ -126,6 +128,7 @@ def _read_settings(args: argparse.Namespace) -> StudioSettings:
         results=tuple(args.results),
         data=args.data,
         cache=cache,
+        num_people=args.people,
         device=args.device,
     )
 
@@ -158,7 +161,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folders of evaluations to compare, as `SYSTEM test --out` writes them",
     )
-    add("--data", type=Path, help="data folder of these evaluations, to look at faces and hear voices")
+    add("--data", type=data_folder, help="data folder of these evaluations, to look at faces and hear voices")
+    add("--people", type=int, default=48, help="invented people at hand, 2 to 193 (default: %(default)s)")
     add("--cache", type=Path, help="folder for invented people and embeddings (default: the user's cache)")
     add_device_argument(parser)
     return parser
