@@ -128,7 +128,7 @@ def to_parquet(table: "pa.Table") -> bytes:
     import pyarrow.parquet
 
     sink = pa.BufferOutputStream()
-    pyarrow.parquet.write_table(table, sink, write_page_checksum=True)
+    pyarrow.parquet.write_table(table, sink, use_dictionary=[REASON], write_page_checksum=True)
     data = bytearray(sink.getvalue())
     _stamp_digest(data)
     return bytes(data)
