@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from voiceface.synthetic.camera import get_head_model, sample_render_params
 from voiceface.synthetic.dataset import generate_identity
+from voiceface.synthetic.face.geometry_truth import build_face_ground_truth
 from voiceface.synthetic.face.render import prepare_face, render_image
 from voiceface.synthetic.head.drawn_head import SKIN, load_drawn_head
 from voiceface.synthetic.head.hair import build_hair
@@ -151,10 +152,41 @@ def test_chin_and_lips_shade_what_lies_below():
     assert head.coarse.occlusion[forehead] > 0.9 > 0.5 > head.coarse.occlusion[throat]
 
 
+def test_glasses_and_beards_are_drawn_before_the_face(people):
+    traits = [sample_traits(people, row) for row in range(len(people))]
+    row = next(row for row, each in enumerate(traits) if each.glasses is not None)
+    face = prepare_face(people, row, generator=2)
+    eyes = face.vertices[load_drawn_head().eyes[0].vertices]
+    assert len(face.frame) and face.frame[:, 2].max() > eyes[:, 2].max() + 2.0
+    without = replace(face, traits=replace(traits[row], glasses=None))
+    change = np.abs(
+        grey(draw(people, row, nuisance=0, face=face).image)
+        - grey(draw(people, row, nuisance=0, face=without).image)
+    )
+    assert 0.005 < (change > 20).mean() < 0.15
+    bearded = next(row for row, each in enumerate(traits) if each.beard > 0.8 and each.beard_cut == 0)
+    face = prepare_face(people, bearded, generator=2)
+    shaved = replace(face, beard=None)
+    change = grey(draw(people, bearded, nuisance=0, face=face).image) - grey(
+        draw(people, bearded, nuisance=0, face=shaved).image
+    )
+    marks = draw(people, bearded, nuisance=0, face=face).landmarks
+    assert np.abs(change[: int(marks[30, 1])]).mean() < 0.2 * np.abs(change[int(marks[33, 1]) :]).mean()
+
+
+def test_the_skin_of_the_truth_is_the_one_that_is_painted(people):
+    colours = build_face_ground_truth(people, generator=2).skin
+    np.testing.assert_allclose(colours[7], np.sqrt(np.clip(sample_traits(people, 7).skin, 0, 1)), atol=1e-12)
+    assert not np.allclose(colours, build_face_ground_truth(people).skin)
+
+
 def test_seams_of_the_texture_are_no_streaks():
     head = load_drawn_head()
     for mesh in (head.coarse, head.fine):
+        # The throat lies around the axis of the texture: nobody sees its triangles.
+        throat = mesh.refine(head.bundle.regions["mouth"][: len(head.coarse.transfer)])[mesh.source] > 0.5
         on_skin = mesh.triangles[mesh.material == SKIN]
+        on_skin = on_skin[~throat[on_skin].any(axis=1)]
         assert np.ptp(mesh.texels[on_skin, 0], axis=1).max() <= 256
         assert len(mesh.source) == len(mesh.texels) and mesh.triangles.max() < len(mesh.source)
 

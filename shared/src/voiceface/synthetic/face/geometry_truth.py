@@ -51,14 +51,20 @@ class FaceGroundTruth:
         return len(self.ids)
 
 
-def build_face_ground_truth(identities: Identities) -> FaceGroundTruth:
-    """Build the ground truth of identities, in their order."""
+def build_face_ground_truth(identities: Identities, generator: int = 1) -> FaceGroundTruth:
+    """Build the ground truth of identities, in their order; `generator` is that of the images."""
+    if generator == 1:
+        skin = compute_skin_colours(identities)
+    else:
+        from voiceface.synthetic.head.traits import compute_skin_colours as compute_complexions
+
+        skin = compute_complexions(identities)
     return FaceGroundTruth(
         ids=identities.ids,
         sex=identities.face_sex,
         factors=identities.face_factors,
         shape=shape_coefficients(identities),
-        skin=compute_skin_colours(identities),
+        skin=skin,
         coupling=identities.coupling,
         share_sex=bool((identities.sex == identities.face_sex).all()),
         confound=identities.confound,
@@ -67,7 +73,7 @@ def build_face_ground_truth(identities: Identities) -> FaceGroundTruth:
 
 def generate_face_ground_truth(settings: PopulationSettings, ids: Sequence[int]) -> FaceGroundTruth:
     """Generate the ground truth of the identities `ids` of a population, in this order."""
-    return build_face_ground_truth(settings.sample_identities(ids))
+    return build_face_ground_truth(settings.sample_identities(ids), settings.image_generator)
 
 
 def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceGroundTruth:

@@ -59,7 +59,8 @@ def draw_brow(traits: Traits, side: int, place: BrowWindow, at: Anchors) -> Mask
     lines = np.ascontiguousarray(lines, np.int32)
     shape = _HEIGHT_MM * _PIXELS_PER_MM, _WIDTH_MM * _PIXELS_PER_MM
     hairs = np.zeros(shape, np.float32)
-    dense = float(np.clip(0.30 + 0.72 * traits.brow_thickness, 0.3, 1.35))  # thin brows are sparse, too
+    thickness = float(np.clip(0.30 + 0.72 * traits.brow_thickness, 0.3, 1.35))
+    dense = traits.brow_density * thickness  # thin brows are sparse, too
     for start, strength, thickness in ((0, 0.42, 2), (1, 0.55, 1), (2, 0.75, 1)):
         layer = np.zeros(shape, np.uint8)
         cv2.polylines(layer, list(lines[start::3]), False, 255, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)

@@ -45,7 +45,8 @@ def paint_eye(traits: Traits) -> Floats:
     white = white * [1.0, 1.0 - 0.03 * traits.age, 1.0 - 0.08 * traits.age]
     corner = np.clip((axis - 0.52) / 0.45, 0, 1)[None, :, None] * np.array([0.05, 0.32, 0.34])
     paint = np.repeat(white * (1.0 - corner), EYE_SIZE, axis=0).astype(np.float32)
-    share = radius / np.float32(_IRIS_RADIUS)
+    size = _IRIS_RADIUS * traits.iris_size
+    share = radius / np.float32(size)
     waves, phase = len(cosines), 2.0 * np.pi * random[: len(cosines)]
     height = 1.0 / (1.0 + 0.25 * np.arange(waves)) / 2.2
     fibres = np.tensordot((height * np.cos(phase)).astype(np.float32), cosines, 1)
@@ -60,9 +61,9 @@ def paint_eye(traits: Traits) -> Floats:
         return np.clip((edge - radius) / np.float32(softness) + 0.5, 0.0, 1.0)[..., None]
 
     rim = (0.10 * traits.iris + 0.01).astype(np.float32)
-    paint += (rim - paint) * (0.9 * inside(1.04 * _IRIS_RADIUS, 0.08))
-    paint += (iris - paint) * inside(0.97 * _IRIS_RADIUS, 0.07)
-    pupil = _IRIS_RADIUS * (0.40 + 0.06 * (float(random[30]) - 0.5))
+    paint += (rim - paint) * (0.9 * inside(1.04 * size, 0.08))
+    paint += (iris - paint) * inside(0.97 * size, 0.07)
+    pupil = size * (0.40 + 0.06 * (float(random[30]) - 0.5))
     paint += (np.array([0.004, 0.003, 0.003], np.float32) - paint) * inside(pupil, 0.05)
     return np.concatenate([paint, np.ones((EYE_SIZE, EYE_SIZE, 1), np.float32)], axis=2)
 

@@ -33,6 +33,11 @@ WINDOWS: dict[str, Callable[[Array], Array]] = {
     "cranium": lambda p: smoothstep(p[:, 1] - 0.35 * np.maximum(p[:, 2], 0.0), -45.0, 30.0),
     "midface": lambda p: _bell(p[:, 1], -15.0, 32.0),
     "jaw": lambda p: smoothstep(p[:, 1], -30.0, -65.0) * smoothstep(p[:, 1] + 0.3 * p[:, 2], -140.0, -105.0),
+    "neck": lambda p: smoothstep(
+        p[:, 1] + 0.3 * np.clip(p[:, 2] + 20.0, 0.0, 120.0) + 1.8 * np.minimum(p[:, 2] + 20.0, 0.0),
+        -70.0,
+        -100.0,
+    ),
     "brow_ridge": lambda p: (
         _bell(np.abs(p[:, 0]), 24.0, 16.0) * _bell(p[:, 1], 14.0, 8.0) * smoothstep(p[:, 2], 50.0, 75.0)
     ),

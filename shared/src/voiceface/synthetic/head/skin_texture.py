@@ -17,8 +17,8 @@ Floats = NDArray[np.float32]
 # Colour by which the mask multiplies at strength 1.
 _FEATURES = {
     "forehead": (1.04, 1.06, 1.02),
-    "wing": (0.75, 0.64, 0.62),
-    "nostril": (0.40, 0.30, 0.29),
+    "wing": (0.66, 0.54, 0.52),
+    "nostril": (0.32, 0.23, 0.22),
     "nose_ridge": (1.055, 1.05, 1.05),
     "philtrum": (0.90, 0.86, 0.86),
     "sulcus": (0.89, 0.85, 0.85),
@@ -73,8 +73,8 @@ def paint_skin(
     beard, cut = masks.blends["beard"], masks.blends[f"beard_cut_{max(1, traits.beard_cut)}"]
     _paint_beard(paint, beard, cut, grain, pores, traits)
     _paint_lips(paint, masks, grain, traits)
-    _cover(paint, masks.blends["lashes"], np.array([0.012, 0.008, 0.007]), 0.78 if traits.male else 0.95)
-    _cover(paint, masks.blends["lower_lashes"], np.array([0.05, 0.03, 0.026]), 0.35 if traits.male else 0.5)
+    _cover(paint, masks.blends["lashes"], np.array([0.012, 0.008, 0.007]), traits.lashes)
+    _cover(paint, masks.blends["lower_lashes"], np.array([0.05, 0.03, 0.026]), 0.5 * traits.lashes)
     for side, place in enumerate(brows):
         _cover(paint, draw_brow(traits, side, place, at), traits.brow, 0.95)
     np.clip(paint, 0.0, 1.0, out=paint)

@@ -8,7 +8,7 @@ by a displacement chosen by eye.
 
 from dataclasses import dataclass
 
-__all__ = ["EXPRESSION_FIELDS", "SHAPE_FIELDS", "SMOOTHING", "Bump", "Field", "Pair"]
+__all__ = ["EXPRESSION_FIELDS", "NECK_SMOOTHING", "SHAPE_FIELDS", "SMOOTHING", "Bump", "Field", "Pair"]
 
 Point = tuple[float, float, float]
 
@@ -138,10 +138,15 @@ SHAPE_FIELDS: dict[str, Field] = {
 # Standard deviation in mm of the Gaussian that smooths a shape field, so that no triangle turns over.
 SMOOTHING = (
     dict.fromkeys(SHAPE_FIELDS, 5.0)
-    | dict.fromkeys(("ulip", "llip", "lipp", "mouthw", "eyelen", "eyeop", "eyesl", "noset"), 3.5)
-    | dict.fromkeys(("brow", "browh", "browt", "philt", "nosep", "nosew", "noseb", "asn", "rbf2"), 6.5)
-    | dict.fromkeys(("midlen", "rbf0", "rbf1"), 8.0)
+    | dict.fromkeys(("ulip", "llip", "lipp"), 4.5)
+    | dict.fromkeys(("eyesl", "noset"), 4.0)
+    | dict.fromkeys(("eyelen", "eyeop", "mouthw", "nosew", "noseb", "asn", "rbf2"), 6.5)
+    | dict.fromkeys(("lowlen", "sock", "chinw", "nosep", "philt"), 7.5)
+    | dict.fromkeys(("midlen", "browh", "browt", "brow", "rbf0"), 9.0)
+    | dict.fromkeys(("rbf1",), 11.0)
 )
+# The same for all fields on the neck, which has large triangles and many fields.
+NECK_SMOOTHING = 16.0
 
 _UNITS = "expression/units/{ancestry}/"
 # Largest displacement at coefficient 1; a strong expression, and for the lids seven tenths of closure.

@@ -1,0 +1,58 @@
+"""Camera of a picture of the head, and which triangles and pixels it sees."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.rendering import Fragments
+from voiceface.synthetic.camera import FOCAL_LENGTH_MM
+
+__all__ = ["COARSE_UP_TO", "View", "faces_camera", "select_fragments"]
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+
+COARSE_UP_TO = 160  # pixels of the canvas for which the mesh is not subdivided and hair has two shells
+
+
+@dataclass(frozen=True)
+class View:
+    """Camera of an image: head to canvas."""
+
+    rotation: Array
+    scale: float
+    offset: Array
+    side: int
+
+    def to_camera(self, points: Floats) -> Floats:
+        return points @ self.rotation.T.astype(np.float32)
+
+    def to_canvas(self, points: Floats) -> Floats:
+        """Pixels x, y (integers are centres) and depth in mm of points in camera space."""
+        screen = points.copy()
+        size = np.float32(self.side * self.scale * FOCAL_LENGTH_MM) / (
+            np.float32(FOCAL_LENGTH_MM) - points[:, 2]
+        )
+        middle = (self.side * self.offset - 0.5).astype(np.float32)
+        np.multiply(points[:, 0], size, out=screen[:, 0])
+        screen[:, 0] += middle[0]
+        np.multiply(points[:, 1], -size, out=screen[:, 1])
+        screen[:, 1] += middle[1]
+        return screen
+
+
+def faces_camera(screen: Floats, triangles: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Triangles whose front is seen, (T,); y points down."""
+    x, y = screen[:, 0][triangles.T], screen[:, 1][triangles.T]
+    return np.asarray((x[1] - x[0]) * (y[2] - y[0]) < (y[1] - y[0]) * (x[2] - x[0]))
+
+
+def select_fragments(found: Fragments, pixels: NDArray[np.intp]) -> Fragments:
+    """Fragments of some pixels in one row."""
+    row = (1, len(pixels))
+    return Fragments(
+        found.depth.ravel()[pixels].reshape(row),
+        found.triangles.ravel()[pixels].reshape(row),
+        found.weights.reshape(-1, 3)[pixels].reshape(*row, 3),
+    )
