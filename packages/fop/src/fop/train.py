@@ -72,9 +72,7 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Add the arguments of `train`."""
         source = parser.add_mutually_exclusive_group(required=True)
-        source.add_argument(
-            "--data", type=arguments.data_folder, help=f"{arguments.CORPUS_HELP}: encoded before training"
-        )
+        source.add_argument("--data", type=arguments.data_folder, help=f"{arguments.CORPUS_HELP}: encoded")
         source.add_argument("--features", type=Path, help="folder that `voiceface encode --data` wrote")
         source.add_argument("--csv-voices", type=Path, help="published form: voice features, label last")
         parser.add_argument("--csv-faces", type=Path, help="published form: face features, label last")
@@ -252,24 +250,23 @@ class FopTrainer(Trainer["FopConfig", "FopModel"]):
 
     def train_step(self, batch: "dict[str, Tensor]", step: int) -> "dict[str, Tensor | float]":
         """Do one optimiser step on the rows of this process, see `FeatureBatches.iterate`."""
+        import torch
         from voiceface.runtime.distributed import all_gather_with_gradient as gather
 
         from fop.model import FopOutput
         from fop.objectives.objective import PairFeatures
 
         clip = self.config.optimiser.clip_gradient
-        if self.fused_step is not None:
+        if self.fused_step:
             terms = self.fused_step(batch["face"], batch["voice"], batch["label"])
             self.run.step_optimisers(self.optimiser, clip_norm=clip)
             return {"total_loss": terms.pop("loss"), **terms}
         with self.run.autocast():
             output = self.network(batch["face"], batch["voice"])
-        fused, logits = (None if each is None else gather(each.float()) for each in output[:2])
-        output = FopOutput(fused, logits, gather(output.face.float()), gather(output.voice.float()))
-        features = PairFeatures(*(gather(batch[name]) for name in ("voice", "face", "row")))
-        terms = self.objective(output, gather(batch["label"]), features)
-        loss = terms.pop("loss")
-        self.run.backward_and_step(loss, self.optimiser, clip_norm=clip)
+        output = FopOutput(*(None if each is None else gather(each.float()) for each in output))  # type: ignore[arg-type]
+        labels, rows = gather(torch.stack([batch["label"], batch["row"]], dim=1)).unbind(1)
+        terms = self.objective(output, labels, PairFeatures(batch["voice"], batch["face"], rows))
+        self.run.backward_and_step(loss := terms.pop("loss"), self.optimiser, clip_norm=clip)
         return {"total_loss": loss, **terms}
 
     def finish(self) -> None:

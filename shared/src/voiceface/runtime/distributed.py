@@ -235,7 +235,8 @@ class SynchronisedBatchNorm(_BatchNorm):
 
     Same parameters, buffers and keys as `nn.BatchNorm1d` to 3d, on CPU and CUDA (torch's own synchronised
     layer needs CUDA). Evaluation mode and a single process behave like the plain layer. Statistics are taken
-    in single precision at least, in two passes (mean, then squared deviations).
+    in single precision at least, in two passes (mean, then squared deviations), and joined by one message.
+    Every process holds equally many rows.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -247,18 +248,24 @@ class SynchronisedBatchNorm(_BatchNorm):
         precise = input if input.dtype == torch.float64 else input.float()
         axes = [0, *range(2, input.dim())]
         shape = [1, -1, *[1] * (input.dim() - 2)]
-        count = all_reduce_sum(precise.new_tensor([precise.numel() / precise.shape[1]]))
-        mean = all_reduce_sum(precise.sum(axes)) / count
-        centred = precise - mean.view(shape)
-        variance = all_reduce_sum((centred * centred).sum(axes)) / count
+        own_count = precise.numel() // precise.shape[1]
+        own_mean = precise.mean(axes)
+        centred = precise - own_mean.view(shape)
+        own_squares = (centred * centred).sum(axes)
+        both = all_gather_with_gradient(torch.stack([own_mean, own_squares])).view(-1, 2, len(own_mean))
+        means, squares = both.unbind(1)
+        mean = means.mean(0)
+        count = own_count * len(means)  # Chan et al., 1979: squares about the common mean
+        variance = (squares.sum(0) + own_count * (means - mean).square().sum(0)) / count
         if self.training and self.running_mean is not None:
-            self._update_running_statistics(mean.detach(), variance.detach() * count / (count - 1))
+            self._update_running_statistics(mean.detach(), variance.detach() * (count / (count - 1)))
         scale = (variance + self.eps).rsqrt()
         if self.affine:
-            result = centred * (scale * self.weight).view(shape) + self.bias.view(shape)
-        else:
-            result = centred * scale.view(shape)
-        return result.to(input.dtype)
+            scale = scale * self.weight
+        shift = (own_mean - mean) * scale
+        if self.affine:
+            shift = shift + self.bias
+        return torch.addcmul(shift.view(shape), centred, scale.view(shape)).to(input.dtype)
 
     def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Update the moving averages as the plain layer does (variance with divisor n - 1)."""

@@ -22,9 +22,9 @@ class PairFeatures(NamedTuple):
     """Features of the frozen encoders of a batch, row i of one person.
 
     Attributes:
-        voice: (B, Dv).
-        face: (B, Df).
-        rows: row of every voice in the training features, int64 (B,).
+        voice: (B, Dv); with several processes those of this one.
+        face: (B, Df), of the same rows.
+        rows: row of every voice in the training features, int64, of the rows of all processes.
     """
 
     voice: Tensor
