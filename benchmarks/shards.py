@@ -14,7 +14,7 @@ from timing import add_report_arguments, min_times, min_times_alternating, repor
 from voiceface.datasets.packing.plan import plan_packing
 from voiceface.datasets.packing.writing import write_packed
 from voiceface.io.foreign_files import read_file_bytes
-from voiceface.io.packed_folders import PackedFolder, read_record
+from voiceface.io.shard_folders import PackedFolder, read_record
 from voiceface.io.shards import open_shard
 
 __all__ = ["main"]

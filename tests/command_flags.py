@@ -22,8 +22,9 @@ FLAG_SIGNATURES = {
     **dict.fromkeys(
         ("--cfg", "--device", "--missing", "--on-corrupt", "--resample", "--tie-breaking"), ("", "", "")
     ),
+    "--data": ("", "data_folder", ""),
     **dict.fromkeys(
-        ("--data", "--out", "--checkpoint", "--voice-root", "--face-root", "--cache", "--json", "--report"),
+        ("--out", "--checkpoint", "--voice-root", "--face-root", "--cache", "--json", "--report"),
         ("", "Path", ""),
     ),
     **dict.fromkeys(
@@ -89,7 +90,7 @@ def find_flags(tree: ast.AST) -> Iterator[Flag]:
             yield Flag(
                 str(name),
                 given.get("action", ""),
-                given.get("type", ""),
+                given.get("type", "").split(".")[-1],
                 given.get("nargs", ""),
                 given.get("default", ""),
                 given.get("required") == "True",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reader import Reader
-from voiceface.io.packed_folders import RECORD_FORMAT, read_record
+from voiceface.io.shard_folders import RECORD_FORMAT, read_record
 from voiceface.io.shard_index import ShardIndex
 from voiceface.io.shards import ShardError, open_shard
 from voiceface.io.tar_members import END_OF_ARCHIVE, make_header, padding_of

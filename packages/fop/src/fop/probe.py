@@ -58,7 +58,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Fit linear maps from the features of frozen encoders to the true factors of a "
         "population, and judge them on unseen identities. `fop speak` uses the map from face to voice.",
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of `voiceface population`")
+    parser.add_argument(
+        "--data", type=arguments.data_folder, required=True, help="folder of `voiceface population`"
+    )
     parser.add_argument(
         "--features", type=Path, help="its features, of `voiceface encode --data --split all`"
     )

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.commandline import arguments
+
 from voicestyle.arguments import (
     add_generator_arguments,
     load_generator_from_args,
@@ -191,7 +193,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="real images: a directory, or a written population")
+    text = "real images: a directory, or a written population"
+    source.add_argument("--data", type=arguments.data_folder, help=text)
     source.add_argument(
         "--population",
         action="store_true",

@@ -164,7 +164,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="bundled name (stylegan2_256, population, quick_stylegan) or a file",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="directory of images, or a written population")
+    source.add_argument(
+        "--data", type=arguments.data_folder, help="directory of images, or a written population"
+    )
     source.add_argument(
         "--population",
         action="store_true",

@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.datasets.corpus import abbreviate
     from voiceface.datasets.packing.plan import plan_packing
     from voiceface.datasets.packing.writing import write_packed
+    from voiceface.io.locations import as_location
 
     plan = plan_packing(args.data, shard_bytes=args.shard_mb * 10**6, on_missing=args.missing)
     for names, what in (
@@ -31,10 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         if names:
             print(f"{counted(len(names), 'file')} {what}: {printable(abbreviate(names))}", file=sys.stderr)
-    record = write_packed(plan, args.out, workers=args.workers)
+    out = as_location(args.out)
+    record = write_packed(plan, out, workers=args.workers)
     size = sum(shard["bytes"] for shard in record["shards"])
     print(
-        f"{args.out}: {counted(record['samples'], 'sample')} in {counted(len(record['shards']), 'shard')}, "
+        f"{out}: {counted(record['samples'], 'sample')} in {counted(len(record['shards']), 'shard')}, "
         f"{size / 1e6:,.1f} MB, and {counted(len(record['plain_files']), 'file')} beside them"
     )
     return 0
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", type=Path, metavar="DATA", help=arguments.CORPUS_HELP)
     parser.add_argument(
         "--out",
+        type=Path,
         required=True,
         metavar="DIR_OR_URL",
         help="new folder, or an address such as s3://bucket/data",

@@ -11,6 +11,7 @@ from typing import Any
 from voiceface.io.atomic import atomic_path
 
 __all__ = [
+    "as_location",
     "fetch_file",
     "file_size",
     "is_url",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?")
+_ONE_SLASH = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])")
 _ATOMIC_UPLOADS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "hf", "oss", "r2", "oci"}
 
 
@@ -41,6 +43,17 @@ def is_url(place: str | os.PathLike[str]) -> bool:
     return bool(found and found[2])
 
 
+def as_location(path: Path) -> str:
+    """Path or address of an argument; `Path` makes one slash of the two of an address.
+
+    Example:
+        >>> as_location(Path("s3://bucket/data")), as_location(Path("data/a.wav"))
+        ('s3://bucket/data', 'data/a.wav')
+    """
+    text = path.as_posix()
+    return _ONE_SLASH.sub(lambda found: f"{found[1]}://{'/' * (found[1].lower() == 'file')}", text)
+
+
 def join_location(place: str | os.PathLike[str], name: str) -> str:
     """Place of a file in a folder or below an address."""
     return f"{os.fspath(place).rstrip('/')}/{name}" if is_url(place) else str(Path(place) / name)
@@ -53,10 +66,10 @@ def open_file_system(url: str) -> tuple[Any, str]:
         ModuleNotFoundError: the package for this kind of address is not installed.
         ValueError: an unknown kind of address.
     """
-    import fsspec
+    from fsspec.core import url_to_fs
 
     try:
-        file_system, path = fsspec.core.url_to_fs(url)
+        file_system, path = url_to_fs(url)
     except ImportError as error:
         raise ModuleNotFoundError(f"{url}: {error}; install the package that fsspec names") from None
     except ValueError as error:

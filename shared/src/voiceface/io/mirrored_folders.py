@@ -15,8 +15,9 @@ from typing import Any
 from voiceface.io.atomic import write_bytes, write_json
 from voiceface.io.file_kinds import printable
 from voiceface.io.locations import fetch_file, is_url, join_location, read_location
-from voiceface.io.packed_folders import GENERATED_SCHEME, MAX_RECORD_BYTES, RECORD_FILE, check_record
+from voiceface.io.packed_folders import GENERATED_SCHEME
 from voiceface.io.regular_files import first_line
+from voiceface.io.shard_folders import MAX_RECORD_BYTES, RECORD_FILE, check_record
 from voiceface.io.shard_index import INDEX_SUFFIX
 from voiceface.io.shards import MAX_INDEX_BYTES, ShardError
 from voiceface.io.tar_members import find_name_fault

@@ -16,7 +16,8 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
-from voiceface.io.packed_folders import GENERATED_FORMAT, GENERATED_SCHEME, RECORD_FILE
+from voiceface.io.packed_folders import GENERATED_SCHEME
+from voiceface.io.shard_folders import GENERATED_FORMAT, RECORD_FILE
 from voiceface.synthetic.counter_rng import integers
 from voiceface.synthetic.identities import compose_face_names, compose_video_id, voice_id
 from voiceface.synthetic.layout import POPULATION_FILE, PopulationError, PopulationSettings, build_settings

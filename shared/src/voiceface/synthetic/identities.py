@@ -253,23 +253,18 @@ def face_name(identity: int, *, seed: int = 0) -> str:
 def compose_face_names(identities: Sequence[int], *, seed: int = 0) -> list[str]:
     """Return the names of many identities; see `face_name`."""
     numbers = [_check_identity(identity) for identity in identities]
-    if not numbers:
-        return []
-    words = integers(seed, numbers, "lists", 0, 2).tolist()
+    words = integers(seed, np.array(numbers, np.int64), "lists", 0, 2).tolist()
     return [_compose_face_name(number, *pair) for number, pair in zip(numbers, words)]
 
 
 def _compose_face_name(number: int, given_word: int, family_word: int) -> str:
     """Name of an identity from its two random words."""
-    split = get_split(number)
-    first, end = SPLIT_RANGES[split]
+    first, end = SPLIT_RANGES[split := get_split(number)]
     given = _given_names(split)
+    index = given_word % len(given)
     if number < NUM_STANDARD_IDENTITIES:
-        low = (number - first) * len(given) // (end - first)
-        high = (number + 1 - first) * len(given) // (end - first)
+        low, high = ((number + step - first) * len(given) // (end - first) for step in (0, 1))
         index = low + given_word % (high - low)
-    else:
-        index = given_word % len(given)
     return f"{given[index]}_{_FAMILY_NAMES[family_word % len(_FAMILY_NAMES)]}.{number:05d}"
 
 
@@ -297,9 +292,8 @@ def get_image_video(identity: int, image_index: int, *, seed: int = 0) -> int:
 
 def video_id(identity: int, video: int, *, seed: int = 0) -> str:
     """Return the id of a video: 11 letters, digits, hyphens and underscores."""
-    return compose_video_id(
-        *integers(seed, _check_identity(identity), "shared", 0, 2, start=64 + 2 * video).tolist()
-    )
+    words = integers(seed, _check_identity(identity), "shared", 0, 2, start=64 + 2 * video)
+    return compose_video_id(*words.tolist())
 
 
 def compose_video_id(high: int, low: int) -> str:

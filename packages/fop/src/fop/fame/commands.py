@@ -50,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="equal error rates of submissions whose labels are known")
     evaluate.add_argument("submissions", type=Path, help="folder of the submissions")
     place = evaluate.add_mutually_exclusive_group(required=True)
-    place.add_argument("--data", type=Path, help="folder in the layout of MAV-Celeb (docs/data.md)")
+    place.add_argument(
+        "--data", type=arguments.data_folder, help="folder in the layout of MAV-Celeb (docs/data.md)"
+    )
     place.add_argument("--lists", type=Path, help="folder that holds lists/ and truth/")
     _add_version_argument(evaluate)
     _add_name_argument(evaluate)
@@ -208,7 +210,7 @@ def _run(args: argparse.Namespace, words: Sequence[str]) -> int:
 def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --data or --features, --lists, --version and --cache."""
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help=DATA_HELP)
+    source.add_argument("--data", type=arguments.data_folder, help=DATA_HELP)
     source.add_argument("--features", type=Path, help=FEATURES_HELP)
     parser.add_argument("--lists", type=Path, help="with --features: folder that holds lists/ and truth/")
     _add_version_argument(parser)

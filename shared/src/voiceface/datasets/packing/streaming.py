@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.io.mirrored_folders import local_folder
-from voiceface.io.packed_folders import PackedFolder, packed_folder
+from voiceface.io.packed_folders import packed_folder
+from voiceface.io.shard_folders import PackedFolder
 from voiceface.io.shards import ShardError
 
 __all__ = ["SampleStream"]

@@ -25,7 +25,7 @@ from voiceface.io.locations import (
     write_bytes_to,
     write_file,
 )
-from voiceface.io.packed_folders import RECORD_FILE, RECORD_FORMAT
+from voiceface.io.shard_folders import RECORD_FILE, RECORD_FORMAT
 from voiceface.io.shard_index import INDEX_SUFFIX, ShardIndex
 from voiceface.io.shards import MAX_INDEX_BYTES
 from voiceface.io.tar_members import END_OF_ARCHIVE, make_header, padding_of
