@@ -14,6 +14,7 @@ from voiceface.engines.file_units import FileItem, FileUnit, TarUnit, brought_he
 from voiceface.engines.interface import LocalEngine, open_engine
 from voiceface.engines.parts import PartStore, Rows, name_part, run_parts
 from voiceface.engines.units import EngineError, Failure, StoreError, Task, WorkQueue
+from voiceface.io.own_files import LeftOut, format_left_out
 
 WAVE = b"RIFF\x24\x00\x00\x00WAVEfmt "
 JPEG = b"\xff\xd8\xff\xe0" + bytes(20)
@@ -208,6 +209,7 @@ def test_addresses_survive_the_arguments_of_a_command():
     assert as_location(Path("s3://bucket/a b")) == "s3://bucket/a b"
     assert as_location(Path("file:///tmp/a")) == "file:///tmp/a"
     assert as_location(Path("a/b.wav")) == "a/b.wav"
+    assert "\ns3://b/x.txt" in format_left_out([LeftOut(Path("s3://b/x.txt"), "is text")])
     assert [is_address(Path(each)) for each in ("gs://b", "x/t-000.tar")] == [True, False]
 
 

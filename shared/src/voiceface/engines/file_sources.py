@@ -1,6 +1,5 @@
 """Inputs of work by units: files and folders, packed or not, here and at addresses (fsspec)."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -9,7 +8,7 @@ from typing import Any
 from voiceface.engines.file_units import FileItem
 from voiceface.engines.units import describe_error
 from voiceface.io.file_kinds import printable
-from voiceface.io.locations import is_url, open_file_system
+from voiceface.io.locations import as_location, is_url, open_file_system
 from voiceface.io.own_files import PICTURE_SUFFIXES, SOUND_SUFFIXES, LeftOut, find_own_files
 from voiceface.io.packed_folders import PACKING_SUFFIXES, RECORD_FILE, stamp_of
 from voiceface.io.shards import SHARD_SUFFIX
@@ -18,7 +17,6 @@ __all__ = ["VIDEO_SUFFIXES", "Sources", "as_location", "find_sources", "is_addre
 
 VIDEO_SUFFIXES = (*(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".mpg", ".mpeg"), ".3gp")
 """Endings of videos at addresses and in shards, where the content is not looked at beforehand."""
-_ONE_SLASH = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])")
 _CONTENT = ("ETag", "etag", "md5Hash", "crc32c", "checksum", "sha256", "LastModified", "mtime", "created")
 _UNUSED = "is of unknown kind ({}), no recording and no picture"
 
@@ -38,17 +36,6 @@ class Sources:
     pictures: list[FileItem] = field(default_factory=list)
     archives: list[FileItem] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-
-
-def as_location(path: Path) -> str:
-    """Path or address of an argument; `Path` makes one slash of the two of an address.
-
-    Example:
-        >>> as_location(Path("s3://bucket/data")), as_location(Path("data/a.wav"))
-        ('s3://bucket/data', 'data/a.wav')
-    """
-    text = path.as_posix()
-    return _ONE_SLASH.sub(lambda found: f"{found[1]}://{'/' * (found[1].lower() == 'file')}", text)
 
 
 def is_address(path: Path) -> bool:

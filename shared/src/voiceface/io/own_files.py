@@ -14,6 +14,7 @@ from voiceface.io.atomic import write_json
 from voiceface.io.file_facts import FileFacts
 from voiceface.io.file_kinds import printable
 from voiceface.io.foreign_files import find_file_kind
+from voiceface.io.locations import as_location
 from voiceface.io.packed_folders import PACKING_SUFFIXES, file_exists, folder_exists, list_packed_files
 
 __all__ = [
@@ -229,7 +230,7 @@ def format_left_out(left_out: Sequence[LeftOut], max_shown: int = MAX_SHOWN) -> 
     """
     rows = [("file", "reason", "remedy")]
     rows += [
-        (printable(item.path), printable(item.reason), printable(item.remedy) or "-")
+        (printable(as_location(item.path)), printable(item.reason), printable(item.remedy) or "-")
         for item in left_out[:max_shown]
     ]
     widths = [min(MAX_COLUMN, max(len(row[column]) for row in rows)) for column in range(2)]
