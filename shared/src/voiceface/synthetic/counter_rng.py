@@ -22,6 +22,7 @@ __all__ = ["STREAMS", "integers", "mix64", "normals", "uniforms", "white_noise"]
 STREAMS = {"shared": 0, "voice": 1, "face": 2, "clip": 3, "image": 4, "lists": 5, "constants": 6}
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_MASK = (1 << 64) - 1
 
 
 def mix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -61,12 +62,24 @@ def integers(
     if start < 0 or count < 0:
         raise ValueError(f"start and count must not be negative: got start={start}, count={count}")
     counters = np.arange(start, start + count, dtype=np.uint64)
+    if numbers.ndim == 0:
+        prefix = 0
+        for value in (int(seed), int(numbers), number, int(item)):
+            prefix = _mix_number((prefix + (value + 1) * int(_GOLDEN_GAMMA)) & _MASK)
+        return mix64((counters + np.uint64(1)) * _GOLDEN_GAMMA + np.uint64(prefix))
     fields = (np.asarray(seed, np.uint64), numbers[..., None], np.uint64(number), item[..., None], counters)
     with np.errstate(over="ignore"):
         state = np.zeros(1, np.uint64)
         for field in fields:
             state = mix64(state + (field + np.uint64(1)) * _GOLDEN_GAMMA)
     return state
+
+
+def _mix_number(state: int) -> int:
+    """`mix64` of one number, for which an array would take ten times as long."""
+    state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+    return state ^ (state >> 31)
 
 
 def uniforms(
