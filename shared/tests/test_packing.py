@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from voiceface.__main__ import main
 from voiceface.audio.loading import load_audio, write_wav
-from voiceface.datasets.corpus import open_corpus
+from voiceface.datasets.corpus import CorpusError, open_corpus
 from voiceface.datasets.layouts import find_files
 from voiceface.datasets.packing.plan import PackError, plan_packing
 from voiceface.datasets.packing.streaming import SampleStream
-from voiceface.datasets.packing.writing import UNFINISHED_FILE, write_packed
+from voiceface.datasets.packing.writing import write_packed
 from voiceface.datasets.validation.checker import check_corpus
 from voiceface.embeddings.encoding import encode_files
 from voiceface.images.loading import load_image
@@ -25,6 +25,7 @@ from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.mirrored_folders import local_folder
 from voiceface.io.own_files import find_own_files
 from voiceface.io.packed_folders import file_exists, folder_exists, stamp_of
+from voiceface.io.shard_folders import UNFINISHED_FILE
 from voiceface.io.shards import ShardError, open_shard
 from voiceface.synthetic.writer import write_population
 
@@ -179,6 +180,8 @@ def test_a_stopped_run_continues_and_changed_files_are_packed_again(data, packed
     write_packed(plan_packing(source, shard_bytes=SMALL), out, progress=False)
     (out / "shards.json").unlink()
     (out / UNFINISHED_FILE).write_text("{}")
+    with pytest.raises(CorpusError, match="packing was stopped"):
+        open_corpus(out, "train")
     (out / "val-000000.tar.index").unlink()
     kept = (out / "train-000000.tar").stat().st_ino
     changed = (out / "val-000000.tar").stat().st_ino

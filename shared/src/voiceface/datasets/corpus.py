@@ -20,7 +20,8 @@ from voiceface.datasets.layouts import (
 )
 from voiceface.datasets.manifest import read_manifest
 from voiceface.io.mirrored_folders import local_folder
-from voiceface.io.packed_folders import folder_exists
+from voiceface.io.packed_folders import RECORD_FILE, folder_exists
+from voiceface.io.shard_folders import UNFINISHED_FILE
 
 __all__ = [
     "Corpus",
@@ -299,6 +300,8 @@ def open_corpus(
         raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)} or None")
     if not base.is_dir():
         raise FileNotFoundError(f"no data folder at {base}")
+    if (base / UNFINISHED_FILE).is_file() and not (base / RECORD_FILE).is_file():
+        raise CorpusError(f"{base}: packing was stopped; run the same voiceface pack again")
     table = Path(identities) if identities is not None else base / "manifest.csv"
     if is_manifest(table):
         return corpus_from_manifest(

@@ -20,6 +20,7 @@ __all__ = [
     "PACKING_SUFFIXES",
     "RECORD_FILE",
     "RECORD_FORMAT",
+    "UNFINISHED_FILE",
     "PackedFolder",
     "VirtualFolder",
     "check_record",
@@ -28,6 +29,8 @@ __all__ = [
 
 RECORD_FILE = "shards.json"
 RECORD_FORMAT = "voiceface-shards-1"
+UNFINISHED_FILE = "shards.unfinished.json"
+"""Beside shards that are not all written."""
 GENERATED_FORMAT = "voiceface-generated-1"
 PACKING_SUFFIXES = (SHARD_SUFFIX, f"{SHARD_SUFFIX}{INDEX_SUFFIX}", RECORD_FILE)
 """Endings of the files that `voiceface pack` makes."""

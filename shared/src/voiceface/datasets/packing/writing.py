@@ -25,16 +25,14 @@ from voiceface.io.locations import (
     write_bytes_to,
     write_file,
 )
-from voiceface.io.shard_folders import RECORD_FILE, RECORD_FORMAT
+from voiceface.io.shard_folders import RECORD_FILE, RECORD_FORMAT, UNFINISHED_FILE
 from voiceface.io.shard_index import INDEX_SUFFIX, ShardIndex
 from voiceface.io.shards import MAX_INDEX_BYTES
 from voiceface.io.tar_members import END_OF_ARCHIVE, make_header, padding_of
 from voiceface.runtime.progress import progress_bar
 
-__all__ = ["UNFINISHED_FILE", "write_packed"]
+__all__ = ["write_packed"]
 
-UNFINISHED_FILE = "shards.unfinished.json"
-"""Beside shards that are not all written."""
 SCRATCH_FOLDER = ".part"
 BLOCK_BYTES = 2**22
 _OWN_NAME = re.compile(r"(train|val|test|other)-\d{6}\.tar(\.index)?")
