@@ -127,6 +127,21 @@ def test_quiet_pauses_are_shortened(voice, finder):
     assert 2.6 * RATE - second[0] == pytest.approx(0.025 * RATE, abs=0.02 * RATE)
 
 
+def test_room_tone_is_shortened_where_there_is_much_of_it(voice, finder):
+    """Noise whose single samples are not quiet beside the voice."""
+    power = np.mean(np.square(voice[: len(voice) // 1024 * 1024].reshape(-1, 1024)), axis=1)
+    level = np.sqrt(np.sum(power**2) / np.sum(power))
+    tone = background("noise", 2.4) / 5e-4 * level * 10 ** (-33 / 20)
+    assert np.abs(tone).max() > level * 10 ** (-25 / 20)
+    pieces, pauses = np.split(voice, (RATE // 2, RATE, 2 * RATE)), np.split(tone, 4)
+    wave = np.concatenate([each for pair in zip(pieces, pauses) for each in pair] + [voice[-RATE // 2 :]])
+    plain, heard = hear(np.concatenate([voice, voice[-RATE // 2 :]])), hear(wave)
+    left_out = heard.parts.seconds_left_out - plain.parts.seconds_left_out
+    assert 3.5 * 0.55 < left_out < 5 * 0.55
+    little = hear(np.insert(voice, 2 * RATE, tone[: RATE // 2])).parts
+    assert little.seconds_left_out == pytest.approx(hear(voice).parts.seconds_left_out, abs=0.1)
+
+
 def test_quiet_sounds_of_speech_stay(voice, finder):
     plain = hear(voice).parts
     assert plain.seconds_left_out < 0.2

@@ -42,6 +42,9 @@ MIN_NOTED_PLACE = 0.05  # s of them in one place
 QUIET_DB = 25.0  # below the level of the speech
 MEDIAN_QUIET_DB = 20.0  # and, within it, below its median: a bang must not make speech quiet
 PIECE = 16  # samples, whose extremes are examined within speech
+TONE_FRAME = 320  # samples, whose level is examined
+TONE_BELOW_DB, TONE_CREST_DB = 3.0, 12.0  # level of room tone below "quiet", and its peaks above its level
+MIN_TONE_SHARE = 0.2  # of what is kept; less of it does no harm
 BLOCK_SAMPLES = 1 << 16  # that are searched at once
 
 
@@ -127,8 +130,9 @@ def find_spoken_parts(
 
     Quiet are samples more than 25 dB below the level of the speech. Of digital silence (within -80 dB of
     full scale) nothing is kept: its logarithm outweighs everything else. Quiet pauses of 0.1 s or more are
-    shortened to 0.05 s, others of up to 1 s stay as they are. So do beginnings and ends of which less than
-    0.2 s would be cut, but for digital silence. Without any speech, all is kept.
+    shortened to 0.05 s; so are pauses of louder room tone where they make up a fifth of the recording. Others
+    of up to 1 s stay as they are. So do beginnings and ends of which less than 0.2 s would be cut, but for
+    digital silence. Without any speech, all is kept.
 
     Args:
         waveform: (T,) at 16 kHz.
@@ -155,7 +159,7 @@ def find_spoken_parts(
         parts[-1] = (parts[-1][0], last)
     median = full_scale * float(np.sqrt(np.median(power[speech]))) * 10 ** (-MEDIAN_QUIET_DB / 20)
     parts = _shorten_pauses(waveform, parts, middle, min(quiet, median), full_scale)
-    return SpokenParts(tuple(parts), length)
+    return SpokenParts(tuple(_shorten_room_tone(waveform, parts, middle, min(quiet, median))), length)
 
 
 def _shorten_pauses(
@@ -186,10 +190,35 @@ def _shorten_pauses(
     return shortened or parts
 
 
-def _find_runs(flags: NDArray[np.bool_], seconds: float) -> NDArray[np.intp]:
+def _shorten_room_tone(
+    waveform: NDArray[np.floating], parts: list[tuple[int, int]], middle: float, quiet: float
+) -> list[tuple[int, int]]:
+    """Shorten pauses of noise whose single samples are not quiet, where they are a large share of the parts.
+
+    Frames of 20 ms belong to them that are quiet on average, by 3 dB, and have no peak 12 dB above that.
+    """
+    limit = quiet * 10 ** (-TONE_BELOW_DB / 20)
+    rest = round(KEPT_QUIET_SECONDS * SAMPLE_RATE / TONE_FRAME / 2)
+    shortened, num_left_out = [], 0
+    for begin, end in parts:
+        whole = begin + (end - begin) // TONE_FRAME * TONE_FRAME
+        frames = waveform[begin:whole].reshape(-1, TONE_FRAME) - middle
+        is_tone = np.sqrt(np.mean(np.square(frames), axis=1)) <= limit
+        is_tone &= np.abs(frames).max(axis=1, initial=0.0) <= limit * 10 ** (TONE_CREST_DB / 20)
+        kept = np.ones(len(frames) + 1, bool)  # the last one is what forms no whole frame
+        for first, last in _find_runs(is_tone, MIN_QUIET_SECONDS, TONE_FRAME):
+            kept[first + rest : last - rest] = False
+        num_left_out += int(np.sum(~kept)) * TONE_FRAME
+        runs = begin + TONE_FRAME * _find_runs(kept, 0, TONE_FRAME)
+        shortened += [(int(first), min(int(last), end)) for first, last in runs if first < end]
+    total = sum(end - begin for begin, end in parts)
+    return shortened if num_left_out > MIN_TONE_SHARE * total else parts
+
+
+def _find_runs(flags: NDArray[np.bool_], seconds: float, piece: int = PIECE) -> NDArray[np.intp]:
     """First and last + 1, (N, 2), of the runs of pieces that last so long."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]))).reshape(-1, 2)
-    return edges[(edges[:, 1] - edges[:, 0]) * PIECE >= seconds * SAMPLE_RATE]
+    return edges[(edges[:, 1] - edges[:, 0]) * piece >= seconds * SAMPLE_RATE]
 
 
 def _trim(
