@@ -16,7 +16,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 SYSTEMS = ["seeking_shape", "cmpc2", "sf2f", "perceptionist", "voicestyle"]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 120.0  # seconds, on a machine with other work
+PATIENCE = 300.0  # seconds, on a machine with other work
 NUM_PICTURES, NUM_PEOPLE = 200, 8
 WIDTHS = {"wide": (1280, "light"), "narrow": (390, "dark")}
 
