@@ -57,6 +57,7 @@ def one_thread():
 def cluster():
     """A cluster of this machine, which engines of this process use."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+    os.environ["RAY_worker_niceness"] = "0"  # 15 by default: actors would wait for all other work
     folders = (Path(__file__).parent, SHARED_TESTS)  # of modules that actors import
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))
     ray.init(
