@@ -81,6 +81,17 @@ def test_the_token_is_needed_by_every_call(open_studio):
     run(work())
 
 
+def test_a_proxy_may_stand_in_front(open_studio):
+    async def work():
+        async with open_studio(host="0.0.0.0", token=TOKEN) as (client, _):
+            headers = {"host": "studio.example", "authorization": f"Bearer {TOKEN}"}
+            assert (await client.get("/api/state", headers=headers)).status_code == 200
+            sent = {**headers, "origin": "https://studio.example"}
+            assert (await client.post("/api/inventions", json={}, headers=sent)).status_code == 200
+
+    run(work())
+
+
 def test_an_open_door_is_refused_before_anything_starts():
     with pytest.raises(ValueError, match="--token"):
         StudioSettings(host="0.0.0.0")

@@ -32,7 +32,7 @@ from voiceface.studio.schemas import (
 )
 from voiceface.studio.service import Studio
 from voiceface.studio.storage import UnknownItemError
-from voiceface.studio.streaming import run, stream_answers
+from voiceface.studio.streaming import find_person, run, stream_answers
 from voiceface.studio.voices import encode_voice
 
 __all__ = ["build_app", "build_routes"]
@@ -130,7 +130,7 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/people/{person}/face.jpg", tags=["invented people"], response_class=Response)
     async def person_face(person: str) -> Response:
         """The picture of an invented person."""
-        found = studio.person(person)
+        found = await find_person(studio, person)
         return Response(
             found.face.read_bytes(), media_type="image/jpeg", headers={"cache-control": "max-age=3600"}
         )
@@ -138,7 +138,7 @@ def _add_people(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/people/{person}/clip", tags=["invented people"])
     async def person_clip(person: str) -> Clip:
         """The recording of an invented person."""
-        found = studio.person(person)
+        found = await find_person(studio, person)
         return await run(studio.reading, lambda: encode_voice(found.voice, is_own=False))
 
     @app.post("/api/inventions", tags=["invented people"])
@@ -157,7 +157,7 @@ def _add_voices(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/voices/invented", tags=["voices"])
     async def take_voice(request: InventedRequest) -> VoiceRecord:
         """Take the recording of an invented person."""
-        person = await run(studio.inventing, lambda: studio.person(request.person))
+        person = await find_person(studio, request.person)
         item = studio.store.add_invented("voice", person.voice, person.name, person.id)
         return await run(studio.reading, lambda: studio.hear(item))
 
@@ -200,7 +200,7 @@ def _add_faces(app: FastAPI, studio: Studio) -> None:
     @app.post("/api/faces/invented", tags=["faces"])
     async def take_face(request: InventedRequest) -> FaceRecord:
         """Take the picture of an invented person."""
-        person = await run(studio.inventing, lambda: studio.person(request.person))
+        person = await find_person(studio, request.person)
         item = studio.store.add_invented("face", person.face, person.name, person.id)
         return await run(studio.reading, lambda: studio.look(item))
 

@@ -89,10 +89,8 @@ class Guard:
             name, port = (parts.hostname or "").rstrip("."), parts.port or 80
         except ValueError:
             return False
-        if self.settings.port and port != self.settings.port:
-            return False
         if is_loopback(self.settings.host):
-            return is_loopback(name)
+            return is_loopback(name) and self.settings.port in (0, port)
         # With a token, a name that points here gains nothing: its pages do not know the token.
         return name == self.settings.host or is_loopback(name) or self.settings.host in ("0.0.0.0", "::")
 

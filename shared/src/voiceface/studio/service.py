@@ -105,6 +105,11 @@ class Studio:
             shape_names=[SHAPE_LABELS.get(name, name) for name in SHAPE_NAMES],
         )
 
+    @property
+    def has_people(self) -> bool:
+        """Whether the invented people are at hand, so that asking for them takes no time."""
+        return bool(self._people)
+
     def people(self) -> list[InventedPerson]:
         """The invented people; written by the first call."""
         with self._people_lock:

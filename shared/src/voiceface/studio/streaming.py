@@ -7,12 +7,13 @@ from typing import TypeVar
 from fastapi.responses import StreamingResponse
 
 from voiceface.studio import answers
+from voiceface.studio.people import InventedPerson
 from voiceface.studio.queues import BusyError, Worker
 from voiceface.studio.schemas import Answer, Scope
 from voiceface.studio.service import Studio
 from voiceface.studio.storage import MediaItem
 
-__all__ = ["run", "stream_answers"]
+__all__ = ["find_person", "run", "stream_answers"]
 
 Result = TypeVar("Result")
 KEEP_ALIVE_SECONDS = 10.0
@@ -27,6 +28,13 @@ async def run(worker: Worker, work: Callable[[], Result]) -> Result:
         job.cancel()
         raise
     return result
+
+
+async def find_person(studio: Studio, identifier: str) -> InventedPerson:
+    """One of the invented people, who are made by the first call; errors as of `Studio.person`."""
+    if not studio.has_people:
+        await run(studio.inventing, studio.people)
+    return studio.person(identifier)
 
 
 async def stream_answers(
@@ -45,7 +53,9 @@ async def stream_answers(
     ]
     if systems and (unknown := set(systems) - {runner.system.name for runner in runners}):
         raise ValueError(f"no such system here: {', '.join(sorted(unknown))[:200]}")
-    collections = await run(studio.inventing, lambda: studio.collections(scope))
+    if scope == "people" and not studio.has_people:
+        await run(studio.inventing, studio.people)
+    collections = studio.collections(scope)
     query = answers.Query(item.kind, item.path, item.name, item.identity, collections, top=top, number=number)
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Answer] = asyncio.Queue()
