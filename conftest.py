@@ -44,7 +44,7 @@ def pytest_make_collect_report(
 
 
 EMPTY_CACHE = Path(tempfile.gettempdir()) / "voiceface-tests-without-networks"
-"""A folder that nothing creates."""
+"""A folder in which nobody installs networks."""
 USER_CACHE = "VOICEFACE_HOME_OF_USER"
 REAL_TESTS = Path(__file__).parent / "tests" / "real"
 
