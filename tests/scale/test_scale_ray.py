@@ -57,7 +57,7 @@ def one_thread():
 def cluster():
     """A cluster of this machine, which engines of this process use."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
-    os.environ["RAY_worker_niceness"] = "0"  # 15 by default: actors would wait for all other work
+    os.environ |= {"RAY_worker_niceness": "0"}  # 15 by default: actors would wait for all other work
     folders = (Path(__file__).parent, SHARED_TESTS)  # of modules that actors import
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))
     ray.init(
@@ -83,13 +83,14 @@ def test_both_engines_write_the_same_table(media, tmp_path, monkeypatch, capsys)
     tables, messages = [], []
     for engine in ("local", "ray"):
         out = tmp_path / f"{engine}.npz"
-        words = ["embed", media.name, "--out", str(out), "--crop", "never", "--workers", "1"]
+        words = ["embed", media.name, "population:tiny?people=3", "--out", str(out)]
+        words += ["--crop", "never", "--workers", "1"]
         assert seeking_shape([*words, "--engine", engine]) == 0
         tables.append(out.read_bytes())
         messages.append(capsys.readouterr().err)
     assert tables[0] == tables[1]
     assert messages[0] == messages[1]
-    assert len(EmbeddingTable.load(tmp_path / "ray.npz")) == 10
+    assert len(EmbeddingTable.load(tmp_path / "ray.npz")) == 10 + 12
 
 
 @pytest.mark.usefixtures("cluster")

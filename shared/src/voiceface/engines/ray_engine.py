@@ -211,7 +211,8 @@ def _connected(address: str | None) -> Iterator[Any]:
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
         text = describe_error(error)
         raise ConnectionError(
-            f"no Ray cluster at {address} ({text}); start one (`ray start --head`) or leave --ray-address out"
+            f"no Ray cluster at {address} ({text}); start one (`ray start --head`), set RAY_AUTH_MODE=token "
+            "if it wants a token, or leave --ray-address out"
         ) from None
     try:
         yield ray
