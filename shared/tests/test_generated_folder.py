@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from voiceface.__main__ import main
 from voiceface.audio.loading import load_audio
 from voiceface.commandline.arguments import data_folder
 from voiceface.datasets.corpus import open_corpus
@@ -107,3 +108,20 @@ def test_wrong_names_are_told(name, words, home):
     with pytest.raises(PopulationError) as told:
         open_corpus(name, "train")
     assert words in str(told.value) and name in str(told.value)
+
+
+def test_a_population_is_packed_without_being_written(written, home, tmp_path):
+    out = tmp_path / "packed"
+    assert main(["pack", NAME, "--out", str(out), "--shard-mb", "1"]) == 0
+    names = media_of(written)
+    assert list_packed_files(out) == names
+    for name in (names[0], names[9], names[-1]):
+        assert read_file_bytes(out / name, ValueError, "a file") == (written / name).read_bytes()
+    for split in ("train", "val", "test"):
+        assert open_corpus(out, split).records == open_corpus(written, split).records
+    assert is_synthetic(out)
+    kept = (out / "train-000000.tar").stat().st_ino
+    assert main(["pack", NAME, "--out", str(out), "--shard-mb", "1"]) == 0
+    assert (out / "train-000000.tar").stat().st_ino == kept
+    assert main(["pack", f"{NAME}&rho=0", "--out", str(out), "--shard-mb", "1"]) == 0
+    assert (out / "train-000000.tar").stat().st_ino != kept

@@ -179,7 +179,7 @@ def test_a_stopped_run_continues_and_changed_files_are_packed_again(data, packed
     shutil.copytree(data, source)
     write_packed(plan_packing(source, shard_bytes=SMALL), out, progress=False)
     (out / "shards.json").unlink()
-    (out / UNFINISHED_FILE).write_text("{}")
+    (out / UNFINISHED_FILE).write_text('{"source": ""}')
     with pytest.raises(CorpusError, match="packing was stopped"):
         open_corpus(out, "train")
     (out / "val-000000.tar.index").unlink()

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         "Commands read the result as they read the folder. Run the same command again to resume a stopped "
         "run. `tar -xf` unpacks the archives.",
     )
-    parser.add_argument("data", type=Path, metavar="DATA", help=arguments.CORPUS_HELP)
+    parser.add_argument("data", type=arguments.data_folder, metavar="DATA", help=arguments.CORPUS_HELP)
     parser.add_argument(
         "--out",
         type=Path,

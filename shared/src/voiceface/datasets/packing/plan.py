@@ -19,7 +19,8 @@ from voiceface.datasets.layouts import (
     read_identities,
 )
 from voiceface.datasets.manifest import read_manifest
-from voiceface.io.packed_folders import packed_folder
+from voiceface.io.packed_folders import RECORD_FILE, packed_folder
+from voiceface.io.shard_folders import VirtualFolder
 from voiceface.io.shard_index import split_key
 from voiceface.io.tar_members import (
     BLOCK_SIZE,
@@ -52,7 +53,10 @@ class PackError(ValueError):
 
 
 class PackedSample(NamedTuple):
-    """Files of one key: their names in the archive, their bytes, and the description that is added."""
+    """Files of one key: their names in the archive, their bytes, and the description that is added.
+
+    Bytes of a generated file are not known beforehand: an estimate, below zero.
+    """
 
     key: str
     files: tuple[tuple[str, int], ...]
@@ -83,6 +87,7 @@ class PackPlan:
         plain_files: files that stay files, such as tables and lists; names relative to the root.
         left_out: recordings and pictures that belong to nobody, such as videos beside a manifest.
         missing: files that a manifest names and that do not exist.
+        source: of generated files, a digest of what they depend on; else "".
     """
 
     root: Path
@@ -90,6 +95,7 @@ class PackPlan:
     plain_files: list[str]
     left_out: list[str]
     missing: list[str]
+    source: str = ""
 
 
 def plan_packing(root: str | Path, *, shard_bytes: int, on_missing: str = "error") -> PackPlan:
@@ -98,7 +104,7 @@ def plan_packing(root: str | Path, *, shard_bytes: int, on_missing: str = "error
     A sample is the files of one key, and a description: who it is, and the split.
 
     Args:
-        root: data folder with a manifest, or with the published tables.
+        root: data folder with a manifest or the published tables, or of a population that is generated.
         shard_bytes: an archive ends before the sample that would make it larger.
         on_missing: files of a manifest that do not exist: "error", or "skip".
 
@@ -109,7 +115,8 @@ def plan_packing(root: str | Path, *, shard_bytes: int, on_missing: str = "error
     base = Path(root)
     if not base.is_dir():
         raise FileNotFoundError(f"no data folder at {base}")
-    if packed_folder(base) is not None:
+    folder = packed_folder(base)
+    if folder is not None and not folder.is_generated:
         raise PackError(f"{base} is packed already; copy it, or unpack it with tar and pack the result")
     if is_voxceleb3d(base):
         raise PackError(f"{base} has the layout of Voxceleb-3D, expected a manifest or split tables")
@@ -117,7 +124,9 @@ def plan_packing(root: str | Path, *, shard_bytes: int, on_missing: str = "error
     owners = _owners_of_manifest(base) if has_manifest else _owners_of_tables(base)
     sizes: dict[str, int] = {}
     missing: list[str] = []
-    for name in owners:
+    if folder is not None:
+        sizes = _estimate_sizes(folder, owners)
+    for name in owners if folder is None else ():
         try:
             sizes[name] = (base / name).stat().st_size
         except OSError:
@@ -134,8 +143,24 @@ def plan_packing(root: str | Path, *, shard_bytes: int, on_missing: str = "error
         shards += _divide(split, _collect_samples(base, wanted, sizes, owners), shard_bytes)
     if not shards:
         raise PackError(f"{base}: no recordings or pictures to pack")
+    if folder is not None:
+        plain = sorted(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
+        plain.remove(RECORD_FILE)
+        return PackPlan(base, shards, plain, [], missing, folder.stamp(next(iter(owners)))[1])
     plain, left_out = _find_plain_files(base, set(owners), has_manifest)
     return PackPlan(base, shards, plain, left_out, missing)
+
+
+def _estimate_sizes(folder: VirtualFolder, names: Iterable[str]) -> dict[str, int]:
+    """Bytes of generated files, below zero: of each ending those of its first file."""
+    first: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for name in names:
+        ending = split_key(name)[1]
+        if ending not in first:
+            first[ending] = -len(folder.read(name))
+        sizes[name] = first[ending]
+    return sizes
 
 
 def _owners_of_manifest(base: Path) -> dict[str, Identity | None]:
@@ -212,7 +237,7 @@ def _divide(split: str, samples: Iterable[PackedSample], shard_bytes: int) -> li
     shards: list[ShardPlan] = []
     filled = 0
     for sample in samples:
-        size = sum(BLOCK_SIZE + length + padding_of(length) for _, length in sample.members)
+        size = sum(BLOCK_SIZE + abs(length) + padding_of(length) for _, length in sample.members)
         if not shards or filled + size > shard_bytes or len(shards[-1].samples) >= MAX_SAMPLES:
             shards.append(ShardPlan(f"{split}-{len(shards):06d}.tar", split, []))
             filled = 0

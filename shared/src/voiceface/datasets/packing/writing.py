@@ -25,7 +25,7 @@ from voiceface.io.locations import (
     write_bytes_to,
     write_file,
 )
-from voiceface.io.shard_folders import RECORD_FILE, RECORD_FORMAT, UNFINISHED_FILE
+from voiceface.io.shard_folders import MAX_RECORD_BYTES, RECORD_FILE, RECORD_FORMAT, UNFINISHED_FILE
 from voiceface.io.shard_index import INDEX_SUFFIX, ShardIndex
 from voiceface.io.shards import MAX_INDEX_BYTES
 from voiceface.io.tar_members import END_OF_ARCHIVE, make_header, padding_of
@@ -68,12 +68,14 @@ def write_packed(
         )
     if not is_url(place) and Path(place).resolve().is_relative_to(plan.root.resolve()):
         raise PackError(f"{printable(place)} lies in the data folder {plan.root}; choose another --out")
-    write_bytes_to(json.dumps({"format": RECORD_FORMAT}).encode(), join_location(place, UNFINISHED_FILE))
+    same_source = _read_source(place, present) == plan.source
+    unfinished = {"format": RECORD_FORMAT, "source": plan.source}
+    write_bytes_to(json.dumps(unfinished).encode(), join_location(place, UNFINISHED_FILE))
     if RECORD_FILE in present:  # readers must not see a mixture of two runs
         remove_location(join_location(place, RECORD_FILE))
     pool = ThreadPoolExecutor(max(1, workers))
     try:
-        jobs = pool.map(lambda shard: _write_shard(plan.root, shard, place), plan.shards)
+        jobs = pool.map(lambda shard: _write_shard(plan.root, shard, place, same_source), plan.shards)
         total = len(plan.shards)
         with progress_bar(jobs, "shards", "shard", total=total, enabled=progress) as bar:
             records = list(bar)
@@ -87,6 +89,7 @@ def write_packed(
         "samples": sum(each["samples"] for each in records),
         "shards": records,
         "plain_files": plain,
+        "source": plan.source,
     }
     data = (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode()
     write_bytes_to(data, join_location(place, RECORD_FILE))
@@ -98,10 +101,21 @@ def write_packed(
     return content
 
 
-def _write_shard(root: Path, shard: ShardPlan, place: str) -> dict[str, Any]:
+def _read_source(place: str, present: set[str]) -> str:
+    """Source of what was packed to a place before."""
+    name = RECORD_FILE if RECORD_FILE in present else UNFINISHED_FILE
+    if name not in present:
+        return ""
+    try:
+        return str(json.loads(read_location(join_location(place, name), MAX_RECORD_BYTES))["source"])
+    except (ValueError, KeyError, TypeError):  # damaged: nothing is kept
+        return "unknown"
+
+
+def _write_shard(root: Path, shard: ShardPlan, place: str, same_source: bool) -> dict[str, Any]:
     """Write one shard and its index, unless they are there; its entry in `shards.json`."""
     target = join_location(place, shard.name)
-    index = _find_finished(root, shard, target)
+    index = _find_finished(root, shard, target) if same_source else None
     if index is None:
         with tempfile.TemporaryDirectory(prefix="voiceface-pack-", dir=_scratch_folder(place)) as folder:
             archive = Path(folder) / shard.name
@@ -136,13 +150,16 @@ def _find_finished(root: Path, shard: ShardPlan, target: str) -> ShardIndex | No
         index = ShardIndex.from_bytes(read_location(target + INDEX_SUFFIX, MAX_INDEX_BYTES))
         written, size = modified_time(target)
         members = [member for sample in shard.samples for member in sample.members]
-        if size != index.archive_size or list(zip(index.names, index.lengths)) != members:
+        found = zip(index.names, index.lengths)
+        if size != index.archive_size or len(members) != index.num_files:
+            return None
+        if any(one[0] != two[0] or (two[1] >= 0 and one[1] != two[1]) for one, two in zip(found, members)):
             return None
         for sample in shard.samples:
             row = index.rows.get(sample.key + DESCRIPTION_SUFFIX)
             if sample.description and index.checksums[row] != zlib.crc32(sample.description):  # type: ignore[index]
                 return None
-        sources = (root / name for sample in shard.samples for name, _ in sample.files)
+        sources = (root / name for sample in shard.samples for name, size in sample.files if size >= 0)
         is_older = written is not None and any(path.stat().st_mtime > written for path in sources)
         return None if is_older else index
     except (ValueError, FileNotFoundError):  # damaged by others
@@ -166,6 +183,9 @@ def _fill(root: Path, shard: ShardPlan, file: BinaryIO) -> ShardIndex:
         sources = [(name, size, _blocks(root / name)) for name, size in sample.files]
         sources += [(name, size, iter([sample.description])) for name, size in sample.members[len(sources) :]]
         for name, size, blocks in sources:
+            if size < 0:
+                data = b"".join(blocks)
+                size, blocks = len(data), iter([data])
             put(make_header(name, size))
             start, checksum = place, 0
             for block in blocks:
