@@ -130,13 +130,26 @@ def test_both_exporters_of_pytorch_give_the_same_answers(tmp_path: Path) -> None
 
 
 def test_a_graph_that_differs_is_not_written(tmp_path: Path) -> None:
-    for factor, reason in ((1.01, r"0\.01 of its largest value on one of 10"), (float("nan"), "nan")):
+    for factor, reason in ((1.01, r"0\.01 of its largest value on one of 11"), (float("nan"), "nan")):
         with pytest.raises(ValueError, match=rf"g\.onnx was not written: .* by {reason}"):
             export_graph(loudness_graph(factor), tmp_path / "g.onnx")
     with pytest.raises(ValueError, match=r"shapes \[\(1, 1\)\], expected \[\(1,\)\]"):
         export_graph(loudness_graph(reference=lambda _: [np.zeros(1)]), tmp_path / "g.onnx")
     with pytest.raises(ValueError, match=r"named \*\.onnx, found .*g.bin"):
         export_graph(loudness_graph(), tmp_path / "g.bin")
+    assert not list(tmp_path.iterdir())
+
+
+class OneRow(nn.Module):
+    """Right for one voice at a time."""
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        return Loudness()(samples).reshape(len(samples), 1)
+
+
+def test_a_graph_for_one_input_alone_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"g\.onnx: the graph cannot be computed for samples \(3, 16000\)"):
+        export_graph(loudness_graph(module=OneRow()), tmp_path / "g.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -250,7 +250,7 @@ class VoiceToMesh:
 
 def coefficients_from_supervised(model: LinearFaceModel, parameters: Tensor) -> FaceCoefficients:
     """Scale, shape and expression from the supervised head's whitened numbers (B, 1 + S + E)."""
-    pose = model.parameter_mean[:NUM_POSE_PARAMETERS].expand(len(parameters), -1)
+    pose = model.parameter_mean[:NUM_POSE_PARAMETERS].expand(parameters.shape[0], -1)
     rest = parameters[:, 1:].to(model.mean.dtype)
     unwhitened = model.unwhiten(torch.cat([torch.zeros_like(pose), rest], 1))
     scale = model.scale[1] * parameters[:, 0].to(model.mean.dtype) + model.scale[0]

@@ -182,7 +182,7 @@ class LinearFaceModel(nn.Module):
             if expression is not None:
                 self._check_width(expression, self.num_expression, "expression")
                 flat = torch.addmm(flat, expression.to(self.mean.dtype), self.expression_basis.T)
-            return flat.reshape(len(shape), self.num_vertices, 3).transpose(1, 2)
+            return flat.reshape(-1, self.num_vertices, 3).transpose(1, 2)
 
     def whiten(self, parameters: FaceParameters) -> Tensor:
         """Whitened vector (B, 12 + S + E) of parameters; the inverse of `unwhiten`."""
