@@ -173,6 +173,26 @@ def test_a_damaged_part_is_told():
         read_part(bytes(data[:30]), "p.parquet")
 
 
+def test_parts_of_other_forms_are_refused():
+    import pyarrow as pa
+    from voiceface.embeddings.columnar import to_parquet
+
+    good = to_part(to_table([1, 2], {"x": "bad"}))
+    for number, (column, values) in enumerate(
+        [
+            ("reason", pa.array([0, 0, 1])),
+            ("reason", pa.array(["", None, "bad"])),
+            ("item", pa.array(["a", "b", None])),
+            ("reason", pa.array(["", "", ""])),
+        ]
+    ):
+        place = good.column_names.index(column)
+        with pytest.raises(EmbeddingError, match=f"part {number} is damaged or no part"):
+            read_part(to_parquet(good.set_column(place, column, values)), f"part {number}")
+    with pytest.raises(EmbeddingError, match="no part of a table"):
+        read_part(to_parquet(good.drop_columns(["item"])), "part")
+
+
 def test_a_part_is_plain_parquet(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet

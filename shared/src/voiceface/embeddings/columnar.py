@@ -214,8 +214,14 @@ def _parse_columns(data: bytes, suffix: str, *, verified: bool) -> dict[str, Any
 
 def _split_failed(table: "pa.Table") -> tuple["pa.Table", dict[str, str]]:
     """Rows with an embedding, and the reasons of the others."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
+    for name in ("item", REASON):
+        if name not in table.column_names or table.column(name).type != pa.string():
+            raise ValueError(f"its column {name} is missing or no text")
+        if table.column(name).null_count:
+            raise ValueError(f"its column {name} has empty cells")
     good = pc.equal(table.column(REASON), "")
     bad = table.filter(pc.invert(good)).select(["item", REASON])
     return table.filter(good), dict(zip(bad.column("item").to_pylist(), bad.column(REASON).to_pylist()))

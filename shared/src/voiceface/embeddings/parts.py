@@ -64,7 +64,7 @@ def read_part(data: bytes, name: str) -> EmbeddingTable:
 
     try:
         return EmbeddingTable.from_columns(parse_columns(data))
-    except (ValueError, pa.ArrowException) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise EmbeddingError(f"{name} is damaged or no part of a table: {error}") from None
 
 

@@ -201,7 +201,12 @@ class EmbeddingTable:
             raise ValueError("its facts are no text for every item")
         facts = {} if texts is None else facts_from_json(names, texts)
         table = cls(
-            names, found["vectors"], found["fingerprint"], dict(found.get("failed", {})), facts, found["encoder"]
+            names,
+            found["vectors"],
+            found["fingerprint"],
+            dict(found.get("failed", {})),
+            facts,
+            found["encoder"],
         )
         if not np.isfinite(table.vectors).all():
             row = int(np.flatnonzero(~np.isfinite(table.vectors).all(axis=1))[0])
