@@ -52,6 +52,8 @@ def _build() -> dict[str, Reader]:
     from voiceface.datasets.manifest import read_manifest
     from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.datasets.trials.trial_list import TrialListError
+    from voiceface.embeddings.columnar import to_parquet
+    from voiceface.embeddings.parts import format_index, list_parts, to_part
     from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
     from voiceface.gallery import GalleryError, open_gallery
     from voiceface.gallery.index_file import write_index
@@ -73,6 +75,7 @@ def _build() -> dict[str, Reader]:
         "n": {"x": np.ones(2)},
     }
     table = EmbeddingTable([f"id/{n}.wav" for n in range(6)], random.normal(size=(6, 4)).astype("f4"), "f1")
+    part = EmbeddingTable(table.items, table.vectors, "f1", {"id/9.wav": "bad"})
     foreign = pa.table({"item": table.items, "embedding": pa.array(table.vectors.tolist())})
     mesh = Mesh(random.normal(size=(6, 3)), np.array([[0, 1, 2], [2, 3, 4], [3, 4, 5]], np.int32))
     coloured = Mesh(mesh.vertices, mesh.triangles, np.full((6, 3), 0.5, np.float32))
@@ -162,6 +165,19 @@ def _build() -> dict[str, Reader]:
             "t.parquet", lambda p: pyarrow.parquet.write_table(foreign, p), load_table, (EmbeddingError,)
         ),
         "embeddings (arrow of others)": Reader("t.arrow", write_arrow, load_table, (EmbeddingError,)),
+        "part of embeddings": Reader(
+            "p.parquet",
+            lambda p: p.write_bytes(to_parquet(to_part(part))),
+            load_table,
+            (EmbeddingError,),
+            True,
+        ),
+        "index of parts": Reader(
+            "parts.json",
+            lambda p: p.write_bytes(format_index(["a.parquet", "b.parquet"], "f1", 4, "")),
+            lambda p: list_parts(p.parent),
+            (EmbeddingError,),
+        ),
         "gallery": Reader(
             "gallery.json",
             lambda p: write_index(p.parent, GalleryFacts("exact", 4, "f1", "face"), segments=[], removed=[]),
