@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from graph_readers import build_graph_readers
 from media_readers import build_media_readers
 from reader import Reader
 from shard_readers import build_shard_readers
@@ -278,4 +279,4 @@ def _build() -> dict[str, Reader]:
     }
 
 
-READERS = _build() | build_media_readers() | build_shard_readers()
+READERS = _build() | build_media_readers() | build_shard_readers() | build_graph_readers()
