@@ -210,25 +210,26 @@ def test_a_file_and_a_file_that_is_none(visit: Visit, people: Path, tmp_path: Pa
 def test_a_gallery_of_many_pictures_is_ranked(visit: Visit, people: Path):
     page = visit.page
     page.click("#tab-gallery")
-    visit.wait(f"document.querySelectorAll('#gallery-faces li').length == {NUM_PICTURES}")
+    shown = "document.querySelectorAll('#gallery-faces li').length"
+    visit.wait(f"{shown} >= {NUM_PICTURES - 1}")  # an earlier visit has removed one
+    count = page.evaluate(shown)
     assert "notes <b>.txt" in page.inner_text("#gallery-left")
     page.set_input_files("#gallery-files", str(people / "voice.wav"))
     visit.wait("document.querySelectorAll('#gallery-voices li').length == 1")
     page.locator("#gallery-faces .remove").first.click()
-    visit.wait(f"document.querySelectorAll('#gallery-faces li').length == {NUM_PICTURES - 1}")
+    visit.wait(f"{shown} == {count - 1}")
     page.click("#gallery-voices .remove")
     visit.wait("document.querySelectorAll('#gallery-voices li').length == 0")
     page.click("#tab-voice")
-    page.select_option("#voice-scope", "own")
     page.locator("#voice-people button").nth(2).click()
-    visit.wait("document.querySelector('#answer-seeking_shape')?.dataset.state == 'done'")
-    found = page.inner_text("#answer-seeking_shape")
-    assert "of 19" in found or "of 200" in found, found
-    visit.wait("!document.querySelector('#voice-csv').hidden")
+    page.select_option("#voice-scope", "own")
+    text = "document.querySelector('#answer-seeking_shape')?.innerText"
+    visit.wait(f"{text}?.includes('best of {count - 1}')")
+    visit.wait("document.querySelector('#answer-cmpc2').dataset.state == 'done'")
     with page.expect_download() as download:
         page.click("#voice-csv")
     lines = Path(download.value.path()).read_text().splitlines()
-    assert lines[0].startswith('"query","system","rank"') and len(lines) > 2 * (NUM_PICTURES - 3)
+    assert lines[0].startswith('"query","system","rank"') and len(lines) == 1 + 2 * (count - 1)
 
 
 def test_a_face_finds_its_voice(visit: Visit, people: Path):
@@ -237,8 +238,8 @@ def test_a_face_finds_its_voice(visit: Visit, people: Path):
     page.set_input_files("#face-file", str(people / "pictures" / "005.png"))
     page.wait_for_selector("#seen")
     visit.wait_for_answers("face-answers", 2)
-    page.locator("#answer-cmpc2 .player button").first.click()
-    visit.wait("document.querySelector('#answer-cmpc2 audio').currentTime > 0.05")
+    page.locator("#face-answer-cmpc2 .player button").first.click()
+    visit.wait("document.querySelector('#face-answer-cmpc2 audio').currentTime > 0.05")
 
 
 def test_a_picture_from_the_camera(visit: Visit):

@@ -197,3 +197,17 @@ def test_unknown_values_are_refused_in_one_sentence(open_studio):
             assert response.status_code == 422
 
     run(work())
+
+
+def test_a_gallery_whose_folder_has_gone_is_told(open_studio, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+
+    async def work():
+        async with open_studio(gallery=folder) as (client, _):
+            assert (await client.get("/api/gallery")).status_code == 200
+            folder.rmdir()
+            response = await client.get("/api/gallery")
+            assert response.status_code == 422 and str(tmp_path) not in response.text
+
+    run(work())

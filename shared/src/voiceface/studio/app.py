@@ -109,6 +109,10 @@ def _add_errors(app: FastAPI) -> None:
     async def unusable(_: Request, error: ValueError) -> JSONResponse:
         return problem(422, str(error))
 
+    @app.exception_handler(OSError)
+    async def unreadable(_: Request, error: OSError) -> JSONResponse:
+        return problem(422, f"a file cannot be read: {error.strerror or type(error).__name__}")
+
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]

@@ -58,7 +58,7 @@ class Card {
     this.notice = el("p", { class: "notice", hidden: true });
     this.weights = system.weights === "bundled" ? "bundled weights" : `weights: ${system.weights}`;
     const flow = system.kind === "ranking" ? (kind === "voice" ? "v2f" : "f2v") : `made-${system.kind}`;
-    this.node = el("article", { class: `card answer ${flow}`, id: `answer-${system.name}`, "aria-label": system.name, "data-state": "waiting" },
+    this.node = el("article", { class: `card answer ${flow}`, id: `${kind === "voice" ? "" : "face-"}answer-${system.name}`, "aria-label": system.name, "data-state": "waiting" },
       el("div", { class: "answer-top" }, el("h3", {}, system.name), this.state, el("p", { class: "note" }, `${system.description} · ${this.weights}`)), this.body, this.notice);
     if (system.kind === "picture") this.body.append(el("div", { class: "drawn none" }, "…"));
     this.way = [];
@@ -103,8 +103,11 @@ export function askSystems(place, systems, kind, id, options, onDone = () => nul
   releaseMeshes(place);
   const cards = new Map(systems.filter((each) => kind === "voice" || each.ranks_voices).sort((a, b) => ORDER[a.kind] - ORDER[b.kind]).map((each) => [each.name, new Card(each, kind)]));
   place.replaceChildren(...[...cards.values()].map((card) => card.node));
-  const stream = source.answers(kind, id, options, (answer) => cards.get(answer.system)?.show(answer));
-  stream.done.then(() => onDone([...cards.values()].map((card) => card.answer).filter(Boolean))).catch((error) => {
+  const stream = source.answers(kind, id, options, (answer) => {
+    cards.get(answer.system)?.show(answer);
+    if (answer.state === "done") onDone([...cards.values()].map((card) => card.answer).filter(Boolean));
+  });
+  stream.done.catch((error) => {
     for (const card of cards.values()) if (!["done", "failed"].includes(card.node.dataset.state)) card.show({ state: "failed", problem: error.message });
   });
   return stream;

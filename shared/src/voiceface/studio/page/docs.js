@@ -34,7 +34,7 @@ for (const [tag, routes] of groups) {
   place.append(el("h2", {}, tag[0].toUpperCase() + tag.slice(1)));
   for (const { path, method, route } of routes) {
     const card = el("article", { class: "card route" }, el("h3", {}, el("span", { class: "badge" }, method), " ", el("code", {}, path)), el("p", {}, route.description || route.summary));
-    if (route.parameters?.length) card.append(rows(["parameter", "where", "type", ""], route.parameters.map((each) => [
+    if (route.parameters?.length) card.append(rows(["parameter", "where", "type", "meaning"], route.parameters.map((each) => [
       el("code", {}, each.name), each.in, linked(each.schema), [each.description || "", each.schema.default !== undefined ? `default: ${each.schema.default}` : ""].filter(Boolean).join("; ")])));
     const body = Object.entries(route.requestBody?.content || {})[0];
     if (body) {
@@ -52,6 +52,6 @@ place.append(el("h2", {}, "Types"));
 for (const [name, schema] of Object.entries(api.components.schemas)) {
   if (name.startsWith("Body_") || !schema.properties) continue;
   place.append(el("article", { class: "card route", id: `type-${name}` }, el("h3", {}, el("code", {}, name)), el("p", {}, schema.description || ""),
-    rows(["field", "type", ""], Object.entries(schema.properties).map(([field, each]) => [el("code", {}, field), linked(each), each.description || ""]))));
+    rows(["field", "type", "meaning"], Object.entries(schema.properties).map(([field, each]) => [el("code", {}, field), linked(each), each.description || ""]))));
 }
 if (location.hash) document.querySelector(location.hash)?.scrollIntoView();
