@@ -260,6 +260,19 @@ def test_mp3_files_joined_with_their_tags_give_all_parts(tmp_path, with_count, l
             decode(path, data + data[: len(data) // 2] + data)
 
 
+@pytest.mark.parametrize("frames", [2, 5, 20])
+def test_a_short_mp3_is_not_joined_with_itself(tmp_path, frames):
+    path = tmp_path / "a.mp3"
+    encode(path, "libmp3lame", bit_rate=32000)
+    data = strip_xing(path.read_bytes())
+    short = data[: data.find(data[:2], 100) * frames]
+    expected, _ = decode(path, short)
+    tag = b"ID3\x03\x00\x00\x00\x00\x00\x0a" + bytes(10)
+    for damage in (b"", b"\0" * 40, b"ID3 is text"):
+        samples, found = decode(path, tag + short + damage)
+        assert len(samples) <= len(expected) + 2 * 1152 and "joined" not in " ".join(found.notes)
+
+
 @pytest.mark.parametrize("field", ["count", "flags"])
 def test_an_mp3_whose_first_frame_counts_nothing_is_decoded_to_its_end(tmp_path, field):
     path = tmp_path / "a.mp3"

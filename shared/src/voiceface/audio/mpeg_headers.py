@@ -79,7 +79,7 @@ def examine_mpeg(file: BinaryIO, start: int, size: int) -> AudioPart | None:
     num_frames, num_bytes, trimmed = stated or (0, 0, 0)
     if not num_frames:
         count, reached = _count_frames(file, first, end)
-        end, notes = _without_rest(file, reached, end, size)
+        end, notes = _without_rest(file, first, reached, end, size)
         samples = max(0, (count - (stated is not None)) * frame.samples - trimmed)
         return AudioPart(
             "mp3",
@@ -99,10 +99,11 @@ def examine_mpeg(file: BinaryIO, start: int, size: int) -> AudioPart | None:
     ):
         return part  # constant bit rate
     count, reached = _count_frames(file, first, end)
-    end, notes = _without_rest(file, reached, end, size)
+    end, notes = _without_rest(file, first, reached, end, size)
     missing = num_frames - (count - 1)  # the frame with the number is not sound
     if missing == 0 and end == reached:
-        return replace(part, notes=notes, end=reached if find_joined_mpeg(file, reached, size) else size)
+        is_joined = find_joined_mpeg(file, first, reached, size) > 0
+        return replace(part, notes=notes, end=reached if is_joined else size)
     if end < reached:
         count, reached = count - 1, end
         missing += 1
@@ -118,23 +119,25 @@ def examine_mpeg(file: BinaryIO, start: int, size: int) -> AudioPart | None:
     return replace(part, cut=f"{finding} ({seconds:.3f} s missing)", missing_seconds=seconds)
 
 
-def find_joined_mpeg(file: BinaryIO, end: int, size: int) -> int:
-    """Place of the ID3v2 tag of another stream behind one that ends at `end`; 0 if there is none.
+def find_joined_mpeg(file: BinaryIO, begin: int, end: int, size: int) -> int:
+    """Place of the ID3v2 tag of another stream behind one from `begin` to `end`; 0 if there is none.
 
     An ID3v1 tag or a part of a frame may lie between; of a stream that is cut, the tag lies within the last
     frame.
     """
-    start = max(0, end - MAX_FRAME_BYTES)
-    found = read_at(file, start, 2 * MAX_FRAME_BYTES).find(b"ID3")
+    start = max(begin + 1, end - MAX_FRAME_BYTES)
+    found = read_at(file, start, end - start + MAX_FRAME_BYTES).find(b"ID3")
     place = start + found
     behind = skip_id3(file, place) if found >= 0 else place
     return place if place < behind < size and _find_first(read_at(file, behind, SEARCH_BYTES)) else 0
 
 
-def _without_rest(file: BinaryIO, reached: int, end: int, size: int) -> tuple[int, tuple[str, ...]]:
+def _without_rest(
+    file: BinaryIO, first: int, reached: int, end: int, size: int
+) -> tuple[int, tuple[str, ...]]:
     """End of the stream without bytes behind its last whole frame in which no other frame begins; a note."""
     rest = end - reached
-    if rest > 0 and (place := find_joined_mpeg(file, reached, size)):
+    if rest > 0 and (place := find_joined_mpeg(file, first, reached, size)):
         return min(place, reached), ()
     if not 0 < rest <= SEARCH_BYTES:
         return end, ()

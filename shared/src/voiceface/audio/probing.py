@@ -104,7 +104,7 @@ def probe_open_file(path: str | os.PathLike[str], file: BinaryIO, *, search: boo
         parts += _examine(file, place, size, search)
         place = parts[-1].end
         if parts[-1].kind in MPEG_KINDS:
-            place = find_joined_mpeg(file, place, size) or size
+            place = find_joined_mpeg(file, parts[-1].start, place, size) or size
     return AudioProbe(tuple(parts))
 
 
