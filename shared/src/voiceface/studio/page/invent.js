@@ -76,7 +76,8 @@ function show(made) {
 
 async function tryVoice() {
   if (!last) return;
-  const blob = await (await fetch(last.voice.audio)).blob();
+  const bytes = Uint8Array.from(atob(last.voice.audio.split(",")[1]), (letter) => letter.charCodeAt(0));
+  const blob = new Blob([bytes], { type: "audio/wav" });
   goTo("voice");
   hear(() => source.hear(blob, "invented voice.wav"), "the invented voice");
 }
