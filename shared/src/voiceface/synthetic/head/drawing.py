@@ -5,6 +5,7 @@ item = 1 + video, slot 18 is the second lamp, 19 whether glasses are worn (unifo
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,9 +127,8 @@ def _draw_solids(
     camera, cloth = view.to_camera(points), build_clothes(face.collar, view.rotation, params.pose)
     parts = [
         _Part(
-            camera[mesh.source],
-            mesh.triangles[~mesh.is_ear] if face.style.length else mesh.triangles,
-            mesh.material[~mesh.is_ear] if face.style.length else mesh.material,
+            camera.take(mesh.source, axis=0),
+            *_drawn_triangles(coarse, face.style.length > 0),
             _light_head(mesh, camera, view, light),
         ),
         _Part(cloth, CLOTHES_TRIANGLES, _CLOTH, _light_clothes(cloth, light)),
@@ -143,16 +143,32 @@ def _draw_solids(
     corners = np.concatenate([part.triangles + np.int32(start) for part, start in zip(parts, starts)])
     material = np.concatenate([np.broadcast_to(part.material, len(part.triangles)) for part in parts])
     screen = view.to_canvas(np.concatenate([part.points for part in parts]))
-    facing = faces_camera(screen, corners)
-    corners, material = corners[facing], material[facing]
+    facing = np.flatnonzero(faces_camera(screen, corners))
+    corners, material = corners.take(facing, axis=0), material.take(facing)
     found = rasterize_triangles(screen, corners, view.side, view.side, threads=1)
     values = np.concatenate([part.values for part in parts])
     covered = np.flatnonzero(found.triangles.ravel() >= 0)
     at = interpolate(select_fragments(found, covered), corners, values, threads=1)[0]
     canvas.reshape(-1, 3)[covered] = _shade_solids(
-        at, material[found.triangles.ravel()[covered]], face, points, params, view, light, clothes, nuisance
+        at,
+        material.take(found.triangles.ravel().take(covered)),
+        face,
+        points,
+        params,
+        view,
+        light,
+        clothes,
+        nuisance,
     )
     return found.depth, camera, parts[0].values[: len(camera), 3:6]
+
+
+@lru_cache(maxsize=4)
+def _drawn_triangles(coarse: bool, long_hair: bool) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Triangles of the head and their materials; long hair hides the ears."""
+    mesh = load_drawn_head().coarse if coarse else load_drawn_head().fine
+    keep = ~mesh.is_ear if long_hair else np.ones(len(mesh.triangles), bool)
+    return mesh.triangles[keep], mesh.material[keep]
 
 
 @dataclass(frozen=True)
@@ -221,7 +237,8 @@ def _shade_solids(
     which = {number: at for number, at in which.items() if len(at)}
     if SKIN in which:
         at = which[SKIN]
-        skin = sample_texture(face.skin, place[at, 0] % MAP_SIZE, place[at, 1])
+        texel = place.take(at, axis=0)
+        skin = sample_texture(face.skin, texel[:, 0] % MAP_SIZE, texel[:, 1])
         albedo[at], gloss[at] = skin[:, :3], skin[:, 3]
     if _CLOTH in which:
         at = which[_CLOTH]

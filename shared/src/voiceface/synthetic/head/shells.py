@@ -58,7 +58,7 @@ def draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: View, light: Ligh
     for number in shells:
         triangles = hair.triangles[number]
         screen = view.to_canvas(view.to_camera(hair.points[number]))
-        seen = triangles[faces_camera(screen, triangles)]
+        seen = triangles.take(np.flatnonzero(faces_camera(screen, triangles)), axis=0)
         if not len(seen):
             continue
         found = rasterize_triangles(screen, seen, view.side, view.side, depth=nearest.copy(), threads=1)
@@ -66,7 +66,7 @@ def draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: View, light: Ligh
         at = interpolate(select_fragments(found, pixels), seen, values, threads=1)[0]
         cover = sample_texture(hair.cover[number], at[:, 6], at[:, 7])[:, 0]
         visible = np.flatnonzero(cover > 0.02)
-        pixels, at, cover = pixels[visible], at[visible], cover[visible]
+        pixels, at, cover = pixels.take(visible), at.take(visible, axis=0), cover.take(visible)
         paint = sample_texture(hair.texture, at[:, 6], at[:, 7])
         strands = shade_hair(
             paint[:, :3],
@@ -76,7 +76,8 @@ def draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: View, light: Ligh
             float(hair.layers[number]),
             light,
         )
-        flat[pixels] += (strands - flat[pixels]) * cover[:, None]
+        below = flat.take(pixels, axis=0)
+        flat[pixels] = below + (strands - below) * cover[:, None]
         nearest = np.maximum(nearest, depth) if number == 0 else nearest
         opaque = pixels[cover > 0.5]
         nearest.ravel()[opaque] = np.maximum(nearest.ravel()[opaque], found.depth.ravel()[opaque])

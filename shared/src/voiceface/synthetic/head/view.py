@@ -44,7 +44,8 @@ class View:
 
 def faces_camera(screen: Floats, triangles: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Triangles whose front is seen, (T,); y points down."""
-    x, y = screen[:, 0][triangles.T], screen[:, 1][triangles.T]
+    flat = np.ascontiguousarray(triangles.T)
+    x, y = screen[:, 0].copy().take(flat), screen[:, 1].copy().take(flat)
     return np.asarray((x[1] - x[0]) * (y[2] - y[0]) < (y[1] - y[0]) * (x[2] - x[0]))
 
 
@@ -52,7 +53,7 @@ def select_fragments(found: Fragments, pixels: NDArray[np.intp]) -> Fragments:
     """Fragments of some pixels in one row."""
     row = (1, len(pixels))
     return Fragments(
-        found.depth.ravel()[pixels].reshape(row),
-        found.triangles.ravel()[pixels].reshape(row),
-        found.weights.reshape(-1, 3)[pixels].reshape(*row, 3),
+        found.depth.ravel().take(pixels).reshape(row),
+        found.triangles.ravel().take(pixels).reshape(row),
+        found.weights.reshape(-1, 3).take(pixels, axis=0).reshape(*row, 3),
     )
