@@ -1,5 +1,6 @@
 """The page in a real browser: microphone, files, gallery, people by sliders; what it loads; axe."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -271,16 +272,47 @@ def test_people_are_invented_by_sliders(visit: Visit):
     assert page.get_attribute("#tab-voice", "aria-selected") == "true"
 
 
+def test_results_are_opened_by_the_page_alone(visit: Visit, tmp_path: Path):
+    page = visit.page
+    metric = {"value": 0.75, "chance": 0.5, "standard_error": None, "low": None, "high": None}
+    people = [{"name": "<b>A</b>", "value": 0.25, "trials": 4}]
+    known = {"direction": "v2f", "identities": people}
+    lists = [
+        {
+            "name": "match_g_v2f_2_test",
+            "kind": "match",
+            "stratum": "G",
+            "metrics": {"accuracy": metric},
+            **known,
+        },
+        {"name": "verify_v2f_test", "kind": "verify", "stratum": "U", "metrics": {"auc": metric}, **known},
+    ]
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"format": "voiceface-results-2", "protocol": "p", "lists": lists}))
+    page.click("#tab-compare")
+    page.set_input_files("#results-files", str(path))
+    visit.wait("document.querySelectorAll('#results-table tbody tr').length == 2")
+    page.select_option("#filter-stratum", "G")
+    assert page.locator("#results-table tbody tr").count() == 1
+    assert "gender" in page.inner_text("#results-table")
+    page.click("#results-table .choice")
+    page.click("#results-trials summary")
+    assert "<b>A</b>" in page.inner_text("#results-trials") and page.locator("#results-trials b").count() == 0
+    path.write_text('{"format": "another"}')
+    page.set_input_files("#results-files", str(path))
+    page.wait_for_selector("#trouble:not([hidden])")
+
+
 def test_tabs_by_the_keyboard(visit: Visit):
     page = visit.page
     page.focus("#tab-voice")
-    for name in ("face", "gallery", "invent", "systems"):
+    for name in ("face", "gallery", "invent", "compare", "systems"):
         page.keyboard.press("ArrowRight")
         assert page.is_visible(f"#panel-{name}")
         assert page.evaluate("document.activeElement.id") == f"tab-{name}"
     visit.wait(f"document.querySelectorAll('.system-row').length == {len(SYSTEMS)}")
     page.go_back()
-    assert page.is_visible("#panel-invent")
+    assert page.is_visible("#panel-compare")
 
 
 def test_accessibility(visit: Visit):
@@ -291,7 +323,7 @@ def test_accessibility(visit: Visit):
     page.locator("#voice-people button").nth(1).click()
     visit.wait("document.querySelector('#answer-seeking_shape')?.dataset.state == 'done'")
     found = []
-    for name in ("voice", "face", "gallery", "invent", "systems"):
+    for name in ("voice", "face", "gallery", "invent", "compare", "systems"):
         page.click(f"#tab-{name}")
         page.wait_for_timeout(300)
         page.evaluate(axe.read_text())
