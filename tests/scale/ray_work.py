@@ -99,7 +99,7 @@ def main():
     from voiceface.engines.interface import open_engine
 
     folder, parts, pids = map(Path, sys.argv[1:])
-    join_shards(open_engine("ray", actors=2, progress=False), [make_job(folder, pids, 1.0)], str(parts))
+    join_shards(open_engine("ray", actors=1, progress=False), [make_job(folder, pids, 1.0)], str(parts))
 
 
 if __name__ == "__main__":
