@@ -78,9 +78,9 @@ def embed_by_units(spec: SystemSpec, args: argparse.Namespace) -> int:
         return report_left_out(sources.left_out, strict=args.strict)
     table = join_shards(open_engine_of(args), [(work, units)], parts_place(args))
     save_table(replace(table, encoder=encoder), args.out)
-    count = counted(len(table), "embedding")
+    rows = counted(len(table), "embedding")
     print(
-        f"{as_location(args.out)}: {count} of length {model.embedding_dim}, in {counted(len(units), 'shard')}"
+        f"{as_location(args.out)}: {rows} of length {model.embedding_dim}, in {counted(len(units), 'shard')}"
     )
     return report_table(table, sources.left_out, strict=args.strict)
 
