@@ -308,7 +308,7 @@ def test_tabs_by_the_keyboard(visit: Visit):
     page.focus("#tab-voice")
     for name in ("face", "gallery", "invent", "compare", "systems"):
         page.keyboard.press("ArrowRight")
-        assert page.is_visible(f"#panel-{name}")
+        assert page.get_attribute(f"#panel-{name}", "hidden") is None
         assert page.evaluate("document.activeElement.id") == f"tab-{name}"
     visit.wait(f"document.querySelectorAll('.system-row').length == {len(SYSTEMS)}")
     page.go_back()
