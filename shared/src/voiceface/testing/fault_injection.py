@@ -251,7 +251,7 @@ def run_stopped_after(
         if run.is_main and step == steps - 1 and not options:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    Run.log = stop  # type: ignore[method-assign]
+    Run.log = stop  # type: ignore[method-assign, assignment]
     run_as_program(module, arguments, stderr_file, environment)
 
 
