@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -60,5 +61,6 @@ async def read_answers(client: Any, address: str) -> list[dict[str, Any]]:
 
 
 def run(work: Any) -> Any:
-    """Run a coroutine."""
-    return asyncio.run(work)
+    """Run a coroutine, in a thread: playwright leaves a loop in that of the tests."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
