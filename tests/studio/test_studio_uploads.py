@@ -186,6 +186,23 @@ def test_old_items_go(open_studio):
     run(work())
 
 
+def test_a_full_gallery_takes_no_more_files(open_studio):
+    async def work():
+        async with open_studio(limits=Limits(gallery_files=2)) as (client, studio):
+            answers = [
+                await client.post("/api/gallery", files={"file": (f"{n}.wav", make_wav())}) for n in "abc"
+            ]
+            assert [answer.status_code for answer in answers] == [200, 200, 422]
+            assert "c.wav: 2 files have been added" in answers[2].json()["detail"]
+            assert len(list(studio.dropped.root.iterdir())) == 2
+            (first, _) = answers[1].json()["items"]
+            assert (await client.delete(f"/api/gallery/{first['id']}")).status_code == 200
+            again = await client.post("/api/gallery", files={"file": ("c.wav", make_wav())})
+            assert again.status_code == 200
+
+    run(work())
+
+
 def test_unknown_values_are_refused_in_one_sentence(open_studio):
     async def work():
         async with open_studio() as (client, _):

@@ -244,13 +244,19 @@ class Studio:
         """Add a visitor's file to the own gallery.
 
         Raises:
-            ValueError: neither a picture nor a recording, or too large a one.
+            ValueError: neither a picture nor a recording, too large a one, or too many of them.
         """
         from voiceface.io.own_files import find_own_files
         from voiceface.studio.pictures import require_few_pixels
         from voiceface.studio.storage import short_name
 
         shown = short_name(name)
+        most = self.settings.limits.gallery_files
+        if sum(map(len, self.dropped.files.values())) >= most:
+            raise ValueError(
+                f"{shown}: {most} files have been added already; remove some, or start the studio with "
+                "--gallery FOLDER"
+            )
         path = self.dropped.root / secrets.token_hex(12)
         path.write_bytes(content)
         try:

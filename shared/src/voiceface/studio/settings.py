@@ -19,6 +19,7 @@ class Limits:
         pixels: of one picture.
         kept_items: recordings and pictures that are kept at the same time; the oldest one goes.
         kept_seconds: how long one is kept without being used.
+        gallery_files: pictures and recordings added to the own gallery.
         waiting_jobs: of one worker; more are refused.
     """
 
@@ -29,6 +30,7 @@ class Limits:
     pixels: int = 24_000_000
     kept_items: int = 200
     kept_seconds: float = 1800.0
+    gallery_files: int = 1000
     waiting_jobs: int = 256
 
 
