@@ -151,7 +151,8 @@ def published(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Commands together as a user joins them: population, check, train, test, embed, match."""
     train_tiny_networks(session)
-    session.install(*[wheel(folder, "[test]") for folder in FOLDERS.values()], "pytest-xdist>=3.6")
+    packages = [wheel(folder, "[test]") for folder in FOLDERS.values()]
+    session.install(*packages, "pytest-xdist>=3.6", "httpx>=0.27")  # which a snippet of the documentation imports
     session.run("pytest", "tests/integration", *processes(session), *session.posargs)
 
 
