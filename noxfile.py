@@ -152,7 +152,8 @@ def integration(session: nox.Session) -> None:
     """Commands together as a user joins them: population, check, train, test, embed, match."""
     train_tiny_networks(session)
     packages = [wheel(folder, "[test]") for folder in FOLDERS.values()]
-    session.install(*packages, "pytest-xdist>=3.6", "httpx>=0.27")  # which a snippet of the documentation imports
+    # httpx is the client in a snippet of the documentation.
+    session.install(*packages, "pytest-xdist>=3.6", "httpx>=0.27")
     session.run("pytest", "tests/integration", *processes(session), *session.posargs)
 
 
