@@ -290,6 +290,7 @@ def test_what_is_no_video_is_named(tmp_path, capfd):
     film = write_video(tmp_path / "film.mp4", levels(5))
     Image.fromarray(corner_image()).save(tmp_path / "photo.jpg")
     Image.fromarray(corner_image()).save(tmp_path / "photo.bmp")
+    Image.fromarray(corner_image()).save(tmp_path / "photo.sgi")
     Image.fromarray(corner_image()).save(tmp_path / "photo.mp4", format="png")
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{film}'\n")
     (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXTINF:1,\n{film}\n#EXT-X-ENDLIST\n")
@@ -300,7 +301,8 @@ def test_what_is_no_video_is_named(tmp_path, capfd):
     (tmp_path / "cut.mp4").write_bytes(film.read_bytes()[:400])
     for name, match in [
         ("photo.jpg", "a JPEG image, expected a video; load it as a picture"),
-        ("photo.bmp", "picture or text"),
+        ("photo.bmp", "a BMP image, expected a video; load it as a picture"),
+        ("photo.sgi", "picture or text"),
         ("photo.mp4", "a PNG image"),
         ("list.mp4", "list.mp4"),
         ("list.m3u8", "list.m3u8"),

@@ -55,7 +55,7 @@ def parse_population(text: str) -> PopulationSettings:
 
     Example:
         >>> parse_population("population:standard?people=100&seed=7").train
-        75
+        76
     """
     preset, _, query = text.removeprefix(GENERATED_SCHEME).partition("?")
     changes: dict[str, Any] = {}
