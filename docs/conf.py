@@ -4,6 +4,7 @@ The source folder is the root of the repository, so that relative links between 
 and in a repository browser: `sphinx-build -c docs . OUT`.
 """
 
+import importlib
 import os
 import re
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 REPO = DOCS.parent
 sys.path.insert(0, str(DOCS / "site"))
+# autodoc imports with TYPE_CHECKING set, in which the models of FastAPI cannot be built.
+importlib.import_module("fastapi")
 
 project = "voiceface"
 author = "the voice-face authors"

@@ -24,14 +24,13 @@ def main() -> int:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):  # libraries print
         os.dup2(nowhere, output)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers.write('"ready"\n')
     answers.flush()
     with tempfile.TemporaryDirectory() as folder:
         for request in sys.stdin:
             name, first, last = json.loads(request)
+            limit_memory()
             reader = READERS[name]
             data = write_seed(reader, Path(folder))
             path = Path(folder) / reader.file
@@ -43,6 +42,12 @@ def main() -> int:
                 answers.write(json.dumps([number, found, words]) + "\n")
                 answers.flush()
     return 0
+
+
+def limit_memory() -> None:
+    """Allow `MEMORY` bytes of addresses beyond those in use: threads and caches of former readers stay."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def _classify(name: str, path: Path, expected: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ as in the appearance of generator 1, so a person keeps colours, length of hair, 
     93 height of the brows, 94 fold of the lids, 95 shade of the sockets,
     96-119 hair strands, 256-319 style, moles, iris, clothes (uniforms), 320-2719 hairs of the brows
     (uniforms), 2720-2731 glasses (uniforms), 2732-2747 density of the brows, paint, lips, size of the iris
+
 Skin, hair and lids go with the two coefficients of the shape that stand for ancestry (rbf0, rbf1), which
 belong to no factor.
 """
