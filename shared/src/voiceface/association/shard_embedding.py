@@ -221,7 +221,7 @@ def _is_video(item: FileItem) -> bool:
 
 
 def _rename(item: str, paths: dict[Path, FileItem]) -> str:
-    """Name in the table of an item that `embed` named by its path, such as "/tmp/x/photo.jpg#2"."""
+    """Name in the table of an item that `embed` named by its path, such as "photos/a.jpg#2"."""
     if (found := paths.get(Path(item))) is not None:
         return found.name
     path, _, number = item.rpartition("#")
