@@ -44,6 +44,15 @@ VOICES = {
     "decibels": "Recordings of more than 50 ms, cut or padded to {frames} frames. "
     + OUTSIDE.format(silence=""),
 }
+PUBLISHED_SILENCE = {
+    "detector": "webrtc",
+    "aggressiveness": 2,
+    "frame_ms": 20,
+    "ring_size": 2,
+    "voiced_fraction": 0.9,
+    "every_frame_once": False,
+}
+"""As of `voiceface.export.graph.silence_facts`."""
 PICTURES = (
     "Not in the graph: decoding, cutting out the face ({crop}), and resizing to {side} pixels, bicubic with "
     "antialiasing, without keeping proportions. In the graph: normalisation."
@@ -68,6 +77,7 @@ def build_graphs(
         is_sphinx = config.frontend == "sphinx"
         frames = config.min_frames if is_sphinx else config.num_frames
         text = VOICES[config.frontend].format(frames=frames)
+        silence = PUBLISHED_SILENCE if is_sphinx else {}
 
         def embed_waveforms(samples: Array) -> list[Array]:
             rows = [_network_input(row, config) for row in samples]
@@ -84,7 +94,7 @@ def build_graphs(
                 *voice_ports(dimension, num_samples, "int16"),
                 [[voice] for voice in example_voices(lengths)],
                 embed_waveforms,
-                facts | {"sample_rate": str(SAMPLE_RATE), "front_end": text},
+                facts | {"sample_rate": str(SAMPLE_RATE), "silence": silence, "front_end": text},
             )
     if "face" in modalities:
         side = model.config.face.image_size
@@ -100,7 +110,7 @@ def build_graphs(
             (embedding_port(dimension),),
             [[picture] for picture in example_pictures(side)],
             embed_pictures,
-            facts | {"front_end": PICTURES.format(crop=embedder.face_crop, side=side)},
+            facts | {"resize": "bicubic", "front_end": PICTURES.format(crop=embedder.face_crop, side=side)},
         )
     return found
 

@@ -71,8 +71,11 @@ def build_graphs(
         example_lengths,
         example_voices,
         fixed_lengths,
+        silence_facts,
     )
 
+    from perceptionist.features import MIN_SPEECH_SECONDS
+    from perceptionist.network_config import DEFAULT_CONFIG
     from perceptionist.speech import get_frontend
     from perceptionist.voice_to_mesh import FaceCoefficients
 
@@ -111,7 +114,13 @@ def build_graphs(
             outputs,
             [[samples] for samples in voices],
             predict,
-            facts | {"sample_rate": str(SAMPLE_RATE), "front_end": FRONT_END},
+            facts
+            | {
+                "sample_rate": str(SAMPLE_RATE),
+                "min_samples": str(round(MIN_SPEECH_SECONDS * SAMPLE_RATE)),
+                "silence": silence_facts(DEFAULT_CONFIG, every_frame_once=False),
+                "front_end": FRONT_END,
+            },
         )
     found["mesh"] = Graph(
         "mesh",

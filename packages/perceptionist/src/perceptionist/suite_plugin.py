@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
-from voiceface.suite.plugins import DescribedMesh, MeshSystem
+from voiceface.suite.plugins import DescribedMesh, MeshRules, MeshSystem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +71,20 @@ class LoadedSystem:
             found.face_type,
             {name: found.errors[name] for name in GENDERS},
             found.differences,
+        )
+
+    def description_rules(self) -> MeshRules:
+        """What `describe_utterance` compares a mesh with."""
+        from perceptionist.face_models.synthetic_head import find_head, gender_direction
+        from perceptionist.proportions import FACE_TYPES, GENDERS, MEASURES
+
+        face_model = self.model.face_model
+        head = find_head(face_model.name)
+        return MeshRules(
+            {name: face_model.references[name] for name in (*GENDERS, *FACE_TYPES)},
+            GENDERS,
+            {name: tuple(face_model.pairs[name]) for name in MEASURES},
+            None if head is None else gender_direction(head),
         )
 
 

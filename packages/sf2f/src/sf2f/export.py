@@ -105,6 +105,7 @@ def build_graph(model: "Sf2fModel", stride: int | None = None) -> "Graph":
         "window_frames": str(width),
         "stride_frames": str(stride),
         "min_samples": str(count_samples(width)),
+        "silence": _silence(model),
         "front_end": "Not in the graph: decoding, resampling, and the removal of silence: give speech alone.",
         "generator": to_dict(model.generator.config),
         "data": to_dict(model.data),
@@ -119,6 +120,13 @@ def build_graph(model: "Sf2fModel", stride: int | None = None) -> "Graph":
         facts,
         TOLERANCE,
     )
+
+
+def _silence(model: "Sf2fModel") -> "dict[str, object]":
+    """How silence is removed before the graph, as of `voiceface.export.graph.silence_facts`; {}: not at all."""
+    from voiceface.export.graph import silence_facts
+
+    return silence_facts(model.data.speech, every_frame_once=True) if model.data.speech.remove_silence else {}
 
 
 def build_export_module(model: "Sf2fModel", stride: int) -> "nn.Module":

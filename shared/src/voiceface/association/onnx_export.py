@@ -177,7 +177,7 @@ def face_graph(embedder: "Embedder", side: int, facts: dict[str, Any]) -> Graph:
         (embedding_port(embedder.embedding_dim),),
         [[picture] for picture in example_pictures(side)],
         embed_pictures,
-        facts | {"front_end": text},
+        facts | {"resize": data.resize_mode, "front_end": text},
     )
 
 

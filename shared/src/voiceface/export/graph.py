@@ -21,6 +21,7 @@ __all__ = [
     "example_voices",
     "fixed_lengths",
     "graph_path",
+    "silence_facts",
 ]
 
 Array = NDArray[Any]
@@ -92,6 +93,18 @@ def fixed_lengths(seconds: Sequence[float]) -> dict[str, int | None]:
             raise ValueError(f"--seconds must be above 0, found {each:g}")
         found[f"voice_{each:g}s"] = samples
     return found
+
+
+def silence_facts(config: Any, *, every_frame_once: bool) -> dict[str, Any]:
+    """How silence is removed before a voice graph, for its metadata.
+
+    Args:
+        config: with `detector`, `aggressiveness`, `frame_ms`, `ring_size` and `voiced_fraction`; see
+            `voiceface.audio.vad`.
+        every_frame_once: `collect_segments`; otherwise `collect_segments_requerying`.
+    """
+    names = ("detector", "aggressiveness", "frame_ms", "ring_size", "voiced_fraction")
+    return {name: getattr(config, name) for name in names} | {"every_frame_once": every_frame_once}
 
 
 def example_lengths(usual: int, shortest: int = 1) -> list[int]:

@@ -22,6 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C."""
     args = build_parser().parse_args(argv)
     settings = _read_settings(args)
+    if args.write is not None:
+        return _write_folder(args, settings)
+    if args.node_modules is not None:
+        raise ValueError("--node-modules belongs to --write")
     require_web()
     from voiceface.studio.service import Studio, select_systems
 
@@ -30,6 +34,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in systems.unavailable.items())
         raise ValueError(f"no system can be used ({reasons}); install one: pip install ./packages/sf2f")
     return serve_studio(Studio(settings, systems))
+
+
+def _write_folder(args: argparse.Namespace, settings: StudioSettings) -> int:
+    """Write the studio as a folder of files that needs no server of ours."""
+    from voiceface.studio.static_folder import NODE_PACKAGES, write_static_folder
+
+    if args.node_modules is None:
+        raise ValueError(
+            "--write needs --node-modules FOLDER/node_modules, after npm install --prefix FOLDER "
+            f"{' '.join(NODE_PACKAGES)}"
+        )
+    from voiceface.studio.service import select_systems
+
+    facts = write_static_folder(
+        args.write,
+        select_systems(settings),
+        node_modules=args.node_modules,
+        cache=settings.cache,
+        weights=settings.weights,
+        num_people=settings.num_people,
+        device=settings.device,
+    )
+    size = sum(path.stat().st_size for path in args.write.rglob("*") if path.is_file())
+    names = ", ".join(each["name"] for each in facts["systems"])
+    print(f"{args.write}: {names}; {size / 1e6:.1f} MB")
+    print(f"Any web server can serve it: python -m http.server --bind 127.0.0.1 --directory {args.write}")
+    return 0
 
 
 def serve_studio(studio: "Studio") -> int:
@@ -111,6 +142,8 @@ def _read_settings(args: argparse.Namespace) -> StudioSettings:
                 raise FileNotFoundError(f"{flag}: no folder at {printable(folder)}")
     if not 0 <= args.port <= 65535:
         raise ValueError(f"--port {args.port}: expected 0 to 65535 (0: any free one)")
+    if args.people is None:
+        args.people = 48 if args.write is None else 16
     if not 2 <= args.people <= 193:
         raise ValueError(f"--people {args.people}: expected 2 to 193")
     cache = args.cache
@@ -162,8 +195,21 @@ def build_parser() -> argparse.ArgumentParser:
         help="folders of evaluations to compare, as `SYSTEM test --out` writes them",
     )
     add("--data", type=data_folder, help="data folder of these evaluations, to look at faces and hear voices")
-    add("--people", type=int, default=48, help="invented people at hand, 2 to 193 (default: %(default)s)")
+    add("--people", type=int, help="invented people at hand, 2 to 193 (default: 48; with --write 16)")
     add("--cache", type=Path, help="folder for invented people and embeddings (default: the user's cache)")
+    add(
+        "--write",
+        type=Path,
+        metavar="FOLDER",
+        help="serve nothing: write the page with all networks, which then run in the visitor's browser, as a "
+        "folder that any web server can serve; needs --node-modules",
+    )
+    add(
+        "--node-modules",
+        type=Path,
+        metavar="FOLDER",
+        help="with --write: folder in which npm has installed onnxruntime-web and @echogarden/fvad-wasm",
+    )
     add_device_argument(parser)
     return parser
 

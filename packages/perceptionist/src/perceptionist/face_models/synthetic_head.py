@@ -35,6 +35,7 @@ __all__ = [
     "find_head",
     "frontal_vertices",
     "gender_axis",
+    "gender_direction",
     "orthonormal_shape",
     "pose_parameters",
     "reference_shapes",
@@ -187,6 +188,11 @@ def gender_axis() -> NDArray[np.float64]:
 def classify_gender(shape: ArrayLike, head: PopulationHead = EMBEDDED_HEAD) -> str:
     """Classify the gender of one head from its shape coefficients (40,): "male" or "female"."""
     return "male" if semantic_coefficients(shape, head) @ gender_axis() > 0 else "female"
+
+
+def gender_direction(head: PopulationHead) -> NDArray[np.float64]:
+    """Direction (40,) in shape coefficients along which `classify_gender` decides; male is positive."""
+    return np.asarray(semantic_coefficients(np.eye(len(gender_axis())), head) @ gender_axis(), np.float64)
 
 
 def expression_coefficients(

@@ -81,6 +81,48 @@ function showSeen(place) {
   tell();
   const many = record.faces.length > 1 ? el("p", { class: "note" }, `${record.faces.length} faces: pick the one whose voice is looked for.`) : null;
   place.replaceChildren(el("div", { class: "card seen", id: "seen" }, el("div", { class: "heard-top" }, el("h2", {}, record.name)), many, el("div", { class: "seen-picture" }, el("img", { src: source.shown(record.id), alt: `Picture ${record.name}` }), boxes), notes));
+  if (source.mark) letDraw(place.querySelector(".seen-picture"));
+}
+
+// Where no network finds faces, a square is drawn around one, or moved by the arrow keys.
+function letDraw(stage) {
+  const use = (box) => { source.mark(record.id, box); showSeen(byId("face-seen")); ask(); };
+  const at = (event) => { const frame = stage.querySelector("img").getBoundingClientRect(); return [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height].map((value) => Math.max(0, Math.min(1, value))); };
+  let first = null;
+  const square = ([x, y], [u, v]) => {
+    const side = Math.min(Math.max(Math.abs(u - x) * record.width, Math.abs(v - y) * record.height), (u > x ? 1 - x : x) * record.width, (v > y ? 1 - y : y) * record.height);
+    const [left, top] = [u > x ? x : x - side / record.width, v > y ? y : y - side / record.height];
+    return [left, top, left + side / record.width, top + side / record.height];
+  };
+  const frame = el("span", { class: "face-box drawing", hidden: true, "aria-hidden": "true" });
+  stage.classList.add("drawable");
+  stage.append(frame);
+  stage.addEventListener("dragstart", (event) => event.preventDefault());
+  stage.addEventListener("pointerdown", (event) => { if (event.button === 0) { first = at(event); stage.setPointerCapture(event.pointerId); } });
+  stage.addEventListener("pointermove", (event) => {
+    if (!first) return;
+    const [left, top, right, bottom] = square(first, at(event));
+    frame.hidden = false;
+    Object.assign(frame.style, { left: `${100 * left}%`, top: `${100 * top}%`, width: `${100 * (right - left)}%`, height: `${100 * (bottom - top)}%` });
+  });
+  stage.addEventListener("pointerup", (event) => {
+    if (!first) return;
+    const box = square(first, at(event));
+    first = null;
+    frame.hidden = true;
+    if ((box[2] - box[0]) * record.width >= 16) use(box);
+  });
+  stage.addEventListener("keydown", (event) => {
+    const [dx, dy, grow] = { ArrowLeft: [-1, 0, 0], ArrowRight: [1, 0, 0], ArrowUp: [0, -1, 0], ArrowDown: [0, 1, 0], "+": [0, 0, 1], "-": [0, 0, -1] }[event.key] ?? [];
+    const [face] = record.faces;
+    if (dx === undefined || !face) return;
+    event.preventDefault();
+    const { width, height } = record, step = 0.04 * Math.min(width, height);
+    const side = Math.max(16, Math.min((face.box[2] - face.box[0]) * width + 2 * step * grow, width, height));
+    const left = Math.max(0, Math.min(width - side, face.box[0] * width + dx * step - step * grow)), top = Math.max(0, Math.min(height - side, face.box[1] * height + dy * step - step * grow));
+    use([left / width, top / height, (left + side) / width, (top + side) / height]);
+    byId("face-seen").querySelector(".face-box").focus();
+  });
 }
 
 function ask() {

@@ -32,7 +32,7 @@ export async function openGallery() {
 
 function show(state) {
   const faces = state.items.filter((item) => item.kind === "face"), voices = state.items.filter((item) => item.kind === "voice");
-  byId("gallery-folder").textContent = state.folder ? `The folder “${state.folder}” was given at the start; its files are only read.` : "No folder was given at the start (voiceface serve --gallery FOLDER).";
+  byId("gallery-folder").textContent = state.folder ? `The folder “${state.folder}” was given at the start; its files are only read.` : state.about ?? "No folder was given at the start (voiceface serve --gallery FOLDER).";
   byId("gallery-refresh").hidden = !state.folder;
   byId("gallery-faces-title").textContent = `Pictures (${faces.length})`;
   byId("gallery-voices-title").textContent = `Recordings (${voices.length})`;

@@ -70,18 +70,18 @@ async function showSystems() {
   const row = (name, ...texts) => el("article", { class: "card system-row" }, el("h2", {}, name), texts.filter(Boolean).map((text) => el("p", { class: "note" }, text)));
   byId("systems").replaceChildren(
     ...state.systems.map((each) => row(each.name, `${each.description}; ${each.ranks_voices ? "ranks faces for a voice and voices for a face" : each.kind === "picture" ? "draws a picture" : "makes a head"}.`, `Weights: ${each.weights}${each.is_loaded ? "" : ", loaded when first asked"}.`, each.notice)),
-    ...Object.entries(state.unavailable).map(([name, reason]) => row(name, `Not here: ${reason}`)));
+    ...Object.entries(state.unavailable).map(([name, reason]) => row(name, `${state.in_page ? "Not in this page" : "Not here"}: ${reason}`)));
 }
 
 try {
   const state = await source.state();
   byId("version").textContent = state.version;
   const here = ["127.0.0.1", "localhost", "[::1]"].includes(location.hostname);
-  byId("where").textContent = here ? "this machine" : `the machine ${location.hostname}`;
+  if (!state.in_page) byId("where").textContent = here ? "this machine" : `the machine ${location.hostname}`;
   setUpVoice(state, tell);
   setUpFace(state, tell);
   setUpGallery(state, tell);
-  setUpInvent(state, tell, open);
+  if (byId("panel-invent")) setUpInvent(state, tell, open);
   setUpCompare(state, tell);
   fromAddress();
   for (const kind of ["voice", "face"]) {

@@ -11,6 +11,15 @@ export function encodeWav(blocks, rate) {
   return new Blob([view], { type: "audio/wav" });
 }
 
+// One context for all recordings: what it needs is loaded once, and can be loaded before anybody records.
+let opened = null;
+async function open() {
+  const context = new AudioContext();
+  await context.audioWorklet.addModule(new URL("collector.js", import.meta.url));
+  return context;
+}
+export function prepareRecorder() { return (opened ??= open().catch((error) => { opened = null; throw error; })); }
+
 export class Recorder {
   constructor(onLevel) { this.onLevel = onLevel; this.running = false; }
   async start() {
@@ -21,8 +30,8 @@ export class Recorder {
     } catch (error) {
       throw new Error(error.name === "NotAllowedError" ? "The browser was not allowed to use the microphone." : "No microphone was found.");
     }
-    this.context = new AudioContext();
-    await this.context.audioWorklet.addModule("/static/collector.js");
+    this.context = await prepareRecorder();
+    await this.context.resume();
     this.node = new AudioWorkletNode(this.context, "collector", { numberOfOutputs: 0 });
     this.blocks = [];
     this.count = 0;
@@ -35,14 +44,17 @@ export class Recorder {
       for (const value of data) peak = Math.max(peak, Math.abs(value));
       this.onLevel(peak, this.seconds);
     };
-    this.context.createMediaStreamSource(this.stream).connect(this.node);
+    this.origin = this.context.createMediaStreamSource(this.stream);
+    this.origin.connect(this.node);
   }
   get seconds() { return this.count / this.context.sampleRate; }
   async stop() {
     this.running = false;
     for (const track of this.stream.getTracks()) track.stop();
     const wav = encodeWav(this.blocks, this.context.sampleRate);
-    await this.context.close();
+    this.origin.disconnect();
+    this.node.port.close();
+    await this.context.suspend();
     return wav;
   }
 }

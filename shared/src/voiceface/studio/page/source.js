@@ -6,6 +6,7 @@
 //   answers(kind, id, options, onAnswer)        -> {done: promise, cancel()}
 //   spectrogram(id), clip(id), shown(id), candidatePicture(id), candidateClip(id), personFace(id), personClip(id)
 //   evaluations(), trials(options)
+//   mark(id, box)                               -> optional: the face of a picture is where somebody has drawn it
 //   gallery(), addToGallery(file), removeFromGallery(id), invent(request), forget(kind, id)
 class ServerSource {
   async #call(address, options = {}) {

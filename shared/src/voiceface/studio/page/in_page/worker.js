@@ -1,0 +1,69 @@
+// A thread of its own: networks by onnxruntime, and the detector of voice activity. Everything it needs comes by messages.
+import * as ort from "./ort.wasm.bundle.min.mjs";
+import loadDetector from "./fvad.mjs";
+
+const RATE = 16000;
+const files = new Map(), sessions = new Map();
+let detector = null;
+
+const unpack = (bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+const take = async (name) => { const bytes = files.get(name); files.delete(name); return new Uint8Array(await unpack(bytes)); };
+
+async function start() {
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmBinary = await take("ort.wasm.gz");
+  ort.env.logLevel = "error";
+}
+async function open(name) { return ort.InferenceSession.create(await take(name), { executionProviders: ["wasm"], graphOptimizationLevel: "all" }); }
+function session(name) {
+  if (!sessions.has(name)) sessions.set(name, open(name));
+  return sessions.get(name);
+}
+
+async function run({ file, feeds }) {
+  const network = await session(file), inputs = {};
+  for (const [name, { data, dims }] of Object.entries(feeds)) inputs[name] = new ort.Tensor("float32", data, dims);
+  const found = await network.run(inputs);
+  return Object.fromEntries(Object.entries(found).map(([name, { data, dims }]) => [name, { data, dims }]));
+}
+
+// The parts in which the detector of WebRTC finds a voice, as in voiceface.audio.vad.
+async function removeSilence({ samples, rules }) {
+  detector ??= take("fvad.wasm.gz").then((wasmBinary) => loadDetector({ wasmBinary }));
+  const program = await detector, size = (RATE * rules.frame_ms) / 1000, count = Math.max(0, Math.ceil((samples.length - size) / size));
+  const state = program._fvad_new(), place = program._malloc(2 * size);
+  program._fvad_set_sample_rate(state, RATE);
+  program._fvad_set_mode(state, rules.aggressiveness);
+  const isVoiced = (number) => { program.HEAP16.set(samples.subarray(number * size, (number + 1) * size), place / 2); return program._fvad_process(state, place, size) === 1; };
+  const once = rules.every_frame_once ? Array.from({ length: count }, (_, i) => isVoiced(i)) : null;
+  const limit = rules.voiced_fraction * rules.ring_size, kept = new Array(count).fill(false);
+  let recent = [], triggered = false;
+  for (let frame = 0; frame < count; frame++) {
+    recent.push(frame);
+    if (recent.length > rules.ring_size) recent.shift();
+    if (triggered) kept[frame] = true;
+    const voiced = recent.filter((each) => (once ? once[each] : isVoiced(each))).length;
+    if (!triggered && voiced > limit) { triggered = true; for (const each of recent) kept[each] = true; recent = []; }
+    else if (triggered && recent.length - voiced > limit) { triggered = false; recent = []; }
+  }
+  program._fvad_free(state);
+  program._free(place);
+  const found = new Int16Array(size * kept.filter(Boolean).length);
+  let at = 0;
+  for (let i = 0; i < count; i++) if (kept[i]) { found.set(samples.subarray(i * size, (i + 1) * size), at); at += size; }
+  return found;
+}
+
+const tasks = { add: ({ name, bytes }) => { files.set(name, bytes); }, start, run, removeSilence, open: ({ file }) => session(file).then(() => null) };
+const questions = [], preparations = [];  // networks are opened ahead while nobody asks
+let busy = false;
+async function work() {
+  if (busy) return;
+  busy = true;
+  for (let next; (next = questions.shift() ?? preparations.shift()); await new Promise((resolve) => setTimeout(resolve))) {
+    const { number, task, values } = next;
+    try { postMessage({ number, result: await tasks[task](values) }); } catch (error) { postMessage({ number, problem: String(error?.message ?? error) }); }
+  }
+  busy = false;
+}
+onmessage = ({ data }) => { (data.task === "open" ? preparations : questions).push(data); work(); };
