@@ -10,7 +10,13 @@ export async function decode(bytes, name, longest) {
   let found;
   try { found = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(bytes); } catch { throw new Error(`${name}: this browser cannot read it; expected a recording such as WAV, FLAC, MP3, M4A or WebM`); }
   if (found.duration > longest) throw new Error(`${name}: the recording is longer than ${longest} s, the most that the page takes: cut it`);
-  return mix(Array.from({ length: found.numberOfChannels }, (_, i) => found.getChannelData(i)));
+  return mix(Array.from({ length: found.numberOfChannels }, (_, i) => restore(found.getChannelData(i))));
+}
+
+// Some browsers divide 16-bit samples above zero by 32767 and those below by 32768: 30 parts in a million.
+function restore(wave) {
+  const fits = (scale) => wave.every((value) => value <= 0 || Math.abs(scale * value - Math.round(scale * value)) < 0.01);
+  return fits(32768) || !fits(32767) ? wave : wave.map((value) => (value > 0 ? (value * 32767) / 32768 : value));
 }
 
 const deviation = (wave) => { let sum = 0, squares = 0; for (const value of wave) { sum += value; squares += value * value; } return Math.sqrt(Math.max(0, squares / wave.length - (sum / wave.length) ** 2)); };
