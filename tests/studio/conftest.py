@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,12 +20,61 @@ from voiceface.studio.service import Studio
 from voiceface.studio.settings import Limits, StudioSettings
 
 BASE = "http://127.0.0.1:8000"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+NUM_PICTURES = 200
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Invented people, made once."""
     return tmp_path_factory.mktemp("studio cache")
+
+
+@pytest.fixture(scope="session")
+def browser_path() -> str:
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    return found
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording, and a flat folder of many pictures of a few invented people."""
+    from PIL import Image
+    from voiceface.synthetic.writer import write_population
+
+    root = tmp_path_factory.mktemp("people")
+    sizes = {"train": 0, "val": 0, "test": 4, "clips": 1, "images": 2}
+    population = write_population(
+        root / "population", "quick", **sizes, workers=1, lists=False, progress=False
+    )
+    (root / "pictures").mkdir()
+    faces = [Image.open(path).convert("RGB") for path in sorted((population / "faces").rglob("*.jpg"))]
+    for number in range(NUM_PICTURES):
+        tinted = faces[number % len(faces)].point(lambda value, number=number: value * (1 - number / 500))
+        tinted.save(root / "pictures" / f"{number:03d}.png")
+    shutil.copy(next((population / "wav").rglob("*.wav")), root / "voice.wav")
+    (root / "pictures" / "notes <b>.txt").write_text("no picture")
+    return root
+
+
+@pytest.fixture(scope="session")
+def browser(people: Path, browser_path: str) -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync_api.sync_playwright() as program:
+        running = program.chromium.launch(
+            executable_path=browser_path,
+            args=[
+                "--no-sandbox",
+                "--use-fake-ui-for-media-stream",
+                "--use-fake-device-for-media-stream",
+                f"--use-file-for-fake-audio-capture={people / 'voice.wav'}",
+                "--enable-unsafe-swiftshader",
+            ],
+        )
+        yield running
+        running.close()
 
 
 @pytest.fixture

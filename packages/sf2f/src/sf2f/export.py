@@ -123,7 +123,7 @@ def build_graph(model: "Sf2fModel", stride: int | None = None) -> "Graph":
 
 
 def _silence(model: "Sf2fModel") -> "dict[str, object]":
-    """How silence is removed before the graph, as of `voiceface.export.graph.silence_facts`; {}: not at all."""
+    """How silence is removed before the graph, see `voiceface.export.graph.silence_facts`; {}: not at all."""
     from voiceface.export.graph import silence_facts
 
     return silence_facts(model.data.speech, every_frame_once=True) if model.data.speech.remove_silence else {}

@@ -87,7 +87,9 @@ def write_static_folder(
     require_packages()
     chosen = [system for system in systems.found if not why_server_only(system)]
     if not chosen:
-        raise ValueError("no system is left that can answer in the page; install one: pip install ./packages/sf2f")
+        raise ValueError(
+            "no system is left that can answer in the page; install one: pip install ./packages/sf2f"
+        )
     from voiceface.studio.people import write_people
 
     people = write_people(cache, num_people)[1]
@@ -154,7 +156,11 @@ def _describe(
         "state": {
             "version": voiceface.__version__,
             "systems": [
-                {key: value for key, value in each.items() if key not in ("graphs", "people", "impostors", "head")}
+                {
+                    key: value
+                    for key, value in each.items()
+                    if key not in ("graphs", "people", "impostors", "head")
+                }
                 for each in records
             ],
             "unavailable": {**systems.unavailable, **missing},

@@ -43,7 +43,11 @@ def why_server_only(system: System) -> str:
 
 
 def export_system(
-    system: System, weights: Path | None, folder: Path, people: "Sequence[InventedPerson]", device: str = "cpu"
+    system: System,
+    weights: Path | None,
+    folder: Path,
+    people: "Sequence[InventedPerson]",
+    device: str = "cpu",
 ) -> StaticSystem:
     """Export a system and embed the invented people.
 

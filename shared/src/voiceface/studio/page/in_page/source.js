@@ -8,7 +8,7 @@ import { prepareRecorder } from "./recorder.js";
 import { beginning, decode, drawSpectrogram, makeClip, outline, RATE } from "./sound.js";
 import { hear } from "./speech.js";
 
-const CENTRE = "no faces are looked for: the middle square is used; draw a square around the face to use another part";
+const CENTRE = "the middle square is taken as the face: draw a square around it, or move it by the arrow keys, + and -";
 const OWN = "Added files stay in this page; nothing is uploaded.";
 const even = (value) => { const low = Math.floor(value), rest = value - low; return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low; };
 const toInt16 = (wave) => Int16Array.from(wave, (value) => Math.max(-32768, Math.min(32767, even(32768 * value))));
