@@ -25,7 +25,7 @@ from voiceface.export.graph import (
 )
 from voiceface.real.installation import require_installed
 from voiceface.real.networks import CHIP_SIDE, NUM_MELS, PARTIAL_FRAMES, build_network
-from voiceface.real.voice_encoder import compute_partial_bands, partial_starts
+from voiceface.real.voice_encoder import compute_partial_bands, partial_starts, silence_facts
 
 from fop.euclidean import lift_faces, lift_voices
 
@@ -96,7 +96,7 @@ def build_graphs(
                 *voice_ports(dimension, num_samples, "unit"),
                 [[voice / np.float32(32768)] for voice in example_voices(lengths)],
                 torch.inference_mode()(embed_waveforms),
-                facts | {"sample_rate": str(SAMPLE_RATE), "front_end": VOICES},
+                facts | {"sample_rate": str(SAMPLE_RATE), "silence": silence_facts(), "front_end": VOICES},
             )
     if "face" in modalities:
         network = _load("face_encoder")

@@ -7,6 +7,7 @@ Resemblyzer 0.1.4, on whose weights they depend.
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ __all__ = [
     "partial_starts",
     "prepare_voice",
     "remove_long_silences",
+    "silence_facts",
 ]
 
 Array = NDArray[np.float32]
@@ -41,7 +43,7 @@ PARTIALS_PER_SECOND = 1.3
 MIN_COVERAGE = 0.75
 """Part of the last partial utterance that must be covered by the recording."""
 TARGET_LEVEL = -30.0  # dB below full scale
-VAD_SAMPLES, VAD_AVERAGE, VAD_MAX_SILENCE = 480, 8, 6
+VAD_AGGRESSIVENESS, VAD_SAMPLES, VAD_AVERAGE, VAD_MAX_SILENCE = 3, 480, 8, 6
 PCM_SCALE = 32767
 MAX_WINDOWS = 512  # partial utterances at a time, so that an hour needs little memory
 
@@ -174,13 +176,26 @@ def remove_long_silences(waveform: Array) -> Array:
     if not count:
         return waveform[:0]
     windows = waveform[: count * VAD_SAMPLES].reshape(count, VAD_SAMPLES)
-    detector, pcm = VoiceActivityDetector(3, SAMPLE_RATE), _to_pcm(windows)
+    detector, pcm = VoiceActivityDetector(VAD_AGGRESSIVENESS, SAMPLE_RATE), _to_pcm(windows)
     voiced = np.array([detector(window.tobytes()) for window in pcm], float)
     before, after = (VAD_AVERAGE - 1) // 2, VAD_AVERAGE // 2
     sums = np.cumsum(np.concatenate([np.zeros(before + 1), voiced, np.zeros(after)]))
     averages = (sums[VAD_AVERAGE:] - sums[:-VAD_AVERAGE]) / VAD_AVERAGE
     kept = binary_dilation(np.round(averages).astype(bool), np.ones(VAD_MAX_SILENCE + 1))
     return windows[kept].reshape(-1)
+
+
+def silence_facts() -> dict[str, Any]:
+    """Rules of `prepare_voice`, for the metadata of graphs."""
+    return {
+        "detector": "webrtc",
+        "aggressiveness": VAD_AGGRESSIVENESS,
+        "frame_ms": 1000 * VAD_SAMPLES // SAMPLE_RATE,
+        "level_db": TARGET_LEVEL,
+        "pcm_scale": PCM_SCALE,
+        "average": VAD_AVERAGE,
+        "widen": VAD_MAX_SILENCE // 2,
+    }
 
 
 def partial_starts(

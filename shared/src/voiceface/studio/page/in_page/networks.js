@@ -37,4 +37,4 @@ export async function loadFolder(onProgress) {
 export const unpackJson = async (bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 export const runNetwork = (file, feeds) => ask("run", { file, feeds });
 export const openNetwork = (file) => ask("open", { file });
-export const removeSilence = (samples, rules) => ask("removeSilence", { samples, rules });
+export const findSpeech = (samples, rules) => ask("findSpeech", { samples, rules });

@@ -1,7 +1,7 @@
 // Answers without a server: the interface of the studio's page, with networks that run in this browser. The server's
 // source has the same methods. Nothing is asked for after `state`, and nothing leaves the page.
 import { floats, describeHead, readHead } from "./heads.js";
-import { loadFolder, openNetwork, removeSilence, runNetwork, unpackJson } from "./networks.js";
+import { findSpeech, loadFolder, openNetwork, runNetwork, unpackJson } from "./networks.js";
 import { cutOut, middleSquare, readPicture, resize, toPicture } from "./pictures.js";
 import { rank, unit } from "./ranking.js";
 import { prepareRecorder } from "./recorder.js";
@@ -11,7 +11,13 @@ import { hear } from "./speech.js";
 const CENTRE = "the middle square is taken as the face: draw a square around it, or move it by the arrow keys, + and -";
 const OWN = "Added files stay in this page; nothing is uploaded.";
 const even = (value) => { const low = Math.floor(value), rest = value - low; return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low; };
-const toInt16 = (wave) => Int16Array.from(wave, (value) => Math.max(-32768, Math.min(32767, even(32768 * value))));
+const toInt16 = (wave, scale) => Int16Array.from(wave, (value) => Math.max(-32768, Math.min(32767, even(scale * value))));
+function raise(wave, decibels) {
+  let power = 0;
+  for (const value of wave) power += (value * value) / wave.length;
+  const gain = Math.fround(10 ** (decibels / 20) / Math.sqrt(power));
+  return power > 0 && gain > 1 ? wave.map((value) => value * gain) : wave;
+}
 const message = (system, state, values = {}) => ({ system, state, ahead: 0, fraction: 0, stage: "", seconds: 0, problem: "", notice: "", ranking: null, picture: null, head: null, ...values });
 
 class InPageSource {
@@ -78,11 +84,14 @@ class InPageSource {
     const { full_scale: scale, silence, min_samples: least, inputs, file } = this.#system(name).graphs.voice;
     let samples = wave;
     if (silence) {
-      samples = await removeSilence(toInt16(wave), silence);
+      const raised = silence.level_db === undefined ? wave : raise(wave, silence.level_db), pcm = toInt16(raised, silence.pcm_scale ?? 32768);
+      const { kept, size } = await findSpeech(pcm, silence), from = silence.level_db === undefined ? Float32Array.from(pcm, (value) => value / 32768) : raised;
+      samples = new Float32Array(size * kept.filter(Boolean).length);
+      kept.map((_, i) => i).filter((i) => kept[i]).forEach((i, at) => samples.set(from.subarray(i * size, (i + 1) * size), at * size));
       if (!samples.length) throw new Error(`no voice found in ${(wave.length / RATE).toFixed(2)} s; speak longer or louder`);
     }
     if (samples.length < least) throw new Error(`found ${(samples.length / RATE).toFixed(2)} s of speech, expected at least ${(least / RATE).toFixed(2)} s. Use a longer recording.`);
-    const data = silence ? Float32Array.from(samples, (value) => value * (scale / 32768)) : Float32Array.from(samples, (value) => value * scale);
+    const data = samples.map((value) => value * scale);
     return runNetwork(file, { [inputs[0]]: { data, dims: [1, data.length] } });
   }
   async computeFace(name, bitmap, box) {

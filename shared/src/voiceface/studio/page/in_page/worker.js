@@ -27,14 +27,28 @@ async function run({ file, feeds }) {
   return Object.fromEntries(Object.entries(found).map(([name, { data, dims }]) => [name, { data, dims }]));
 }
 
-// The parts in which the detector of WebRTC finds a voice, as in voiceface.audio.vad.
-async function removeSilence({ samples, rules }) {
+// Which frames hold a voice by the detector of WebRTC: {kept, size}.
+async function findSpeech({ samples, rules }) {
   detector ??= take("fvad.wasm.gz").then((wasmBinary) => loadDetector({ wasmBinary }));
-  const program = await detector, size = (RATE * rules.frame_ms) / 1000, count = Math.max(0, Math.ceil((samples.length - size) / size));
-  const state = program._fvad_new(), place = program._malloc(2 * size);
+  const program = await detector, size = (RATE * rules.frame_ms) / 1000, state = program._fvad_new(), place = program._malloc(2 * size);
   program._fvad_set_sample_rate(state, RATE);
   program._fvad_set_mode(state, rules.aggressiveness);
   const isVoiced = (number) => { program.HEAP16.set(samples.subarray(number * size, (number + 1) * size), place / 2); return program._fvad_process(state, place, size) === 1; };
+  const kept = rules.average ? smooth(isVoiced, Math.floor(samples.length / size), rules) : collect(isVoiced, Math.max(0, Math.ceil(samples.length / size) - 1), rules);
+  program._fvad_free(state);
+  program._free(place);
+  return { kept, size };
+}
+
+// Decisions averaged and widened, as in voiceface.real.voice_encoder.
+function smooth(isVoiced, count, { average, widen }) {
+  const voiced = Array.from({ length: count }, (_, i) => isVoiced(i)), before = (average - 1) >> 1;
+  const spoken = voiced.map((_, i) => voiced.slice(Math.max(0, i - before), i - before + average).filter(Boolean).length > average / 2);
+  return spoken.map((_, i) => spoken.slice(Math.max(0, i - widen), i + widen + 1).some(Boolean));
+}
+
+// The collectors of voiceface.audio.vad.
+function collect(isVoiced, count, rules) {
   const once = rules.every_frame_once ? Array.from({ length: count }, (_, i) => isVoiced(i)) : null;
   const limit = rules.voiced_fraction * rules.ring_size, kept = new Array(count).fill(false);
   let recent = [], triggered = false;
@@ -46,15 +60,10 @@ async function removeSilence({ samples, rules }) {
     if (!triggered && voiced > limit) { triggered = true; for (const each of recent) kept[each] = true; recent = []; }
     else if (triggered && recent.length - voiced > limit) { triggered = false; recent = []; }
   }
-  program._fvad_free(state);
-  program._free(place);
-  const found = new Int16Array(size * kept.filter(Boolean).length);
-  let at = 0;
-  for (let i = 0; i < count; i++) if (kept[i]) { found.set(samples.subarray(i * size, (i + 1) * size), at); at += size; }
-  return found;
+  return kept;
 }
 
-const tasks = { add: ({ name, bytes }) => { files.set(name, bytes); }, start, run, removeSilence, open: ({ file }) => session(file).then(() => null) };
+const tasks = { add: ({ name, bytes }) => { files.set(name, bytes); }, start, run, findSpeech, open: ({ file }) => session(file).then(() => null) };
 const questions = [], preparations = [];  // networks are opened ahead while nobody asks
 let busy = false;
 async function work() {
