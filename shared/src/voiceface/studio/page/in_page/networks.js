@@ -26,7 +26,7 @@ export async function loadFolder(onProgress) {
     const bytes = await (await fetchFile(`data/${name}`)).arrayBuffer();
     onProgress((done += manifest.files[name]) / total);
     if (name === "people.bin" || name.endsWith(".json.gz")) kept[name] = bytes;
-    else await ask("add", { name, bytes }, [bytes]);
+    else ask("add", { name, bytes }, [bytes]).catch(() => null);  // `start` fails, too, if the thread is not there
   };
   const first = ["ort.wasm.gz", "fvad.wasm.gz"];
   const runtime = Promise.all(first.map(load)).then(() => ask("start"));
@@ -36,5 +36,4 @@ export async function loadFolder(onProgress) {
 
 export const unpackJson = async (bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 export const runNetwork = (file, feeds) => ask("run", { file, feeds });
-export const openNetwork = (file) => ask("open", { file });
 export const findSpeech = (samples, rules) => ask("findSpeech", { samples, rules });

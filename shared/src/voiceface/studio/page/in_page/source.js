@@ -1,7 +1,7 @@
 // Answers without a server: the interface of the studio's page, with networks that run in this browser. The server's
 // source has the same methods. Nothing is asked for after `state`, and nothing leaves the page.
 import { floats, describeHead, readHead } from "./heads.js";
-import { findSpeech, loadFolder, openNetwork, runNetwork, unpackJson } from "./networks.js";
+import { findSpeech, loadFolder, runNetwork, unpackJson } from "./networks.js";
 import { cutOut, middleSquare, readPicture, resize, toPicture } from "./pictures.js";
 import { rank, unit } from "./ranking.js";
 import { prepareRecorder } from "./recorder.js";
@@ -36,7 +36,6 @@ class InPageSource {
     const part = ([begin, end], type) => new Blob([kept["people.bin"].slice(begin, end)], { type });
     this.#people = manifest.people.map((each) => ({ ...each, voice: part(each.voice, "audio/flac"), face: part(each.face, "image/jpeg") })).map((each) => ({ ...each, heard: URL.createObjectURL(each.voice), seen: URL.createObjectURL(each.face) }));
     if (tell) tell.hidden = true;
-    for (const system of this.#systems) for (const [kind, graph] of Object.entries(system.graphs)) if (kind !== "face") openNetwork(graph.file).catch(() => null);
     return { ...manifest.state, in_page: true };
   }
   #rows(values, size) { return Array.from({ length: values.length / size }, (_, i) => values.subarray(i * size, (i + 1) * size)); }

@@ -16,7 +16,7 @@ const largest = (values) => values.reduce((most, value) => Math.max(most, value)
 const cosines = Float64Array.from({ length: 2 * FRAME }, (_, k) => Math.cos((Math.PI * k) / FRAME));
 function periodicity(wave, at) {
   const power = powerSpectrum(wave, at, FRAME, 2 * FRAME);
-  const correlate = (lag) => { let sum = 0; for (let k = BINS[0]; k < BINS[1]; k++) sum += power[k] * cosines[(k * lag) % (2 * FRAME)]; return sum; };
+  const correlate = (lag) => { let sum = 0; for (let k = BINS[0]; k < BINS[1]; k++) sum += power[k] * cosines[(k * lag) & (2 * FRAME - 1)]; return sum; };
   let best = -Infinity;
   for (let lag = LAGS[0]; lag < LAGS[1]; lag++) best = Math.max(best, correlate(lag) / (1 - lag / FRAME));
   return best / Math.max(correlate(0), 1e-20 * FRAME);

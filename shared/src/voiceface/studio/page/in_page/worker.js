@@ -13,6 +13,7 @@ async function start() {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmBinary = await take("ort.wasm.gz");
   ort.env.logLevel = "error";
+  started = true;
 }
 async function open(name) { return ort.InferenceSession.create(await take(name), { executionProviders: ["wasm"], graphOptimizationLevel: "all" }); }
 function session(name) {
@@ -63,16 +64,24 @@ function collect(isVoiced, count, rules) {
   return kept;
 }
 
-const tasks = { add: ({ name, bytes }) => { files.set(name, bytes); }, start, run, findSpeech, open: ({ file }) => session(file).then(() => null) };
-const questions = [], preparations = [];  // networks are opened ahead while nobody asks
-let busy = false;
+const tasks = { add: ({ name, bytes }) => { files.set(name, bytes); }, start, run, findSpeech };
+const questions = [], preparations = [];  // networks that hear are opened ahead while nobody asks and others still load
+let busy = false, started = false;
 async function work() {
   if (busy) return;
   busy = true;
-  for (let next; (next = questions.shift() ?? preparations.shift()); await new Promise((resolve) => setTimeout(resolve))) {
-    const { number, task, values } = next;
-    try { postMessage({ number, result: await tasks[task](values) }); } catch (error) { postMessage({ number, problem: String(error?.message ?? error) }); }
+  while (questions.length || (started && preparations.length)) {
+    if (questions.length) {
+      const { number, task, values } = questions.shift();
+      try { postMessage({ number, result: await tasks[task](values) }); } catch (error) { postMessage({ number, problem: String(error?.message ?? error) }); }
+    } else await session(preparations.shift()).catch(() => null);  // who asks for it is told
+    await new Promise((resolve) => setTimeout(resolve));  // lets messages in
   }
   busy = false;
 }
-onmessage = ({ data }) => { (data.task === "open" ? preparations : questions).push(data); work(); };
+onmessage = ({ data }) => {
+  const name = data.values?.name ?? "";
+  questions.push(data);
+  if (data.task === "add" && name.endsWith(".onnx.gz") && !name.includes("_face.")) preparations.push(name);
+  work();
+};
