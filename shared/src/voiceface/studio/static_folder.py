@@ -209,7 +209,13 @@ def _write_page(target: Path, node_files: "Mapping[str, Path]") -> None:
     for name in MODULES:
         packed = gzip.compress(node_files[name].read_bytes(), 9, mtime=0)
         (target / "data" / name).write_bytes(packed)
-    shutil.copyfile(node_files["fvad-wasm"], static / "fvad.LICENSE.txt")
+    runtime = json.loads(node_files["onnxruntime-web"].read_text(encoding="utf-8"))
+    licences = [
+        f"ort.wasm.*: {runtime['name']} {runtime['version']}, {runtime['license']}, Microsoft Corporation",
+        "fvad.*: @echogarden/fvad-wasm, the detector of WebRTC:",
+        node_files["fvad-wasm"].read_text(encoding="utf-8"),
+    ]
+    (static / "LICENCES.txt").write_text("\n\n".join(licences), encoding="utf-8")
     page = (resources.files("voiceface.studio") / "page" / "index.html").read_text(encoding="utf-8")
     (target / "index.html").write_text(adapt_index(page), encoding="utf-8")
 
