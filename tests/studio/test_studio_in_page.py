@@ -3,6 +3,7 @@
 import base64
 import functools
 import http.server
+import io
 import json
 import os
 import subprocess
@@ -225,6 +226,30 @@ def test_pictures_are_resized_as_by_python(visit: Visit, width: int, height: int
     assert np.abs(found - wanted.transpose(2, 0, 1)).max() <= (0 if mode == "bicubic" else 1)
 
 
+def test_faces_are_found_where_python_finds_them(visit: Visit, folder: Path, cache: Path):
+    """Where `voiceface models get real` fetched the detector."""
+    if json.loads((folder / "studio.json").read_text())["detector"] is None:
+        pytest.skip("no face detector: voiceface models get real")
+    from PIL import Image
+    from voiceface.real.face_detector import load_face_detector
+    from voiceface.studio.people import write_people
+
+    people = write_people(cache, NUM_PEOPLE)[1]
+    picture = Image.new("RGB", (640, 360), (90, 110, 130))
+    for person, place, side in ((people[0], (40, 60), 220), (people[1], (380, 120), 160)):
+        picture.paste(Image.open(person.face).resize((side, side)), place)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    wanted = load_face_detector().detect([np.asarray(picture)])[0]
+    assert len(wanted.boxes) == 2
+    found = ask(visit, "boxes", base64.b64encode(buffer.getvalue()).decode())
+    assert [each["number"] for each in found] == [1, 2]
+    size = np.array([640, 360, 640, 360])
+    for face in found:
+        distances = np.abs(wanted.boxes - np.array(face["box"]) * size).max(axis=1)
+        assert distances.min() < 6  # pixels: pictures are made smaller by other filters
+
+
 @pytest.mark.parametrize("name", WIDTHS)
 def test_nothing_is_asked_for_after_loading(
     browser: Any, site: str, people: Path, names: list[str], name: str
@@ -256,7 +281,7 @@ def test_nothing_is_asked_for_after_loading(
     page.set_input_files("#face-file", str(people / "pictures" / "005.png"))
     visit.wait(f"document.querySelector('#face-answer-{ranking}')?.dataset.state == 'done'")
     page.focus(".face-box")
-    page.keyboard.press("-")
+    page.keyboard.press("-")  # smaller, where no network finds faces
     visit.wait(f"document.querySelector('#face-answer-{ranking}')?.dataset.state == 'done'")
     page.locator(f"#face-answer-{ranking} .player button").first.click()
     visit.wait(f"document.querySelector('#face-answer-{ranking} audio').currentTime > 0.05")

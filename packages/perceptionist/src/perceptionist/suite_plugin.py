@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.io.long_recordings import DEFAULT_LONG_RECORDINGS, LongRecordings
-from voiceface.suite.plugins import DescribedMesh, MeshRules, MeshSystem
+from voiceface.suite.mesh_rules import MeshRules
+from voiceface.suite.plugins import DescribedMesh, MeshSystem
 
 if TYPE_CHECKING:
     import numpy as np

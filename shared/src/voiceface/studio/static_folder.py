@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceface.io.file_kinds import printable
-from voiceface.studio.static_systems import export_system, why_server_only
+from voiceface.studio.static_systems import export_face_detector, export_system, why_server_only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,6 +109,10 @@ def write_static_folder(
         facts = _describe(systems, records, people)
         facts["people"], content = _pack_people(people)
         (target / "data" / "people.bin").write_bytes(content)
+        detector = export_face_detector() if any("face" in each["graphs"] for each in records) else None
+        facts["detector"] = None if detector is None else detector[0]
+        if detector is not None:
+            (target / "data" / detector[0]["file"]).write_bytes(detector[1])
         _write_page(target, found)
         files = sorted(path for path in (target / "data").iterdir())
         facts["files"] = {path.name: path.stat().st_size for path in files}

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from voiceface.suite.plugins import AssociationSystem, ImageSystem, MeshRuleSource, MeshSystem, System
+from voiceface.suite.mesh_rules import MeshRuleSource
+from voiceface.suite.plugins import AssociationSystem, ImageSystem, MeshSystem, System
 
 if TYPE_CHECKING:
     from voiceface.studio.people import InventedPerson
 
-__all__ = ["StaticSystem", "export_system", "why_server_only"]
+__all__ = ["StaticSystem", "export_face_detector", "export_system", "why_server_only"]
 
 RANGE_16_BIT = "-32768"  # in the meaning of an input, see `voiceface.export.graph.Port`
 
@@ -124,7 +125,38 @@ def _read_graph(system: str, path: Path) -> tuple[str, dict[str, Any], bytes]:
     }
     if "resize" in known:
         facts["resize"] = known["resize"]
+        facts["points"] = _four_points(known["face_crop"])
     return "voice" if kind == "generator" else kind, facts, content
+
+
+def _four_points(convention: str) -> list[list[float]]:
+    """Where eyes, tip of the nose and middle of the mouth lie, shares of the side."""
+    from voiceface.faces.crops import CROP_CONVENTIONS
+
+    points = np.asarray(CROP_CONVENTIONS[convention].points)
+    return [*points[:3].tolist(), points[3:].mean(axis=0).tolist()]
+
+
+def export_face_detector() -> tuple[dict[str, Any], bytes] | None:
+    """The network that finds faces, values inside: what the page must know about it, and the compressed file.
+
+    None: `voiceface models get real` did not fetch it.
+    """
+    from voiceface.real.installation import find_installed
+
+    installed = find_installed("face_detector")
+    if installed is None:
+        return None
+    import onnx
+
+    from voiceface.real.backends import load_network
+    from voiceface.real.face_detector import make_anchors
+    from voiceface.real.networks import DETECTOR_SIDE
+
+    notice = load_network("face_detector", "onnxruntime").licence
+    content = onnx.load(str(installed.graph)).SerializeToString()
+    facts = {"file": "face_detector.onnx.gz", "side": DETECTOR_SIDE, "licence": notice}
+    return {**facts, "anchors": _encode(make_anchors(), "<f4")}, gzip.compress(content, 9, mtime=0)
 
 
 def _embed_people(model: Any, people: "Sequence[InventedPerson]") -> dict[str, Any]:

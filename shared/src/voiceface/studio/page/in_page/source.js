@@ -1,5 +1,6 @@
 // Answers without a server: the interface of the studio's page, with networks that run in this browser. The server's
 // source has the same methods. Nothing is asked for after `state`, and nothing leaves the page.
+import { cutOutAligned, findFaces } from "./faces.js";
 import { floats, describeHead, readHead } from "./heads.js";
 import { findSpeech, loadFolder, runNetwork, unpackJson } from "./networks.js";
 import { cutOut, middleSquare, readPicture, resize, toPicture } from "./pictures.js";
@@ -9,6 +10,7 @@ import { beginning, decode, drawSpectrogram, makeClip, outline, RATE } from "./s
 import { hear } from "./speech.js";
 
 const CENTRE = "the middle square is taken as the face: draw a square around it, or move it by the arrow keys, + and -";
+const NO_FACE = "no face found: take a picture in which the face is larger or looks at the camera";
 const OWN = "Added files stay in this page; nothing is uploaded.";
 const even = (value) => { const low = Math.floor(value), rest = value - low; return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low; };
 const toInt16 = (wave, scale) => Int16Array.from(wave, (value) => Math.max(-32768, Math.min(32767, even(scale * value))));
@@ -21,7 +23,7 @@ function raise(wave, decibels) {
 const message = (system, state, values = {}) => ({ system, state, ahead: 0, fraction: 0, stage: "", seconds: 0, problem: "", notice: "", ranking: null, picture: null, head: null, ...values });
 
 class InPageSource {
-  #ready = null; #systems = []; #people = []; #heads = new Map(); #records = new Map(); #own = new Map(); #count = 0;
+  #ready = null; #systems = []; #people = []; #heads = new Map(); #records = new Map(); #own = new Map(); #detector = null; #count = 0;
 
   async #load() {
     const tell = document.getElementById("loading");
@@ -33,6 +35,8 @@ class InPageSource {
       if (system.people) for (const kind of ["voice", "face"]) system.people[kind] = this.#rows(floats(system.people[kind]), system.people.size);
       if (system.head) this.#heads.set(system.name, readHead(await unpackJson(kept[system.head])));
     }
+    if (manifest.detector) this.#detector = { ...manifest.detector, anchors: floats(manifest.detector.anchors) };
+    else this.mark = this.#mark;
     const part = ([begin, end], type) => new Blob([kept["people.bin"].slice(begin, end)], { type });
     this.#people = manifest.people.map((each) => ({ ...each, voice: part(each.voice, "audio/flac"), face: part(each.face, "image/jpeg") })).map((each) => ({ ...each, heard: URL.createObjectURL(each.voice), seen: URL.createObjectURL(each.face) }));
     if (tell) tell.hidden = true;
@@ -62,13 +66,16 @@ class InPageSource {
   async seeInvented(id) { const person = this.#person(id); return this.#look(person.face, person.name, id); }
   async #look(blob, name, person) {
     const bitmap = await readPicture(blob, name), { width, height } = bitmap;
-    const faces = person ? [] : [{ number: 1, box: middleSquare(bitmap), score: 1, notes: [] }];
-    const record = { id: "", name, width, height, faces, notes: person ? [] : [CENTRE], person };
+    const record = { id: "", name, width, height, faces: [], notes: [], person };
+    if (!person) record.faces = await this.#faces(bitmap);
+    if (!person) record.notes = this.#detector ? (record.faces.length ? [] : [NO_FACE]) : [CENTRE];
     record.id = this.#keep("face", { kind: "face", name, person, bitmap, address: URL.createObjectURL(blob), record });
     return record;
   }
+  // Every face, or the middle square where no network finds faces.
+  async #faces(bitmap) { return this.#detector ? findFaces(bitmap, this.#detector) : [{ number: 1, box: middleSquare(bitmap), score: 1, notes: [] }]; }
   shown(id) { return this.#records.get(id).address; }
-  mark(id, box) { const { record } = this.#records.get(id); record.faces = [{ number: 1, box, score: 1, notes: [] }]; record.notes = []; }
+  #mark(id, box) { const { record } = this.#records.get(id); record.faces = [{ number: 1, box, score: 1, notes: [] }]; record.notes = []; }
 
   candidatePicture(id) { return this.#own.get(id)?.address ?? this.#people[Number(id.split("-")[1])].seen; }
   async candidateClip(id) {
@@ -93,9 +100,10 @@ class InPageSource {
     const data = samples.map((value) => value * scale);
     return runNetwork(file, { [inputs[0]]: { data, dims: [1, data.length] } });
   }
-  async computeFace(name, bitmap, box) {
-    const { side, resize: mode, inputs, file } = this.#system(name).graphs.face;
-    return runNetwork(file, { [inputs[0]]: { data: resize(cutOut(bitmap, box), side, mode), dims: [1, 3, side, side] } });
+  async computeFace(name, bitmap, box, points = null) {
+    const { side, resize: mode, inputs, file, points: wanted } = this.#system(name).graphs.face;
+    const face = points ? cutOutAligned(bitmap, points, wanted, side) : cutOut(bitmap, box);
+    return runNetwork(file, { [inputs[0]]: { data: resize(face, side, mode), dims: [1, 3, side, side] } });
   }
   heard(id) { return this.#records.get(id).heard; }
   picture(id) { return this.#records.get(id).bitmap; }
@@ -126,19 +134,20 @@ class InPageSource {
   async #answer(system, record, options, onStep, state) {
     if (system.kind === "picture") { const { image } = await this.compute(system.name, record.heard); return { picture: { image: toPicture(image.data, image.dims[3]), similarity: null } }; }
     if (system.kind === "head") { const found = await this.computeHead(system.name, record.heard); return { head: describeHead(found.vertices.data, found.shape.data, this.#heads.get(system.name)) }; }
-    const { embedding } = record.kind === "voice" ? await this.compute(system.name, record.heard) : await this.computeFace(system.name, record.bitmap, record.record.faces[0]?.box ?? [0, 0, 1, 1]);
+    const { embedding } = record.kind === "voice" ? await this.compute(system.name, record.heard) : await this.#embedFace(system, record.bitmap, record.record.faces.find((each) => each.number === options.number) ?? record.record.faces[0]);
     const wanted = record.kind === "voice" ? "face" : "voice";
     const entries = options.scope === "own" ? await this.#ownEntries(system, wanted, onStep, state) : this.#people.map((each, i) => ({ id: `${wanted}-${i}`, name: each.name, person: each.id, vector: system.people[wanted][i] }));
     if (!entries.length) throw new Error(`there are no ${wanted}s to rank: add some to your gallery`);
     return { ranking: rank(embedding.data, entries, record.person, options.top, system.impostors, options.scope) };
   }
+  #embedFace(system, bitmap, face) { return this.computeFace(system.name, bitmap, face?.box ?? [0, 0, 1, 1], face?.points); }
   async #ownEntries(system, kind, onStep, state) {
     if (kind === "face" && !system.ranks_voices) throw new Error("it needs aligned faces: voiceface serve");
     const items = [...this.#own.values()].filter((each) => each.kind === kind), todo = items.filter((each) => !each.vectors.has(system.name));
     for (const [i, each] of todo.entries()) {
       if (state.cancelled) break;
       onStep(`embedding the gallery, ${i} of ${todo.length} files`, i / todo.length);
-      const found = kind === "face" ? await this.computeFace(system.name, each.bitmap, middleSquare(each.bitmap)) : await this.compute(system.name, each.heard);
+      const found = kind === "face" ? await this.#embedFace(system, each.bitmap, each.faces[0]) : await this.compute(system.name, each.heard);
       each.vectors.set(system.name, unit(found.embedding.data));
     }
     return items.filter((each) => each.vectors.has(system.name)).map((each) => ({ id: each.id, name: each.name, person: "", vector: each.vectors.get(system.name) }));
@@ -148,7 +157,7 @@ class InPageSource {
   async addToGallery(file) {
     this.#count += 1;
     const item = { id: `own-${this.#count}`, name: file.name, kind: file.type.startsWith("image/") ? "face" : "voice", vectors: new Map(), clip: null };
-    if (item.kind === "face") { item.bitmap = await readPicture(file, file.name); item.address = URL.createObjectURL(file); } else item.heard = hear(await decode(await file.arrayBuffer(), file.name, 120), file.name).heard;
+    if (item.kind === "face") { item.bitmap = await readPicture(file, file.name); item.faces = await this.#faces(item.bitmap); if (!item.faces.length) throw new Error(NO_FACE); item.address = URL.createObjectURL(file); } else item.heard = hear(await decode(await file.arrayBuffer(), file.name, 120), file.name).heard;
     this.#own.set(item.id, item);
     return this.gallery();
   }

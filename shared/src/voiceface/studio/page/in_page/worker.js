@@ -82,6 +82,6 @@ async function work() {
 onmessage = ({ data }) => {
   const name = data.values?.name ?? "";
   questions.push(data);
-  if (data.task === "add" && name.endsWith(".onnx.gz") && !name.includes("_face.")) preparations.push(name);
+  if (data.task === "add" && name.endsWith(".onnx.gz") && !name.includes("_face.") && !name.startsWith("face_")) preparations.push(name);
   work();
 };
