@@ -34,9 +34,12 @@ class Server(http.server.SimpleHTTPRequestHandler):
     """Any web server: files as they are, below a path; counts what is asked for."""
 
     asked: ClassVar[list[str]] = []
+    names_encoding: ClassVar[bool] = False
 
-    def guess_type(self, path: Any) -> str:
-        return "text/javascript" if str(path).endswith(".mjs") else super().guess_type(path)
+    def end_headers(self) -> None:
+        if self.names_encoding and self.path.endswith(".gz"):
+            self.send_header("Content-Encoding", "gzip")
+        super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
         self.asked.append(self.path)
@@ -56,7 +59,10 @@ def folder(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("site") / "below" / "studio"
     command = [sys.executable, "-m", "voiceface", "serve", "--write", str(out), "--node-modules", modules]
     command += ["--cache", str(cache), "--people", str(NUM_PEOPLE), "--systems", *installed]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {name: value for name, value in os.environ.items() if name != "VOICEFACE_HOME"}
+    if user := os.environ.get("VOICEFACE_HOME_OF_USER"):  # as conftest.py at the root keeps it
+        environment["VOICEFACE_HOME"] = user
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -226,6 +232,7 @@ def test_pictures_are_resized_as_by_python(visit: Visit, width: int, height: int
     assert np.abs(found - wanted.transpose(2, 0, 1)).max() <= (0 if mode == "bicubic" else 1)
 
 
+@pytest.mark.installed_networks
 def test_faces_are_found_where_python_finds_them(visit: Visit, folder: Path, cache: Path):
     """Where `voiceface models get real` fetched the detector."""
     if json.loads((folder / "studio.json").read_text())["detector"] is None:
@@ -290,6 +297,18 @@ def test_nothing_is_asked_for_after_loading(
     visit.require_fit()
     assert len(Server.asked) == asked, Server.asked[asked:]
     page.context.close()
+    assert not visit.problems, visit.problems
+
+
+def test_servers_may_let_the_browser_unpack(
+    browser: Any, site: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Server, "names_encoding", True)
+    visit = open_page(browser, site)
+    visit.page.click("#agree")
+    visit.page.locator("#voice-people button").nth(1).click()
+    visit.wait_for_answers("voice-answers", len(names))
+    visit.page.context.close()
     assert not visit.problems, visit.problems
 
 

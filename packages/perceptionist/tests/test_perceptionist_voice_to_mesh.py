@@ -110,3 +110,20 @@ def test_the_plug_in_describes_a_head_as_the_command_does(tmp_path: Path) -> Non
     assert found.reference.shape == found.vertices.shape
     assert found.reference_name == min(found.distances, key=lambda name: found.distances[name])
     assert set(found.differences) == {"forehead", "cheek", "ear", "midline"}
+
+
+def test_the_plug_in_states_the_rules_of_its_descriptions() -> None:
+    from perceptionist.face_models.synthetic_head import classify_gender, find_head
+    from perceptionist.suite_plugin import load
+    from voiceface.suite.mesh_rules import MeshRuleSource
+
+    system = load()
+    assert isinstance(system, MeshRuleSource)
+    rules = system.description_rules()
+    assert list(rules.references)[:2] == list(rules.genders) == ["male", "female"]
+    assert set(rules.pairs) == {"forehead", "cheek", "ear", "midline"}
+    head = find_head(system.model.face_model.name)
+    assert head is not None and rules.gender_direction is not None
+    for shape in np.random.default_rng(0).normal(0, 1, (50, 40)):
+        expected = classify_gender(shape, head)
+        assert rules.genders[0 if shape @ rules.gender_direction > 0 else 1] == expected

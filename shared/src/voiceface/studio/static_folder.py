@@ -33,8 +33,8 @@ FORMAT = "voiceface-studio-1"
 NODE_PACKAGES = ("onnxruntime-web@1", "@echogarden/fvad-wasm@0.2")
 """What npm must have installed: the runtime of the networks, and the detector of voice activity."""
 SCRIPTS = {
-    "ort.wasm.bundle.min.mjs": "onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
-    "fvad.mjs": "@echogarden/fvad-wasm/fvad.js",
+    "ort.js": "onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
+    "fvad.js": "@echogarden/fvad-wasm/fvad.js",
 }
 MODULES = {
     "ort.wasm.gz": "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
@@ -215,7 +215,7 @@ def _write_page(target: Path, node_files: "Mapping[str, Path]") -> None:
         (target / "data" / name).write_bytes(packed)
     runtime = json.loads(node_files["onnxruntime-web"].read_text(encoding="utf-8"))
     licences = [
-        f"ort.wasm.*: {runtime['name']} {runtime['version']}, {runtime['license']}, Microsoft Corporation",
+        f"ort.*: {runtime['name']} {runtime['version']}, {runtime['license']}, Microsoft Corporation",
         "fvad.*: @echogarden/fvad-wasm, the detector of WebRTC:",
         node_files["fvad-wasm"].read_text(encoding="utf-8"),
     ]

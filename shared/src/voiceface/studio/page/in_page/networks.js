@@ -1,4 +1,6 @@
 // Loads every file of the folder once, and passes work to the thread of the networks.
+import { unpack } from "./unpack.js";
+
 const base = new URL("../", import.meta.url);
 const waiting = new Map();
 let worker = null, number = 0;
@@ -34,6 +36,6 @@ export async function loadFolder(onProgress) {
   return { manifest, kept };
 }
 
-export const unpackJson = async (bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+export const unpackJson = (bytes) => unpack(bytes).json();
 export const runNetwork = (file, feeds) => ask("run", { file, feeds });
 export const findSpeech = (samples, rules) => ask("findSpeech", { samples, rules });

@@ -1,13 +1,13 @@
 // A thread of its own: networks by onnxruntime, and the detector of voice activity. Everything it needs comes by messages.
-import * as ort from "./ort.wasm.bundle.min.mjs";
-import loadDetector from "./fvad.mjs";
+import * as ort from "./ort.js";
+import loadDetector from "./fvad.js";
+import { unpack } from "./unpack.js";
 
 const RATE = 16000;
 const files = new Map(), sessions = new Map();
 let detector = null;
 
-const unpack = (bytes) => new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-const take = async (name) => { const bytes = files.get(name); files.delete(name); return new Uint8Array(await unpack(bytes)); };
+const take = async (name) => { const bytes = files.get(name); files.delete(name); return new Uint8Array(await unpack(bytes).arrayBuffer()); };
 
 async function start() {
   ort.env.wasm.numThreads = 1;
