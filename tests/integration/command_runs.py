@@ -37,8 +37,6 @@ NOT_RUN = {
     r"^\w+ demo( --pretrained)?$": "minutes; run smaller by test_integration_readme.py and shared/tests",
     r"^perceptionist demo_mic$": "needs a microphone",
     r"^voiceface serve": "needs an extra and does not end; tests/studio serves and calls it",
-    r"^python -m http.server": "does not end",
-    r"^npm ": "needs npm and its registry; nox -s test-studio installs the packages",
     r"--cfg population_|export_bundled": "hours of training; makes the bundled weights",
     r"--population --count|fid --features": "minutes; packages/voicestyle/tests run it smaller",
 }
