@@ -4,10 +4,12 @@ import json
 
 import pytest
 import torch
+import yaml
 from tiny_training import die_at_step, in_child, train
 from torch import nn
 from voiceface.checkpoints.native import load_model
 from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime.config import Config, to_dict, validate_config
 from voiceface.runtime.devices import choose_device, to_device
 from voiceface.training.run import Run
 from voiceface.training.run_directory import RunError
@@ -46,6 +48,58 @@ def test_another_configuration_is_refused_and_its_keys_are_named(tmp_path):
     in_child(die_at_step, early, False, 0)  # no state yet: config.yaml is compared
     with pytest.raises(RunError, match=r"lr: 0\.1 in the run, 0\.2 given"):
         train(early, resume=True, lr=0.2)
+
+
+class Section(Config):
+    a: int = 1
+    newer: bool = False
+
+
+class Other(Config):
+    b: int = 2
+
+
+class Experiment(Config):
+    lr: float
+    max_steps: int
+    milestones: tuple[int, ...]
+    section: Section = Section()
+    either: Section | Other | None = None
+    rates: tuple[float, ...] = (0.5, 0.25)
+
+
+def start(out, resume=True, **values):
+    config = validate_config({"lr": 0.1, "max_steps": 9, "milestones": [3, 7], **values}, Experiment)
+    with Run(out, seed=7, config=to_dict(config), schema=config, system="demo", device="cpu", resume=resume):
+        pass
+
+
+def test_keys_newer_than_a_run_have_their_defaults(tmp_path):
+    out = tmp_path / "run"
+    older = {"lr": 0.1, "max_steps": 9, "milestones": (3, 7), "section": {"a": 1}, "either": {"b": 2}}
+    with Run(out, seed=7, config=older, system="demo", device="cpu") as run:
+        next(run.steps(9))
+        run.save_state()
+    either = {"b": 2}
+    with pytest.raises(RunError, match=r"given:\n  section\.newer: False in the run, True given\nUse"):
+        start(out, either=either, section={"newer": True})
+    with pytest.raises(RunError, match=r"rates: \[0\.5, 0\.25\] in the run, \[0\.5\] given"):
+        start(out, either=either, rates=[0.5])
+    with pytest.raises(RunError, match=r"either\.b: 2 in the run, 'missing' given"):
+        start(out, either={"a": 1})  # a section of another class
+    start(out, either=either)
+    stored = yaml.safe_load((out / "config.yaml").read_text())
+    assert stored["section"] == {"a": 1, "newer": False} and stored["rates"] == [0.5, 0.25]
+    start(out, either=either)
+
+
+def test_newer_keys_without_a_default_are_refused(tmp_path):
+    out = tmp_path / "run"
+    older = {"lr": 0.1, "max_steps": 9, "section": {"a": 1, "gone": 3}}
+    Run(out, seed=7, config=older, system="demo", device="cpu").close()
+    message = r"(?s)milestones: 'missing' in the run, \[3, 7\] given\n  section\.gone: 3 in the run"
+    with pytest.raises(RunError, match=message):
+        start(out)
 
 
 def test_other_tracked_names_and_a_corrupt_state_are_refused(tmp_path):

@@ -112,6 +112,17 @@ def test_run_interrupted_in_an_optimisation_resumes_to_the_same_bytes(
     assert contents(out) == contents(finished)
 
 
+def test_run_older_than_a_key_resumes_with_its_default(finished, generate, tmp_path, capsys):
+    out = shutil.copytree(finished, tmp_path / "out")
+    record = json.loads((out / "provenance.json").read_text())
+    assert record["config"]["guidance"].pop("published_regularisation") == 0
+    (out / "provenance.json").write_text(json.dumps(record))
+    assert generate(out, *LONG, "guidance.published_regularisation=0.5", "--resume") == 1
+    assert "guidance.published_regularisation: 0.0 in the run, 0.5 given" in capsys.readouterr().err
+    assert generate(out, *LONG, "--resume") == 0
+    assert contents(out) == contents(finished)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

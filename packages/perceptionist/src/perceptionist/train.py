@@ -78,6 +78,7 @@ def train(
         out,
         settings,
         config=config_to_dict(config),
+        schema=config,
         system=SYSTEM,
         device=device,
         threads=threads,

@@ -98,6 +98,7 @@ def train(
         out,
         training,
         config=config_to_dict(config),
+        schema=config,
         system=SYSTEM,
         device=device,
         threads=threads,

@@ -28,7 +28,7 @@ from torch import Tensor
 from voiceface.checkpoints.resume_state import load_state, save_state
 from voiceface.io.atomic import write_json, write_text
 from voiceface.io.foreign_files import read_json
-from voiceface.runtime.config import to_dict, to_yaml
+from voiceface.runtime.config import add_defaults, to_dict, to_yaml
 from voiceface.runtime.process import DeferredSignals
 from voiceface.training.run_directory import RunError, config_differences, to_json_values
 
@@ -128,14 +128,16 @@ class DirectoryStore(MemoryStore):
         check_output_directory(self.out, self.resume)
         provenance = to_json_values({**self.provenance, "config": to_dict(self.config)})
         path = self.out / PROVENANCE_FILE
-        if self.resume and (
-            differences := config_differences(read_json(path, RunError, "the settings of a run"), provenance)
-        ):
-            raise RunError(
-                f"Cannot resume {self.out}: it was made with other settings:\n  "
-                + "\n  ".join(differences[:12])
-                + "\nUse the same settings, or choose a new --out directory."
-            )
+        if self.resume:
+            stored = read_json(path, RunError, "the settings of a run")
+            if isinstance(before := stored.get("config"), dict):  # keys may be newer than the run
+                stored = {**stored, "config": add_defaults(before, self.config)}
+            if differences := config_differences(stored, provenance):
+                raise RunError(
+                    f"Cannot resume {self.out}: it was made with other settings:\n  "
+                    + "\n  ".join(differences[:12])
+                    + "\nUse the same settings, or choose a new --out directory."
+                )
         for leftover in self.out.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
         write_text(self.out / "config.yaml", to_yaml(self.config))

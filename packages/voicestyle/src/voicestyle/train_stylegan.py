@@ -61,6 +61,7 @@ def train(
         out,
         seed=settings.seed,
         config=to_dict(config),
+        schema=config,
         system=SYSTEM,
         device=device,
         precision=settings.precision,

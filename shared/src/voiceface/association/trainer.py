@@ -202,7 +202,8 @@ class Trainer(Generic[ConfigT, ModelT]):
 
         settings = self.config.training
         options: dict[str, Any] = {"device": device, "threads": threads, "resume": resume}
-        with open_run(out, settings, config=to_dict(self.config), system=self.spec.name, **options) as run:
+        options |= {"config": to_dict(self.config), "schema": self.config}
+        with open_run(out, settings, system=self.spec.name, **options) as run:
             self.run = run
             run.extra = {
                 "names": self.identity_names,

@@ -15,11 +15,21 @@ from typing import Any, ClassVar, Self, TypeVar
 import pydantic
 import yaml
 from easydict import EasyDict
+from pydantic_core import to_jsonable_python
 
 from voiceface.io.foreign_files import read_file_text
 from voiceface.runtime.yaml_values import MAX_TEXT_LENGTH, load_yaml
 
-__all__ = ["Config", "ConfigError", "bundled_configs", "load_config", "to_dict", "to_yaml", "validate_config"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "add_defaults",
+    "bundled_configs",
+    "load_config",
+    "to_dict",
+    "to_yaml",
+    "validate_config",
+]
 
 log = logging.getLogger(__name__)
 FLOAT_PATTERN = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
@@ -144,6 +154,26 @@ def to_dict(config: Config) -> dict[str, Any]:
 def to_yaml(config: Config) -> str:
     """Convert a configuration to YAML that `load_config` reads back to an equal one; keys in field order."""
     return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True, width=110)
+
+
+def add_defaults(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """Add the keys that stored values lack and that have a default, as in files older than these keys.
+
+    Args:
+        values: nested plain values that `to_dict` returned, or an earlier release of it.
+        config: states which keys there are; sections that it holds as other classes than `values` get theirs.
+
+    Returns:
+        A copy; keys without a default, and keys that the configuration does not have, stay as they are.
+    """
+    filled = dict(values)
+    for name, field in type(config).model_fields.items():
+        if name not in filled:
+            if not field.is_required():
+                filled[name] = to_jsonable_python(field.get_default(call_default_factory=True))
+        elif isinstance(section := getattr(config, name), Config) and isinstance(filled[name], Mapping):
+            filled[name] = add_defaults(filled[name], section)
+    return filled
 
 
 def _read_source(source: str | Path, package: str) -> tuple[str, str]:

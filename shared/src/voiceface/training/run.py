@@ -1,6 +1,6 @@
 """Training run: device, seed, precision, processes, step loop, logs, checkpoints, exact resume.
 
-    with open_run(out, cfg.training, config=to_dict(cfg), system="demo", resume=args.resume) as run:
+    with open_run(out, cfg.training, config=to_dict(cfg), schema=cfg, system="demo", resume=True) as run:
         model = run.prepare(Model(cfg))
         optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
         run.track(model=model, optimiser=optimiser)
@@ -22,7 +22,6 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -46,6 +45,7 @@ from voiceface.training.run_output import RunOutput, restore_tracked, unwrap
 from voiceface.training.sampling import RandomAccessDataset, batches
 
 if TYPE_CHECKING:
+    from voiceface.runtime.config import Config
     from voiceface.training.settings import TrainingSettings
 
 __all__ = ["Run", "open_run", "unwrap"]
@@ -64,6 +64,7 @@ class Run(RunOutput):
         out: run directory; new or empty unless `resume`.
         seed: seeds torch, numpy, python and `generator`; the same on every process.
         config: the resolved configuration as plain values; stored, and compared on resume.
+        schema: the typed configuration; states the values of keys that are newer than the run.
         system: name of the system, stored in checkpoints.
         device: ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
         precision: ``float32``, or mixed precision with ``bfloat16`` or ``float16`` (with loss scaling).
@@ -90,6 +91,7 @@ class Run(RunOutput):
         *,
         seed: int,
         config: Mapping[str, Any],
+        schema: "Config | None" = None,
         system: str,
         device: Literal["cpu", "cuda", "auto"] | str = "auto",
         precision: Literal["float32", "bfloat16", "float16"] | str = "float32",
@@ -118,13 +120,14 @@ class Run(RunOutput):
             out,
             seed=seed,
             config=config,
+            schema=schema,
             system=system,
             resume=resume,
             log_interval=log_interval,
             is_main=self.rank == 0,
         )
         try:
-            if resume and (state := load_resume_state(self.out, self._run_key())):
+            if resume and (state := load_resume_state(self.out, self.run_key(), schema)):
                 self._resume_state, self.step = state, state["step"]
                 self.values.update(state["values"])
             distributed.all_gather_objects(None)  # no process writes before all have checked
@@ -265,7 +268,7 @@ class Run(RunOutput):
         random = distributed.all_gather_objects(get_rng_states(self.generator, self.device))
         if self.is_main:
             state = {
-                **self._run_key(),
+                **self.run_key(),
                 "step": self.step,
                 "values": self.values,
                 "scaler": self._scaler.state_dict(),
@@ -285,14 +288,8 @@ class Run(RunOutput):
     def __enter__(self) -> "Run":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _run_key(self) -> dict[str, Any]:
-        """Values that identify a run; compared on resume."""
-        return {"config": self.config, "system": self.system, "seed": self.seed}
 
     def _restore_tracked(self) -> None:
         """Restore all tracked objects, scaler and random states of a resumed run, once."""
@@ -322,6 +319,7 @@ def open_run(
     settings: "TrainingSettings",
     *,
     config: Mapping[str, Any],
+    schema: "Config | None" = None,
     system: str,
     device: str = "auto",
     threads: int | None = None,
@@ -330,7 +328,7 @@ def open_run(
     """Open the run that a configuration describes.
 
     Args:
-        out, config, system, device, threads, resume: see `Run`.
+        out, config, schema, system, device, threads, resume: see `Run`.
         settings: the configuration's `training` section.
 
     Raises:
@@ -340,6 +338,7 @@ def open_run(
         out,
         seed=settings.seed,
         config=config,
+        schema=schema,
         system=system,
         device=device,
         precision=settings.precision,

@@ -5,13 +5,16 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from voiceface.io.atomic import write_text
 from voiceface.io.foreign_files import read_file_text
 from voiceface.runtime.yaml_values import load_yaml
+
+if TYPE_CHECKING:
+    from voiceface.runtime.config import Config
 
 CONFIG_FILE = "config.yaml"
 STATE_FILE = "state.safetensors"
@@ -70,12 +73,16 @@ def prepare_run_directory(out: Path, config: dict[str, Any]) -> None:
         write_text(path, text)
 
 
-def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | None:
+def load_resume_state(
+    out: Path, run_key: dict[str, Any], schema: "Config | None" = None
+) -> dict[str, Any] | None:
     """Load the latest resume state of a run, after comparing the run's configuration with the given one.
 
     Args:
         out: run directory.
         run_key: values that must be equal: ``config`` (as `to_json_values` returns it), ``system``, ``seed``.
+        schema: the typed configuration. Keys that are newer than the stored one have the defaults of its
+            classes.
 
     Returns:
         The state, or None if the run was stopped before its first save (it starts at step 0).
@@ -86,6 +93,7 @@ def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | No
         CheckpointError: the state file is corrupt.
     """
     from voiceface.checkpoints.resume_state import load_state
+    from voiceface.runtime.config import add_defaults
 
     state = None
     if (out / STATE_FILE).exists():
@@ -103,7 +111,10 @@ def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | No
     if longer := _longer_training(stored["config"], run_key["config"]):
         logger.info("%s: training continues to %s steps", out, longer["training"]["max_steps"])
         stored["config"] = longer
-    if differing := config_differences(stored, run_key):
+    now = run_key
+    if schema is not None:
+        stored, now = ({**key, "config": add_defaults(key["config"], schema)} for key in (stored, now))
+    if differing := config_differences(stored, now):
         raise RunError(
             f"Cannot resume {out}: its configuration differs from the one given:\n  "
             + "\n  ".join(differing)

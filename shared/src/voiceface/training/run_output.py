@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from voiceface.runtime.config import Config
+
 __all__ = ["RunOutput", "Stateful", "restore_tracked", "unwrap"]
 
 
@@ -42,7 +44,7 @@ class RunOutput:
 
     Args:
         out: run directory; new or empty unless `resume`.
-        seed, config, system, resume, log_interval: see `voiceface.training.run.Run`.
+        seed, config, schema, system, resume, log_interval: see `voiceface.training.run.Run`.
         is_main: False writes nothing (all processes but the first).
 
     Attributes:
@@ -59,13 +61,14 @@ class RunOutput:
         *,
         seed: int,
         config: Mapping[str, Any],
+        schema: "Config | None",
         system: str,
         resume: bool,
         log_interval: int,
         is_main: bool,
     ) -> None:
         self.out, self.seed, self.system, self.is_main = Path(out), seed, system, is_main
-        self.config = to_json_values(config)
+        self.config, self.schema = to_json_values(config), schema
         self.values: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
         self.step = 0
@@ -80,6 +83,10 @@ class RunOutput:
     def resume_path(self) -> Path:
         """The latest resume state; missing until the first save."""
         return self.out / STATE_FILE
+
+    def run_key(self) -> dict[str, Any]:
+        """Values that identify a run; compared on resume."""
+        return {"config": self.config, "system": self.system, "seed": self.seed}
 
     def track(self, **stateful: Stateful) -> None:
         """Name the objects of the resume state; call before `steps`, with the same names on resume.

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from voiceface.checkpoints.resume_state import load_state, save_state
 from voiceface.testing import fault_injection
 from voiceface.testing.commands import CommandRunner
 from voiceface.testing.contracts.subject import SystemUnderTest
 from voiceface.testing.corrupt_files import assert_mentions
 from voiceface.testing.fault_injection import InterruptibleRun
 from voiceface.testing.runs import read_log_without_clock, run_outcome
+from voiceface.training.run_directory import STATE_FILE
 
 __all__ = ["ResumeContract"]
 
@@ -93,6 +95,20 @@ class ResumeContract:
         assert [row["step"] for row in after if "total_loss" in row] == list(range(10))
         steps = [[row for row in log if "total_loss" in row][:8] for log in (before, after)]
         assert steps[0] == steps[1]
+
+    def test_run_older_than_a_key_resumes_with_its_default(
+        self, interruptible_run: InterruptibleRun, tmp_path: Path, capsys: Capture
+    ) -> None:
+        out = Path(shutil.copytree(interruptible_run.reference_run, tmp_path / "run"))
+        state = load_state(out / STATE_FILE)
+        for key in ("accumulation_steps", "shuffle_buffer"):
+            del state["config"]["training"][key]
+        save_state(out / STATE_FILE, state)
+        assert interruptible_run.train(out, "--resume", "training.accumulation_steps=2") == 1
+        assert_mentions(capsys.readouterr().err, "training.accumulation_steps: 1 in the run, 2 given")
+        assert interruptible_run.train(out, "--resume") == 0
+        files = interruptible_run.files
+        assert run_outcome(out, *files) == run_outcome(interruptible_run.reference_run, *files)
 
     def test_missing_training_identity_is_refused_on_resume(
         self,
