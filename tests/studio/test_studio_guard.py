@@ -157,3 +157,75 @@ def test_a_large_body_elsewhere_is_refused(open_studio):
             assert response.status_code == 422
 
     run(work())
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://["},
+        {"host": "[::1"},
+        {"host": "127.0.0.1:99999999"},
+        {"content-length": b"\xb2"},
+        {"content-length": "9" * 5000},
+        {"authorization": b"Bearer \xff", "cookie": b"voiceface_token=\xff; ="},
+    ],
+)
+def test_malformed_headers_are_refused(open_studio, headers):
+    async def work():
+        async with open_studio(token=TOKEN) as (client, _):
+            known = {"authorization": f"Bearer {TOKEN}"}
+            response = await client.post("/api/inventions", content=b"{}", headers={**known, **headers})
+            assert response.status_code in (400, 401, 413, 421), response.status_code
+            assert response.json()["detail"]
+
+    run(work())
+
+
+def test_a_page_of_another_site_starts_no_work(open_studio):
+    async def work():
+        async with open_studio() as (client, studio):
+            for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}):
+                assert (await client.get("/api/people", headers=headers)).status_code == 403
+            assert not studio.has_people
+            assert (
+                await client.get("/", headers={"sec-fetch-site": "cross-site"})
+            ).status_code == 200  # a link
+
+    run(work())
+
+
+def test_a_wrong_token_in_a_link_takes_nobody_s_place(open_studio):
+    async def work():
+        async with open_studio(host="0.0.0.0", token=TOKEN) as (client, _):
+            await client.get(f"/?token={TOKEN}")
+            for wrong in ("wrong", "x%0d%0aset-cookie:%20a=b", "%ff"):
+                response = await client.get(f"/?token={wrong}")
+                assert response.status_code == 303 and "set-cookie" not in response.headers
+            assert (await client.get("/api/state")).status_code == 200
+
+    run(work())
+
+
+def test_many_large_uploads_at_once_are_refused(open_studio):
+    """What all visitors send at the same time has a limit, too; it is free again when they have ended."""
+    part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+
+    async def work():
+        wait = asyncio.Event()
+
+        async def first():
+            yield part + b"0" * 80_000
+            await wait.wait()
+            yield b"\r\n--b--\r\n"
+
+        async with open_studio(limits=Limits(uploading_bytes=100_000)) as (client, _):
+            running = asyncio.create_task(client.post("/api/voices", content=first(), headers=headers))
+            await asyncio.sleep(0.1)
+            body = part + b"0" * 40_000 + b"\r\n--b--\r\n"
+            assert (await client.post("/api/voices", content=body, headers=headers)).status_code == 503
+            wait.set()
+            assert (await running).status_code == 422
+            assert (await client.post("/api/voices", content=body, headers=headers)).status_code == 422
+
+    run(work())

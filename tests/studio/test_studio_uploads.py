@@ -1,9 +1,11 @@
 """Hostile files: refused with a reason, and nothing of them stays."""
 
 import io
+import os
 import struct
 import wave
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,7 +195,7 @@ def test_a_full_gallery_takes_no_more_files(open_studio):
                 await client.post("/api/gallery", files={"file": (f"{n}.wav", make_wav())}) for n in "abc"
             ]
             assert [answer.status_code for answer in answers] == [200, 200, 422]
-            assert "c.wav: 2 files have been added" in answers[2].json()["detail"]
+            assert "expected at most 2 of 2048 MB" in answers[2].json()["detail"]
             assert len(list(studio.dropped.root.iterdir())) == 2
             (first, _) = answers[1].json()["items"]
             assert (await client.delete(f"/api/gallery/{first['id']}")).status_code == 200
@@ -226,5 +228,182 @@ def test_a_gallery_whose_folder_has_gone_is_told(open_studio, tmp_path):
             folder.rmdir()
             response = await client.get("/api/gallery")
             assert response.status_code == 422 and str(tmp_path) not in response.text
+
+    run(work())
+
+
+def make_flac(seconds: float, rate: int, channels: int) -> bytes:
+    """Silence: a small file."""
+    import soundfile
+
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros((int(seconds * rate), channels), np.int16), rate, format="FLAC")
+    return buffer.getvalue()
+
+
+def lie_about_the_length(flac: bytes, seconds: float, rate: int) -> bytes:
+    """The same file with another number of samples in its header: 36 bits before the digest."""
+    count = int(seconds * rate)
+    content = bytearray(flac)
+    content[21] = (content[21] & 0xF0) | count >> 32
+    content[22:26] = (count & 0xFFFFFFFF).to_bytes(4, "big")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("address", ["/api/voices", "/api/gallery"])
+def test_sound_that_unpacks_to_gigabytes_is_refused_while_it_is_counted(open_studio, address):
+    limits = Limits(sound_seconds=4.0, sound_samples=400_000)
+    bombs = {
+        "longer than 4 s": make_flac(20, 8000, 1),
+        "longer than 4 s:": lie_about_the_length(make_flac(20, 8000, 1), 1.0, 8000),
+        "samples in all channels": make_flac(3, 48000, 8),
+    }
+
+    async def work():
+        async with open_studio(limits=limits) as (client, studio):
+            for reason, content in bombs.items():
+                assert len(content) < 100_000
+                response = await client.post(address, files={"file": ("bomb.flac", content)})
+                assert response.status_code == 422, response.text
+                detail = response.json()["detail"]
+                assert reason.rstrip(":") in detail or "states" in detail, detail
+            assert len(studio.store) == 0 and not studio.gallery_items()
+
+    run(work())
+
+
+def test_what_is_kept_has_a_size_in_all(open_studio):
+    size = len(make_wav())
+
+    async def work():
+        limits = Limits(kept_bytes=2 * size, gallery_bytes=2 * size)
+        async with open_studio(limits=limits) as (client, studio):
+            for _ in range(4):
+                await client.post("/api/voices", files={"file": ("a.wav", make_wav())})
+            assert len(studio.store) == 2
+            found = [await client.post("/api/gallery", files={"file": ("a.wav", make_wav())}) for _ in "abc"]
+            assert [each.status_code for each in found] == [200, 200, 422]
+            assert "expected at most" in found[2].json()["detail"]
+
+    run(work())
+
+
+def test_a_folder_with_names_that_are_no_text_is_shown(open_studio, tmp_path):
+    """Names of files may hold any bytes but / and NUL; answers are UTF-8."""
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    names = [b"\xff\xfe.png", b"line\nend.png", b"<b>.png", b"\x1b[2J.png"]
+    for name in names:
+        Image.fromarray(noise).save(os.fsdecode(os.fsencode(tmp_path) + b"/" + name), "PNG")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/left\xff.txt")).write_text("no picture")
+
+    async def work():
+        async with open_studio(gallery=tmp_path) as (client, _):
+            state = (await client.get("/api/gallery")).raise_for_status().json()
+            assert len(state["items"]) == len(names)
+            shown = {each["name"] for each in state["items"]}
+            assert "\\xff\\xfe.png" in shown and "<b>.png" in shown
+            assert all(name.isprintable() for name in (*shown, *state["left_out"]))
+            for each in state["items"]:
+                assert (await client.get(f"/api/candidates/{each['id']}/picture.jpg")).status_code == 200
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    "name", [b"\x00a.wav", b"a\x00b.wav", b"\xff\xfe.wav", "\u202ea.wav".encode(), b'"', b"<svg onload=x>"]
+)
+def test_names_lose_what_is_no_text(open_studio, name):
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="' + name + b'"\r\n\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+
+    async def work():
+        async with open_studio() as (client, _):
+            body = head + make_wav() + b"\r\n--b--\r\n"
+            response = await client.post("/api/voices", content=body, headers=headers)
+            assert response.status_code == 200, response.text
+            assert response.json()["name"].isprintable()
+
+    run(work())
+
+
+FORMS = {
+    "no boundary": ("multipart/form-data", b"x"),
+    "another boundary": ("multipart/form-data; boundary=b", b"--c\r\n\r\nx\r\n--c--\r\n"),
+    "no file": (
+        "multipart/form-data; boundary=b",
+        b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n',
+    ),
+    "cut": (
+        "multipart/form-data; boundary=b",
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nx',
+    ),
+    "many parts": (
+        "multipart/form-data; boundary=b",
+        b"".join(
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="%d"\r\n\r\nx\r\n' % i
+            for i in range(3000)
+        )
+        + b"--b--\r\n",
+    ),
+    "json": ("application/json", b'{"file": "a.wav"}'),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_malformed_forms_are_refused_with_a_reason(open_studio, name):
+    kind, body = FORMS[name]
+
+    async def work():
+        async with open_studio() as (client, studio):
+            for address in ("/api/voices", "/api/faces", "/api/gallery"):
+                response = await client.post(address, content=body, headers={"content-type": kind})
+                assert response.status_code in (400, 422) and response.json()["detail"]
+            assert len(studio.store) == 0
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"coupling": NaN}',
+        b'{"seconds": Infinity}',
+        b'{"chance": 1e400}',
+        b'{"sex": "\\ud800"}',
+        b"[" * 9000,
+    ],
+)
+def test_numbers_that_are_none_are_refused(open_studio, body):
+    async def work():
+        async with open_studio() as (client, _):
+            headers = {"content-type": "application/json"}
+            response = await client.post("/api/inventions", content=body, headers=headers)
+            assert response.status_code in (400, 422) and response.json()["detail"]
+
+    run(work())
+
+
+@pytest.mark.parametrize("text", ["%00", "%ff", "%f0%9f%92%a9", "..%2f..%2fx"])
+def test_any_address_has_an_answer(open_studio, text):
+    """Never an error of the program: what is not there is not there."""
+    addresses = [
+        f"/{text}",
+        f"/static/{text}",
+        f"/api/people/{text}/face.jpg",
+        f"/api/people/{text}/clip",
+        f"/api/voices/{text}/clip",
+        f"/api/voices/{text}/answers?top=99999999999999999999",
+        f"/api/faces/{text}/picture.jpg",
+        f"/api/candidates/{text}/clip",
+        f"/api/evaluations/trials?name={text}",
+    ]
+
+    async def work():
+        async with open_studio() as (client, _):
+            for address in addresses:
+                response = await client.get(address)
+                assert response.status_code in (404, 422) and response.json()["detail"], address
 
     run(work())

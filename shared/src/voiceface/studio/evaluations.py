@@ -116,6 +116,8 @@ class Evaluations:
         Raises:
             ValueError: the list or what belongs to it is not there.
         """
+        if not self.folders:
+            raise ResultsFileError("no evaluation was given at the start: voiceface serve --results FOLDER")
         with self._lock:
             results = [self._evaluate(index, name) for index in range(len(self.folders))]
             used = results[0].used_trials

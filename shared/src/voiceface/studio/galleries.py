@@ -13,6 +13,7 @@ from voiceface.gallery import Found, Gallery, GalleryError, create_gallery, open
 from voiceface.gallery.tables import add_rows, read_facts, rows_of_table
 from voiceface.io.atomic import write_json
 from voiceface.io.file_facts import FaceFacts
+from voiceface.io.file_kinds import printable
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -71,6 +72,10 @@ class Collection:
         """Opaque name of a file or of one face of it."""
         return hashlib.sha256(f"{self.origin}\0{item}".encode("utf-8", "surrogateescape")).hexdigest()[:20]
 
+    def shown_name(self, path: Path) -> str:
+        """Name of a file for readers; bytes that are no text are escaped."""
+        return printable(self.names.get(path) or path.relative_to(self.root).as_posix())
+
     def entry(self, item: str, kind: str, metadata: Any = None) -> Entry:
         """Build the record of an item of its gallery."""
         path, number = self.root / item, ""
@@ -79,8 +84,7 @@ class Collection:
             path = self.root / name
         records = read_facts(metadata) if metadata else ()
         facts = records[0] if records else None
-        shown = self.names.get(path) or path.relative_to(self.root).as_posix()
-        shown += f" #{number}" if number else ""
+        shown = self.shown_name(path) + (f" #{number}" if number else "")
         return Entry(
             self.item_id(item),
             path,

@@ -33,8 +33,9 @@ HEADERS = {
     "permissions-policy": "microphone=(self), camera=(self), geolocation=()",
     "cache-control": "no-store",
 }
-UPLOADS = ("/api/voices", "/api/faces", "/api/gallery", "/api/results")
+UPLOADS = ("/api/voices", "/api/faces", "/api/gallery")
 SAFE_METHODS = ("GET", "HEAD")
+BODY_MARGIN = 64 * 2**10  # bytes of an upload beside its file
 
 
 class Guard:
@@ -47,6 +48,7 @@ class Guard:
 
     def __init__(self, app: Any, settings: StudioSettings) -> None:
         self.app, self.settings = app, settings
+        self._uploading = 0  # bytes of all uploads that are being read or used
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -60,11 +62,15 @@ class Guard:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         send = _with_headers(send)
-        if (refusal := self._refuse(scope, headers)) is not None:
+        try:
+            refusal = self._refuse(scope, headers)
+        except ValueError:  # of urlsplit
+            refusal = 400, "a header of the request is malformed"
+        if refusal is not None:
             await _respond(send, *refusal)
             return
         if (given := self._token_of_address(scope)) is not None:
-            await _enter(send, given, scope["path"])
+            await _enter(send, given if self._is_token(given) else "", scope["path"])
             return
         await self._bounded(scope, headers, receive, send)
 
@@ -73,7 +79,8 @@ class Guard:
         host = headers.get("host", "")
         if not self._is_my_host(host):
             return 421, f"unknown host {host[:80]!r}: open the address that the server has printed"
-        if scope["method"] not in SAFE_METHODS and not _is_same_origin(headers, host):
+        is_page = scope["method"] in SAFE_METHODS and not scope["path"].startswith("/api/")
+        if not is_page and not _is_same_origin(headers, host):
             return 403, "a page of another site must not call the studio"
         if not self.settings.token or self._knows_token(scope, headers):
             return None
@@ -101,7 +108,10 @@ class Guard:
         )
         given = [bearer] if scheme.lower() == "bearer" else []
         given += [cookies.get(COOKIE, ""), self._token_of_address(scope) or ""]
-        return any(hmac.compare_digest(each.encode(), self.settings.token.encode()) for each in given)
+        return any(map(self._is_token, given))
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode("utf-8", "replace"), self.settings.token.encode())
 
     def _token_of_address(self, scope: Message) -> str | None:
         """Token in the address of a page: it moves into a cookie, so that it stays in no history."""
@@ -113,11 +123,9 @@ class Guard:
     async def _bounded(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> None:
         """Run the application with a body that ends in time and within its size."""
         limits = self.settings.limits
-        is_upload = scope["path"].startswith(UPLOADS)
-        most = (limits.upload_bytes + 64 * 2**10) if is_upload else limits.body_bytes
+        most = (limits.upload_bytes + BODY_MARGIN) if scope["path"] in UPLOADS else limits.body_bytes
         too_large = 413, f"too large: expected at most {most / 2**20:.3g} MB"
-        stated = headers.get("content-length", "")
-        if stated and (not stated.isdigit() or int(stated) > most):
+        if _stated_length(headers) > most:
             await _respond(send, *too_large)
             return
         seen, refusal, started, ended = 0, None, False, False
@@ -134,10 +142,15 @@ class Guard:
                 refusal = 408, f"the request did not end within {limits.upload_seconds:g} s"
                 raise _Refused from None
             if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
+                size = len(message.get("body", b""))
+                seen += size
+                self._uploading += size
                 ended = not message.get("more_body", False)
                 if seen > most:
                     refusal = too_large
+                    raise _Refused
+                if self._uploading > limits.uploading_bytes:
+                    refusal = 503, "others send too much at this moment: try again"
                     raise _Refused
             return message
 
@@ -153,12 +166,20 @@ class Guard:
         except BaseException:
             if refusal is None or started:
                 raise
+        finally:
+            self._uploading -= seen
         if refusal is not None and not started:
             await _respond(send, *refusal)
 
 
 class _Refused(Exception):
     """The body is too large or too slow."""
+
+
+def _stated_length(headers: dict[str, str]) -> float:
+    """Stated size of a body, bytes; infinity if it is no number."""
+    stated = headers.get("content-length", "0")
+    return int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 20 else float("inf")
 
 
 def _is_same_origin(headers: dict[str, str], host: str) -> bool:
@@ -191,8 +212,9 @@ async def _respond(send: Send, status: int, detail: str) -> None:
 
 
 async def _enter(send: Send, token: str, path: str) -> None:
-    """Keep the token in a cookie and show the page without it."""
-    cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/"
-    headers = [(b"location", path.encode()), (b"set-cookie", cookie.encode()), (b"content-length", b"0")]
+    """Keep the token in a cookie, unless it is "", and show the page without it."""
+    headers = [(b"location", path.encode()), (b"content-length", b"0")]
+    if token:
+        headers.append((b"set-cookie", f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/".encode()))
     await send({"type": "http.response.start", "status": 303, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -74,6 +74,7 @@ def serve_studio(studio: "Studio") -> int:
     import uvicorn
 
     from voiceface.studio.app import build_app
+    from voiceface.studio.connections import BoundedConnection
 
     settings = studio.settings
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -100,6 +101,8 @@ def serve_studio(studio: "Studio") -> int:
         print("Everybody who knows the token can use it, unencrypted; a microphone needs https.", flush=True)
     config = uvicorn.Config(
         build_app(studio),
+        http=BoundedConnection,
+        ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,

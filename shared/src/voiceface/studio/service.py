@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from voiceface.io.file_kinds import printable
 from voiceface.studio.answers import SystemRunner, explain
 from voiceface.studio.evaluations import Evaluations
 from voiceface.studio.galleries import Collection, Entry
@@ -63,7 +64,7 @@ class Studio:
         self.settings, self.systems = settings, systems
         limits = settings.limits
         self.evaluations = Evaluations(settings.results, settings.data)
-        self.store = MediaStore(limits.kept_items, limits.kept_seconds)
+        self.store = MediaStore(limits.kept_items, limits.kept_seconds, limits.kept_bytes)
         self.runners = {system.name: self._runner(system) for system in systems.found}
         self.reading = Worker("recordings and pictures", limits.waiting_jobs)
         self.inventing = Worker("inventions", limits.waiting_jobs)
@@ -206,7 +207,8 @@ class Studio:
 
         found = find_own_files([self.folder.root])
         self.left_out = {
-            each.path.relative_to(self.folder.root).as_posix(): each.reason for each in found.left_out
+            printable(each.path.relative_to(self.folder.root).as_posix()): each.reason
+            for each in found.left_out
         }
         collection = self.folder
 
@@ -223,7 +225,7 @@ class Studio:
                 continue
             for kind, paths in collection.files.items():
                 for path in paths:
-                    name = collection.names.get(path) or path.relative_to(collection.root).as_posix()
+                    name = collection.shown_name(path)
                     values: dict[str, Any] = {
                         "id": self._file_id(collection, path),
                         "name": name,
@@ -249,19 +251,24 @@ class Studio:
         from voiceface.io.own_files import find_own_files
         from voiceface.studio.pictures import require_few_pixels
         from voiceface.studio.storage import short_name
+        from voiceface.studio.voices import require_short
 
-        shown = short_name(name)
-        most = self.settings.limits.gallery_files
-        if sum(map(len, self.dropped.files.values())) >= most:
+        shown, limits = short_name(name), self.settings.limits
+        count = sum(map(len, self.dropped.files.values()))
+        size = sum(path.stat().st_size for path in self.dropped.root.iterdir())
+        if count >= limits.gallery_files or size + len(content) > limits.gallery_bytes:
             raise ValueError(
-                f"{shown}: {most} files have been added already; remove some, or start the studio with "
-                "--gallery FOLDER"
+                f"{shown}: {count} files of {size / 2**20:.0f} MB have been added already, expected at most "
+                f"{limits.gallery_files} of {limits.gallery_bytes / 2**20:.0f} MB; remove some, or start the "
+                "studio with --gallery FOLDER"
             )
         path = self.dropped.root / secrets.token_hex(12)
         path.write_bytes(content)
         try:
             found = find_own_files([path])
-            require_few_pixels(path, self.settings.limits.pixels)
+            require_few_pixels(path, limits.pixels)
+            if not found.pictures:
+                require_short(path, limits)
         except (ValueError, OSError) as error:
             path.unlink(missing_ok=True)
             raise ValueError(explain(error, path, shown)) from None

@@ -13,24 +13,32 @@ class Limits:
 
     Attributes:
         upload_bytes: of one file.
+        uploading_bytes: of all requests that are being read or used; more are refused.
         body_bytes: of another request.
         upload_seconds: until a request has been read.
         sound_seconds: of one recording.
+        sound_samples: of one recording, all channels.
         pixels: of one picture.
         kept_items: recordings and pictures that are kept at the same time; the oldest one goes.
+        kept_bytes: size of those; the oldest one goes.
         kept_seconds: how long one is kept without being used.
         gallery_files: pictures and recordings added to the own gallery.
+        gallery_bytes: size of those.
         waiting_jobs: of one worker; more are refused.
     """
 
     upload_bytes: int = 32 * 2**20
+    uploading_bytes: int = 256 * 2**20
     body_bytes: int = 64 * 2**10
     upload_seconds: float = 60.0
     sound_seconds: float = 120.0
+    sound_samples: int = 2**26
     pixels: int = 24_000_000
     kept_items: int = 200
+    kept_bytes: int = 2**30
     kept_seconds: float = 1800.0
     gallery_files: int = 1000
+    gallery_bytes: int = 2 * 2**30
     waiting_jobs: int = 256
 
 

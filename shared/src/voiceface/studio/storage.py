@@ -35,6 +35,7 @@ class MediaItem:
         path: the file.
         name: how the visitor calls it.
         identity: invented person that it shows; "": not one of them.
+        size: of the file, bytes; 0 for a file that is not the visitor's.
         used: time of the last use, s.
         values: what has been found out about it, by name.
     """
@@ -44,6 +45,7 @@ class MediaItem:
     path: Path
     name: str
     identity: str = ""
+    size: int = 0
     used: float = 0.0
     is_owned: bool = True
     values: dict[str, Any] = field(default_factory=dict)
@@ -55,13 +57,19 @@ class MediaStore:
     Args:
         max_items: the oldest one goes when there are more.
         max_seconds: how long an unused one is kept.
+        max_bytes: the oldest one goes when all files together are larger.
         clock: seconds, for tests.
     """
 
     def __init__(
-        self, max_items: int = 200, max_seconds: float = 1800.0, clock: Callable[[], float] = time.monotonic
+        self,
+        max_items: int = 200,
+        max_seconds: float = 1800.0,
+        max_bytes: int = 2**30,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.max_items, self.max_seconds, self._clock = max_items, max_seconds, clock
+        self.max_items, self.max_seconds, self.max_bytes = max_items, max_seconds, max_bytes
+        self._clock = clock
         self.folder = Path(tempfile.mkdtemp(prefix="voiceface-studio-"))
         self._items: OrderedDict[str, MediaItem] = OrderedDict()
         self._lock = threading.Lock()
@@ -88,7 +96,7 @@ class MediaStore:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        return self._keep(MediaItem(identifier, kind, path, short_name(name)))
+        return self._keep(MediaItem(identifier, kind, path, short_name(name), size=len(content)))
 
     def add_invented(self, kind: str, path: Path, name: str, identity: str) -> MediaItem:
         """Keep a file of an invented person, which stays where it is."""
@@ -136,7 +144,8 @@ class MediaStore:
             self._items[item.id] = item
             while self._items:
                 oldest = next(iter(self._items.values()))
-                if len(self._items) <= self.max_items and now - oldest.used <= self.max_seconds:
+                is_small = sum(each.size for each in self._items.values()) <= self.max_bytes
+                if is_small and len(self._items) <= self.max_items and now - oldest.used <= self.max_seconds:
                     break
                 _delete(self._items.pop(oldest.id))
         return item

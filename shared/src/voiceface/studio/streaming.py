@@ -17,6 +17,7 @@ __all__ = ["find_person", "run", "stream_answers"]
 
 Result = TypeVar("Result")
 KEEP_ALIVE_SECONDS = 10.0
+MAX_UNREAD = 64  # events; steps that nobody has read by then are left out
 
 
 async def run(worker: Worker, work: Callable[[], Result]) -> Result:
@@ -60,8 +61,12 @@ async def stream_answers(
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[Answer] = asyncio.Queue()
 
+    def keep(answer: Answer) -> None:
+        if answer.state != "step" or events.qsize() < MAX_UNREAD:
+            events.put_nowait(answer)
+
     def emit(answer: Answer) -> None:
-        loop.call_soon_threadsafe(events.put_nowait, answer)
+        loop.call_soon_threadsafe(keep, answer)
 
     async def stream() -> AsyncIterator[str]:
         jobs = []

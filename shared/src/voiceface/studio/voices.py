@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 from voiceface.studio.schemas import Clip
 from voiceface.studio.settings import Limits
 
-__all__ = ["HeardVoice", "draw_spectrogram", "encode_voice", "hear_voice", "outline", "wav_clip"]
+__all__ = [
+    "HeardVoice",
+    "draw_spectrogram",
+    "encode_voice",
+    "hear_voice",
+    "outline",
+    "require_short",
+    "wav_clip",
+]
 
 SAMPLE_RATE = 16000
-SHOWN_SECONDS = 60
+SHOWN_SECONDS, COUNTED_SECONDS = 60, 10
 FRAME, RANGE_DB = 512, 70.0
 COLUMNS, ROWS, BARS = 900, 160, 120
 PALETTE = np.array(
@@ -49,12 +57,12 @@ def hear_voice(path: Path, limits: Limits) -> HeardVoice:
 
     Raises:
         AudioError: unreadable, silent, noise, or too little speech.
-        ValueError: longer than `limits.sound_seconds`.
+        ValueError: longer than `limits.sound_seconds`, or more samples than `limits.sound_samples`.
     """
     from voiceface.audio.loading import load_audio_with_notes
     from voiceface.real.recordings import read_own_recording
 
-    _require_short(path, limits.sound_seconds)
+    require_short(path, limits)
     recording = read_own_recording(path, scale="unit", on_corrupt="salvage")
     options: dict = {"resample": True, "on_corrupt": "salvage", "channel": "auto"}
     whole = load_audio_with_notes(path, scale="unit", **options).waveform[: SHOWN_SECONDS * SAMPLE_RATE]
@@ -70,23 +78,34 @@ def hear_voice(path: Path, limits: Limits) -> HeardVoice:
     )
 
 
-def _require_short(path: Path, seconds: float) -> None:
-    """Refuse a long recording, by its header where it states its length, else by its first block."""
-    from voiceface.audio.decoding import decode_blocks
-    from voiceface.audio.loading import read_audio_info
+def require_short(path: Path, limits: Limits) -> None:
+    """Refuse a long recording before it is held in memory.
 
-    found = read_audio_info(path).duration
-    if not 0 < found <= seconds:
-        blocks = decode_blocks(path, scale="unit", on_corrupt="salvage", block_seconds=seconds)
-        count = 0
-        with closing(blocks):
-            for block in blocks:
-                count += block.samples.shape[1]
-                if count > seconds * block.sample_rate:
-                    raise ValueError(
-                        f"the recording is longer than {seconds:g} s, the most that the studio takes: cut "
-                        "it, or use `voiceface report`"
-                    )
+    The samples are counted while they are decoded, block by block: a header may state anything, and silence
+    of hours in many channels is a small file.
+
+    Raises:
+        AudioError: unreadable.
+        ValueError: longer than `limits.sound_seconds`, or more samples than `limits.sound_samples`.
+    """
+    from voiceface.audio.decoding import decode_blocks
+
+    seconds, samples = 0.0, 0
+    blocks = decode_blocks(path, scale="unit", on_corrupt="salvage", block_seconds=COUNTED_SECONDS)
+    with closing(blocks):
+        for block in blocks:
+            seconds += block.samples.shape[1] / block.sample_rate
+            samples += block.samples.size
+            if seconds > limits.sound_seconds + 0.01:
+                raise ValueError(
+                    f"the recording is longer than {limits.sound_seconds:g} s, the most that the studio "
+                    "takes: cut it, or use `voiceface report`"
+                )
+            if samples > limits.sound_samples:
+                raise ValueError(
+                    f"the recording has more than {limits.sound_samples / 1e6:.0f} million samples in all "
+                    "channels, the most that the studio takes: export it with one channel at 48 kHz or less"
+                )
 
 
 def outline(samples: NDArray[np.floating], bars: int = BARS) -> list[float]:
