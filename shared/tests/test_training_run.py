@@ -26,6 +26,16 @@ def test_checkpoints_hold_configuration_extra_values_and_step(tmp_path):
         run.save("small", kind="painter")
 
 
+def test_without_a_terminal_each_entry_of_the_log_is_one_line(tmp_path, capsys):
+    train(tmp_path / "run")
+    lines = capsys.readouterr().err.splitlines()
+    entries = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    steps = [entry["step"] for entry in entries if "loss" in entry]
+    assert len(lines) > 3 and len(lines) == len(steps)
+    for line, step in zip(lines, steps):
+        assert line.startswith(f"step {step + 1} of 12: ") and "\r" not in line
+
+
 def test_a_directory_that_is_not_empty_is_refused(tmp_path):
     (tmp_path / "letter.txt").touch()
     with pytest.raises(RunError, match=r"not empty \(letter\.txt\).*--resume.*--out"):

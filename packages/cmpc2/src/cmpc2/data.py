@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 from voiceface.audio.vad import Int16Samples, SpeechError
 from voiceface.datasets.augmentation import build_augmentation
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.runtime.process_pool import available_cpu_count
+from voiceface.runtime.progress import progress_bar
 
 from cmpc2.audio_frontend import (
     SAMPLE_RATE,
@@ -165,7 +165,7 @@ class PairDataset:
         with (
             decoding_in_workers(workers),
             ThreadPoolExecutor(workers) as pool,
-            tqdm(total=len(jobs), desc="decode", unit="file", disable=not progress) as bar,
+            progress_bar(total=len(jobs), description="decode", enabled=progress) as bar,
         ):
             for start in range(0, len(jobs), FILES_PER_BLOCK):
                 block = jobs[start : start + FILES_PER_BLOCK]

@@ -39,9 +39,9 @@ def save_features(
         Unreadable utterance -> reason.
     """
     import numpy as np
-    from tqdm import tqdm
     from voiceface.association.embedding import find_files
     from voiceface.io.atomic import atomic_path
+    from voiceface.runtime.progress import progress_bar
 
     from cmpc2.audio_frontend import load_log_mel
     from cmpc2.model_config import VoiceFrontendConfig
@@ -65,7 +65,7 @@ def save_features(
     with (
         decoding_in_workers(workers),
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(voices), disable=not progress) as bar,
+        progress_bar(total=len(voices), enabled=progress) as bar,
     ):
         for _ in pool.map(store, voices):
             bar.update()

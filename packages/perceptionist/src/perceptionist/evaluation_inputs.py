@@ -9,6 +9,7 @@ from voiceface.commandline.messages import warn_training_overlap
 
 if TYPE_CHECKING:
     from voiceface.metrics.unavailable import UnavailableResult
+    from voiceface.runtime.progress import progress_bar
 
     from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.ground_truth import MeshGroundTruth
@@ -106,7 +107,6 @@ def read_predictions(
 def predict_split(args: argparse.Namespace) -> "tuple[LinearFaceModel, MeshGroundTruth, Predictions]":
     """Generate the meshes of a split, after its ground truth was loaded."""
     import numpy as np
-    from tqdm import tqdm
     from voiceface.metrics.unavailable import UnavailableResult
 
     from perceptionist.face_models.synthetic_head import find_head
@@ -121,7 +121,7 @@ def predict_split(args: argparse.Namespace) -> "tuple[LinearFaceModel, MeshGroun
     warn_training_overlap(names, model.identity_names)
     identities, faces = [], []
     unavailable: list[UnavailableResult] = []
-    for record, path, stem in tqdm(list(iterate_utterances(records)), "meshes", disable=None):
+    for record, path, stem in progress_bar(list(iterate_utterances(records)), "meshes"):
         try:
             face = model.generate_from_data(path)
         except (ValueError, OSError) as error:

@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(absent) == len(utterances):
         raise FileNotFoundError(f"none of {len(absent)} recordings of {args.data} exists; {absent[0]}")
     print_skipped(absent)  # before the network is loaded
-    from tqdm import tqdm
     from voiceface.io.input_files import make_writable_directory
+    from voiceface.runtime.progress import progress_bar
 
     from perceptionist.inference import load
     from perceptionist.meshio.io import write_mesh
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     triangles = model.face_model.triangles if published else model.face_model.outward_triangles
     skipped, num_meshes = [], 0
     present = [each for each in utterances if file_exists(each[1])]
-    for identity, path, stem in tqdm(present, "meshes", disable=None):
+    for identity, path, stem in progress_bar(present, "meshes"):
         target = out / identity.identity / f"{stem}.{args.mesh}"
         if target.is_file() and not args.overwrite:
             num_meshes += 1

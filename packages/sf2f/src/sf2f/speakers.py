@@ -110,13 +110,13 @@ class Speakers:
             faces: read images; else they stay as they are.
             progress: show a progress bar on standard error.
         """
-        from tqdm import tqdm
+        from voiceface.runtime.progress import progress_bar
 
         from sf2f.image_transforms import resize_image
 
         mels: list[tuple[ArrayOrPath, ...]] = []
         faces_read: list[tuple[ArrayOrPath, ...]] = []
-        for identity in tqdm(range(len(self)), "reading", unit="identity", disable=not progress):
+        for identity in progress_bar(range(len(self)), "reading", "identity", enabled=progress):
             if voices:
                 count = len(self.utterances[identity])
                 mels.append(tuple(self.load_mel(identity, i).astype(dtype) for i in range(count)))

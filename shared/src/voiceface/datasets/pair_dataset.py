@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from voiceface.audio.loading import AudioError, OnCorrupt, SampleScale, Waveform, load_audio, repeat_to_length
 from voiceface.datasets.augmentation import Augmentation
@@ -19,6 +18,7 @@ from voiceface.images import transforms
 from voiceface.images.loading import load_image
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.runtime.process_pool import available_cpu_count
+from voiceface.runtime.progress import progress_bar
 
 __all__ = [
     "FILES_PER_BLOCK",
@@ -207,7 +207,7 @@ class PairDataset:
         with (
             decoding_in_workers(workers),
             ThreadPoolExecutor(workers) as pool,
-            tqdm(total=len(todo), desc="decode", unit="file", disable=not progress) as bar,
+            progress_bar(total=len(todo), description="decode", enabled=progress) as bar,
         ):
             for start in range(0, len(todo), FILES_PER_BLOCK):
                 some = todo[start : start + FILES_PER_BLOCK]

@@ -28,12 +28,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from tqdm import tqdm
 
 from voiceface.checkpoints.resume_state import save_state
 from voiceface.runtime import distributed
 from voiceface.runtime.devices import choose_device, enable_determinism, to_device
 from voiceface.runtime.process import DeferredSignals
+from voiceface.runtime.progress import progress_bar
 from voiceface.runtime.seeding import get_rng_states, restore_rng_states, seed_everything
 from voiceface.training.run_directory import (
     RunError,
@@ -249,7 +249,7 @@ class Run(RunOutput):
         self._last_step = max_steps - 1
         due = lambda interval: interval > 0 and self.step % interval == 0  # noqa: E731
         another = lambda: self.step < max_steps or (continue_after is not None and continue_after(self.step))  # noqa: E731
-        bar = tqdm(total=max_steps, initial=self.step, unit="step", disable=not self.is_main)
+        bar = progress_bar(total=max_steps, initial=self.step, unit="step", enabled=self.is_main)
         with self._interrupts, bar as self._progress_bar:
             while another():
                 yield self.step

@@ -1,5 +1,6 @@
 """Output of a training run: metrics log, images, checkpoints, and restoring the objects of a resume state."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from voiceface.checkpoints.native import load_into, save_model
 from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.runtime import distributed
+from voiceface.runtime.progress import write_line
 from voiceface.training.metrics_log import MetricsLog
 from voiceface.training.run_directory import (
     STATE_FILE,
@@ -119,7 +121,12 @@ class RunOutput:
         }
         with explain_write_errors(self._log.path, step, self.resume_path):
             shown = self._log.write(step, numbers)
-        if self._progress_bar is not None and not always:
+        if self._progress_bar is None or always:
+            return
+        if self._progress_bar.disable:  # no terminal: one line for each entry of the log
+            values = ", ".join(f"{name}={value}" for name, value in shown.items())
+            write_line(f"step {step + 1} of {self._last_step + 1}: {values}", sys.stderr)
+        else:
             self._progress_bar.set_postfix(shown, refresh=False)
 
     def log_image(self, name: str, image: "NDArray[np.uint8]", step: int) -> None:

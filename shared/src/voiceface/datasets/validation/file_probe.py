@@ -9,11 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from voiceface.io.foreign_files import open_regular_file
 from voiceface.io.packed_folders import stamp_of
 from voiceface.runtime.process_pool import map_unordered
+from voiceface.runtime.progress import progress_bar
 
 __all__ = [
     "CHUNK_SIZE",
@@ -185,8 +184,8 @@ def probe_files(
     places = dict(zip(work, chunks))
     with (
         journal.open("ab") as file,
-        tqdm(
-            total=len(jobs), initial=len(jobs) - len(todo), desc="files", unit="file", disable=not progress
+        progress_bar(
+            total=len(jobs), initial=len(jobs) - len(todo), description="files", enabled=progress
         ) as bar,
     ):
         if file.tell() and not _ends_with_newline(journal):
