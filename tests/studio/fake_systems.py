@@ -34,6 +34,7 @@ class SlowModel(FakeModel):
     """A generator that takes many small steps, and notes how it ended."""
 
     steps: int = 200
+    pause: float = 0.02
     begun: threading.Event = field(default_factory=threading.Event)
     ended: list[str] = field(default_factory=list)
 
@@ -42,7 +43,7 @@ class SlowModel(FakeModel):
         try:
             for step in range(self.steps):
                 on_step(GenerationStep("drawing", step / self.steps, np.zeros((4, 4, 3), np.uint8)))
-                time.sleep(0.02)
+                time.sleep(self.pause)
         except BaseException as error:
             self.ended.append(type(error).__name__)
             raise

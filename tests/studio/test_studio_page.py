@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-SYSTEMS = ["seeking_shape", "cmpc2", "sf2f", "perceptionist", "voicestyle"]
+RANKING = ["seeking_shape", "archetype_agnostic", "cmpc2"]
+SYSTEMS = [*RANKING, "sf2f", "perceptionist", "voicestyle"]
 PATIENCE = 300.0  # seconds, on a machine with other work
 NUM_PEOPLE = 8
 WIDTHS = {"wide": (1280, "light"), "narrow": (390, "dark")}
@@ -25,17 +28,26 @@ def address(
     people: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory, browser_path: str
 ) -> Iterator[str]:
     """A running studio with the bundled weights."""
+    home = tmp_path_factory.mktemp("home")
+    arguments = ["--people", str(NUM_PEOPLE), "--cache", str(cache), "--gallery", str(people / "pictures")]
+    with run_studio(SYSTEMS, *arguments, home=home, VOICEFACE_HOME=str(home)) as found:
+        yield found
+    assert not list(home.glob("voiceface-studio-*"))
+
+
+@contextmanager
+def run_studio(systems: list[str], *arguments: str, home: Path, **variables: str) -> Iterator[str]:
+    """Address of a studio in a process of its own; `home` is for its temporary files."""
     from voiceface.suite.plugins import find_systems
 
-    if missing := set(SYSTEMS) - {system.name for system in find_systems().found}:
+    if missing := set(systems) - {system.name for system in find_systems().found}:
         pytest.skip(f"not installed: {', '.join(sorted(missing))}")
-    home = tmp_path_factory.mktemp("home")
-    command = [sys.executable, "-m", "voiceface", "serve", "--port", "0", "--people", str(NUM_PEOPLE)]
+    command = [sys.executable, "-m", "voiceface", "serve", "--port", "0", "--systems", *systems]
     process = subprocess.Popen(
-        [*command, "--cache", str(cache), "--gallery", str(people / "pictures"), "--systems", *SYSTEMS],
+        [*command, *arguments],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "VOICEFACE_HOME": str(home), "TMPDIR": str(home)},
+        env={**os.environ, **variables, "TMPDIR": str(home)},
     )
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -43,7 +55,6 @@ def address(
     process.terminate()
     process.wait(30)
     process.stdout.close()
-    assert not list(home.glob("voiceface-studio-*"))
 
 
 @dataclass
@@ -86,7 +97,14 @@ class Visit:
 
 @pytest.fixture(params=WIDTHS)
 def visit(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Visit]:
-    width, scheme = WIDTHS[request.param]
+    with begin_visit(browser, address, request.param) as found:
+        yield found
+
+
+@contextmanager
+def begin_visit(browser: Any, address: str, name: str) -> Iterator[Visit]:
+    """Open the page and agree; at the end nothing has gone wrong."""
+    width, scheme = WIDTHS[name]
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     context.set_default_timeout(1000 * PATIENCE)
     found = Visit(context.new_page(), address)
@@ -179,11 +197,14 @@ def test_a_gallery_of_many_pictures_is_ranked(visit: Visit, people: Path):
     page.select_option("#voice-scope", "own")
     text = "document.querySelector('#answer-seeking_shape')?.innerText"
     visit.wait(f"{text}?.includes('best of {count - 1}')")
-    visit.wait("document.querySelector('#answer-cmpc2').dataset.state == 'done'")
+    visit.wait(
+        f"{json.dumps(RANKING)}.every(n => document.querySelector(`#answer-${{n}}`).dataset.state == 'done')"
+    )
     with page.expect_download() as download:
         page.click("#voice-csv")
     lines = Path(download.value.path()).read_text().splitlines()
-    assert lines[0].startswith('"query","system","rank"') and len(lines) == 1 + 2 * (count - 1)
+    assert lines[0].startswith('"query","system","rank"')
+    assert len(lines) == 1 + len(RANKING) * (count - 1)
 
 
 def test_a_face_finds_its_voice(visit: Visit, people: Path):
@@ -191,7 +212,7 @@ def test_a_face_finds_its_voice(visit: Visit, people: Path):
     page.click("#tab-face")
     page.set_input_files("#face-file", str(people / "pictures" / "005.png"))
     page.wait_for_selector("#seen")
-    visit.wait_for_answers("face-answers", 2)
+    visit.wait_for_answers("face-answers", len(RANKING))
     page.locator("#face-answer-cmpc2 .player button").first.click()
     visit.wait("document.querySelector('#face-answer-cmpc2 audio').currentTime > 0.05")
 
@@ -251,9 +272,93 @@ def test_results_are_opened_by_the_page_alone(visit: Visit, tmp_path: Path):
     page.click("#results-table .choice")
     page.click("#results-trials summary")
     assert "<b>A</b>" in page.inner_text("#results-trials") and page.locator("#results-trials b").count() == 0
-    path.write_text('{"format": "another"}')
-    page.set_input_files("#results-files", str(path))
+
+
+MALFORMED_RESULTS = {
+    "another format": '{"format": "another"}',
+    "no json": "PK\x03\x04",
+    "deep": "[" * 100_000,
+    "null": "null",
+    "no lists": '{"format": "voiceface-results-2"}',
+    "lists of numbers": '{"format": "voiceface-results-2", "lists": [1, null]}',
+    "unknown kind": '{"format": "voiceface-results-2", "lists": [{"name": "a", "kind": "constructor", '
+    '"direction": "v2f", "stratum": "", "metrics": {}, "identities": []}]}',
+    "no metric": '{"format": "voiceface-results-2", "lists": [{"name": "a", "kind": "match", '
+    '"direction": "v2f", "stratum": "", "metrics": {"__proto__": {}}, "identities": []}]}',
+    "name of another type": '{"format": "voiceface-results-2", "lists": [{"name": {"a": 1}, "kind": "match", '
+    '"direction": "v2f", "stratum": "", "metrics": {"accuracy": {"value": 1}}, "identities": []}]}',
+    "value of another type": '{"format": "voiceface-results-2", "lists": [{"name": "a", "kind": "match", '
+    '"direction": "v2f", "stratum": "", "metrics": {"accuracy": {"value": "<b>"}}, "identities": []}]}',
+    "identities": '{"format": "voiceface-results-2", "lists": [{"name": "a", "kind": "match", '
+    '"direction": "v2f", "stratum": "", "metrics": {"accuracy": {"value": 1}}, "identities": [{}]}]}',
+}
+UNKNOWN_VALUES = (
+    '{"format": "voiceface-results-2", "lists": [{"name": "unknown", "kind": "match", "direction": "v2f", '
+    '"stratum": "<i>", "metrics": {"accuracy": {"value": null}}, "identities": [{"name": "A"}]}]}'
+)
+
+
+def test_malformed_results_are_refused_and_change_nothing(visit: Visit, tmp_path: Path):
+    page = visit.page
+    page.click("#tab-compare")
+    for name, content in MALFORMED_RESULTS.items():
+        (tmp_path / "results.json").write_text(content)
+        page.set_input_files("#results-files", str(tmp_path / "results.json"))
+        page.wait_for_selector("#trouble:not([hidden])")
+        assert "no results of an evaluation" in page.inner_text("#trouble"), name
+        assert page.locator("#results-table tr").count() == 0, name
+        page.click("#tab-voice")
+        page.click("#tab-compare")
+        assert page.is_hidden("#trouble")
+    (tmp_path / "results.json").write_text(UNKNOWN_VALUES)
+    page.set_input_files("#results-files", str(tmp_path / "results.json"))
+    visit.wait("document.querySelectorAll('#results-table tbody tr').length == 1")
+    assert "–" in page.inner_text("#results-table tbody") and page.locator("#results-table i").count() == 0
+    page.click("#results-table .choice")
+
+
+def test_a_folder_is_added_to_the_gallery(visit: Visit, people: Path, tmp_path: Path):
+    page = visit.page
+    for name in ("a/1.png", "b/2.png"):
+        (tmp_path / name).parent.mkdir()
+        shutil.copy(people / "pictures" / "007.png", tmp_path / name)
+    (tmp_path / ".hidden").write_text("not sent")
+    page.click("#tab-gallery")
+    visit.wait("document.querySelectorAll('#gallery-faces li').length > 1")
+    before = page.evaluate("document.querySelectorAll('#gallery-faces li').length")
+    page.set_input_files("#gallery-directory", str(tmp_path))
+    shown = "document.querySelectorAll('#gallery-faces li').length"
+    visit.wait(f"{shown} == {before + 2}")
+    assert "2 of 2 files added" in page.inner_text("#gallery-note")
+    for _ in range(2):
+        page.locator("#gallery-faces .remove").last.click()
+        before -= 1
+        visit.wait(f"{shown} == {before + 2}")
+
+
+def test_a_large_file_is_refused_before_it_is_sent(visit: Visit, tmp_path: Path):
+    page = visit.page
+    path = tmp_path / "large.wav"
+    with path.open("wb") as file:
+        file.truncate(40 * 2**20)
+    page.set_input_files("#voice-file", str(path))
     page.wait_for_selector("#trouble:not([hidden])")
+    assert page.inner_text("#trouble") == "large.wav: 40 MB, expected at most 32 MB"
+
+
+def test_what_was_sent_is_deleted_when_the_page_is_left(visit: Visit, people: Path):
+    page = visit.page
+    page.set_input_files("#voice-file", str(people / "voice.wav"))
+    page.wait_for_selector("#heard")
+    address = page.get_attribute("#heard .spectrogram img", "src")
+    assert page.evaluate("address => fetch(address).then(answer => answer.status)", address) == 200
+    page.goto(f"{visit.address}/docs")
+    status = "address => fetch(address, {cache: 'no-store'}).then(answer => answer.status)"
+    end = time.monotonic() + PATIENCE
+    while page.evaluate(status, address) != 404:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    visit.problems[:] = [each for each in visit.problems if "404" not in each]  # the question itself
 
 
 def test_tabs_by_the_keyboard(visit: Visit):

@@ -69,8 +69,9 @@ class Worker:
 
     @property
     def num_waiting(self) -> int:
-        """Jobs that have not begun."""
-        return self._queue.qsize()
+        """Jobs that have not begun, and whose visitors are still there."""
+        with self._queue.mutex:
+            return sum(job is not None and not job.is_cancelled for job in self._queue.queue)
 
     def submit(self, work: Callable[[Job], Any]) -> Job:
         """Queue work.
@@ -83,6 +84,8 @@ class Worker:
         """
         job = Job(work)
         try:
+            if self._queue.full():
+                self._forget_cancelled()
             self._queue.put_nowait(job)
         except queue.Full:
             raise BusyError(f"{self._queue.qsize()} others wait for {self.name}: try again later") from None
@@ -104,6 +107,14 @@ class Worker:
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(seconds)
+
+    def _forget_cancelled(self) -> None:
+        """Take jobs of visitors who have left out of the queue, so that they refuse nobody else."""
+        with self._queue.mutex:
+            kept = [job for job in self._queue.queue if job is None or not job.is_cancelled]
+            self._queue.queue.clear()
+            self._queue.queue.extend(kept)
+            self._queue.not_full.notify_all()
 
     def _run(self) -> None:
         self._prepare()

@@ -127,15 +127,21 @@ def draw_spectrogram(samples: NDArray[np.floating]) -> bytes:
     hop = max(80, -(-len(wave) // COLUMNS))
     frames = np.lib.stride_tricks.sliding_window_view(wave, FRAME)[::hop]
     power = np.square(np.abs(np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32), axis=1)))
-    level = 10 * np.log10(np.maximum(power, 1e-10 * max(float(power.max()), 1e-12)))
+    level = 10 * np.log10(np.maximum(power, np.float32(1e-10) * max(float(power.max()), 1e-12)))
     share = np.clip((level - level.max()) / RANGE_DB + 1, 0, 1).T[::-1]
-    places = share * (len(PALETTE) - 1)
-    low = np.minimum(places.astype(int), len(PALETTE) - 2)
-    colours = PALETTE[low] + (places - low)[..., None] * (PALETTE[low + 1] - PALETTE[low])
-    image = Image.fromarray(np.round(colours).astype(np.uint8))
+    image = Image.fromarray(np.rint(255 * share).astype(np.uint8))
+    image = image.resize((image.width, ROWS), Image.Resampling.BILINEAR)
+    image.putpalette(_palette())
     buffer = io.BytesIO()
-    image.resize((image.width, ROWS), Image.Resampling.BILINEAR).save(buffer, "PNG")
+    image.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
+
+
+def _palette() -> bytes:
+    """256 colours between those of `PALETTE`."""
+    places = np.linspace(0, len(PALETTE) - 1, 256)
+    channels = [np.interp(places, np.arange(len(PALETTE)), channel) for channel in PALETTE.T]
+    return np.rint(np.stack(channels, axis=1)).astype(np.uint8).tobytes()
 
 
 def encode_voice(path: Path, *, is_own: bool = True, max_seconds: float | None = 30.0) -> Clip:

@@ -1,10 +1,11 @@
 // Compare systems: metrics of evaluations side by side, and the trials that are hardest for them.
 import { byId, el, number } from "./dom.js";
+import { acceptDrops } from "./drops.js";
 import { makePlayer } from "./player.js";
+import { MAIN, readResults } from "./results.js";
 import { source } from "./source.js";
-import { acceptDrops } from "./voice.js";
 
-const MAIN = { match: "accuracy", verify: "auc", retrieval: "map" }, COUNT = 12;
+const COUNT = 12;
 const SHARED = { G: "gender", N: "nationality", A: "age" };
 let given = null, opened = [], trouble = () => null, chosen = null;
 
@@ -12,7 +13,9 @@ export function setUpCompare(_, tell) {
   trouble = tell;
   const add = async (files) => {
     trouble("");
-    for (const file of files) try { opened.push(readResults(JSON.parse(await file.text()), file.name)); } catch (error) { trouble(`${file.name}: no results of an evaluation (${error.message})`); }
+    const refused = [];
+    for (const file of files) try { opened.push({ ...await readResults(file), name: titleOf(file.name) }); } catch (error) { refused.push(`${file.name}: no results of an evaluation (${error.message})`); }
+    if (refused.length) trouble(refused.slice(0, 4).join("\n"));
     show();
   };
   byId("results-files").addEventListener("change", (event) => { add([...event.target.files]); event.target.value = ""; });
@@ -25,12 +28,11 @@ export async function openCompare() {
   show();
 }
 
-function readResults(values, name) {
-  if (!String(values.format).startsWith("voiceface-results-")) throw new Error("it states no format voiceface-results");
+function titleOf(name) {
   const known = new Set([...(given || []), ...opened].map((each) => each.name));
   let title = name;
   for (let i = 2; known.has(title); i++) title = `${name} (${i})`;
-  return { name: title, protocol: String(values.protocol), lists: values.lists.map((each) => ({ ...each, identities: each.identities.map(({ name: who, value, trials }) => [who, value, trials]) })) };
+  return title;
 }
 
 const sharing = (stratum) => (stratum === "U" || !stratum ? "nothing" : [...stratum].map((letter) => SHARED[letter] || letter).join(", "));
@@ -48,7 +50,7 @@ function show() {
   const cell = (list) => {
     if (!list) return el("td", { class: "number" }, "");
     const metric = list.metrics[MAIN[list.kind]];
-    return el("td", { class: "number" }, number(metric.value, 3), metric.low === null ? null : el("span", { class: "between" }, `${number(metric.low, 3)} to ${number(metric.high, 3)}`));
+    return el("td", { class: "number" }, number(metric.value, 3), Number.isFinite(metric.low) === false ? null : el("span", { class: "between" }, `${number(metric.low, 3)} to ${number(metric.high, 3)}`));
   };
   const rows = names.map((name) => {
     const first = all.map((each) => find(each, name)).find(Boolean);
@@ -75,20 +77,22 @@ async function choose(name, order = "hardest", start = 0) {
   place.append(waiting);
   let page;
   try { page = await source.trials({ name, order, start, count: COUNT }); } catch (error) { waiting.textContent = error.message; return; }
+  const isMatch = identities[0][1].kind === "match", fits = page.trials.every((trial) => trial.candidates.length < 3);
   const options = [["hardest", "hardest first"], ["easiest", "easiest first"], ...(page.evaluations.length > 1 ? [["disagreement", "largest disagreement first"]] : [])];
   const select = el("select", { id: "trial-order", onchange: (event) => choose(name, event.target.value) }, options.map(([value, text]) => el("option", { value, selected: value === order }, text)));
   const move = (to, text) => el("button", { type: "button", class: "quiet", disabled: to < 0 || to >= page.total || to === start, onclick: () => choose(name, order, to) }, text);
   waiting.replaceWith(el("div", { class: "bar" }, el("div", { class: "choose" }, el("label", { for: "trial-order" }, `${page.total} trials:`), select), el("div", { class: "choose" }, move(Math.max(0, start - COUNT), "before"), el("span", {}, `${start + 1} to ${Math.min(page.total, start + COUNT)}`), move(start + COUNT, "next"))),
-    el("div", { class: "trials" }, page.trials.map((trial) => showTrial(trial, page.evaluations))));
+    el("p", { class: "note" }, `Cosines by ${page.evaluations.join(", ")}, in this order.`),
+    el("div", { class: `trials ${fits ? "two-columns" : ""}` }, page.trials.map((trial) => showTrial(trial, page.evaluations, isMatch))));
 }
 
 function media(id, kind, label) {
   return kind === "voice" ? makePlayer(label, () => source.candidateClip(id)) : el("img", { class: "picture", src: source.candidatePicture(id), alt: label, loading: "lazy" });
 }
 
-function showTrial(trial, evaluations) {
+function showTrial(trial, evaluations, isMatch) {
   const other = trial.probe_kind === "voice" ? "face" : "voice";
-  const results = evaluations.map((name, i) => el("span", { class: `verdict ${trial.results[i] > 0.5 ? "hit" : "far"}` }, `${name}: ${number(trial.results[i])}`));
+  const results = evaluations.map((name, i) => el("span", { class: `verdict ${trial.results[i] > 0.5 ? "hit" : "far"}` }, `${name}: ${isMatch ? (trial.results[i] > 0.5 ? "right" : "wrong") : number(trial.results[i])}`));
   return el("article", { class: "card trial" }, el("div", { class: "probe-box" }, el("p", { class: "name" }, `trial ${trial.number}: ${trial.identity}`), media(trial.probe, trial.probe_kind, trial.identity), results),
-    el("ol", { class: "candidates" }, trial.candidates.map((each) => el("li", { class: each.is_right ? "right" : "" }, media(each.id, other, each.identity), el("span", { class: "name" }, each.identity), el("span", { class: "under" }, each.is_right ? el("span", { class: "mark" }, "✓ right") : null, each.scores.map((score) => el("span", { class: "score" }, number(score))))))));
+    el("ol", { class: "candidates" }, trial.candidates.map((each) => el("li", { class: each.is_right ? "right" : "" }, media(each.id, other, each.identity), el("span", { class: "name" }, each.identity), el("span", { class: "under" }, each.is_right ? el("span", { class: "mark" }, "✓ true") : null, each.scores.map((score, i) => el("span", { class: "score", title: `cosine by ${evaluations[i]}` }, number(score))))))));
 }

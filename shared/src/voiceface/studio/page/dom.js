@@ -17,7 +17,9 @@ export function svg(tag, attributes = {}, ...children) {
   return node;
 }
 export const byId = (id) => document.getElementById(id);
-export const number = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+// On narrow screens what somebody asked for lies below the fold.
+export const reveal = (place) => { if (matchMedia("(max-width: 720px)").matches) place.scrollIntoView({ block: "start" }); };
+export const number = (value, digits = 2) => (Number.isFinite(value) ? value.toFixed(digits).replace("-", "−") : "–");
 export function debounce(work, wait) {
   let timer = 0;
   return (...values) => { clearTimeout(timer); timer = setTimeout(() => work(...values), wait); };

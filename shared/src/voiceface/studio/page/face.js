@@ -1,8 +1,8 @@
 // Try a face: camera, file or invented person; the faces found; voices ranked for one of them.
 import { askSystems, rankingRows } from "./cards.js";
-import { byId, csv, el, saveAs } from "./dom.js";
+import { byId, csv, el, reveal, saveAs } from "./dom.js";
+import { acceptDrops } from "./drops.js";
 import { source } from "./source.js";
-import { acceptDrops } from "./voice.js";
 
 const TOP = 200;
 let record = null, number = 1, stream = null, systems = [], trouble = () => null, given = [];
@@ -15,6 +15,7 @@ export function setUpFace(state, tell) {
   acceptDrops(byId("face-drop"), ([file]) => see(() => source.see(file), file.name));
   byId("face-scope").addEventListener("change", ask);
   byId("face-csv").addEventListener("click", () => saveAs("rankings.csv", csv(rankingRows(record.name, given))));
+  addEventListener("pagehide", (event) => { if (!event.persisted && record && !record.person) source.forget("face", record.id); });
 }
 
 function setUpCamera() {
@@ -53,6 +54,7 @@ async function see(send, name) {
   byId("face-answers").replaceChildren();
   const place = byId("face-seen");
   place.replaceChildren(el("div", { class: "card seen", role: "status" }, `Looking at ${name} …`));
+  reveal(place);
   try { record = await send(); } catch (error) {
     place.replaceChildren();
     byId("face-empty").hidden = false;

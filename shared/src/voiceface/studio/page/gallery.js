@@ -1,8 +1,8 @@
 // Your gallery: files of a folder and added ones, ranked in the other pages.
 import { byId, el } from "./dom.js";
+import { acceptDrops } from "./drops.js";
 import { makePlayer } from "./player.js";
 import { source } from "./source.js";
-import { acceptDrops } from "./voice.js";
 
 let trouble = () => null;
 
@@ -18,10 +18,10 @@ export function setUpGallery(_, tell) {
       try { state = await source.addToGallery(file); } catch (error) { refused.push(`${file.name}: ${error.message}`); }
     }
     note.textContent = `${files.length - refused.length} of ${files.length} files added.`;
-    if (refused.length) trouble(refused.slice(0, 4).join("\n"));
+    if (refused.length) trouble([...refused.slice(0, 4), ...(refused.length > 4 ? [`and ${refused.length - 4} more`] : [])].join("\n"));
     if (state) show(state);
   };
-  byId("gallery-files").addEventListener("change", (event) => { add([...event.target.files]); event.target.value = ""; });
+  for (const name of ["gallery-files", "gallery-directory"]) byId(name).addEventListener("change", (event) => { add([...event.target.files].filter((file) => !file.name.startsWith("."))); event.target.value = ""; });
   acceptDrops(byId("gallery-drop"), add);
   byId("gallery-refresh").addEventListener("click", openGallery);
 }

@@ -9,6 +9,7 @@
 //   mark(id, box)                               -> optional: the face of a picture is where somebody has drawn it
 //   gallery(), addToGallery(file), removeFromGallery(id), invent(request), forget(kind, id)
 class ServerSource {
+  #megabytes = Infinity;
   async #call(address, options = {}) {
     let response;
     try { response = await fetch(address, options); } catch { throw new Error("The server does not answer. Is it still running?"); }
@@ -20,8 +21,14 @@ class ServerSource {
     return response.status === 204 ? null : response.json();
   }
   #send(address, value) { return this.#call(address, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(value) }); }
-  #upload(address, file, name) { const form = new FormData(); form.append("file", file, name || file.name || "recording.wav"); return this.#call(address, { method: "POST", body: form }); }
-  state() { return this.#call("/api/state"); }
+  async #upload(address, file, name) {
+    const form = new FormData(), shown = name || file.name || "recording.wav";
+    // A server that refuses a large file closes the connection, which a browser cannot tell from a server that has ended.
+    if (file.size > this.#megabytes * 2 ** 20) throw new Error(`${shown}: ${Math.ceil(file.size / 2 ** 20)} MB, expected at most ${this.#megabytes} MB`);
+    form.append("file", file, shown);
+    return this.#call(address, { method: "POST", body: form });
+  }
+  async state() { const state = await this.#call("/api/state"); this.#megabytes = state.upload_megabytes; return state; }
   people() { return this.#call("/api/people"); }
   hear(file, name) { return this.#upload("/api/voices", file, name); }
   hearInvented(person) { return this.#send("/api/voices/invented", { person }); }

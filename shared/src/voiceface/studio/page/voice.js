@@ -1,6 +1,7 @@
 // Try a voice: microphone, file or invented person; what the networks hear; answers of all systems.
 import { askSystems, rankingRows, releaseMeshes } from "./cards.js";
-import { byId, csv, el, number, saveAs } from "./dom.js";
+import { byId, csv, el, number, reveal, saveAs } from "./dom.js";
+import { acceptDrops } from "./drops.js";
 import { makePlayer } from "./player.js";
 import { Recorder } from "./recorder.js";
 import { source } from "./source.js";
@@ -16,12 +17,7 @@ export function setUpVoice(state, tell) {
   acceptDrops(byId("voice-drop"), ([file]) => hear(() => source.hear(file), file.name));
   byId("voice-scope").addEventListener("change", ask);
   byId("voice-csv").addEventListener("click", () => saveAs("rankings.csv", csv(rankingRows(record.name, given))));
-}
-
-export function acceptDrops(place, use) {
-  place.addEventListener("dragover", (event) => { event.preventDefault(); place.classList.add("over"); });
-  place.addEventListener("dragleave", () => place.classList.remove("over"));
-  place.addEventListener("drop", (event) => { event.preventDefault(); place.classList.remove("over"); if (event.dataTransfer.files.length) use([...event.dataTransfer.files]); });
+  addEventListener("pagehide", (event) => { if (!event.persisted && record && !record.person) source.forget("voice", record.id); });
 }
 
 function setUpMicrophone() {
@@ -62,6 +58,7 @@ export async function hear(send, name) {
   record = null;
   empty.hidden = true;
   place.replaceChildren(el("div", { class: "card heard", role: "status" }, `Listening to ${name} …`));
+  reveal(place);
   byId("voice-bar").hidden = true;
   releaseMeshes(byId("voice-answers"));
   byId("voice-answers").replaceChildren();

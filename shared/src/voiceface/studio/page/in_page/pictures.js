@@ -1,11 +1,27 @@
 // Pictures in the browser: pixels, the square of a face, and resizing as the networks were trained on it.
 const LARGEST = 24e6, GREY = 127;
 
+// Sides by the header: an element that is not shown decodes no pixels.
+async function statedPixels(blob) {
+  const address = URL.createObjectURL(blob), image = new Image();
+  const found = await new Promise((resolve) => {
+    image.onload = () => resolve([image.naturalWidth, image.naturalHeight]);
+    image.onerror = () => resolve([0, 0]);
+    image.src = address;
+  });
+  URL.revokeObjectURL(address);
+  return found;
+}
+function requireFew(width, height, name) {
+  if (width * height > LARGEST) throw new Error(`${name}: the picture has ${width} x ${height} pixels, expected at most ${LARGEST / 1e6} million`);
+}
+
 export async function readPicture(blob, name) {
   let bitmap;
+  requireFew(...await statedPixels(blob), name);
   try { bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", premultiplyAlpha: "default" }); } catch { throw new Error(`${name}: this browser cannot read it; expected a picture such as JPEG, PNG, WebP or AVIF`); }
   const { width, height } = bitmap;
-  if (width * height > LARGEST) { bitmap.close(); throw new Error(`${name}: the picture has ${width} x ${height} pixels, expected at most ${LARGEST / 1e6} million`); }
+  try { requireFew(width, height, name); } catch (error) { bitmap.close(); throw error; }
   return bitmap;
 }
 

@@ -6,8 +6,22 @@ export const RATE = 16000;
 const FRAME = 512, RANGE_DB = 70, COLUMNS = 900, ROWS = 160, SHOWN = 60;
 const PALETTE = [[9, 9, 28], [46, 24, 92], [110, 33, 118], [176, 54, 106], [229, 92, 76], [251, 155, 84], [253, 228, 166]];
 
-export async function decode(bytes, name, longest) {
+// Length that the browser reads from the header; without one, or where it is not known, the samples decide.
+function statedSeconds(blob) {
+  const address = URL.createObjectURL(blob), audio = new Audio();
+  return new Promise((resolve) => {
+    audio.preload = "metadata";
+    audio.onloadedmetadata = () => resolve(Number.isFinite(audio.duration) ? audio.duration : 0);
+    audio.onerror = () => resolve(0);
+    setTimeout(() => resolve(0), 2000);
+    audio.src = address;
+  }).finally(() => { audio.removeAttribute("src"); URL.revokeObjectURL(address); });
+}
+
+export async function decode(blob, name, longest) {
   let found;
+  if (await statedSeconds(blob) > longest + 1) throw new Error(`${name}: the recording is longer than ${longest} s, the most that the page takes: cut it`);
+  const bytes = await blob.arrayBuffer();
   try { found = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(bytes); } catch { throw new Error(`${name}: this browser cannot read it; expected a recording such as WAV, FLAC, MP3, M4A or WebM`); }
   if (found.duration > longest) throw new Error(`${name}: the recording is longer than ${longest} s, the most that the page takes: cut it`);
   return mix(Array.from({ length: found.numberOfChannels }, (_, i) => restore(found.getChannelData(i))));

@@ -12,6 +12,8 @@ import { hear } from "./speech.js";
 const CENTRE = "the middle square is taken as the face: draw a square around it, or move it by the arrow keys, + and -";
 const NO_FACE = "no face found: take a picture in which the face is larger or looks at the camera";
 const OWN = "Added files stay in this page; nothing is uploaded.";
+const LARGEST_FILE = 32;  // MB, as the server
+function requireSmall(file, name) { if (file.size > LARGEST_FILE * 2 ** 20) throw new Error(`${name}: ${Math.ceil(file.size / 2 ** 20)} MB, expected at most ${LARGEST_FILE} MB`); }
 const even = (value) => { const low = Math.floor(value), rest = value - low; return rest > 0.5 || (rest === 0.5 && low % 2) ? low + 1 : low; };
 const toInt16 = (wave, scale) => Int16Array.from(wave, (value) => Math.max(-32768, Math.min(32767, even(scale * value))));
 function raise(wave, decibels) {
@@ -51,10 +53,10 @@ class InPageSource {
   async people() { await this.state(); return this.#people.map(({ id, name, gender }) => ({ id, name, gender })); }
   personFace(id) { return this.#person(id).seen; }
 
-  async hear(file, name) { return this.#listen(await file.arrayBuffer(), name || file.name || "recording", ""); }
-  async hearInvented(id) { const person = this.#person(id); return this.#listen(await person.voice.arrayBuffer(), person.name, id); }
-  async #listen(bytes, name, person) {
-    const wave = await decode(bytes, name, 120), found = hear(wave, name), shown = beginning(wave);
+  async hear(file, name) { const shown = name || file.name || "recording"; requireSmall(file, shown); return this.#listen(file, shown, ""); }
+  async hearInvented(id) { const person = this.#person(id); return this.#listen(person.voice, person.name, id); }
+  async #listen(blob, name, person) {
+    const wave = await decode(blob, name, 120), found = hear(wave, name), shown = beginning(wave);
     const id = this.#keep("voice", { kind: "voice", name, person, heard: found.heard, picture: drawSpectrogram(shown), clip: null });
     const { telephone, ...measures } = found.quality;
     return { id, name, seconds: wave.length / RATE, kept: found.parts.map(([begin, end]) => [begin / RATE, end / RATE]), shown_seconds: shown.length / RATE, outline: outline(shown, 120), notes: found.notes, measures: Object.fromEntries(Object.entries(measures).filter(([, value]) => Number.isFinite(value))), person };
@@ -62,7 +64,7 @@ class InPageSource {
   spectrogram(id) { return this.#records.get(id).picture; }
   async clip(id) { const record = this.#records.get(id); return (record.clip ??= makeClip(record.heard)); }
 
-  async see(file, name) { return this.#look(file, name || file.name || "picture", ""); }
+  async see(file, name) { const shown = name || file.name || "picture"; requireSmall(file, shown); return this.#look(file, shown, ""); }
   async seeInvented(id) { const person = this.#person(id); return this.#look(person.face, person.name, id); }
   async #look(blob, name, person) {
     const bitmap = await readPicture(blob, name), { width, height } = bitmap;
@@ -155,9 +157,10 @@ class InPageSource {
 
   async gallery() { return { folder: "", about: OWN, left_out: {}, items: [...this.#own.values()].map(({ id, name, kind }) => ({ id, name, kind, origin: "dropped" })) }; }
   async addToGallery(file) {
+    requireSmall(file, file.name);
     this.#count += 1;
     const item = { id: `own-${this.#count}`, name: file.name, kind: file.type.startsWith("image/") ? "face" : "voice", vectors: new Map(), clip: null };
-    if (item.kind === "face") { item.bitmap = await readPicture(file, file.name); item.faces = await this.#faces(item.bitmap); if (!item.faces.length) throw new Error(NO_FACE); item.address = URL.createObjectURL(file); } else item.heard = hear(await decode(await file.arrayBuffer(), file.name, 120), file.name).heard;
+    if (item.kind === "face") { item.bitmap = await readPicture(file, file.name); item.faces = await this.#faces(item.bitmap); if (!item.faces.length) throw new Error(NO_FACE); item.address = URL.createObjectURL(file); } else item.heard = hear(await decode(file, file.name, 120), file.name).heard;
     this.#own.set(item.id, item);
     return this.gallery();
   }
