@@ -6,17 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from sf2f import export, load
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
 from sf2f.export import build_export_module, count_samples, export_onnx
 from sf2f.inference import VoiceFeatures, generate_from_features
 from sf2f.network_config import GeneratorConfig, SpeechConfig
+from sf2f.onnx_model import load_onnx_model
 from sf2f.speech import compute_log_mel, normalise_mel
-from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model
+from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model, write_voice
 from voiceface.audio.frontends import SF2FLogMel
-from voiceface.export.inspection import GraphError
+from voiceface.export.inspection import GraphError, sign_graph
 from voiceface.export.running import open_graph
+from voiceface.testing.corrupt_files import assert_mentions
 
 STRIDES = {"quick_1st_stage": 13, "quick_fuser": None}
 WHOLE = SpeechConfig(remove_silence=False)
@@ -118,6 +121,71 @@ def test_the_bundled_generator_is_exported_by_its_command(tmp_path: Path, capsys
     out.write_bytes(content)
     with pytest.raises(GraphError, match=r"bundled\.onnx is damaged"):
         open_graph(out)
+
+
+def test_infer_generates_the_same_faces_with_an_exported_file(
+    exported: Any, tmp_path: Path, capsys: Any
+) -> None:
+    """Of stored features, several recordings, windows and whole recordings; embeddings agree to 1e-5."""
+    model, result, stride = exported
+    run = result.path.parents[1] / "run"
+    for number, pitch in enumerate((210, 200, 100)):
+        write_voice(tmp_path / "voices" / f"person{number // 2}" / f"{number}.wav", 1.8, pitch, number)
+    mel = compute_log_mel(synthesise_voice(0.8, 150), config=WHOLE)
+    np.save(tmp_path / "voices" / "stored.npy", mel)
+    words = ["infer", str(tmp_path / "voices"), "--group-by", "identity", "--per-window", "--per-recording"]
+    words += ["--stride", str(stride), "--out"]
+    assert main([*words, str(tmp_path / "torch"), "--weights", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert main([*words, str(tmp_path / "onnx"), "--onnx", str(result.path)]) == 0
+    assert capsys.readouterr().out.replace(str(tmp_path / "onnx"), str(tmp_path / "torch")) == printed
+    pictures = sorted(path.relative_to(tmp_path / "torch") for path in (tmp_path / "torch").rglob("*.png"))
+    assert len(pictures) > 12
+    for path in pictures:
+        found, expected = (np.asarray(Image.open(tmp_path / way / path), int) for way in ("onnx", "torch"))
+        assert np.abs(found - expected).max() <= 1, path
+    found, expected = (json.loads((tmp_path / way / "files.json").read_text()) for way in ("onnx", "torch"))
+    assert found == expected
+    graph = load_onnx_model(result.path)
+    recordings = sorted((tmp_path / "voices" / "person0").iterdir())
+    faces = [each.generate(recordings, stride=stride) for each in (graph, model)]
+    for name in ("embedding", "window_embeddings"):
+        values, reference = (getattr(face, name) for face in faces)
+        assert np.abs(values - reference).max() < 1e-5 * np.abs(reference).max()
+
+
+def test_infer_refuses_wrong_files(exported: Any, tmp_path: Path, capsys: Any) -> None:
+    onnx, _ = import_onnx()
+    _, result, _ = exported
+    voice = write_voice(tmp_path / "a.wav")
+    model = onnx.load(result.path)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "plain.onnx")
+    facts = open_graph(result.path).facts
+    (tmp_path / "other.onnx").write_bytes(sign_graph(model, {**facts, "system": "cmpc2", "kind": "voice"}))
+    del model.graph.value_info[:]
+    (tmp_path / "older.onnx").write_bytes(sign_graph(model, facts))
+    (tmp_path / "text.onnx").write_text("a letter")
+    for words, message in (
+        (
+            ["--onnx", "plain.onnx"],
+            ["plain.onnx is an ONNX file of another kind", "`export` of this project"],
+        ),
+        (["--onnx", "other.onnx"], ["other.onnx is a graph of cmpc2 (voice), expected one of sf2f"]),
+        (["--onnx", "older.onnx"], ["older.onnx has no value named", "export the weights again"]),
+        (["--onnx", "text.onnx"], ["text.onnx is corrupt, truncated or not an ONNX file"]),
+        (["--onnx", "absent.onnx"], ["--onnx: nothing at", "absent.onnx"]),
+        (["--onnx", result.path.name, "--device", "cuda"], ["--device cuda", "run on the CPU"]),
+    ):
+        words = [str(tmp_path / word) if word.endswith(".onnx") else word for word in words]
+        words = [str(result.path) if word.endswith("face.onnx") else word for word in words]
+        assert main(["infer", str(voice), "--out", str(tmp_path / "out"), *words]) == 1
+        assert_mentions(capsys.readouterr().err, *message)
+    for words in (["--weights", "RUN"], ["--noise-seed", "1"]):
+        with pytest.raises(SystemExit):
+            main(["infer", str(voice), "--out", str(tmp_path / "out"), "--onnx", str(result.path), *words])
+        assert words[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_unsupported_exports_are_rejected(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:

@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 
 from voiceface.commandline import arguments
+from voiceface.export.arguments import add_onnx_argument
 
 __all__ = [
     "CHECKPOINT_HELP",
     "EXPERT_HELP",
+    "GRAPHS",
     "add_expert_argument",
     "add_face_model_argument",
     "add_model_arguments",
@@ -20,10 +22,15 @@ CHECKPOINT_HELP = (
 )
 EXPERT_HELP = "image-to-3D expert: run folder, checkpoint, or published 2D-to-3D-pretrained.tar"
 
+GRAPHS = ("voice", "mesh")
+"""Kinds of graphs that `perceptionist export` writes."""
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --weights, --face-model, --references and --device."""
+
+def add_model_arguments(parser: argparse.ArgumentParser, *, onnx: bool = False) -> None:
+    """Add --weights, --face-model, --references and --device; and --onnx for commands that run graphs."""
     arguments.add_weights_argument(parser, CHECKPOINT_HELP)
+    if onnx:
+        add_onnx_argument(parser, GRAPHS)
     add_face_model_argument(parser)
     parser.add_argument(
         "--references", type=Path, help="folder with the reference shapes male.obj ... slim.obj"

@@ -44,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.progress import progress_bar, write_line
 
     from perceptionist.features import FEATURE_SUFFIX, load_voice
-    from perceptionist.inference import load
+    from perceptionist.inference import load_from_arguments
 
     require_existing_paths({"image": args.image, "expert": args.expert})
     pictures = PictureReader.from_arguments(args)
     left_out: list[LeftOut] = []
     inputs = find_input_files(args.paths, (FEATURE_SUFFIX,), on_same_stem="refuse", left_out=left_out)
 
-    model = load(args.weights, args.face_model, references=args.references, device=args.device)
+    model = load_from_arguments(args)
     from perceptionist.pictures import PicturePainter
     from perceptionist.visualisation import missing_triangles
 
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = {"long": args.long_recordings, "on_corrupt": args.on_corrupt or "error"}
     for path, relative_path in progress_bar(inputs, "faces", "utterance"):
         try:
-            features, facts = load_voice(path, model.voice.config.n_mels, **options)
+            features, facts = load_voice(path, model.voice.config.n_mels, model.front_end, **options)
             face = model.generate_from_features(features, str(path), published=args.published)
             face = dataclasses.replace(painter.complete(face, path), facts=facts)
         except (ValueError, OSError) as error:
@@ -231,7 +231,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    add_model_arguments(parser)
+    add_model_arguments(parser, onnx=True)
     add_picture_arguments(parser)
     parser.add_argument(
         "--mesh", nargs="*", default=["obj"], choices=["obj", "ply", "xyz", "glb"], help="mesh formats"

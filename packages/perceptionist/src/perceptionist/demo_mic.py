@@ -58,12 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from perceptionist.face_models.synthetic_head import classify_gender, find_head
     from perceptionist.features import extract_speech_features
-    from perceptionist.inference import load
+    from perceptionist.inference import load_from_arguments
     from perceptionist.pictures import PicturePainter
     from perceptionist.proportions import describe_face
 
     pictures = PictureReader.from_arguments(args)
-    model = load(args.weights, args.face_model, references=args.references, device=args.device)
+    model = load_from_arguments(args)
     painter = None
     if args.out:
         model.face_model.triangles_to_draw()
@@ -75,7 +75,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         options = {"long": args.long_recordings, "on_corrupt": args.on_corrupt or "error"}
         voice, name = read_voice_samples(args.wav, **options), args.wav.stem
-    features = extract_speech_features(voice.samples, SAMPLE_RATE, source=voice.name)
+    features = extract_speech_features(
+        voice.samples, SAMPLE_RATE, source=voice.name, front_end=model.front_end
+    )
     face = replace(model.generate_from_features(features, name), facts=voice.facts)
     face_model = model.face_model
     head = find_head(face_model.name)
@@ -282,7 +284,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder for the results (default: none are written)")
     add_on_corrupt_argument(parser)
     add_long_recordings_argument(parser)
-    add_model_arguments(parser)
+    add_model_arguments(parser, onnx=True)
     add_picture_arguments(parser)
     return parser
 

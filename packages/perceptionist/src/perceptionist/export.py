@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline import arguments
+from voiceface.export.arguments import add_source_arguments, take_source
 
 from perceptionist.arguments import CHECKPOINT_HELP, add_face_model_argument
 
@@ -121,6 +121,10 @@ def build_graphs(
                 "silence": silence_facts(DEFAULT_CONFIG, every_frame_once=False),
                 "front_end": FRONT_END,
             },
+            inner=(
+                Port("features", ("N", model.voice.config.n_mels, "frames"), "standardised log-mel bands"),
+                Port("embedding", ("N", "D"), "unit voice embeddings"),
+            ),
         )
     found["mesh"] = Graph(
         "mesh",
@@ -171,7 +175,7 @@ def _build_modules(model: "VoiceToMesh") -> "tuple[Any, nn.Module]":
     parts = [part for part in (model.voice, model.head, model.generator, model.student) if part is not None]
 
     class VoiceGraph(nn.Module):
-        """Waveforms (N, T) to coefficients, and to images where the method generates them."""
+        """Waveforms (N, T) to coefficients, to images where the method has them, and the inner values."""
 
         def __init__(self, num_samples: int | None) -> None:
             super().__init__()
@@ -179,8 +183,10 @@ def _build_modules(model: "VoiceToMesh") -> "tuple[Any, nn.Module]":
             self.parts = nn.ModuleList([*parts, model.face_model])
 
         def forward(self, samples: Tensor) -> tuple[Tensor, ...]:
-            found = model.predict(self.front(samples))
-            return tuple(found.coefficients) + (() if found.images is None else (found.images,))
+            features = self.front(samples)
+            found = model.predict(features)
+            images = () if found.images is None else (found.images,)
+            return (*found.coefficients, *images, features, found.embeddings)
 
     class MeshGraph(nn.Module):
         """Coefficients to vertices (N, V, 3)."""
@@ -204,12 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "(and the generated image) and FILE_mesh.onnx from coefficients to vertices, once they give what "
         "PyTorch gives. Needs: pip install 'voiceface-shared[onnx]'.",
     )
-    add = parser.add_argument
-    add("model", type=Path, nargs="?", help=f"{CHECKPOINT_HELP}; the same as --weights")
-    arguments.add_weights_argument(parser, CHECKPOINT_HELP)
-    add("--out", type=Path, required=True, help="FILE.onnx, from which both names are made")
+    add_source_arguments(parser, CHECKPOINT_HELP, out="FILE.onnx, from which both names are made")
     add_face_model_argument(parser)
-    add(
+    parser.add_argument(
         "--seconds",
         type=float,
         action="append",
@@ -217,16 +220,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="export the voice graph once more for voices of exactly this length, repeatable",
     )
     args = parser.parse_args(argv)
-    if args.model is not None and args.weights is not None:
-        parser.error("name the model once: as the first argument, or by --weights")
-    from voiceface.export.packages import require_packages
-
-    require_packages()
+    source = take_source(parser, args)
     from voiceface.commandline.messages import print_disclaimers
 
     from perceptionist.inference import load
 
-    source = args.model or args.weights
     model = load(source, args.face_model)
     print_disclaimers(model.disclaimer)
     name = "the bundled checkpoint" if source is None else source.name

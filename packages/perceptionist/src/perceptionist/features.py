@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
     from voiceface.io.file_facts import FileFacts
 
     from perceptionist.network_config import SpeechConfig
+
+    FrontEnd = Callable[[Tensor], Tensor]
 
 __all__ = [
     "FEATURE_SUFFIX",
@@ -26,13 +31,16 @@ FEATURE_SUFFIX = ".npy"
 MIN_SPEECH_SECONDS = 0.5
 
 
-def load_voice(source: Any, n_mels: int = 64, **options: Any) -> "tuple[NDArray[Any], FileFacts | None]":
+def load_voice(
+    source: Any, n_mels: int = 64, front_end: "FrontEnd | None" = None, **options: Any
+) -> "tuple[NDArray[Any], FileFacts | None]":
     """Load features (T, M) of a person's own voice, which is measured: silence and noise are refused.
 
     Args:
         source: path of a recording or a feature file (.npy), or samples; see
             `voiceface.real.voice_samples.read_voice_samples`.
         n_mels: M of stored features.
+        front_end: of recordings, see `perceptionist.speech.extract_features`.
         options: further arguments of that function.
 
     Returns:
@@ -49,7 +57,7 @@ def load_voice(source: Any, n_mels: int = 64, **options: Any) -> "tuple[NDArray[
     if is_path(source) and Path(source).suffix.lower() == FEATURE_SUFFIX:
         return read_features(source, n_mels), None
     samples, name, facts = read_voice_samples(source, **options)
-    return extract_speech_features(samples, SAMPLE_RATE, source=name), facts
+    return extract_speech_features(samples, SAMPLE_RATE, source=name, front_end=front_end), facts
 
 
 def load_features(path: str | Path, speech: "SpeechConfig | None" = None, n_mels: int = 64) -> NDArray[Any]:
@@ -71,7 +79,11 @@ def load_features(path: str | Path, speech: "SpeechConfig | None" = None, n_mels
 
 
 def extract_speech_features(
-    samples: NDArray[Any], rate: int, config: "SpeechConfig | None" = None, source: str = "the recording"
+    samples: NDArray[Any],
+    rate: int,
+    config: "SpeechConfig | None" = None,
+    source: str = "the recording",
+    front_end: "FrontEnd | None" = None,
 ) -> NDArray[Any]:
     """Extract features as `speech.extract_features`, and require half a second of speech.
 
@@ -91,4 +103,4 @@ def extract_speech_features(
             f"expected at least {MIN_SPEECH_SECONDS} s. Use a longer recording."
         )
     config = config.model_copy(update={"remove_silence": False})
-    return extract_features(speech, rate, config, source)
+    return extract_features(speech, rate, config, source, front_end)

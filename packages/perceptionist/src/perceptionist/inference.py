@@ -1,9 +1,12 @@
 """Load a trained model for inference: bundled weights, a run folder, a checkpoint or published files."""
 
+import argparse
 import os
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from voiceface.export.arguments import check_onnx_arguments
 
 if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
@@ -14,6 +17,7 @@ __all__ = [
     "TRAIN_COMMAND",
     "find_bundled_checkpoint",
     "load",
+    "load_from_arguments",
 ]
 
 
@@ -55,6 +59,24 @@ def load(
     if model is None and (face_model is not None or references is not None):
         model = resolve_face_model(face_model, references)  # type: ignore[arg-type]
     return load_voice_to_mesh(source, model, device=choose_device(device))
+
+
+def load_from_arguments(args: argparse.Namespace) -> "VoiceToMesh":
+    """Load the model of a command: a checkpoint, or the graphs of --onnx.
+
+    Args:
+        args: of `perceptionist.arguments.add_model_arguments`, with `onnx`.
+
+    Raises:
+        ValueError: `--weights` or another device beside `--onnx`; and as of `load` and `load_onnx_model`.
+        FileNotFoundError, ModuleNotFoundError: as of these.
+    """
+    if args.onnx is None:
+        return load(args.weights, args.face_model, references=args.references, device=args.device)
+    check_onnx_arguments(args)
+    from perceptionist.onnx_model import load_onnx_model
+
+    return load_onnx_model(args.onnx, args.face_model, references=args.references)
 
 
 def find_bundled_checkpoint() -> Path:

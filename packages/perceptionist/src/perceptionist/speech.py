@@ -5,6 +5,7 @@ Letters: T samples.
 """
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from voiceface.audio.vad import collect_segments_requerying as collect
 from perceptionist.network_config import DEFAULT_CONFIG, SpeechConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from voiceface.audio.frontends import PerceptionistLogMel
 
 __all__ = [
@@ -114,6 +116,7 @@ def extract_features(
     rate: int = SAMPLE_RATE,
     config: SpeechConfig = DEFAULT_CONFIG,
     source: str = "the recording",
+    front_end: "Callable[[Tensor], Tensor] | None" = None,
 ) -> Features:
     """Extract the features of one recording: silence removal, log-mel bands, standardised, repeated.
 
@@ -122,6 +125,7 @@ def extract_features(
         rate: of the samples; only the detector uses it, the bands are those of 16 kHz.
         config: of the front end.
         source: name of the recording, for messages.
+        front_end: samples (1, T) to bands (1, M, frames); None: `get_frontend`.
 
     Returns:
         Shape (frames, 64), at least 1000 frames, float32, as in stored feature files.
@@ -138,7 +142,7 @@ def extract_features(
         wave = remove_silence(wave, rate, config, source)
     if not len(wave):
         raise SpeechError(f"{source}: found no samples, expected some seconds of speech")
-    bands = get_frontend()(torch.from_numpy(wave.astype(np.float64))[None])
+    bands = (front_end or get_frontend())(torch.from_numpy(wave.astype(np.float64))[None])
     return np.ascontiguousarray(bands[0].T.numpy())
 
 

@@ -3,6 +3,7 @@
 Letters: B batch, D embedding length, M mel bands, T frames, N vertices, S image side.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -112,6 +113,11 @@ class VoiceToMesh:
     config: PerceptionistConfig | None = None
     identity_names: tuple[str, ...] = ()
 
+    @property
+    def front_end(self) -> Callable[[Tensor], Tensor] | None:
+        """Of recordings, see `perceptionist.speech.extract_features`; None: that of this package."""
+        return None
+
     def to(self, device: torch.device | str) -> "VoiceToMesh":
         """Move every module, in place."""
         for part in (self.voice, self.face_model, self.head, self.generator, self.student, self.expert):
@@ -129,7 +135,7 @@ class VoiceToMesh:
             AudioError, SpeechError, OSError: as `load_voice`: silence, noise, too little speech, unreadable.
             ValueError: as `generate_from_features`.
         """
-        features, facts = load_voice(voice, self.voice.config.n_mels, **options)
+        features, facts = load_voice(voice, self.voice.config.n_mels, self.front_end, **options)
         source = str(voice) if is_path(voice) else "the recording"
         return replace(self.generate_from_features(features, source), facts=facts)
 

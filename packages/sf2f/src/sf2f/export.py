@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline import arguments
+from voiceface.export.arguments import add_source_arguments, take_source
 
 from sf2f.arguments import CHECKPOINT_HELP
 
@@ -119,6 +119,12 @@ def build_graph(model: "Sf2fModel", stride: int | None = None) -> "Graph":
         generate,
         facts,
         TOLERANCE,
+        (
+            Port("log_mel", (1, "M", "frames"), "log-mel bands, before normalisation"),
+            Port("windows", ("S", "M", "W"), "normalised windows"),
+            Port("window_embeddings", ("S", "D"), "embeddings of windows"),
+            Port("embedding", (1, "D"), "of all windows"),
+        ),
     )
 
 
@@ -130,7 +136,7 @@ def _silence(model: "Sf2fModel") -> "dict[str, object]":
 
 
 def build_export_module(model: "Sf2fModel", stride: int) -> "nn.Module":
-    """Build the module to export: samples (1, T) to an image (1, 3, H, W).
+    """Build the module to export: samples (1, T) to an image (1, 3, H, W) and to what lies between.
 
     Raises:
         ValueError: the decoder attends to sequences.
@@ -151,12 +157,15 @@ def build_export_module(model: "Sf2fModel", stride: int) -> "nn.Module":
             self.front = ExportableLogMel(model.data.speech.n_mels)
             self.generator = model.generator
 
-        def forward(self, samples: "torch.Tensor") -> "torch.Tensor":
-            mel = (self.front(samples)[0] - normalisation.mean) / normalisation.std
+        def forward(self, samples: "torch.Tensor") -> "tuple[torch.Tensor, ...]":
+            bands = self.front(samples)
+            mel = (bands[0] - normalisation.mean) / normalisation.std
             num_windows = (mel.shape[1] - width) // stride + 1
             frames = torch.arange(num_windows)[:, None] * stride + torch.arange(width)
             windows = mel.transpose(0, 1)[frames].transpose(1, 2)
-            return model.decode_images(model.pool_embeddings(model.embed(windows)))
+            embeddings = model.embed(windows)
+            pooled = model.pool_embeddings(embeddings)
+            return model.decode_images(pooled), bands, windows, embeddings, pooled
 
     return VoiceGraph().eval()
 
@@ -191,23 +200,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "at 16 kHz, silence removed, to an image (1, 3, H, W) in 0...1. The output is compared with PyTorch "
         "before the file is kept. Needs: pip install 'sf2f[export]'.",
     )
-    add = parser.add_argument
-    add("model", type=Path, nargs="?", help=f"{CHECKPOINT_HELP}; the same as --weights")
-    arguments.add_weights_argument(parser, CHECKPOINT_HELP)
-    add("--out", type=Path, required=True, help="output file, *.onnx")
-    add("--stride", type=int, help="stride of windows in frames of 10 ms (default: half a window, 63 of 125)")
+    add_source_arguments(parser, CHECKPOINT_HELP, out="output file, *.onnx")
+    parser.add_argument(
+        "--stride", type=int, help="stride of windows in frames of 10 ms (default: half a window, 63 of 125)"
+    )
     args = parser.parse_args(argv)
     if args.stride is not None and args.stride < 1:
         parser.error("--stride must be at least 1 frame")
-    if args.model is not None and args.weights is not None:
-        parser.error("name the model once: as the first argument, or by --weights")
-    from voiceface.export.packages import require_packages
-
-    require_packages()
-
+    source = take_source(parser, args)
     from sf2f.models import load
 
-    print(export_onnx(load(args.model or args.weights), args.out, stride=args.stride))
+    print(export_onnx(load(source), args.out, stride=args.stride))
     return 0
 
 

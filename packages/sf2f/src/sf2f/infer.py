@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
+from voiceface.export.arguments import add_onnx_argument, check_onnx_arguments
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.file_kinds import printable
 
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.stride is not None and args.stride < 1:
         parser.error("--stride must be at least 1 frame")
+    if args.onnx is not None and args.noise_seed is not None:
+        parser.error("--noise-seed needs --weights: exported graphs have no noise")
     if args.voice2face and args.device == "cuda":
         parser.error("--voice2face runs on the CPU only")
     if args.voice2face and (
@@ -53,7 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from sf2f.speech import FEATURE_SUFFIXES, VOICE2FACE_SUFFIXES
 
-    arguments.require_existing_paths({"weights": args.weights, "voice2face": args.voice2face})
+    if args.onnx is not None:
+        check_onnx_arguments(args)
+    sources = {name: getattr(args, name) for name in ("weights", "onnx", "voice2face")}
+    arguments.require_existing_paths(sources)
     left_out: list[LeftOut] = []
     suffixes = VOICE2FACE_SUFFIXES if args.voice2face else FEATURE_SUFFIXES
     inputs = find_input_files(args.voices, suffixes, left_out=left_out)
@@ -196,6 +202,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="output folder")
     source = parser.add_mutually_exclusive_group()
     arguments.add_weights_argument(source, CHECKPOINT_HELP)
+    add_onnx_argument(source)
     source.add_argument(
         "--voice2face", type=Path, help="use published voice2face networks instead: a folder or one file"
     )
@@ -243,6 +250,10 @@ def _load_model(args: argparse.Namespace) -> "Model":
         from sf2f.voice2face_inference import load_voice2face_model
 
         return load_voice2face_model(args.voice2face, "per_image" if args.published else "fixed")
+    if args.onnx is not None:
+        from sf2f.onnx_model import load_onnx_model
+
+        return load_onnx_model(args.onnx)
     from sf2f.models import load
 
     return load(args.weights, device=args.device)

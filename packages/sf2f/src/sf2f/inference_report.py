@@ -110,7 +110,7 @@ def write_report(
     """Write the HTML report: every face with its audio, and images of single recordings and windows."""
     from voiceface.report import IdentityCard, IdentityGroup, Table, build_report
 
-    from sf2f.models import Sf2fModel
+    from sf2f.models import RecordingReader
     from sf2f.windows import default_stride
 
     cards = [
@@ -152,7 +152,7 @@ def write_report(
                     IdentityGroup(f"{group.relative_path.as_posix()}: {title_suffix}", window_cards, note)
                 )
     facts = {"model": model.name or "unnamed", "faces": len(faces)}
-    if isinstance(model, Sf2fModel):
+    if isinstance(model, RecordingReader):
         width = model.data.windows.width
         facts["windows"] = f"{width} frames of 10 ms, every {stride or default_stride(width)}"
     return build_report(

@@ -3,7 +3,7 @@
 Letters: B identities, S windows, M mel bands, W frames of a window, D embedding size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from os import PathLike
@@ -38,6 +38,7 @@ __all__ = [
     "FUSER_PREFIX",
     "SYSTEM",
     "TRAINING_COMMAND",
+    "RecordingReader",
     "Sf2fModel",
     "find_bundled_checkpoint",
     "load",
@@ -53,8 +54,46 @@ DISCRIMINATORS_FILE = "discriminators.safetensors"
 FUSER_PREFIX = "encoder.attn_fuser."
 
 
+class RecordingReader(Model):
+    """Preprocessing of models whose configuration is known: recordings to windows.
+
+    Attributes:
+        data: preprocessing of recordings and images.
+        front_end: waveforms (1, S) at 16 kHz to bands (1, M, T); None: that of `sf2f.speech`.
+    """
+
+    data: DataConfig
+    front_end: Callable[[Tensor], Tensor] | None = None
+
+    def load_features(self, source: Any, **options: Any) -> VoiceFeatures:
+        """Load normalised features of a recording, an array of samples or a feature file.
+
+        Recordings are read and checked as a person's own (`voiceface.real.voice_samples`), unless the model
+        was configured by `speech.sample_rates=published`.
+        """
+        config, facts = self.data.speech, None
+        name = str(source) if is_path(source) else "the recording"
+        if is_path(source) and is_stored(source, speech.FEATURE_SUFFIXES):
+            mel = speech.read_mel(source, config.n_mels)
+        elif is_path(source) and config.sample_rates == "published":
+            mel = speech.compute_log_mel_from_file(source, config)
+        else:
+            options.setdefault("channel", "first" if config.channel == "first" else "auto")
+            samples, _, facts = read_voice_samples(source, **options)
+            mel = speech.compute_log_mel(samples, speech.SAMPLE_RATE, config, name, self.front_end)
+        seconds = mel.shape[1] / speech.FRAMES_PER_SECOND
+        return VoiceFeatures(name, speech.normalise_mel(mel, self.data.mel), seconds, facts)
+
+    def split_windows(self, mel: NDArray[np.float32], stride: int | None = None) -> NDArray[np.float32]:
+        """Split normalised features (M, T) into overlapping windows (S, M, W)."""
+        width = self.data.windows.width
+        return extract_recording_windows(
+            mel, self.data.mel.fill_value, width, stride or default_stride(width)
+        )
+
+
 @dataclass(frozen=True)
-class Sf2fModel(Model):
+class Sf2fModel(RecordingReader):
     """A trained generator in evaluation mode, with its preprocessing.
 
     Attributes:
@@ -75,32 +114,6 @@ class Sf2fModel(Model):
     def has_fuser(self) -> bool:
         """Whether windows are fused by attention; else their embeddings are averaged."""
         return self.generator.config.fuser is not None
-
-    def load_features(self, source: Any, **options: Any) -> VoiceFeatures:
-        """Load normalised features of a recording, an array of samples or a feature file.
-
-        Recordings are read and checked as a person's own (`voiceface.real.voice_samples`), unless the model
-        was configured by `speech.sample_rates=published`.
-        """
-        config, facts = self.data.speech, None
-        name = str(source) if is_path(source) else "the recording"
-        if is_path(source) and is_stored(source, speech.FEATURE_SUFFIXES):
-            mel = speech.read_mel(source, config.n_mels)
-        elif is_path(source) and config.sample_rates == "published":
-            mel = speech.compute_log_mel_from_file(source, config)
-        else:
-            options.setdefault("channel", "first" if config.channel == "first" else "auto")
-            samples, _, facts = read_voice_samples(source, **options)
-            mel = speech.compute_log_mel(samples, speech.SAMPLE_RATE, config, name)
-        seconds = mel.shape[1] / speech.FRAMES_PER_SECOND
-        return VoiceFeatures(name, speech.normalise_mel(mel, self.data.mel), seconds, facts)
-
-    def split_windows(self, mel: NDArray[np.float32], stride: int | None = None) -> NDArray[np.float32]:
-        """Split normalised features (M, T) into overlapping windows (S, M, W)."""
-        width = self.data.windows.width
-        return extract_recording_windows(
-            mel, self.data.mel.fill_value, width, stride or default_stride(width)
-        )
 
     @torch.no_grad()
     def embed(self, windows: Tensor, noise: torch.Generator | None = None) -> Tensor:

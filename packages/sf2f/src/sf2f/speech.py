@@ -4,7 +4,7 @@ Letters: M mel bands, T frames.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +26,7 @@ from voiceface.audio.vad import (
 from sf2f.network_config import DEFAULT_CONFIG, N_MELS, MelNormalisation, SpeechConfig
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from voiceface.audio.frontends import SF2FLogMel
 
 __all__ = [
@@ -126,6 +127,7 @@ def compute_log_mel(
     sample_rate: int = SAMPLE_RATE,
     config: SpeechConfig = DEFAULT_CONFIG,
     source: str = "the recording",
+    front_end: "Callable[[Tensor], Tensor] | None" = None,
 ) -> Mel:
     """Compute the log-mel features of a recording, not normalised.
 
@@ -134,6 +136,7 @@ def compute_log_mel(
         sample_rate: Hz; 16000 unless `config.sample_rates` is "published".
         config: silence removal and number of bands.
         source: name of the recording, for messages.
+        front_end: samples (1, S) to bands (1, M, T); None: `get_frontend`.
 
     Returns:
         Shape (M, T), float32, T at least 1.
@@ -150,7 +153,8 @@ def compute_log_mel(
         raise SpeechError(f"{source}: features need {SAMPLE_RATE} Hz, found {sample_rate}; resample it")
     if config.remove_silence:
         wave = remove_silence(wave, sample_rate, config, source)
-    mel = get_frontend(config.n_mels, sample_rate)(torch.from_numpy(wave)[None])[0]
+    front_end = front_end or get_frontend(config.n_mels, sample_rate)
+    mel = front_end(torch.from_numpy(wave)[None])[0]
     return np.ascontiguousarray(mel.numpy(), np.float32)
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from voicestyle.stylegan2.bundled import LoadedGenerator
 
 __all__ = [
+    "GRAPHS",
     "add_bank_arguments",
     "add_config_arguments",
     "add_generator_arguments",
@@ -22,6 +23,8 @@ __all__ = [
     "require_metric_inputs",
 ]
 
+GRAPHS = ("mapping", "synthesis")
+"""Kinds of graphs that `voicestyle export` writes."""
 GENERATOR_WEIGHTS_HELP = "run directory, .safetensors, or a published .pt"
 
 

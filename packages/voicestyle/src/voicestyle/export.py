@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline import arguments
+from voiceface.export.arguments import add_source_arguments, take_source
 
 from voicestyle.arguments import GENERATOR_WEIGHTS_HELP
 
@@ -198,21 +198,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "and FILE_synthesis.onnx from latents to images, once they give what PyTorch gives. Needs: pip "
         "install 'voiceface-shared[onnx]'.",
     )
-    add = parser.add_argument
-    add("model", type=Path, nargs="?", help=f"{GENERATOR_WEIGHTS_HELP}; the same as --weights")
-    arguments.add_weights_argument(parser, GENERATOR_WEIGHTS_HELP)
-    add("--out", type=Path, required=True, help="FILE.onnx, from which both names are made")
+    add_source_arguments(parser, GENERATOR_WEIGHTS_HELP, out="FILE.onnx, from which both names are made")
     args = parser.parse_args(argv)
-    if args.model is not None and args.weights is not None:
-        parser.error("name the model once: as the first argument, or by --weights")
-    from voiceface.export.packages import require_packages
-
-    require_packages()
+    source = take_source(parser, args)
     from voiceface.commandline.messages import print_disclaimers
 
     from voicestyle.stylegan2.bundled import open_generator
 
-    model = open_generator(args.model or args.weights)
+    model = open_generator(source)
     print_disclaimers(model.disclaimer)
     for result in export_onnx(model, args.out):
         print(result)

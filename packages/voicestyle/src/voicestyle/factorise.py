@@ -5,20 +5,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voicestyle.arguments import add_generator_arguments, load_generator_from_args, require_at_least
+from voiceface.commandline.messages import print_disclaimers
+from voiceface.export.arguments import add_onnx_argument, check_onnx_arguments
+
+from voicestyle.arguments import (
+    GRAPHS,
+    add_generator_arguments,
+    load_generator_from_args,
+    require_at_least,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from voicestyle.stylegan2.generator import Generator
+    from voicestyle.stylegan2.factorise import Renderer
 
 __all__ = ["main", "render_direction_rows"]
 
 
 def render_direction_rows(
-    generator: "Generator",
+    generator: "Renderer",
     direction: "Tensor",
     *,
     step_length: float = 5.0,
@@ -29,7 +37,7 @@ def render_direction_rows(
     """Render three rows of the same latents: moved along a direction, unchanged, moved the other way.
 
     Args:
-        generator: an unknown mean of w is estimated from 4,096 samples.
+        generator: network or graphs; an unknown mean of w of a network is estimated from 4,096 samples.
         direction: (D,).
         step_length: length of the move.
         columns: number of latents.
@@ -43,10 +51,11 @@ def render_direction_rows(
 
     from voicestyle.stylegan2.bundled import ensure_latent_avg
     from voicestyle.stylegan2.factorise import apply_direction
+    from voicestyle.stylegan2.generator import Generator
     from voicestyle.stylegan2.images import image_grid, to_uint8
 
-    rng, like = torch.Generator().manual_seed(seed), generator.input.input
-    if truncation < 1:
+    rng, like = torch.Generator().manual_seed(seed), generator.like
+    if truncation < 1 and isinstance(generator, Generator):
         ensure_latent_avg(generator, seed)
     with torch.no_grad():
         w = generator.mapping(torch.randn(columns, generator.config.style_dim, generator=rng).to(like))
@@ -62,13 +71,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             "nothing to do: give --out FILE for the directions, --apply FILE for an image, or both"
         )
     require_at_least(args, {"columns": 1})
+    if args.onnx is not None:
+        check_onnx_arguments(args)
+        if args.directions is None or args.apply is None:
+            raise ValueError(
+                "--onnx renders images: give --apply FILE and --directions FILE; directions are computed "
+                "from the weights (voicestyle factorise --out FILE)"
+            )
     from voiceface.runtime.devices import choose_device
 
     from voicestyle.stylegan2.factorise import factorise, load_directions, save_directions
     from voicestyle.stylegan2.images import write_png
 
-    loaded = load_generator_from_args(args, str(choose_device(args.device)))
-    dim = loaded.generator.config.style_dim
+    generator: Renderer
+    if args.onnx is None:
+        loaded = load_generator_from_args(args, str(choose_device(args.device)))
+        generator = loaded.generator
+    else:
+        from voicestyle.onnx_generator import load_onnx_generator
+
+        generator = load_onnx_generator(args.onnx)
+        print_disclaimers(generator.disclaimer)
+    dim = generator.config.style_dim
     if args.directions is None:
         factors = factorise(loaded.generator)
         directions = factors.directions
@@ -86,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not 0 <= args.index < directions.shape[1]:
             raise ValueError(f"--index: expected 0 to {directions.shape[1] - 1}, found {args.index}")
         sheet = render_direction_rows(
-            loaded.generator,
+            generator,
             directions[:, args.index],
             step_length=args.degree,
             columns=args.columns,
@@ -114,6 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--columns", type=int, default=7, help="images per row (default: %(default)s)")
     add("--truncation", type=float, default=0.7, help="psi (default: %(default)s)")
     add_generator_arguments(parser, seed="the latents", metric=False)
+    add_onnx_argument(parser, GRAPHS)
     return parser
 
 

@@ -19,6 +19,7 @@ from voiceface.checkpoints import export_compact
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_disclaimers, report_left_out, report_notes
 from voiceface.datasets import dataset_arguments
+from voiceface.export.arguments import add_onnx_argument
 from voiceface.io.input_files import require_writable_files
 from voiceface.io.own_files import LeftOut
 from voiceface.io.wording import counted
@@ -72,7 +73,7 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
         "parts of a table that is too large for one file",
     )
     arguments.add_weights_argument(parser)
-    onnx_command.add_onnx_argument(parser)
+    add_onnx_argument(parser, onnx_command.MODALITIES)
     parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
     parser.add_argument("--cache", type=Path, help="folder for finished embeddings (default: OUT.cache)")
     arguments.add_resample_argument(parser, "auto")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.association.system import SystemSpec
+from voiceface.export.arguments import check_onnx_arguments
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DESCRIPTION",
     "add_export_arguments",
-    "add_onnx_argument",
     "load_for_embedding",
     "run_onnx_export",
 ]
@@ -37,18 +37,6 @@ def add_export_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="*.onnx: export the voice encoder once more for voices of exactly this length, repeatable",
-    )
-
-
-def add_onnx_argument(parser: argparse.ArgumentParser) -> None:
-    """Add --onnx: exported encoders that are run in place of a checkpoint."""
-    parser.add_argument(
-        "--onnx",
-        type=Path,
-        nargs="+",
-        metavar="FILE",
-        help="encoders that `export` wrote, run by onnxruntime in place of --weights; FILE.onnx stands for "
-        "FILE_voice.onnx and FILE_face.onnx",
     )
 
 
@@ -94,16 +82,11 @@ def load_for_embedding(
         return load_embedder(
             spec, args.weights, device=args.device, resample=resample, on_corrupt=args.on_corrupt
         )
-    if args.weights is not None:
-        raise ValueError("give either --weights or --onnx, not both")
-    if args.device not in ("cpu", "auto"):
-        raise ValueError(f"--device {args.device}: ONNX files are run on the CPU; leave --device out")
-    from voiceface.export.packages import require_packages
+    check_onnx_arguments(args)
+    from voiceface.association.onnx_embedder import load_onnx_embedder
+    from voiceface.export.running import find_graph_files
 
-    require_packages()
-    from voiceface.association.onnx_embedder import find_graph_files, load_onnx_embedder
-
-    files = find_graph_files(args.onnx)
+    files = find_graph_files(args.onnx, MODALITIES)
     model = load_onnx_embedder(spec, files, resample=resample, on_corrupt=args.on_corrupt)
     for modality, found in (("voice", sounds), ("face", pictures)):
         if found:

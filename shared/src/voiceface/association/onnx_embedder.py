@@ -11,15 +11,14 @@ from voiceface.association.encoders import Encoders
 from voiceface.association.onnx_export import option_key
 from voiceface.association.system import SystemSpec
 from voiceface.embeddings.encoder_info import Modality
-from voiceface.export.graph import graph_path
 from voiceface.export.inspection import GraphError
-from voiceface.export.running import OnnxGraph, open_graph
+from voiceface.export.running import OnnxGraph, open_graphs
 from voiceface.runtime.config import validate_config
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
 
-__all__ = ["OnnxEncoders", "find_graph_files", "load_onnx_embedder"]
+__all__ = ["OnnxEncoders", "load_onnx_embedder"]
 
 BATCH_SIZES = {"voice": 1, "face": 8}
 """Inputs at a time: their maps stay in the cache of a core."""
@@ -73,27 +72,6 @@ def _run(graph: OnnxGraph | None, inputs: Tensor, kind: str) -> Tensor:
     return torch.cat(parts)
 
 
-def find_graph_files(paths: Sequence[str | Path]) -> list[Path]:
-    """Files behind `--onnx`: FILE.onnx that is not there stands for FILE_voice.onnx and FILE_face.onnx.
-
-    Args:
-        paths: as given.
-
-    Raises:
-        FileNotFoundError: neither exists.
-    """
-    found = []
-    for path in map(Path, paths):
-        both = [graph_path(path, kind) for kind in ("voice", "face")]
-        files = [path] if path.is_file() else [each for each in both if each.is_file()]
-        if not files:
-            raise FileNotFoundError(
-                f"--onnx: no file at {path}, nor {both[0].name} or {both[1].name} beside it"
-            )
-        found += files
-    return found
-
-
 def load_onnx_embedder(
     spec: SystemSpec,
     files: Sequence[str | Path],
@@ -107,7 +85,7 @@ def load_onnx_embedder(
 
     Args:
         spec: the system.
-        files: one or two, from `find_graph_files`.
+        files: one or two, from `voiceface.export.running.find_graph_files`.
         resample: convert recordings of other rates to 16 kHz; if false, they are an error.
         on_corrupt: "error" or "salvage"; None: as in training.
 
@@ -116,30 +94,8 @@ def load_onnx_embedder(
         GraphError: damaged, of another system, two of one modality, or of different weights.
         ModuleNotFoundError: onnx or onnxruntime is missing.
     """
-    graphs: dict[str, OnnxGraph] = {}
-    for path in files:
-        graph = open_graph(path, system=spec.name, kinds=("voice", "face"))
-        _require_free(graph)
-        if (other := graphs.get(graph.facts["kind"])) is not None:
-            raise GraphError(f"{other.name} and {graph.name} both encode {graph.facts['kind']}s: give one")
-        graphs[graph.facts["kind"]] = graph
-    first, *rest = graphs.values()
-    for graph in rest:
-        if graph.facts.get("weights_sha256") != first.facts.get("weights_sha256"):
-            raise GraphError(
-                f"{first.name} and {graph.name} are of different weights, whose embeddings do not compare: "
-                "export both from one model"
-            )
-    return _build(spec, first, graphs, resample, on_corrupt)
-
-
-def _require_free(graph: OnnxGraph) -> None:
-    """Refuse the graphs of one length, which take nothing else."""
-    if graph.facts["kind"] == "voice" and isinstance(graph.input_shapes[0][-1], int):
-        raise GraphError(
-            f"{graph.name} takes voices of {graph.input_shapes[0][-1]} samples only: give the file for any "
-            "length, which `export` wrote beside it"
-        )
+    graphs = open_graphs(files, system=spec.name, kinds=("voice", "face"))
+    return _build(spec, next(iter(graphs.values())), graphs, resample, on_corrupt)
 
 
 def _build(

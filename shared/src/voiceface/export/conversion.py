@@ -41,7 +41,7 @@ def convert(graph: Graph, *, dynamo: bool | None = None) -> "onnx.ModelProto":
     arguments = tuple(torch.from_numpy(array) for array in graph.examples[0])
     names: dict[str, Any] = {
         "input_names": [port.name for port in graph.inputs],
-        "output_names": [port.name for port in graph.outputs],
+        "output_names": [port.name for port in (*graph.outputs, *graph.inner)],
     }
     # On errors PyTorch prints the whole graph.
     with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
@@ -53,6 +53,10 @@ def convert(graph: Graph, *, dynamo: bool | None = None) -> "onnx.ModelProto":
             raise ValueError(f"the {graph.kind} graph cannot be exported to ONNX: {first}") from error
     model = onnx.load_model_from_string(data)
     del model.metadata_props[:]
+    if graph.inner:  # they keep their names, types and sizes, and are no longer given out
+        at = len(graph.outputs)
+        model.graph.value_info.extend(model.graph.output[at:])
+        del model.graph.output[at:]
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
@@ -62,7 +66,7 @@ def convert(graph: Graph, *, dynamo: bool | None = None) -> "onnx.ModelProto":
 def _convert_by_trace(graph: Graph, arguments: tuple[torch.Tensor, ...], names: dict[str, Any]) -> bytes:
     axes = {
         port.name: {axis: size for axis, size in enumerate(port.shape) if isinstance(size, str)}
-        for port in (*graph.inputs, *graph.outputs)
+        for port in (*graph.inputs, *graph.outputs, *graph.inner)
     }
     target = io.BytesIO()
     torch.onnx.export(

@@ -62,6 +62,8 @@ class Graph:
         reference: computes the outputs for an example as the program does it without a graph.
         facts: further metadata: name, notice, licence, digest of the weights, configuration and so on.
         tolerance: largest accepted error, see `voiceface.export.writing.output_error`.
+        inner: named values between inputs and outputs, where `voiceface.export.running.open_parts` cuts the
+            graph; the module returns them after its outputs.
     """
 
     kind: str
@@ -72,6 +74,7 @@ class Graph:
     reference: Callable[..., Sequence[Array]]
     facts: Mapping[str, Any] = field(default_factory=dict)
     tolerance: float = 1e-3
+    inner: tuple[Port, ...] = ()
 
 
 def graph_path(out: str | Path, name: str) -> Path:

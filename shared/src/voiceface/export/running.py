@@ -2,17 +2,19 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voiceface.export.graph import graph_path
 from voiceface.export.inspection import EXPECTED, GraphError, read_graph
 from voiceface.export.packages import require_packages
 from voiceface.io.file_kinds import printable
 
-__all__ = ["OnnxGraph", "open_graph"]
+__all__ = ["OnnxGraph", "find_graph_files", "open_graph", "open_graphs", "open_parts"]
 
 
 class OnnxGraph:
@@ -79,6 +81,112 @@ def open_graph(
         GraphError: damaged, of another kind or system; or onnxruntime refuses it.
         ModuleNotFoundError: onnx or onnxruntime is missing.
     """
+    data, facts = _read(path, system, kinds)
+    return OnnxGraph(printable(path), facts, start_session(data, printable(path), threads))
+
+
+def open_parts(
+    path: str | os.PathLike[str],
+    parts: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+    *,
+    system: str | None = None,
+    kinds: Sequence[str] = (),
+) -> dict[str, OnnxGraph]:
+    """Open parts of an exported graph, which begin and end at its inputs, outputs and inner values.
+
+    Args:
+        path: the file.
+        parts: name -> (names of the values that go in, names of the values that come out).
+        system, kinds: as of `open_graph`.
+
+    Returns:
+        The parts by name, each with the metadata of the file.
+
+    Raises:
+        FileNotFoundError, GraphError, ModuleNotFoundError: as of `open_graph`; or the file has no such value,
+            as its `export` was that of an earlier release.
+    """
+    data, facts = _read(path, system, kinds)
+    import onnx
+    from onnx.utils import Extractor
+
+    name = printable(path)
+    model = onnx.load_model_from_string(data)
+    known = {value.name for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
+    if missing := sorted({each for pair in parts.values() for names in pair for each in names} - known):
+        raise GraphError(f"{name} has no value named {', '.join(missing)}: export the weights again")
+    extractor = Extractor(model)
+    found = {}
+    for key, (given, wanted) in parts.items():
+        part = extractor.extract_model(list(given), list(wanted)).SerializeToString()
+        found[key] = OnnxGraph(name, facts, start_session(part, name))
+    return found
+
+
+def open_graphs(
+    files: Sequence[str | os.PathLike[str]], *, system: str, kinds: Sequence[str]
+) -> dict[str, OnnxGraph]:
+    """Open the graphs of one model.
+
+    Args:
+        files: from `find_graph_files`.
+        system: the system that must have exported them.
+        kinds: what they may be.
+
+    Returns:
+        The graphs by kind.
+
+    Raises:
+        FileNotFoundError, GraphError, ModuleNotFoundError: as of `open_graph`; or two of one kind, a graph of
+            one length only, or graphs of different weights.
+    """
+    graphs: dict[str, OnnxGraph] = {}
+    for path in files:
+        graph = open_graph(path, system=system, kinds=kinds)
+        kind = graph.facts["kind"]
+        if kind == "voice" and isinstance(graph.input_shapes[0][-1], int):
+            raise GraphError(
+                f"{graph.name} takes voices of {graph.input_shapes[0][-1]} samples only: give the file for "
+                "any length, which `export` wrote beside it"
+            )
+        if (other := graphs.get(kind)) is not None:
+            raise GraphError(f"{other.name} and {graph.name} are both of the kind {kind}: give one")
+        graphs[kind] = graph
+    first, *rest = graphs.values()
+    for graph in rest:
+        if graph.facts.get("weights_sha256") != first.facts.get("weights_sha256"):
+            raise GraphError(
+                f"{first.name} and {graph.name} are of different weights, whose results do not fit each "
+                "other: export both from one model"
+            )
+    return graphs
+
+
+def find_graph_files(paths: Sequence[str | os.PathLike[str]], kinds: Sequence[str]) -> list[Path]:
+    """Files behind `--onnx`: FILE.onnx that is not there stands for FILE_KIND.onnx of every kind.
+
+    Args:
+        paths: as given.
+        kinds: what `export` writes, such as ("voice", "face").
+
+    Raises:
+        FileNotFoundError: neither exists.
+    """
+    found = []
+    for path in map(Path, paths):
+        parts = [graph_path(path, kind) for kind in kinds]
+        files = [path] if path.is_file() else [each for each in parts if each.is_file()]
+        if not files:
+            names = " or ".join(each.name for each in parts)
+            raise FileNotFoundError(f"--onnx: no file at {path}, nor {names} beside it")
+        found += files
+    return found
+
+
+def _read(
+    path: str | os.PathLike[str], system: str | None, kinds: Sequence[str]
+) -> tuple[bytes, dict[str, str]]:
+    """Content and metadata of a file, after its system and kind were compared with the expected ones."""
     require_packages()
     data, facts = read_graph(path)
     name = printable(path)
@@ -89,7 +197,7 @@ def open_graph(
         )
     if kinds and facts.get("kind") not in kinds:
         raise GraphError(f"{name} is a graph of {found}, expected {' or '.join(kinds)}")
-    return OnnxGraph(name, facts, start_session(data, name, threads))
+    return data, facts
 
 
 def start_session(data: bytes, name: str, threads: int = 0) -> Any:

@@ -92,6 +92,7 @@ def export_graph(graph: Graph, out: str | os.PathLike[str]) -> ExportResult:
         **graph.facts,
         "inputs": [port.to_values() for port in graph.inputs],
         "outputs": [port.to_values() for port in graph.outputs],
+        "inner": [port.to_values() for port in graph.inner],
         "max_error": f"{worst:.3g}",
         "tolerance": f"{graph.tolerance:g}",
         "checked_shapes": [[list(array.shape) for array in example] for example in graph.examples],

@@ -6,17 +6,18 @@ ones change the styles of the layers most. As published, `to_rgbs` are excluded 
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from voiceface.checkpoints.native import load_model, save_model
 from voiceface.checkpoints.published import CheckpointError, read_published, save_torch
 
-from voicestyle.stylegan2.generator import Generator
+from voicestyle.stylegan2.generator import Generator, GeneratorConfig
 
 __all__ = [
     "Directions",
+    "Renderer",
     "apply_direction",
     "factorise",
     "load_directions",
@@ -24,6 +25,19 @@ __all__ = [
 ]
 
 SYSTEM, KIND = "voicestyle", "directions"
+
+
+class Renderer(Protocol):
+    """A generator of images by latents alone: `Generator`, or `voicestyle.onnx_generator.OnnxGenerator`."""
+
+    latent_avg: Tensor | None
+
+    @property
+    def config(self) -> GeneratorConfig: ...
+    @property
+    def like(self) -> Tensor: ...
+    def mapping(self, z: Tensor) -> Tensor: ...
+    def render(self, latents: Tensor, truncation: float = 1.0) -> Tensor: ...
 
 
 class Directions(NamedTuple):
@@ -60,7 +74,7 @@ def factorise(source: Mapping[str, Tensor] | Generator) -> Directions:
 
 @torch.no_grad()
 def apply_direction(
-    generator: Generator, latents: Tensor, direction: Tensor, degree: float, *, truncation: float = 1.0
+    generator: "Renderer", latents: Tensor, direction: Tensor, degree: float, *, truncation: float = 1.0
 ) -> Tensor:
     """Synthesise images of latents moved along a direction: plus, unchanged, minus.
 
@@ -75,10 +89,7 @@ def apply_direction(
         (3, N, 3, S, S).
     """
     moved = torch.stack([latents + degree * direction, latents, latents - degree * direction])
-    images, _ = generator(
-        moved.flatten(0, 1), input_is_latent=True, randomize_noise=False, truncation=truncation
-    )
-    return images.unflatten(0, moved.shape[:2])
+    return generator.render(moved.flatten(0, 1), truncation).unflatten(0, moved.shape[:2])
 
 
 def save_directions(path: str | Path, directions: Directions, checkpoint: str = "") -> None:

@@ -150,6 +150,16 @@ class Generator(nn.Module):
             noise = self.make_noise(len(latents), generator) if randomize_noise else self.stored_noise()
         return self.synthesise(latents, noise), latents if return_latents else None
 
+    def render(self, latents: Tensor, truncation: float = 1.0) -> Tensor:
+        """Generate images (N, 3, S, S) of w (N, D) with the stored noise; `truncation` as of `forward`."""
+        images, _ = self(latents, input_is_latent=True, randomize_noise=False, truncation=truncation)
+        return images
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the device and type of the weights."""
+        return self.input.input
+
     def mapping(self, z: Tensor) -> Tensor:
         """Map normal z (N, D) to w (N, D)."""
         return self.style(z)

@@ -122,7 +122,7 @@ class OnnxExportContract:
             (pair, [damaged], [damaged, "damaged", "export it again"]),
             (pair, [renamed], [renamed, "expected an ONNX file"]),
             (pair, [voice], [voice, "no faces", "*_face.onnx"]),
-            (pair, [voice, voice], [voice, "both encode voices"]),
+            (pair, [voice, voice], [voice, "both of the kind voice"]),
             (pair, [exported / "m_voice_2s.onnx"], ["m_voice_2s.onnx", "32000 samples only"]),
             (pair, [Path(bundled.name), face], ["different weights", "export both from one model"]),
             (pair, [tmp_path / "none.onnx"], ["none.onnx", "none_voice.onnx"]),

@@ -1,0 +1,62 @@
+"""Arguments of `export` and of the commands that run exported graphs; imports nothing heavy."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from voiceface.commandline import arguments
+from voiceface.export.packages import require_packages
+
+__all__ = ["add_onnx_argument", "add_source_arguments", "check_onnx_arguments", "take_source"]
+
+
+def add_source_arguments(parser: argparse.ArgumentParser, checkpoint_help: str, *, out: str) -> None:
+    """Add what is exported, by its place or as --weights, and --out; `take_source` reads the first two.
+
+    Args:
+        parser: of `export`.
+        checkpoint_help: what may be given.
+        out: help of --out.
+    """
+    parser.add_argument("model", type=Path, nargs="?", help=f"{checkpoint_help}; the same as --weights")
+    arguments.add_weights_argument(parser, checkpoint_help)
+    parser.add_argument("--out", type=Path, required=True, help=out)
+
+
+def take_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path | None:
+    """The model that is exported, None for the bundled one; the packages for it are there."""
+    if args.model is not None and args.weights is not None:
+        parser.error("name the model once: as the first argument, or by --weights")
+    require_packages()
+    source: Path | None = args.model or args.weights
+    return source
+
+
+def add_onnx_argument(parser: argparse._ActionsContainer, kinds: Sequence[str] = ()) -> None:
+    """Add --onnx: exported graphs that are run in place of a checkpoint.
+
+    Args:
+        parser: of the command.
+        kinds: of the files that `export` writes; empty: it writes one.
+    """
+    if kinds:
+        names = " and ".join(f"FILE_{kind}.onnx" for kind in kinds)
+        text = "files that `export` wrote, run by onnxruntime in place of --weights; "
+        text += f"FILE.onnx stands for {names}"
+    else:
+        text = "file that `export` wrote, run by onnxruntime in place of --weights"
+    parser.add_argument("--onnx", type=Path, nargs="+" if kinds else None, metavar="FILE", help=text)
+
+
+def check_onnx_arguments(args: argparse.Namespace) -> None:
+    """Check what is given beside --onnx, and that the packages are there.
+
+    Raises:
+        ValueError: `--weights`, or another device than the CPU.
+        ModuleNotFoundError: onnx or onnxruntime is missing; names the extra.
+    """
+    if args.weights is not None:
+        raise ValueError("give either --weights or --onnx, not both")
+    if args.device not in ("cpu", "auto"):
+        raise ValueError(f"--device {args.device}: ONNX files are run on the CPU; leave --device out")
+    require_packages()
