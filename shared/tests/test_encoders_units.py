@@ -1,6 +1,7 @@
 """`voiceface encode` by units: the tables of the way without them, from addresses and by other engines."""
 
 import filecmp
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from voiceface.association import shard_command
 from voiceface.audio.loading import write_wav
 from voiceface.commandline.dispatch import dispatch
 from voiceface.commands import encode
-from voiceface.embeddings.table import EmbeddingTable
+from voiceface.embeddings.parts import list_parts, merge_parts
+from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.encoders.shard_encoding import EncoderLoader
 
 
@@ -62,6 +64,33 @@ def test_files_at_addresses_become_the_same_rows(own, networks, tmp_path, capsys
     assert (tables[0].fingerprint, tables[0].encoder) == (tables[1].fingerprint, tables[1].encoder)
     assert tables[1].facts["a.wav"].file == f"{address}/a.wav"
     assert list((tmp_path / "remote.npz.cache" / "parts").iterdir())
+
+
+def test_a_folder_keeps_the_parts_of_a_table(own, networks, tmp_path, capsys, monkeypatch):
+    words = ["--voices", own, "--relative-to", own, "--encoder", networks[0], "--workers", 0, "--out"]
+    assert run("encode", *words, tmp_path / "t.npz") == 0
+    with pytest.raises(SystemExit):
+        run("encode", *words, tmp_path / "parts")
+    assert "a folder of parts needs --engine ray" in capsys.readouterr().err
+    args = encode._parser().parse_args([str(word) for word in [*words, tmp_path / "parts"]])
+    assert encode._encode_by_units(args) == 0
+    assert "1 part with features of length" in capsys.readouterr().out
+    table, whole = (
+        merge_parts([EmbeddingTable.load(path) for path in list_parts(tmp_path / "parts")]),
+        EmbeddingTable.load(tmp_path / "t.npz"),
+    )
+    assert table.items == whole.items and set(table.failed) == {"silent.wav"}
+    assert np.array_equal(table.vectors, whole.vectors)
+    assert (table.fingerprint, table.encoder) == (whole.fingerprint, whole.encoder)
+    index = json.loads((tmp_path / "parts" / "parts.json").read_text())
+    assert (index["fingerprint"], index["encoder"]) == (whole.fingerprint, whole.encoder)
+    parts = set((tmp_path / "parts").iterdir())
+    assert encode._encode_by_units(args) == 0  # goes on with what is there
+    assert set((tmp_path / "parts").iterdir()) == parts
+    other = write_speaker(tmp_path / "other.onnx", batch=1)
+    args.encoder = f"onnx:{other}"
+    with pytest.raises(EmbeddingError, match=r"parts holds parts of another model"):
+        encode._encode_by_units(args)
 
 
 def test_addresses_without_files_of_the_kind_are_told(own, networks, tmp_path, capsys):

@@ -197,6 +197,11 @@ def test_both_engines_encode_the_same_table(media, tmp_path):
     for engine in ENGINES:
         assert voiceface([*words, *ENGINES[engine], "--out", str(tmp_path / f"{engine}.npz")]) == 0
     assert (tmp_path / "local.npz").read_bytes() == (tmp_path / "ray.npz").read_bytes()
+    assert voiceface([*words, *ENGINES["ray"], "--out", str(tmp_path / "parts")]) == 0
+    parts = [EmbeddingTable.load(path) for path in list_parts(tmp_path / "parts")]
+    whole, joined = EmbeddingTable.load(tmp_path / "ray.npz"), merge_parts(parts)
+    assert (joined.items, joined.fingerprint) == (whole.items, whole.fingerprint)
+    assert np.array_equal(joined.vectors, whole.vectors) and len(parts) == 2
 
 
 @pytest.mark.usefixtures("cluster")

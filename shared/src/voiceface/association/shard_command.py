@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TABLE_SUFFIXES",
+    "absolute_place",
     "embed_by_units",
+    "keeps_parts",
     "needs_units",
     "open_engine_of",
     "parts_place",
     "report_table",
+    "require_writable_output",
     "save_table",
 ]
 
@@ -47,12 +50,9 @@ def embed_by_units(spec: SystemSpec, args: argparse.Namespace) -> int:
     from voiceface.association.shard_embedding import ShardWork, join_shards, make_parts, make_units
     from voiceface.audio.recording_quality import choose_speech_finder
     from voiceface.embeddings.encoder_info import Modality, format_encoders
-    from voiceface.embeddings.parts import INDEX_FILE
 
     sources = find_sources(args.paths, args.relative_to)
-    keeps_parts = args.out.suffix not in TABLE_SUFFIXES
-    if not is_url(as_location(args.out)):
-        require_writable_files({"out": args.out / INDEX_FILE if keeps_parts else args.out})
+    require_writable_output(args.out)
     loader = ModelLoader.from_arguments(spec, args)
     model = loader.open("cpu", sources.sounds, sources.pictures)
     print_disclaimers(model.disclaimer)
@@ -72,8 +72,8 @@ def embed_by_units(spec: SystemSpec, args: argparse.Namespace) -> int:
         batch_sizes=(model.voice_batch_size, model.face_batch_size),
         finds_faces=model.pictures.finds_faces,
     )
-    if keeps_parts:
-        count = make_parts(open_engine_of(args), [(work, units)], _absolute(as_location(args.out)), encoder)
+    if keeps_parts(args.out):
+        count = make_parts(open_engine_of(args), [(work, units)], absolute_place(args.out), encoder)
         print(f"{as_location(args.out)}: {counted(count, 'part')} with embeddings of length {work.dimension}")
         return report_left_out(sources.left_out, strict=args.strict)
     table = join_shards(open_engine_of(args), [(work, units)], parts_place(args))
@@ -108,11 +108,30 @@ def open_engine_of(args: argparse.Namespace) -> "Engine":
 def parts_place(args: argparse.Namespace) -> str:
     """Where the parts are: below --cache, by default OUT.cache."""
     cache = as_location(args.cache) if args.cache else f"{as_location(args.out)}.cache"
-    return _absolute(join_location(cache, PARTS))
+    return absolute_place(join_location(cache, PARTS))
 
 
-def _absolute(place: str) -> str:
-    return place if is_url(place) else str(Path(place).absolute())
+def absolute_place(place: str | Path) -> str:
+    """An address as it is, a path made absolute."""
+    text = as_location(Path(place))
+    return text if is_url(text) else str(Path(text).absolute())
+
+
+def keeps_parts(out: Path) -> bool:
+    """Whether a table stays in its parts: `--out` is a folder."""
+    return out.suffix not in TABLE_SUFFIXES
+
+
+def require_writable_output(out: Path) -> None:
+    """Check that a table, or a folder of parts, can be written; addresses are not checked.
+
+    Raises:
+        OSError: it cannot.
+    """
+    from voiceface.embeddings.parts import INDEX_FILE
+
+    if not is_url(as_location(out)):
+        require_writable_files({"out": out / INDEX_FILE if keeps_parts(out) else out})
 
 
 def save_table(table: "EmbeddingTable", out: Path) -> None:

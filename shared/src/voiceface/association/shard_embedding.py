@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceface.audio.recording_quality import FINDER_VARIABLE
-from voiceface.embeddings.parts import INDEX_FILE, format_index, merge_parts, read_part, to_part
+from voiceface.embeddings.parts import (
+    INDEX_FILE,
+    format_index,
+    join_fingerprints,
+    merge_parts,
+    read_part,
+    to_part,
+)
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.engines.file_sources import VIDEO_SUFFIXES, Sources
 from voiceface.engines.file_units import FileItem, FileUnit, LocalFiles, TarUnit, brought_here, cut_units
@@ -162,7 +169,7 @@ def make_parts(
 
     Args:
         engine: runs the work.
-        jobs: work and its units.
+        jobs: work and its units; all give embeddings of one length.
         place: path or address of the folder.
         encoder: JSON about the encoders.
 
@@ -175,7 +182,8 @@ def make_parts(
         EmbeddingError: the folder holds parts of another model.
     """
     store = PartStore(place)
-    fingerprint, dimension = jobs[0][0].fingerprint, jobs[0][0].dimension
+    fingerprint = join_fingerprints([work.fingerprint for work, _ in jobs])
+    dimension = jobs[0][0].dimension
     if INDEX_FILE in store.names():
         known = json.loads(store.read(INDEX_FILE))
         if known.get("fingerprint") != fingerprint:

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.association.shard_command import (
+    TABLE_SUFFIXES,
+    absolute_place,
+    keeps_parts,
     needs_units,
     open_engine_of,
     parts_place,
     report_table,
+    require_writable_output,
     save_table,
 )
 from voiceface.commandline import arguments
@@ -19,8 +23,8 @@ from voiceface.commandline.messages import print_disclaimers, report_left_out, r
 from voiceface.datasets import dataset_arguments
 from voiceface.engines.file_sources import as_location, find_sources
 from voiceface.io.input_files import output_directory, require_writable_files
-from voiceface.io.locations import is_url
 from voiceface.io.own_files import LeftOut
+from voiceface.io.wording import counted
 
 if TYPE_CHECKING:
     from voiceface.embeddings.table import EmbeddingTable
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-TABLE_SUFFIXES = (".npz", ".parquet", ".arrow", ".feather")
 SPLITS = (*dataset_arguments.SPLITS, "all")
 OF_DATA = ("split", "voice_encoder", "face_encoder", "voice_root", "face_root", "voice_folder", "missing")
 OF_OWN_FILES = ("encoder", "relative_to", "long_recordings", "crop", "face_finder", "every_face")
@@ -50,8 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if own:
         if args.encoder is None:
             parser.error("--encoder is required: a name of `voiceface encoders`")
-        if args.out.suffix not in TABLE_SUFFIXES:
-            parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
+        if keeps_parts(args.out) and args.engine == "local":
+            parser.error(
+                f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather; a "
+                "folder of parts needs --engine ray"
+            )
         if needs_units(args, [*(args.voices or ()), *(args.faces or ())]):
             return _encode_by_units(args)
         return _encode_own_files(args)
@@ -117,12 +123,11 @@ def _encode_own_files(args: argparse.Namespace) -> int:
 
 def _encode_by_units(args: argparse.Namespace) -> int:
     """Encode own files with another engine, or files at addresses."""
-    from voiceface.encoders.shard_encoding import EncoderLoader, encode_sources
+    from voiceface.encoders.shard_encoding import EncoderLoader, encode_sources, encode_to_parts
 
     kinds: tuple[tuple[Modality, Any], ...] = (("voice", args.voices), ("face", args.faces))
     found = [(kind, find_sources(paths, args.relative_to)) for kind, paths in kinds if paths]
-    if not is_url(as_location(args.out)):
-        require_writable_files({"out": args.out})
+    require_writable_output(args.out)
     loaders = []
     for kind, sources in found:
         usable = sources.sounds if kind == "voice" else [*sources.pictures, *sources.sounds]
@@ -133,12 +138,17 @@ def _encode_by_units(args: argparse.Namespace) -> int:
         loader = EncoderLoader.from_arguments(args, args.encoder, kind, own_files=True)
         loaders.append((loader, loader.open("cpu"), sources))
     print_disclaimers(*(encoder.info.disclaimer for _, encoder, _ in loaders))
+    left_out = [each for _, sources in found for each in sources.left_out]
+    if keeps_parts(args.out):
+        count = encode_to_parts(open_engine_of(args), loaders, absolute_place(args.out))
+        length = loaders[0][1].dimension
+        print(f"{as_location(args.out)}: {counted(count, 'part')} with features of length {length}")
+        return report_left_out(left_out, strict=args.strict)
     table = encode_sources(open_engine_of(args), loaders, parts_place(args))
     save_table(table, args.out)
     print(
         f"{as_location(args.out)}: {len(table)} features of length {table.vectors.shape[1]} by {args.encoder}"
     )
-    left_out = [each for _, sources in found for each in sources.left_out]
     return report_table(table, left_out, strict=args.strict)
 
 
@@ -234,7 +244,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         required=True,
-        help="table (.npz, .parquet, .arrow, .feather); of --data a folder",
+        help="table (.npz, .parquet, .arrow, .feather); of --data a folder; with --engine ray also a folder "
+        "for the parts of a table that is too large for one file",
     )
     add("--relative-to", type=Path, help="name own files relative to this folder")
     add("--cache", type=Path, help="folder for finished features (default: OUT.cache, with --data OUT/cache)")

@@ -28,6 +28,7 @@ __all__ = [
     "INDEX_FILE",
     "format_index",
     "is_folder_of_parts",
+    "join_fingerprints",
     "list_parts",
     "merge_parts",
     "read_part",
@@ -84,8 +85,7 @@ def merge_parts(parts: Sequence[EmbeddingTable]) -> EmbeddingTable:
     widths = {part.vectors.shape[1] for part in full}
     if len(widths) > 1:
         raise EmbeddingError(f"parts have embeddings of different lengths: {sorted(widths)}")
-    marks = list(dict.fromkeys(part.fingerprint for part in full))
-    mark = marks[0] if len(marks) == 1 else hashlib.sha256(" ".join(marks).encode()).hexdigest()
+    mark = join_fingerprints([part.fingerprint for part in full])
     return EmbeddingTable(
         [item for part in full for item in part.items],
         np.concatenate([part.vectors for part in full]),
@@ -94,6 +94,12 @@ def merge_parts(parts: Sequence[EmbeddingTable]) -> EmbeddingTable:
         {item: each for part in full for item, each in part.facts.items()},
         full[0].encoder,
     )
+
+
+def join_fingerprints(fingerprints: Sequence[str]) -> str:
+    """Fingerprint of a table by several models: that of the only one, or a digest of all in their order."""
+    marks = list(dict.fromkeys(fingerprints))
+    return marks[0] if len(marks) == 1 else hashlib.sha256(" ".join(marks).encode()).hexdigest()
 
 
 def format_index(names: Sequence[str], fingerprint: str, dimension: int, encoder: str) -> bytes:

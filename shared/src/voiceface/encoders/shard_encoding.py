@@ -7,7 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.association.shard_embedding import EmbedFiles, ShardWork, Unit, join_shards, make_units
+from voiceface.association.shard_embedding import (
+    EmbedFiles,
+    ShardWork,
+    Unit,
+    join_shards,
+    make_parts,
+    make_units,
+)
 from voiceface.embeddings.encoder_info import Modality
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.encoders.corpus_features import encode_items
@@ -20,7 +27,7 @@ from voiceface.io.packed_folders import stamp_of
 if TYPE_CHECKING:
     from voiceface.engines.interface import Engine
 
-__all__ = ["EncoderLoader", "encode_corpus_items", "encode_sources"]
+__all__ = ["EncoderLoader", "encode_corpus_items", "encode_sources", "encode_to_parts"]
 
 ARGUMENTS = ("on_corrupt", "resample", "long_recordings", "crop", "face_finder", "every_face", "workers")
 VOICE_LETTER = {"voice": "v", "face": "f"}
@@ -100,9 +107,11 @@ class EncoderLoader:
         return ShardWork(self.for_workers(), encoder.dimension, encoder.fingerprint, text, **options)  # type: ignore[arg-type]
 
 
-def encode_sources(
-    engine: "Engine", loaders: Sequence[tuple[EncoderLoader, Encoder, Sources]], place: str
-) -> EmbeddingTable:
+Loaded = tuple[EncoderLoader, Encoder, Sources]
+"""How the encoder of a modality is opened, the encoder, and the files of the modality."""
+
+
+def encode_sources(engine: "Engine", loaders: Sequence[Loaded], place: str) -> EmbeddingTable:
     """Encode people's own files, voices first, into one table.
 
     Args:
@@ -114,12 +123,39 @@ def encode_sources(
         EmbeddingError: no file can be encoded.
         EncoderError: the encoders have features of different lengths.
     """
-    from voiceface.audio.recording_quality import choose_speech_finder
-    from voiceface.encoders.own_files import require_one_length
+    table = join_shards(engine, _plan_jobs(loaders), place)
+    return replace(table, encoder=_describe(loaders))
+
+
+def encode_to_parts(engine: "Engine", loaders: Sequence[Loaded], place: str) -> int:
+    """Encode people's own files, voices first, into parts that stay in a folder.
+
+    Args:
+        engine, loaders: as of `encode_sources`.
+        place: path or address of the folder.
+
+    Returns:
+        Number of parts; files that failed are rows of theirs.
+
+    Raises:
+        EmbeddingError: the folder holds parts of another encoder.
+        EncoderError: the encoders have features of different lengths.
+    """
+    return make_parts(engine, _plan_jobs(loaders), place, _describe(loaders))
+
+
+def _describe(loaders: Sequence[Loaded]) -> str:
     from voiceface.encoders.records import format_encoders
 
-    encoders = [encoder for _, encoder, _ in loaders]
-    require_one_length(encoders)
+    return format_encoders(encoder.info for _, encoder, _ in loaders)
+
+
+def _plan_jobs(loaders: Sequence[Loaded]) -> list[tuple[ShardWork, Sequence[Unit]]]:
+    """Work and units of each modality."""
+    from voiceface.audio.recording_quality import choose_speech_finder
+    from voiceface.encoders.own_files import require_one_length
+
+    require_one_length([encoder for _, encoder, _ in loaders])
     finder = choose_speech_finder()
     jobs: list[tuple[ShardWork, Sequence[Unit]]] = []
     for loader, encoder, sources in loaders:
@@ -129,9 +165,9 @@ def encode_sources(
             finds_faces=encoder.pictures.finds_faces,
             modalities=VOICE_LETTER[loader.modality],
         )
-        jobs.append((loader.plan(encoder, speech_finder=finder), units))
-    table = join_shards(engine, jobs, place)
-    return replace(table, encoder=format_encoders(encoder.info for encoder in encoders))
+        work = replace(loader.plan(encoder, speech_finder=finder), encoder=_describe(loaders))
+        jobs.append((work, units))
+    return jobs
 
 
 def encode_corpus_items(
