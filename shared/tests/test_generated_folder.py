@@ -13,7 +13,7 @@ from voiceface.embeddings.encoding import encode_files
 from voiceface.io.decoding_worker import decoding_in_workers
 from voiceface.io.foreign_files import find_file_kind, read_file_bytes
 from voiceface.io.own_files import find_own_files
-from voiceface.io.packed_folders import file_exists, list_packed_files
+from voiceface.io.packed_folders import file_exists, list_packed_files, read_packed_head
 from voiceface.synthetic.ground_truth import read_ground_truth
 from voiceface.synthetic.layout import PopulationError
 from voiceface.synthetic.writer import write_population
@@ -67,6 +67,30 @@ def test_a_generated_folder_is_read_like_a_written_one(written, home):
     before = (folder / "shards.json").stat().st_mtime_ns
     assert data_folder(NAME) == folder
     assert (folder / "shards.json").stat().st_mtime_ns == before
+
+
+def test_poses_and_heads_are_generated_as_they_are_written(tmp_path, home):
+    options = {"num_identities": 4, "render_size": 24, "clip_seconds": 0.5, "images": 2, "mesh": True}
+    written = write_population(
+        tmp_path / "written", "tiny", workers=1, lists=False, progress=False, **options
+    )
+    name = "population:tiny?people=4&image_size=24&clip_seconds=0.5&images=2&mesh=1"
+    folder = data_folder(name)
+    assert not list(folder.rglob("*.xyz")) and not (folder / "truth" / "views.npz").exists()
+    heads = [path.relative_to(written / "mesh").as_posix() for path in (written / "mesh").rglob("*/*.*")]
+    assert list_packed_files(folder / "mesh") == sorted(heads) and len(heads) == 4 * 3
+    assert len(list_packed_files(name)) == 4 * (2 + 2 + 3)
+    places = [f"mesh/{heads[0]}", f"mesh/{heads[-1]}", *(f"mesh/{each}" for each in heads[:3])]
+    for place in (*places, "truth/views.npz"):
+        for root in (folder, Path(name)):
+            assert read_file_bytes(root / place, ValueError, "a file") == (written / place).read_bytes()
+    model = [path.relative_to(written) for path in (written / "face_model").rglob("*.*")]
+    assert model and all((folder / path).read_bytes() == (written / path).read_bytes() for path in model)
+    head = read_packed_head(Path(name) / "mesh" / heads[0], 6)
+    assert head == (written / "mesh" / heads[0]).read_bytes()[:6]
+    found = find_own_files([name])
+    assert len(found.sounds) == len(found.pictures) == 8
+    assert not file_exists(f"{NAME}/mesh/{heads[0]}")
 
 
 def test_files_are_generated_in_decoding_processes_and_once(written, home, monkeypatch):

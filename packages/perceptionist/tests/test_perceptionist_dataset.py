@@ -84,6 +84,27 @@ def test_ground_truth_parameters_project_to_the_rendered_landmarks(train_dataset
         assert gap.mean() < 2 and gap.max() < 6, "a camera with perspective is a few pixels off"
 
 
+def test_a_population_without_files_reads_as_a_written_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from voiceface.commandline.arguments import data_folder
+    from voiceface.synthetic.writer import write_population
+
+    monkeypatch.setenv("VOICEFACE_HOME", str(tmp_path / "home"))
+    few = {"num_identities": 4, "images": 2, "clips": 1, "clip_seconds": 0.5, "render_size": 24}
+    root = write_population(tmp_path / "p", "tiny", workers=1, lists=False, progress=False, **few)
+    folder = data_folder("population:tiny?people=4&images=2&clips=1&clip_seconds=0.5&image_size=24")
+    one, other = (
+        load_dataset(each, "train", resolve_face_model(), with_utterances=False) for each in (folder, root)
+    )
+    assert one.identities == other.identities and len(one.images) == len(other.images) > 1
+    assert one.ground_truth is not None and other.ground_truth is not None
+    assert one.ground_truth.image_parameters is not None
+    assert np.array_equal(one.ground_truth.image_parameters, other.ground_truth.image_parameters)
+    for row in range(len(one.images)):
+        assert np.array_equal(one.images.read(row), other.images.read(row))
+
+
 def test_a_written_population_reads_as_the_one_in_memory(
     tmp_path: Path, train_dataset: VoiceFaceDataset
 ) -> None:

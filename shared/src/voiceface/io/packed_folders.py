@@ -143,7 +143,7 @@ def read_packed_head(path: str | os.PathLike[str], count: int) -> bytes | None:
     found = find_packed_file(path)
     if found is None or not found.folder.has(found.name):
         return None
-    if found.folder.is_generated:
+    if found.folder.is_generated and found.name.endswith((".wav", ".jpg")):
         return b"RIFF\0\0\0\0WAVE" if found.name.endswith(".wav") else b"\xff\xd8\xff"
     return found.folder.read(found.name)[:count]
 

@@ -7,6 +7,7 @@ every reader of the project that opens ``population:.../wav/<voice id>/<video>/0
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, lru_cache
@@ -20,7 +21,13 @@ from voiceface.io.packed_folders import GENERATED_SCHEME
 from voiceface.io.shard_folders import GENERATED_FORMAT, RECORD_FILE
 from voiceface.synthetic.counter_rng import integers
 from voiceface.synthetic.identities import compose_face_names, compose_video_id, voice_id
-from voiceface.synthetic.layout import POPULATION_FILE, PopulationError, PopulationSettings, build_settings
+from voiceface.synthetic.layout import (
+    POPULATION_FILE,
+    VIEWS_FILE,
+    PopulationError,
+    PopulationSettings,
+    build_settings,
+)
 
 if TYPE_CHECKING:
     from voiceface.synthetic.face.scene import PreparedFace
@@ -29,7 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["GeneratedFolder", "open_population", "parse_population", "write_population_tables"]
 
 MAX_VIDEOS = 4
-FOLDERS = ("wav", "faces", "unzippedFaces")
+FOLDERS = ("faces", "unzippedFaces", "mesh")
+MESH_SUFFIXES = (".obj", ".xyz", ".npy")
 _OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "people": ("num_identities", int),
     "seed": ("seed", int),
@@ -41,6 +49,7 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "image_size": ("render_size", int),
     "generator": ("generator", int),
     "second_view": ("second_view", lambda text: bool(int(text))),
+    "mesh": ("mesh", lambda text: bool(int(text))),
 }
 
 
@@ -48,7 +57,7 @@ def parse_population(text: str) -> PopulationSettings:
     """Settings of ``population:PRESET?option=value&...``.
 
     Options are those of `voiceface population`: people (--identities), seed, rho, nuisance, clips,
-    clip_seconds, images, image_size, generator, second_view.
+    clip_seconds, images, image_size, generator, second_view, mesh.
 
     Raises:
         PopulationError: an unknown preset or option, or a value out of range.
@@ -71,7 +80,7 @@ def parse_population(text: str) -> PopulationSettings:
         settings = build_settings(preset, **changes)
     except ValueError as error:
         raise PopulationError(f"{text}: {error}") from None
-    if settings.quirks or settings.mesh or len(settings.ids()) == 0:
+    if settings.quirks or len(settings.ids()) == 0:
         raise PopulationError(f"{text} has to be written: voiceface population OUT --preset {preset}")
     return settings
 
@@ -95,10 +104,11 @@ class GeneratedFolder:
         self._digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         self._list_files = lru_cache(256)(self._list_files_of)
         self._prepare_face = lru_cache(4)(self._prepare_face_of)
+        self._meshes = lru_cache(2)(self._meshes_of)
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""
-        if name == POPULATION_FILE.as_posix():
+        if name in (POPULATION_FILE.as_posix(), VIEWS_FILE.as_posix()):
             return True
         owner = self._rows.get("/".join(name.split("/", 2)[:2]))
         return owner is not None and name in self._list_files(owner)
@@ -126,6 +136,10 @@ class GeneratedFolder:
         """
         if name == POPULATION_FILE.as_posix():
             return json.dumps({"complete": True, "settings": asdict(self.settings)}).encode()
+        if name == VIEWS_FILE.as_posix():
+            from voiceface.synthetic.tables import format_views
+
+            return format_views(self.settings)
         row = self._rows["/".join(name.split("/", 2)[:2])]
         kind, number = self._list_files(row)[name]
         if kind == "wav":
@@ -138,7 +152,17 @@ class GeneratedFolder:
             }
             identities = self.settings.sample_identities([self._ids[row]])
             return format_wav(synthesise_clip(identities, 0, number, **options).samples)
-        return self._render(row, number)
+        return self._meshes(row)[number] if kind == "mesh" else self._render(row, number)
+
+    def _meshes_of(self, row: int) -> list[bytes]:
+        """Content of the files of `MESH_SUFFIXES`."""
+        from voiceface.synthetic.writer import write_mesh
+
+        number, name = self._ids[row], self._names[row]
+        with tempfile.TemporaryDirectory() as folder:
+            write_mesh(Path(folder), self.settings, number, self.settings.sample_identities([number]))
+            base = Path(folder) / "mesh" / name
+            return [(base / f"{name}{suffix}").read_bytes() for suffix in MESH_SUFFIXES]
 
     def _render(self, row: int, number: int) -> bytes:
         """Bytes of an image."""
@@ -176,11 +200,17 @@ class GeneratedFolder:
         """Face names of the identities."""
         return compose_face_names(self._ids, seed=self.settings.seed)
 
+    @property
+    def _folders(self) -> list[str]:
+        """Folders that hold one folder for each face name."""
+        wanted = (True, self.settings.second_view, self.settings.mesh)
+        return [name for name, is_wanted in zip(FOLDERS, wanted) if is_wanted]
+
     @cached_property
     def _rows(self) -> dict[str, int]:
         """Folder of an identity -> row."""
         rows = {f"wav/{voice_id(k)}": row for row, k in enumerate(self._ids)}
-        for place in FOLDERS[1 : 2 + self.settings.second_view]:
+        for place in self._folders:
             rows |= {f"{place}/{name}": row for row, name in enumerate(self._names)}
         return rows
 
@@ -207,6 +237,10 @@ class GeneratedFolder:
             files |= {
                 f"{root}/{videos[image % count]}/{25 * (image // count + 1):07d}.jpg": ("jpg", image)
                 for image in range(settings.images)
+            }
+        if settings.mesh:
+            files |= {
+                f"mesh/{name}/{name}{suffix}": ("mesh", number) for number, suffix in enumerate(MESH_SUFFIXES)
             }
         return files
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_FACE_GAIN",
     "POPULATION_FILE",
+    "VIEWS_FILE",
     "PopulationError",
     "PopulationSettings",
     "build_settings",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 POPULATION_FILE = Path("truth") / "population.json"
+VIEWS_FILE = Path("truth") / "views.npz"
 # Factor on the shape bases by generator of the images. Both exaggerate: at 64 pixels life-size variation is
 # about one pixel. Life-like are 0.55 with generator 1 and 1 with 2.
 DEFAULT_FACE_GAIN = {1: 1.0, 2: 1.5}

@@ -19,11 +19,12 @@ from voiceface.synthetic.identities import (
     Identities,
     compute_factor_digest,
 )
+from voiceface.synthetic.layout import VIEWS_FILE
 
 if TYPE_CHECKING:
     from voiceface.synthetic.layout import PopulationSettings
 
-__all__ = ["assign_sets", "write_population_file", "write_tables", "write_trial_lists"]
+__all__ = ["assign_sets", "format_views", "write_population_file", "write_tables", "write_trial_lists"]
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def write_tables(root: Path, settings: "PopulationSettings", *, with_views: bool
     write_text(root / "Splits" / "identity_splits.txt", "".join(lines))
     _write_ground_truth(root, settings, identities, names)
     if with_views:
-        _write_views(root, settings, identities)
+        write_bytes(root / VIEWS_FILE, format_views(settings))
     if settings.mesh:
         from voiceface.synthetic.camera import get_head_model
 
@@ -146,12 +147,13 @@ def _write_ground_truth(
     save_npy(root / "truth" / "shape.npy", shape_coefficients(identities).astype(np.float32))
 
 
-def _write_views(root: Path, settings: "PopulationSettings", identities: Identities) -> None:
-    """Write `truth/views.npz`, rows in the order of `identities.csv`."""
+def format_views(settings: "PopulationSettings") -> bytes:
+    """Content of `truth/views.npz`: poses and landmarks of all images, in the order of `identities.csv`."""
     from voiceface.synthetic.camera import sample_render_params
     from voiceface.synthetic.face.head import shape_coefficients
     from voiceface.synthetic.layout import image_path
 
+    identities = settings.sample_identities()
     alpha = shape_coefficients(identities)
     items = [(i, k, image) for i, k in enumerate(identities.ids.tolist()) for image in range(settings.images)]
     options: dict[str, Any] = {"nuisance": settings.nuisance, "face_gain": settings.face_gain}
@@ -170,7 +172,7 @@ def _write_views(root: Path, settings: "PopulationSettings", identities: Identit
     }
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    write_bytes(root / "truth" / "views.npz", buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _format_table(

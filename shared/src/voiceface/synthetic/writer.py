@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from voiceface.synthetic.identities import Identities
     from voiceface.synthetic.presets import Preset
 
-__all__ = ["encode_jpeg", "write_population"]
+__all__ = ["encode_jpeg", "write_mesh", "write_population"]
 
 
 def write_population(
@@ -163,7 +163,7 @@ def _write_identity(job: tuple[Path, PopulationSettings, int, Path | None]) -> N
     _write_clips(root, settings, k, identities, voices_from)
     _write_images(root, settings, k, identities)
     if settings.mesh:
-        _write_mesh(root, settings, k, identities)
+        write_mesh(root, settings, k, identities)
     if settings.quirks:
         corrupted_files.add_corrupted_files(root, settings, k)
 
@@ -227,8 +227,11 @@ def encode_jpeg(image: "NDArray[np.uint8]", quality: int, *, grey: bool = False)
     return data.tobytes()
 
 
-def _write_mesh(root: Path, settings: PopulationSettings, identity: int, identities: "Identities") -> None:
-    """Write the neutral head as .obj and .xyz in mm, and its 40 + 10 orthonormal coefficients as .npy."""
+def write_mesh(root: Path, settings: PopulationSettings, identity: int, identities: "Identities") -> None:
+    """Write the neutral head as .obj and .xyz in mm, and its 40 + 10 orthonormal coefficients as .npy.
+
+    They lie in `mesh/NAME/` of the population; files that are there stay as they are.
+    """
     import numpy as np
 
     from voiceface.io.atomic import write_text
