@@ -183,7 +183,8 @@ def scale(session: nox.Session) -> None:
     """Engines that come with extras, with real servers where they have any."""
     one_thread_each(session)
     extras = "[test,faiss,chroma,milvus-lite,ray]"
-    session.install(wheel("shared", extras), wheel("packages/seeking_shape"), "pytest-xdist>=3.6")
+    store = ["moto[s3]>=5", "flask>=3", "flask-cors>=5", "s3fs>=2025.2"]  # s3:// on a server of this machine
+    session.install(wheel("shared", extras), wheel("packages/seeking_shape"), *store, "pytest-xdist>=3.6")
     session.run("pytest", "tests/scale", *processes(session), *session.posargs)
 
 
@@ -321,8 +322,9 @@ def write_studio(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Every benchmark, or those named: `nox -s bench -- association_lists`."""
-    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
-    subjects = {path.stem for path in Path("benchmarks").glob("*.py")} - {"timing"}
+    packages = [f"./{folder}[test]" for folder in FOLDERS.values() if folder != "shared"]
+    session.install("./shared[test,web]", *packages, "httpx>=0.27")
+    subjects = {path.stem for path in Path("benchmarks").glob("*.py")} - {"timing", "studio_pictures"}
     wanted = session.posargs or sorted(subjects)
     for subject in wanted:
         session.run(sys.executable if session.virtualenv is None else "python", f"benchmarks/{subject}.py")

@@ -90,6 +90,9 @@ def test_poses_and_heads_are_generated_as_they_are_written(tmp_path, home):
     assert head == (written / "mesh" / heads[0]).read_bytes()[:6]
     found = find_own_files([name])
     assert len(found.sounds) == len(found.pictures) == 8
+    assert main(["pack", name, "--out", str(tmp_path / "packed"), "--shard-mb", "1"]) == 0
+    for place in (*places, "truth/views.npz"):
+        assert (tmp_path / "packed" / place).read_bytes() == (written / place).read_bytes()
     assert not file_exists(f"{NAME}/mesh/{heads[0]}")
 
 

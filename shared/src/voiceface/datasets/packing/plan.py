@@ -144,9 +144,10 @@ def plan_packing(root: str | Path, *, shard_bytes: int, on_missing: str = "error
     if not shards:
         raise PackError(f"{base}: no recordings or pictures to pack")
     if folder is not None:
-        plain = sorted(path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
+        plain = [path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file()]
         plain.remove(RECORD_FILE)
-        return PackPlan(base, shards, plain, [], missing, folder.stamp(next(iter(owners)))[1])
+        plain += [name for name in (*folder.below("mesh"), "truth/views.npz") if folder.has(name)]
+        return PackPlan(base, shards, sorted(plain), [], missing, folder.stamp(next(iter(owners)))[1])
     plain, left_out = _find_plain_files(base, set(owners), has_manifest)
     return PackPlan(base, shards, plain, left_out, missing)
 
