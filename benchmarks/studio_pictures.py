@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--every", type=Path, metavar="FOLDER", help="all views instead, to look at them")
     parser.add_argument("--work", type=Path, help="folder kept for later runs; default: a temporary one")
-    parser.add_argument("--pages", nargs="+", choices=PAGES, default=list(PAGES), help="default: all")
+    choices = [*PAGES, "narrow"]
+    parser.add_argument("--pages", nargs="+", choices=choices, default=choices, help="default: all")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
@@ -190,8 +191,12 @@ class Visitor:
 PAGES: dict[str, Callable[[Visitor], None]] = {
     name: getattr(Visitor, name) for name in ("voice", "face", "gallery", "invent", "compare", "systems")
 }
-HEIGHTS = {"voice": 1990, "face": 1000, "invent": 900, "compare": 1500}
-"""Of the pictures in the documentation; the other pages are in none."""
+HEIGHTS = {"voice": 1990, "face": 1180, "invent": 900, "compare": 1500}
+"""Pixels of the pages in the documentation, at most; the other pages are in no picture."""
+END_OF_CARDS = """limit => 14 + Math.max(...[...document.querySelectorAll('.card, .empty')]
+    .map(each => each.getBoundingClientRect().bottom).filter(bottom => bottom < limit - 14))"""
+PHONES = {"voice": "#voice-heard", "face": "#face-seen", "invent": ".stage-box"}
+"""Pages of the picture of narrow screens, and what of them is shown."""
 
 
 @contextmanager
@@ -212,30 +217,33 @@ def visit(browser: Any, address: str, crowd: Path, size: tuple[int, int], theme:
 
 def write_documentation(browser: Any, address: str, crowd: Path, pages: Sequence[str]) -> None:
     """The pictures of docs/studio.md and README.md."""
-    with visit(browser, address, crowd, WIDE, "light") as visitor:
-        for name in [name for name in pages if name in HEIGHTS]:
-            PAGES[name](visitor)
-            height = min(HEIGHTS[name], visitor.page.evaluate("document.documentElement.scrollHeight"))
-            visitor.page.evaluate("scrollTo(0, 0)")
-            clip = {"x": 0, "y": 0, "width": WIDE[0], "height": height}
-            save(PICTURES / f"studio_{name}.webp", read(visitor.page.screenshot(full_page=True, clip=clip)))
-    phones = []
-    with visit(browser, address, crowd, NARROW, "dark") as visitor:
-        for name in [name for name in ("voice", "face", "invent") if name in pages]:
-            PAGES[name](visitor)
-            visitor.page.evaluate("scrollTo(0, 0)")
-            place = {"voice": "#voice-heard", "face": "#face-seen"}.get(name)
-            if place:
-                visitor.page.evaluate(f"scrollTo(0, document.querySelector('{place}').offsetTop - 60)")
-            phones.append(read(visitor.page.screenshot()))
-    if phones:
-        gap = 20
-        sheet = Image.new("RGB", (len(phones) * (NARROW[0] + gap) - gap, NARROW[1]), "white")
-        for place, phone in enumerate(phones):
-            sheet.paste(phone, (place * (NARROW[0] + gap), 0))
-        save(PICTURES / "studio_narrow.webp", sheet)
+    wide = [name for name in pages if name in HEIGHTS]
+    if wide:
+        with visit(browser, address, crowd, WIDE, "light") as visitor:
+            for name in wide:
+                PAGES[name](visitor)
+                visitor.page.evaluate("scrollTo(0, 0)")
+                height = visitor.page.evaluate(END_OF_CARDS, HEIGHTS[name])
+                clip = {"x": 0, "y": 0, "width": WIDE[0], "height": height}
+                screen = read(visitor.page.screenshot(full_page=True, clip=clip))
+                save(PICTURES / f"studio_{name}.webp", screen)
+    if "narrow" in pages:
+        with visit(browser, address, crowd, NARROW, "dark") as visitor:
+            save(PICTURES / "studio_narrow.webp", draw_narrow(visitor))
     total = sum(path.stat().st_size for path in PICTURES.glob("studio_*.webp"))
     print(f"{total / 1000:.0f} kB in all, expected at most {TOTAL_BYTES / 1000:.0f}")
+
+
+def draw_narrow(visitor: Visitor) -> Image.Image:
+    """Three pages on a narrow screen, beside each other."""
+    gap = 20
+    sheet = Image.new("RGB", (len(PHONES) * (NARROW[0] + gap) - gap, NARROW[1]), "white")
+    for number, (name, place) in enumerate(PHONES.items()):
+        PAGES[name](visitor)
+        visitor.page.evaluate(f"scrollTo(0, document.querySelector({place!r}).offsetTop - 64)")
+        visitor.page.wait_for_timeout(500)
+        sheet.paste(read(visitor.page.screenshot()), (number * (NARROW[0] + gap), 0))
+    return sheet
 
 
 def write_every(browser: Any, address: str, crowd: Path, pages: Sequence[str], folder: Path) -> None:
@@ -243,7 +251,7 @@ def write_every(browser: Any, address: str, crowd: Path, pages: Sequence[str], f
     folder.mkdir(parents=True, exist_ok=True)
     for size, theme in ((WIDE, "light"), (NARROW, "dark"), (WIDE, "dark"), (NARROW, "light")):
         with visit(browser, address, crowd, size, theme) as visitor:
-            for name in pages:
+            for name in [name for name in pages if name in PAGES]:
                 PAGES[name](visitor)
                 visitor.page.evaluate("scrollTo(0, 0)")
                 path = folder / f"{name}_{size[0]}_{theme}.png"

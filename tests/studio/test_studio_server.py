@@ -146,10 +146,24 @@ def test_an_endless_upload_is_cut_off(server: Server):
 
 def test_garbage_on_the_socket_harms_nobody(server: Server):
     host, port = server.address.removeprefix("http://").split(":")
+    me = f"Host: {host}:{port}\r\n".encode()
+    form = b"POST /api/voices HTTP/1.1\r\n" + me + b"Content-Type: multipart/form-data; boundary=b\r\n"
     for content in (
         b"\x00" * 100,
         b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+        b"GET /" + b"a" * 2**20 + b" HTTP/1.1\r\n" + me,
         b"POST \xff\xff HTTP/9",
+        b"PRI * HTTP/2.0\r\n\r\nSM",
+        b"GET http://evil.example/ HTTP/1.1\r\n" + me,
+        b"GET /api/state HTTP/1.1\r\n" + me + b"Host: evil.example",
+        b"CONNECT evil.example:80 HTTP/1.1\r\n" + me,
+        b"GET / HTTP/1.1\r\n" + me + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+        form + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\n",
+        form + b"Transfer-Encoding: chunked\r\n\r\n" + b"f" * 40,
+        form + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nab",
+        form + b"Content-Length: -1",
+        (b"GET /api/state HTTP/1.1\r\n" + me + b"\r\n") * 500,
     ):
         with socket.create_connection((host, int(port)), timeout=5) as connection:
             try:
