@@ -12,7 +12,7 @@ from voiceface.audio.frontends import PerceptionistLogMel, SeekingShapeLogMel
 from voiceface.export.conversion import convert
 from voiceface.export.graph import Graph, Port, example_lengths, example_pictures, example_voices
 from voiceface.export.inspection import GraphError, read_graph, sign_graph
-from voiceface.export.running import open_graph
+from voiceface.export.running import open_graph, open_parts
 from voiceface.export.writing import export_graph, output_error
 from voiceface.testing.onnx_graphs import write_arcface
 
@@ -127,6 +127,41 @@ def test_both_exporters_of_pytorch_give_the_same_answers(tmp_path: Path) -> None
     (voice,) = example_voices([4321])
     expected = Loudness()(torch.from_numpy(voice)).numpy()
     assert output_error(open_graph(path)(voice), [expected]) < 1e-5
+
+
+class Squares(Loudness):
+    """The same, and the waveform before it is squared."""
+
+    def forward(self, samples: torch.Tensor) -> Any:
+        repeated = repeat_samples(samples, 16000)
+        return (repeated**2).mean(1, keepdim=True) * self.factor, repeated
+
+
+@pytest.mark.parametrize("dynamo", [False, True])
+def test_graphs_are_cut_at_their_inner_values(dynamo: bool, tmp_path: Path) -> None:
+    if dynamo:
+        pytest.importorskip("onnxscript")
+    graph = loudness_graph(module=Squares(), inner=(Port("repeated", ("N", "L"), "whole seconds"),))
+    model = convert(graph, dynamo=dynamo)
+    assert [value.name for value in model.graph.output] == ["loudness"]
+    path = tmp_path / "g.onnx"
+    path.write_bytes(sign_graph(model, {"system": "test", "kind": "voice"}))
+    cuts = {"first": (("samples",), ("repeated",)), "second": (("repeated",), ("loudness",))}
+    parts, whole = open_parts(path, cuts, system="test", kinds=("voice",)), open_graph(path)
+    (voice,) = example_voices([20_000])
+    (repeated,) = parts["first"](voice)
+    assert np.array_equal(repeated, repeat_samples(torch.from_numpy(voice), 16000).numpy())
+    np.testing.assert_allclose(parts["second"](repeated)[0], whole(voice)[0], rtol=1e-6)
+    assert parts["second"].facts["kind"] == "voice" and parts["second"].inputs == ["repeated"]
+    with pytest.raises(GraphError, match=r"g\.onnx has no value named other, third: export"):
+        open_parts(path, {"x": (("third",), ("other",))})
+    with pytest.raises(GraphError, match=r"g\.onnx: onnxruntime refuses the graph"):
+        open_parts(path, {"x": (("loudness",), ("repeated",))})  # needs more than what goes in
+    del model.graph.node[-1].output[0]
+    model.graph.node[-1].output.append(model.graph.node[0].output[0])
+    path.write_bytes(sign_graph(model, {}))
+    with pytest.raises(GraphError, match=r"g\.onnx cannot be cut at samples"):
+        open_parts(path, cuts)
 
 
 def test_a_graph_that_differs_is_not_written(tmp_path: Path) -> None:

@@ -115,10 +115,14 @@ def open_parts(
     known = {value.name for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
     if missing := sorted({each for pair in parts.values() for names in pair for each in names} - known):
         raise GraphError(f"{name} has no value named {', '.join(missing)}: export the weights again")
-    extractor = Extractor(model)
     found = {}
     for key, (given, wanted) in parts.items():
-        part = extractor.extract_model(list(given), list(wanted)).SerializeToString()
+        try:
+            part = Extractor(model).extract_model(list(given), list(wanted)).SerializeToString()
+        except (ValueError, AssertionError, RecursionError) as error:
+            raise GraphError(
+                f"{name} cannot be cut at {', '.join(given)} ({error}); export it again"
+            ) from None
         found[key] = OnnxGraph(name, facts, start_session(part, name))
     return found
 
