@@ -100,3 +100,46 @@ def test_who_has_left_refuses_nobody():
     ends.set()
     assert first.future.result(20) and last.future.result(20) == "answer"
     worker.close()
+
+
+def test_work_of_visitors_who_have_left_is_not_begun(open_studio):
+    """Not only streams: a person who is drawn, a recording that is read."""
+    ends = threading.Event()
+
+    async def work():
+        async with open_studio() as (client, studio):
+            blocking = studio.inventing.submit(lambda _: ends.wait(20))
+            await wait_for(lambda: studio.inventing.num_waiting == 0)
+            left, sent = asyncio.Event(), []
+            bodies = [{"type": "http.request", "body": b"{}", "more_body": False}]
+
+            async def receive():
+                if bodies:
+                    return bodies.pop()
+                await left.wait()
+                return {"type": "http.disconnect"}
+
+            async def send(message):
+                sent.append(message)
+
+            scope = {
+                "type": "http",
+                "method": "POST",
+                "path": "/api/inventions",
+                "query_string": b"",
+                "headers": [(b"host", b"127.0.0.1:8000"), (b"content-type", b"application/json")],
+                "http_version": "1.1",
+                "scheme": "http",
+                "server": ("127.0.0.1", 8000),
+                "client": ("127.0.0.1", 1),
+            }
+            visit = asyncio.create_task(client._transport.app(scope, receive, send))
+            await wait_for(lambda: studio.inventing.num_waiting == 1)
+            left.set()
+            await asyncio.wait_for(visit, 10)
+            assert studio.inventing.num_waiting == 0 and not sent
+            ends.set()
+            assert blocking.future.result(20)
+            assert (await client.post("/api/inventions", json={"seconds": 1})).status_code == 200
+
+    run(work())

@@ -121,19 +121,19 @@ class Guard:
         return values[0] if values else None
 
     async def _bounded(self, scope: Message, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        """Run the application with a body that ends in time and within its size."""
+        """Run the application with a body that ends in time and within its size, until its visitor leaves."""
         limits = self.settings.limits
         most = (limits.upload_bytes + BODY_MARGIN) if scope["path"] in UPLOADS else limits.body_bytes
         too_large = 413, f"too large: expected at most {most / 2**20:.3g} MB"
         if _stated_length(headers) > most:
             await _respond(send, *too_large)
             return
-        seen, refusal, started, ended = 0, None, False, False
+        seen, refusal, started, is_complete, ended = 0, None, False, False, asyncio.Event()
         deadline = asyncio.get_running_loop().time() + limits.upload_seconds
 
         async def bounded_receive() -> Message:
-            nonlocal seen, refusal, ended
-            if ended:
+            nonlocal seen, refusal
+            if ended.is_set():
                 return await receive()  # waits for the visitor to leave
             try:
                 async with asyncio.timeout_at(deadline):
@@ -145,29 +145,44 @@ class Guard:
                 size = len(message.get("body", b""))
                 seen += size
                 self._uploading += size
-                ended = not message.get("more_body", False)
                 if seen > most:
                     refusal = too_large
                     raise _Refused
                 if self._uploading > limits.uploading_bytes:
                     refusal = 503, "others send too much at this moment: try again"
                     raise _Refused
+                if not message.get("more_body", False):
+                    ended.set()
             return message
 
         async def bounded_send(message: Message) -> None:
-            nonlocal started
+            nonlocal started, is_complete
             if refusal is not None and not started:
                 raise _Refused  # the framework has made another answer of the error
             started = True
             await send(message)
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
+        async def wait_for_leaving() -> None:
+            await ended.wait()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        work = asyncio.ensure_future(self.app(scope, bounded_receive, bounded_send))
+        leaving = asyncio.ensure_future(wait_for_leaving())
         try:
-            await self.app(scope, bounded_receive, bounded_send)
+            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if leaving.done() and not is_complete:
+                work.cancel()
+            await work
         except BaseException:
-            if refusal is None or started:
+            has_left = leaving.done() and not is_complete
+            if not has_left and (refusal is None or started):
                 raise
         finally:
             self._uploading -= seen
+            work.cancel()
+            leaving.cancel()
         if refusal is not None and not started:
             await _respond(send, *refusal)
 

@@ -69,7 +69,7 @@ async function showSystems() {
   const state = await source.state();
   const row = (name, ...texts) => el("article", { class: "card system-row" }, el("h2", {}, name), texts.filter(Boolean).map((text) => el("p", { class: "note" }, text)));
   byId("systems").replaceChildren(
-    ...state.systems.map((each) => row(each.name, `${each.description}; ${each.ranks_voices ? "ranks faces for a voice and voices for a face" : each.kind === "picture" ? "draws a picture" : "makes a head"}.`, `Weights: ${each.weights}${each.is_loaded ? "" : ", loaded when first asked"}.`, each.notice)),
+    ...state.systems.map((each) => row(each.name, `${each.description}; ${each.ranks_voices ? "ranks faces for a voice and voices for a face" : each.kind === "picture" ? "draws a picture" : "makes a head"}.`, `Weights: ${each.weights}${each.is_loaded ? "" : ", loaded when first asked; their notice comes with every answer"}.`, each.notice)),
     ...Object.entries(state.unavailable).map(([name, reason]) => row(name, `${state.in_page ? "Not in this page" : "Not here"}: ${reason}`)));
 }
 
