@@ -149,18 +149,21 @@ class InPageSource {
     for (const [i, each] of todo.entries()) {
       if (state.cancelled) break;
       onStep(`embedding the gallery, ${i} of ${todo.length} files`, i / todo.length);
-      const found = kind === "face" ? await this.#embedFace(system, each.bitmap, each.faces[0]) : await this.compute(system.name, each.heard);
+      const found = kind === "face" ? await this.#withPicture(each, (bitmap) => this.#embedFace(system, bitmap, each.faces[0])) : await this.compute(system.name, each.heard);
       each.vectors.set(system.name, unit(found.embedding.data));
     }
     return items.filter((each) => each.vectors.has(system.name)).map((each) => ({ id: each.id, name: each.name, person: "", vector: each.vectors.get(system.name) }));
   }
+
+  // Pixels of a gallery are held one picture at a time: a hundred photographs fill gigabytes.
+  async #withPicture({ file, name }, use) { const bitmap = await readPicture(file, name); try { return await use(bitmap); } finally { bitmap.close(); } }
 
   async gallery() { return { folder: "", about: OWN, left_out: {}, items: [...this.#own.values()].map(({ id, name, kind }) => ({ id, name, kind, origin: "dropped" })) }; }
   async addToGallery(file) {
     requireSmall(file, file.name);
     this.#count += 1;
     const item = { id: `own-${this.#count}`, name: file.name, kind: file.type.startsWith("image/") ? "face" : "voice", vectors: new Map(), clip: null };
-    if (item.kind === "face") { item.bitmap = await readPicture(file, file.name); item.faces = await this.#faces(item.bitmap); if (!item.faces.length) throw new Error(NO_FACE); item.address = URL.createObjectURL(file); } else item.heard = hear(await decode(file, file.name, 120), file.name).heard;
+    if (item.kind === "face") { item.file = file; item.faces = await this.#withPicture(item, (bitmap) => this.#faces(bitmap)); if (!item.faces.length) throw new Error(NO_FACE); item.address = URL.createObjectURL(file); } else item.heard = hear(await decode(file, file.name, 120), file.name).heard;
     this.#own.set(item.id, item);
     return this.gallery();
   }
