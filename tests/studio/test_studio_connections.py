@@ -56,7 +56,7 @@ def port() -> Iterator[int]:
 
 
 def get(port: int, path: str = "/") -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
         return b"".join(iter(lambda: connection.recv(2**16), b""))
 
@@ -80,26 +80,26 @@ BEGINNINGS = {
 
 @pytest.mark.parametrize("name", BEGINNINGS)
 def test_idle_connections_shut_nobody_out(port: int, name: str):
-    assert is_served_within(port, 10)
-    idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(CONNECTIONS)]
+    assert is_served_within(port, 60)
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(CONNECTIONS)]
     for connection in idle:
         connection.sendall(BEGINNINGS[name])
     time.sleep(0.1)
-    assert is_served_within(port, 10)
+    assert is_served_within(port, 60)
     for connection in idle:
         connection.close()
 
 
 def test_slow_beginnings_end_in_spite_of_single_bytes(port: int):
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         begin = time.monotonic()
         try:
-            while time.monotonic() - begin < 10:
+            while time.monotonic() - begin < 60:
                 connection.sendall(b"G")
                 time.sleep(0.05)
         except OSError:
             pass
-        assert time.monotonic() - begin < 8
+        assert time.monotonic() - begin < 50
 
 
 def test_who_waits_for_an_answer_is_not_cut_off(port: int):
