@@ -8,7 +8,9 @@ before anything is timed. "sent" is the time from the end of a recording of five
 read, measured and drawn it; "first" and "answer" are the times from the question to the first picture of a
 slow system and to the answer; "goal" is for the sum of "sent" and "answer", or of "sent" and "first". Systems
 are asked one at a time, as by somebody who waits, every time about a person whom they have not heard before.
-Times are the smallest of some runs, on a machine that may have other work: the load is printed.
+Times are the smallest of some runs, on a machine that may have other work: the load is printed. "CPU" is the
+processor time of the server and its decoders for the recording and the answer, which is little affected by
+others (Linux).
 """
 
 import argparse
@@ -32,14 +34,23 @@ SLOW_GOALS = (2.0, 60.0)  # first picture, answer
 PATIENCE = 900.0
 
 
+class Server(NamedTuple):
+    """A running studio."""
+
+    address: str
+    process: int
+
+
 class Answered(NamedTuple):
     """Times of one answer, seconds.
 
     Attributes:
+        cpu: of the server, for the recording and the answer.
         first: until the first picture on the way; NaN: there was none.
         answer: until the answer.
     """
 
+    cpu: float
     first: float
     answer: float
 
@@ -60,13 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         voices, gallery = write_files(Path(folder), options.faces, options.repeats + 1)
         arguments = ["--cache", str(cache), "--people", "8", "--gallery", str(gallery)]
         arguments += ["--systems", *options.systems] if options.systems else []
-        with running_studio(*arguments) as address:
-            return measure(address, voices, options)
+        with running_studio(*arguments) as server:
+            return measure(server, voices, options)
 
 
 @contextmanager
-def running_studio(*arguments: str) -> Iterator[str]:
-    """Address of a server in a process of its own: `voiceface serve --port 0 ARGUMENTS`."""
+def running_studio(*arguments: str) -> Iterator[Server]:
+    """A server in a process of its own: `voiceface serve --port 0 ARGUMENTS`."""
     command = [sys.executable, "-m", "voiceface", "serve", "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -74,7 +85,7 @@ def running_studio(*arguments: str) -> Iterator[str]:
             found = re.search(r"http://\S+", process.stdout.readline())
             if found is None:
                 raise RuntimeError("the studio did not start; its message is above")
-            yield found[0].rstrip("/")
+            yield Server(found[0].rstrip("/"), process.pid)
         finally:
             process.terminate()
 
@@ -106,11 +117,24 @@ def write_files(folder: Path, count: int, num_voices: int) -> tuple[list[bytes],
     return voices, folder / "gallery"
 
 
-def measure(address: str, voices: Sequence[bytes], options: argparse.Namespace) -> int:
+def cpu_seconds(process: int) -> float:
+    """Processor time of a process and its children so far, seconds; NaN where /proc does not tell it."""
+    total = 0.0
+    try:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(path.parent.name) == process or int(fields[1]) == process:
+                total += sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return float("nan")
+    return total or float("nan")
+
+
+def measure(server: Server, voices: Sequence[bytes], options: argparse.Namespace) -> int:
     """Ask every system and print a table; 1 if `options.strict` and a goal is missed."""
     import httpx
 
-    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
+    with httpx.Client(base_url=server.address, timeout=PATIENCE) as client:
         systems = client.get("/api/state").raise_for_status().json()["systems"]
         begin = time.perf_counter()
         identifier = send(client, voices[0])[0]
@@ -118,15 +142,17 @@ def measure(address: str, voices: Sequence[bytes], options: argparse.Namespace) 
             ask(client, identifier, system)
         print(f"models loaded and gallery embedded after {time.perf_counter() - begin:.1f} s", flush=True)
         print(f"{options.faces} faces, load {os.getloadavg()[0]:.1f}; seconds\n")
-        print(f"{'system':20}{'sent':>8}{'first':>8}{'answer':>8}{'in all':>8}   goal")
+        print(f"{'system':20}{'CPU':>8}{'sent':>8}{'first':>8}{'answer':>8}{'in all':>8}   goal")
         is_missed = False
         for system in systems:
             repeats = options.repeats if system["is_fast"] else min(2, options.repeats)
             sent, answers = [], []
             for voice in voices[1 : repeats + 1]:
+                before = cpu_seconds(server.process)
                 identifier, seconds = send(client, voice)
                 sent.append(seconds)
-                answers.append(ask(client, identifier, system))
+                answered = ask(client, identifier, system)
+                answers.append(answered._replace(cpu=cpu_seconds(server.process) - before))
                 client.delete(f"/api/voices/{identifier}")
             is_missed |= show(system, min(sent), answers)
     return int(options.strict and is_missed)
@@ -154,7 +180,7 @@ def ask(client: Any, identifier: str, system: dict[str, Any]) -> Answered:
             if answer["state"] == "failed":
                 raise RuntimeError(f"{system['name']}: {answer['problem']}")
             if answer["state"] == "done":
-                return Answered(first, now)
+                return Answered(float("nan"), first, now)
     raise RuntimeError(f"{system['name']}: the stream ended without an answer")
 
 
@@ -167,10 +193,11 @@ def show(system: dict[str, Any], sent: float, answers: Sequence[Answered]) -> bo
     else:
         early, late = SLOW_GOALS
         verdict, missed = f"{early:g}, {late:g}", not (sent + first <= early and sent + answer <= late)
+    cpu = min(each.cpu for each in answers)
     shown = "" if np.isnan(first) else f"{first:.2f}"
     print(
-        f"{system['name']:20}{sent:8.2f}{shown:>8}{answer:8.2f}{sent + answer:8.2f}   {verdict}"
-        f"{'   MISSED' if missed else ''}",
+        f"{system['name']:20}{cpu:8.2f}{sent:8.2f}{shown:>8}{answer:8.2f}{sent + answer:8.2f}"
+        f"   {verdict}{'   MISSED' if missed else ''}",
         flush=True,
     )
     return missed

@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         arguments, crowd = prepare(work)
-        with running_studio(*arguments) as address, open_browser() as browser:
+        with running_studio(*arguments) as server, open_browser() as browser:
+            address = server.address
             if options.every is None:
                 write_documentation(browser, address, crowd, options.pages)
             else:
