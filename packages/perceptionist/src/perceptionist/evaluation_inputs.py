@@ -9,7 +9,6 @@ from voiceface.commandline.messages import warn_training_overlap
 
 if TYPE_CHECKING:
     from voiceface.metrics.unavailable import UnavailableResult
-    from voiceface.runtime.progress import progress_bar
 
     from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.ground_truth import MeshGroundTruth
@@ -108,6 +107,7 @@ def predict_split(args: argparse.Namespace) -> "tuple[LinearFaceModel, MeshGroun
     """Generate the meshes of a split, after its ground truth was loaded."""
     import numpy as np
     from voiceface.metrics.unavailable import UnavailableResult
+    from voiceface.runtime.progress import progress_bar
 
     from perceptionist.face_models.synthetic_head import find_head
     from perceptionist.ground_truth import load_synthetic_ground_truth
