@@ -114,6 +114,7 @@ def test_factorise_refuses_wrong_files(tmp_path: Path, capsys: Any) -> None:
         (["--onnx", "c.onnx", *apply], ["c.onnx", "c_mapping.onnx or c_synthesis.onnx"]),
         (["--onnx", "a.onnx", "--weights", "a.safetensors", *apply], ["either --weights or --onnx"]),
         (["--onnx", "a.onnx", *apply], ["none.safetensors"]),
+        ([*apply, "--out", "d.safetensors"], ["--out d.safetensors", "leave one of them out"]),
     ):
         given = [str(tmp_path / word) if word.endswith(".onnx") else word for word in words]
         assert main(["factorise", *given]) == 1

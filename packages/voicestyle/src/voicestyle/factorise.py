@@ -70,6 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(
             "nothing to do: give --out FILE for the directions, --apply FILE for an image, or both"
         )
+    if args.out is not None and args.directions is not None:
+        raise ValueError(
+            f"--out {args.out} is for directions that are computed, but they are read from --directions "
+            f"{args.directions}: leave one of them out"
+        )
     require_at_least(args, {"columns": 1})
     if args.onnx is not None:
         check_onnx_arguments(args)
