@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self, TypeVar
 import pydantic
 import yaml
 from easydict import EasyDict
-from pydantic_core import to_jsonable_python
 
 from voiceface.io.foreign_files import read_file_text
 from voiceface.runtime.yaml_values import MAX_TEXT_LENGTH, load_yaml
@@ -170,7 +169,8 @@ def add_defaults(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
     for name, field in type(config).model_fields.items():
         if name not in filled:
             if not field.is_required():
-                filled[name] = to_jsonable_python(field.get_default(call_default_factory=True))
+                default = field.get_default(call_default_factory=True)
+                filled[name] = pydantic.TypeAdapter(Any).dump_python(default, mode="json")
         elif isinstance(section := getattr(config, name), Config) and isinstance(filled[name], Mapping):
             filled[name] = add_defaults(filled[name], section)
     return filled
