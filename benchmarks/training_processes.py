@@ -1,7 +1,7 @@
 """Two Gloo processes against one: processor time and elapsed time of a training step of every system.
 
     python benchmarks/training_processes.py                             all systems
-    python benchmarks/training_processes.py --systems fop sf2f --steps 20
+    python benchmarks/training_processes.py --systems sf2f cmpc2 --steps 20 --batch 128
 
 The `train` command of each system runs with its quick configuration on the same small population (fop: made
 features), once with the whole batch in one process, once with half of it in each of two, on one thread each.
@@ -136,12 +136,12 @@ def quietly(function: Callable[..., None], *arguments: Any) -> None:
     function(*arguments)
 
 
-def make_sources(folder: Path) -> dict[str, Path]:
+def make_sources(folder: Path, identities: int) -> dict[str, Path]:
     """Write the population and the features that all runs use."""
     from fop_training import make_features
     from voiceface.synthetic.writer import write_population
 
-    sizes: dict[str, Any] = {"train": IDENTITIES, "val": 0, "test": 0, "clips": 2, "images": 2}
+    sizes: dict[str, Any] = {"train": identities, "val": 0, "test": 0, "clips": 2, "images": 2}
     population = write_population(
         folder / "people", "quick", workers=1, progress=False, lists=False, **sizes, clip_seconds=4.0
     )
@@ -154,6 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--systems", nargs="+", choices=list(TASKS), default=list(TASKS), metavar="SYSTEM")
     parser.add_argument("--steps", type=int, default=8, help="timed steps of a run (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=BATCH, help="of both together (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each; the quickest counts")
     add_report_arguments(parser)
     args = parser.parse_args(argv)
@@ -162,9 +163,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        sources = make_sources(Path(name))
+        sources = make_sources(Path(name), max(IDENTITIES, args.batch + 8))
         for system in args.systems:
             task = TASKS[system]
+            if system != "fop":
+                task = task._replace(settings=(*task.settings, f"training.batch_size={args.batch}"))
             import_module(task.module)
             found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
             for _ in range(args.repeats):
