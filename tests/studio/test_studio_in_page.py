@@ -86,20 +86,9 @@ def site(folder: Path) -> Iterator[str]:
     server.server_close()
 
 
-def open_page(browser: Any, site: str, name: str = "wide") -> Visit:
-    width, scheme = WIDTHS[name]
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(1000 * PATIENCE)
-    visit = Visit(context.new_page(), site)
-    visit.watch()
-    visit.page.goto(site)
-    visit.page.wait_for_selector("html[data-ready]")
-    return visit
-
-
 @pytest.fixture
 def visit(browser: Any, site: str) -> Iterator[Visit]:
-    found = open_page(browser, site)
+    found = Visit.begin(browser, site, patience=PATIENCE)
     yield found
     found.page.context.close()
     assert not found.problems, found.problems
@@ -283,7 +272,7 @@ def test_faces_are_found_where_python_finds_them(visit: Visit, folder: Path, cac
 def test_nothing_is_asked_for_after_loading(
     browser: Any, site: str, people: Path, names: list[str], name: str
 ):
-    visit = open_page(browser, site, name)
+    visit = Visit.begin(browser, site, name, PATIENCE)
     page = visit.page
     asked = len(Server.asked)
     page.click("#agree")
@@ -326,7 +315,7 @@ def test_servers_may_let_the_browser_unpack(
     browser: Any, site: str, names: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(Server, "names_encoding", True)
-    visit = open_page(browser, site)
+    visit = Visit.begin(browser, site, patience=PATIENCE)
     visit.page.click("#agree")
     visit.page.locator("#voice-people button").nth(1).click()
     visit.wait_for_answers("voice-answers", len(names))

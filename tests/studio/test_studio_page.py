@@ -65,6 +65,18 @@ class Visit:
     address: str
     problems: list[str] = field(default_factory=list)
 
+    @classmethod
+    def begin(cls, browser: Any, address: str, name: str = "wide", patience: float = PATIENCE) -> "Visit":
+        """Open a page of the width and colours of a name of `WIDTHS`; `patience` in s."""
+        width, scheme = WIDTHS[name]
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        context.set_default_timeout(1000 * patience)
+        found = cls(context.new_page(), address)
+        found.watch()
+        found.page.goto(address)
+        found.page.wait_for_selector("html[data-ready]")
+        return found
+
     def watch(self) -> None:
         self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
         self.page.on("console", self._note)
@@ -104,18 +116,12 @@ def visit(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterato
 @contextmanager
 def begin_visit(browser: Any, address: str, name: str) -> Iterator[Visit]:
     """Open the page and agree; at the end nothing has gone wrong."""
-    width, scheme = WIDTHS[name]
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    context.set_default_timeout(1000 * PATIENCE)
-    found = Visit(context.new_page(), address)
-    found.watch()
-    found.page.goto(address)
-    found.page.wait_for_selector("html[data-ready]")
+    found = Visit.begin(browser, address, name)
     found.page.click("#agree")
     found.page.wait_for_selector("#voice-people button")
     yield found
     found.require_fit()
-    context.close()
+    found.page.context.close()
     assert not found.problems, found.problems
 
 

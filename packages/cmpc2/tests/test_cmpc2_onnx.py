@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from cmpc2.audio_frontend import compute_log_mel, prepare_voice
+from cmpc2.embedder import Embedder, load_embedder
 from cmpc2.model_config import VoiceFrontendConfig
-from cmpc2.onnx_export import build_voice_front_end
+from cmpc2.onnx_export import build_graphs, build_voice_front_end
 from cmpc2.sphinx import get_fbank
+from cmpc2.system import SPEC
 from voiceface.export.graph import Graph, Port, example_voices
 from voiceface.export.running import open_graph
 from voiceface.export.writing import export_graph
@@ -58,11 +60,17 @@ def test_the_published_front_end_is_the_same_as_a_graph(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[0, 0].T, get_fbank(voice[0], min_time=200), atol=1e-3)
 
 
+def test_graphs_state_the_removal_of_silence_of_their_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = VoiceFrontendConfig(frontend="sphinx", vad_aggressiveness=3)
+    monkeypatch.setattr(Embedder, "voice_config", config)
+    (graph,) = build_graphs(SPEC, load_embedder(), modalities=["voice"]).values()
+    assert graph.facts["silence"]["aggressiveness"] == 3
+
+
 def test_stored_features_are_no_input_of_graphs(
     call: CommandRunner, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("onnxruntime")
-    from cmpc2.system import SPEC
     from voiceface.association.onnx_embedder import load_onnx_embedder
     from voiceface.audio.vad import SpeechError
 

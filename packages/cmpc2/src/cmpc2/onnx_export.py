@@ -44,15 +44,6 @@ VOICES = {
     "decibels": "Recordings of more than 50 ms, cut or padded to {frames} frames. "
     + OUTSIDE.format(silence=""),
 }
-PUBLISHED_SILENCE = {
-    "detector": "webrtc",
-    "aggressiveness": 2,
-    "frame_ms": 20,
-    "ring_size": 2,
-    "voiced_fraction": 0.9,
-    "every_frame_once": False,
-}
-"""As of `voiceface.export.graph.silence_facts`."""
 PICTURES = (
     "Not in the graph: decoding, cutting out the face ({crop}), and resizing to {side} pixels, bicubic with "
     "antialiasing, without keeping proportions. In the graph: normalisation."
@@ -77,7 +68,7 @@ def build_graphs(
         is_sphinx = config.frontend == "sphinx"
         frames = config.min_frames if is_sphinx else config.num_frames
         text = VOICES[config.frontend].format(frames=frames)
-        silence = PUBLISHED_SILENCE if is_sphinx else {}
+        silence = _silence(config) if is_sphinx else {}
 
         def embed_waveforms(samples: Array) -> list[Array]:
             rows = [_network_input(row, config) for row in samples]
@@ -121,6 +112,18 @@ def _network_input(samples: Array, config: VoiceFrontendConfig) -> Array:
         return prepare_voice(compute_log_mel(samples.astype(np.int16), SAMPLE_RATE, config), config)
     log_mel = get_published_frontend().log_mel(torch.from_numpy(samples.astype(np.float64))[None]).float()
     return prepare_voice(standardise_bands(log_mel, config.min_frames)[0].numpy(), config)
+
+
+def _silence(config: VoiceFrontendConfig) -> dict[str, object]:
+    """How `remove_silence` drops pauses, in the terms of `voiceface.export.graph.silence_facts`."""
+    return {
+        "detector": "webrtc",
+        "aggressiveness": config.vad_aggressiveness,
+        "frame_ms": 20,
+        "ring_size": 2,
+        "voiced_fraction": 0.9,
+        "every_frame_once": False,
+    }
 
 
 def build_voice_front_end(config: VoiceFrontendConfig, num_samples: int | None = None) -> nn.Module:

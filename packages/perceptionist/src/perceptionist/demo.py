@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = {"long": args.long_recordings, "on_corrupt": args.on_corrupt or "error"}
     for path, relative_path in progress_bar(inputs, "faces", "utterance"):
         try:
-            features, facts = load_voice(path, model.voice.config.n_mels, model.front_end, **options)
+            features, facts = load_voice(path, model.n_mels, model.front_end, **options)
             face = model.generate_from_features(features, str(path), published=args.published)
             face = dataclasses.replace(painter.complete(face, path), facts=facts)
         except (ValueError, OSError) as error:

@@ -122,7 +122,7 @@ def build_graphs(
                 "front_end": FRONT_END,
             },
             inner=(
-                Port("features", ("N", model.voice.config.n_mels, "frames"), "standardised log-mel bands"),
+                Port("features", ("N", model.n_mels, "frames"), "standardised log-mel bands"),
                 Port("embedding", ("N", "D"), "unit voice embeddings"),
             ),
         )

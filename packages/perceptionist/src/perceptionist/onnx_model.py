@@ -17,24 +17,12 @@ from perceptionist.arguments import GRAPHS
 from perceptionist.face_models.io import resolve_face_model
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.synthetic_head import find_head
-from perceptionist.network_config import VoiceNetworkConfig
 from perceptionist.voice_to_mesh import FaceCoefficients, FacePrediction, VoiceToMesh
 
-__all__ = ["GraphVoice", "OnnxVoiceToMesh", "load_onnx_model"]
+__all__ = ["OnnxVoiceToMesh", "load_onnx_model"]
 
 SYSTEM = "perceptionist"
 COEFFICIENTS = ("scale", "shape", "expression")
-
-
-@dataclass(frozen=True)
-class GraphVoice:
-    """What stands for the voice network: the sizes of its input.
-
-    Attributes:
-        config: number of mel bands.
-    """
-
-    config: VoiceNetworkConfig
 
 
 @dataclass(frozen=True)
@@ -42,10 +30,17 @@ class OnnxVoiceToMesh(VoiceToMesh):
     """Exported graphs: what `VoiceToMesh` computes, without PyTorch's networks and without an expert.
 
     Attributes:
+        voice: None.
         graphs: "front_end" and "networks", the parts of the voice graph, and "mesh".
     """
 
     graphs: dict[str, OnnxGraph] = field(default_factory=dict)
+
+    @property
+    def n_mels(self) -> int:
+        """Mel bands of the features."""
+        sizes = {port["name"]: port["shape"] for port in self.graphs["networks"].values("inner")}
+        return int(sizes["features"][1])
 
     @property
     def front_end(self) -> Callable[[Tensor], Tensor]:
@@ -85,23 +80,15 @@ def load_onnx_model(
         ModuleNotFoundError: onnx or onnxruntime is missing.
     """
     paths = find_graph_files(files, GRAPHS)
-    graphs = open_graphs(paths, system=SYSTEM, kinds=GRAPHS)
-    for kind in GRAPHS:
-        if kind not in graphs:
-            (other,) = graphs.values()
-            raise GraphError(
-                f"{other.name} alone makes no face: give the {kind} graph, too (`export` names it "
-                f"*_{kind}.onnx)"
-            )
+    graphs = open_graphs(paths, system=SYSTEM, kinds=GRAPHS, together_make="face")
     voice, mesh = (graphs[kind] for kind in GRAPHS)
     outputs = ("embedding", *COEFFICIENTS, *(["image"] if "image" in voice.outputs else []))
     parts = {"front_end": (("samples",), ("features",)), "networks": (("features",), outputs)}
     cut = open_parts(dict(zip(graphs, paths))["voice"], parts, system=SYSTEM, kinds=("voice",))
-    sizes = {port["name"]: port["shape"] for port in voice.values("inner")}
-    stand_in: Any = GraphVoice(VoiceNetworkConfig(n_mels=sizes["features"][1]))
+    no_network: Any = None
     return OnnxVoiceToMesh(
         kind=voice.facts.get("method", "supervised"),
-        voice=stand_in,
+        voice=no_network,
         face_model=_find_face_model(mesh, face_model, references),
         disclaimer=voice.facts.get("notice", ""),
         graphs={**cut, "mesh": mesh},

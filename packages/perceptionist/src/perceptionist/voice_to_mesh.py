@@ -118,6 +118,11 @@ class VoiceToMesh:
         """Of recordings, see `perceptionist.speech.extract_features`; None: that of this package."""
         return None
 
+    @property
+    def n_mels(self) -> int:
+        """Mel bands of the features."""
+        return self.voice.config.n_mels
+
     def to(self, device: torch.device | str) -> "VoiceToMesh":
         """Move every module, in place."""
         for part in (self.voice, self.face_model, self.head, self.generator, self.student, self.expert):
@@ -135,7 +140,7 @@ class VoiceToMesh:
             AudioError, SpeechError, OSError: as `load_voice`: silence, noise, too little speech, unreadable.
             ValueError: as `generate_from_features`.
         """
-        features, facts = load_voice(voice, self.voice.config.n_mels, self.front_end, **options)
+        features, facts = load_voice(voice, self.n_mels, self.front_end, **options)
         source = str(voice) if is_path(voice) else "the recording"
         return replace(self.generate_from_features(features, source), facts=facts)
 
@@ -146,7 +151,7 @@ class VoiceToMesh:
             SpeechError, OSError: as `perceptionist.features.load_features`.
             ValueError: as `generate_from_features`.
         """
-        return self.generate_from_features(load_features(path, n_mels=self.voice.config.n_mels), str(path))
+        return self.generate_from_features(load_features(path, n_mels=self.n_mels), str(path))
 
     @torch.inference_mode()
     def generate_from_features(

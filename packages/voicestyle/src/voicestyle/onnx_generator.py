@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from voiceface.export.inspection import GraphError
 from voiceface.export.running import OnnxGraph, find_graph_files, open_graphs
 from voiceface.runtime.config import validate_config
 
@@ -74,12 +73,6 @@ def load_onnx_generator(files: Sequence[str | Path]) -> OnnxGenerator:
         GraphError: damaged, of another system, of different weights, or one is missing.
         ModuleNotFoundError: onnx or onnxruntime is missing.
     """
-    graphs = open_graphs(find_graph_files(files, GRAPHS), system=SYSTEM, kinds=GRAPHS)
-    for kind in GRAPHS:
-        if kind not in graphs:
-            (other,) = graphs.values()
-            raise GraphError(
-                f"{other.name} alone makes no image: give the {kind} graph, too (`export` names it "
-                f"*_{kind}.onnx)"
-            )
+    paths = find_graph_files(files, GRAPHS)
+    graphs = open_graphs(paths, system=SYSTEM, kinds=GRAPHS, together_make="image")
     return OnnxGenerator(graphs["mapping"], graphs["synthesis"])

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-TERMS = 24
+_TERMS = 24  # of a sum in a graph
 
 
 def repeat_samples(samples: Tensor, length: int) -> Tensor:
@@ -55,8 +55,8 @@ def standardise_graph(bands: Tensor, *, epsilon: float, inside: bool) -> Tensor:
 
 
 def _mean_over_time(bands: Tensor) -> Tensor:
-    """Mean over the last axis of (B, M, n), kept, by sums of `TERMS` values and a sum of these."""
-    sums = nn.functional.avg_pool1d(nn.functional.pad(bands, (0, TERMS - 1)), TERMS) * TERMS
+    """Mean over the last axis of (B, M, n), kept, by sums of `_TERMS` values and a sum of these."""
+    sums = nn.functional.avg_pool1d(nn.functional.pad(bands, (0, _TERMS - 1)), _TERMS) * _TERMS
     return sums.sum(-1, keepdim=True) / bands.shape[-1]
 
 

@@ -128,7 +128,7 @@ def open_parts(
 
 
 def open_graphs(
-    files: Sequence[str | os.PathLike[str]], *, system: str, kinds: Sequence[str]
+    files: Sequence[str | os.PathLike[str]], *, system: str, kinds: Sequence[str], together_make: str = ""
 ) -> dict[str, OnnxGraph]:
     """Open the graphs of one model.
 
@@ -136,13 +136,14 @@ def open_graphs(
         files: from `find_graph_files`.
         system: the system that must have exported them.
         kinds: what they may be.
+        together_make: what needs a graph of every kind, such as "image"; "": each is of use alone.
 
     Returns:
         The graphs by kind.
 
     Raises:
         FileNotFoundError, GraphError, ModuleNotFoundError: as of `open_graph`; or two of one kind, a graph of
-            one length only, or graphs of different weights.
+            one length only, graphs of different weights, or one that is missing.
     """
     graphs: dict[str, OnnxGraph] = {}
     for path in files:
@@ -162,6 +163,12 @@ def open_graphs(
             raise GraphError(
                 f"{first.name} and {graph.name} are of different weights, whose results do not fit each "
                 "other: export both from one model"
+            )
+    for kind in kinds if together_make else ():
+        if kind not in graphs:
+            raise GraphError(
+                f"{first.name} alone makes no {together_make}: give the {kind} graph, too (`export` names it "
+                f"*_{kind}.onnx)"
             )
     return graphs
 
