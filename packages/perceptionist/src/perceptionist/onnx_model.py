@@ -27,10 +27,9 @@ COEFFICIENTS = ("scale", "shape", "expression")
 
 @dataclass(frozen=True)
 class OnnxVoiceToMesh(VoiceToMesh):
-    """Exported graphs: what `VoiceToMesh` computes, without PyTorch's networks and without an expert.
+    """Exported graphs: what `VoiceToMesh` computes, without an expert and PyTorch's networks: `voice` is None.
 
     Attributes:
-        voice: None.
         graphs: "front_end" and "networks", the parts of the voice graph, and "mesh".
     """
 
