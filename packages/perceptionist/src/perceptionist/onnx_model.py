@@ -27,7 +27,7 @@ COEFFICIENTS = ("scale", "shape", "expression")
 
 @dataclass(frozen=True)
 class OnnxVoiceToMesh(VoiceToMesh):
-    """Exported graphs: what `VoiceToMesh` computes, without an expert and PyTorch's networks: `voice` is None.
+    """Exported graphs: what `VoiceToMesh` computes, without expert and PyTorch's networks; `voice` is None.
 
     Attributes:
         graphs: "front_end" and "networks", the parts of the voice graph, and "mesh".
