@@ -59,6 +59,7 @@ def cluster():
     """A cluster of this machine, which engines of this process use."""
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
     os.environ |= {"RAY_worker_niceness": "0"}  # 15 by default: actors would wait for all other work
+    os.environ |= {"RAY_gcs_server_port_wait_time_s": "180"}  # seconds, as the engine
     folders = (Path(__file__).parent, SHARED_TESTS)  # of modules that actors import
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, folders))
     ray.init(

@@ -337,6 +337,9 @@ def test_a_folder_is_added_to_the_gallery(visit: Visit, people: Path, tmp_path: 
     visit.wait(f"{shown} == {before + 2}")
     assert "2 of 2 files added" in page.inner_text("#gallery-note")
     for _ in range(2):
+        last = "document.querySelector('#gallery-faces li:last-child img')"
+        page.locator("#gallery-faces img").last.scroll_into_view_if_needed()
+        visit.wait(f"{last}.complete && {last}.naturalWidth > 0")  # or it is asked for too late
         page.locator("#gallery-faces .remove").last.click()
         before -= 1
         visit.wait(f"{shown} == {before + 2}")

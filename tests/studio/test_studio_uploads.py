@@ -205,6 +205,32 @@ def test_a_full_gallery_takes_no_more_files(open_studio):
     run(work())
 
 
+@pytest.mark.parametrize("kind", ["clip", "picture.jpg"])
+@pytest.mark.parametrize("while_it_is_read", [False, True])
+def test_a_removed_candidate_is_not_found(open_studio, monkeypatch, kind, while_it_is_read):
+    async def work():
+        async with open_studio() as (client, studio):
+            answer = await client.post("/api/gallery", files={"file": ("a.wav", make_wav())})
+            (item,) = answer.raise_for_status().json()["items"]
+            address = f"/api/candidates/{item['id']}/{kind}"
+            if kind == "clip":
+                assert (await client.get(address)).status_code == 200
+            if while_it_is_read:
+
+                def remove_and_fail(*_, **__):
+                    studio.remove_from_gallery(item["id"])
+                    raise FileNotFoundError(2, "No such file or directory")
+
+                for name in ("encode_voice", "encode_crop"):
+                    monkeypatch.setattr(f"voiceface.studio.app.{name}", remove_and_fail)
+            else:
+                assert (await client.delete(f"/api/gallery/{item['id']}")).status_code == 200
+            refused = await client.get(address)
+            assert (refused.status_code, refused.json()["detail"]) == (404, "no such candidate")
+
+    run(work())
+
+
 def test_unknown_values_are_refused_in_one_sentence(open_studio):
     async def work():
         async with open_studio() as (client, _):

@@ -25,6 +25,7 @@ __all__ = ["RayEngine"]
 OBJECT_STORE_BYTES = 100_000_000  # of a cluster of this machine: results go to files, not through it
 MAX_FAILED_STARTS = 3
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+_START_SECONDS = ("RAY_gcs_server_port_wait_time_s", "180")  # 30 are short on a busy machine
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address == "local":
+        os.environ.setdefault(*_START_SECONDS)
         options |= {
             "num_cpus": available_cpu_count(),
             "object_store_memory": OBJECT_STORE_BYTES,

@@ -1,7 +1,7 @@
 """Routes of the studio: the HTTP API, its description, and the page."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from voiceface.io.decoding_worker import decoding_in_workers
+from voiceface.studio.galleries import Entry
 from voiceface.studio.guard import Guard
 from voiceface.studio.invention import invent
 from voiceface.studio.page_files import add_page
@@ -234,15 +235,23 @@ def _add_faces(app: FastAPI, studio: Studio) -> None:
     @app.get("/api/candidates/{identifier}/picture.jpg", tags=["candidates"], response_class=Response)
     async def candidate_picture(identifier: str) -> Response:
         """The face of a candidate, as the networks saw it."""
-        entry = studio.entry(identifier)
-        content = await run(studio.reading, lambda: encode_crop(entry.path, entry.face))
+        content = await read_candidate(identifier, lambda entry: encode_crop(entry.path, entry.face))
         return Response(content, media_type="image/jpeg", headers=KEEP)
 
     @app.get("/api/candidates/{identifier}/clip", tags=["candidates"])
     async def candidate_clip(identifier: str) -> Clip:
         """The recording of a candidate."""
+        return await read_candidate(
+            identifier, lambda entry: encode_voice(entry.path, is_own=not entry.identity)
+        )
+
+    async def read_candidate(identifier: str, read: Callable[[Entry], Any]) -> Any:
         entry = studio.entry(identifier)
-        return await run(studio.reading, lambda: encode_voice(entry.path, is_own=not entry.identity))
+        try:
+            return await run(studio.reading, lambda: read(entry))
+        except (ValueError, OSError):
+            studio.entry(identifier)  # removed meanwhile: not found
+            raise
 
 
 def _add_gallery(app: FastAPI, studio: Studio) -> None:

@@ -156,12 +156,13 @@ class Studio:
         """A candidate that was named before.
 
         Raises:
-            UnknownItemError: none of them.
+            UnknownItemError: none of them, or its file is gone.
         """
         with self._lock:
-            if identifier not in self._entries:
-                raise UnknownItemError("no such candidate")
-            return self._entries[identifier]
+            found = self._entries.get(identifier)
+        if found is None or not found.path.is_file():
+            raise UnknownItemError("no such candidate")
+        return found
 
     def hear(self, item: MediaItem) -> VoiceRecord:
         """Read a recording; the item is removed if it cannot be used.
