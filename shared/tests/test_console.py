@@ -30,6 +30,15 @@ def test_library_warnings_become_log_lines_told_once(caplog):
     assert [record.getMessage() for record in caplog.records] == ["two lines (warning of torch)"]
 
 
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [(["", "x"], "1 of the command is"), (["x", "--out", ""], "3 of the command after --out is")],
+)
+def test_an_empty_word_is_no_file_name(words, place, capsys):
+    assert run_main(lambda _: pytest.fail("called"), words) == 2
+    assert capsys.readouterr().err.startswith(f"error: argument {place} empty, expected a name or value")
+
+
 def test_records_of_libraries_are_shown_from_warnings_on_and_once():
     shown = console._ForeignRecords()
 

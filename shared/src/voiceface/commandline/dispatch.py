@@ -51,10 +51,14 @@ def dispatch(
 def run_main(command: Command, argv: Sequence[str] | None) -> int:
     """Run a command; invalid input or a missing extra gives one line on standard error, no traceback.
 
-    Files whose names begin with a dash are taken as files. Logging, warnings and output are those of
-    `voiceface.commandline.console.clean_console`.
+    Files whose names begin with a dash are taken as files; an empty word, as an unset variable of the shell
+    leaves it, is refused, because as a file name it would be the current folder. Logging, warnings and output
+    are those of `voiceface.commandline.console.clean_console`.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    if "" in given:
+        print(f"error: {_describe_empty_word(given)}", file=sys.stderr)
+        return INVALID_COMMAND_LINE
     words = protect_dashed_files(given)
     with clean_console():
         try:
@@ -72,6 +76,16 @@ def run_main(command: Command, argv: Sequence[str] | None) -> int:
 
             print(f"error: {printable_lines(name_options(_describe(error)))}", file=sys.stderr)
             return 1
+
+
+def _describe_empty_word(words: Sequence[str]) -> str:
+    """Text for a command line with an empty word."""
+    place = words.index("")
+    after = f" after {words[place - 1]}" if place else ""
+    return (
+        f"argument {place + 1} of the command{after} is empty, expected a name or value: is a variable of "
+        "the shell unset? The current folder is '.'"
+    )
 
 
 def _describe(error: Exception) -> str:
