@@ -91,7 +91,7 @@ class RenderParams:
     video: int
 
 
-def get_head_model(face_gain: float = 1.0, generator: int = 1) -> HeadModel:
+def get_head_model(face_gain: float = 1.0, generator: int = 2) -> HeadModel:
     """Return the linear head of a generator; cached per process.
 
     Args:
@@ -119,7 +119,7 @@ def sample_render_params(
     nuisance: float = 1.0,
     shape: Array | None = None,
     face_gain: float = 1.0,
-    generator: int = 1,
+    generator: int = 2,
 ) -> RenderParams:
     """Sample pose, expression and crop of an image without rendering it; arguments as `render_image`.
 

@@ -53,7 +53,7 @@ __all__ = [
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-IMAGE_VERSION = 1  # default of new populations
+IMAGE_VERSION = 2  # default of new populations
 IMAGE_VERSIONS = (1, 2)
 
 

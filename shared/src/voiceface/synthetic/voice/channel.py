@@ -28,7 +28,7 @@ def apply_channel(
     *,
     seed: int,
     nuisance: float = 1.0,
-    generator: int = 1,
+    generator: int = 2,
 ) -> NDArray[np.int16]:
     """Apply channel, room, background noise and level to dry speech.
 

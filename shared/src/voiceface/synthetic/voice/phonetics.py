@@ -201,7 +201,7 @@ def generate_control_tracks(
     seconds: float,
     nuisance: float = 1.0,
     inventory: PhoneInventory = FULL_INVENTORY,
-    generator: int = 1,
+    generator: int = 2,
 ) -> ControlTracks:
     """Generate syllables with pauses, silence at both ends, melody and coarticulation.
 
@@ -269,7 +269,7 @@ def generate_control_tracks(
     return build_tracks(identities, index, phone, fraction, f0, effects, generator=generator)
 
 
-def speaker_formants(identities: Identities, index: int, *, generator: int = 1) -> NDArray[np.float64]:
+def speaker_formants(identities: Identities, index: int, *, generator: int = 2) -> NDArray[np.float64]:
     """Compute the formants of all phones as row `index` speaks them, Hz, shape (phones, 5)."""
     v, traits = identities.voice_factors[index], voice_traits(identities, index, generator)
     log = np.log(np.column_stack([_PHONE_TABLE[:, :3], np.tile(FIXED_FORMANTS, (len(PHONES), 1))]))
@@ -295,7 +295,7 @@ def build_tracks(
     f0: NDArray[np.float64],
     effects: "_SyllableEffects | None" = None,
     *,
-    generator: int = 1,
+    generator: int = 2,
 ) -> ControlTracks:
     """Smooth the targets of phones: formants over 70 ms, amplitudes and bands 30 ms, nasality 50 ms.
 

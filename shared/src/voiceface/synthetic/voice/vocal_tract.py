@@ -29,7 +29,7 @@ def tract_response(
     tracks: ControlTracks,
     times: NDArray[np.float64],
     *,
-    generator: int = 1,
+    generator: int = 2,
 ) -> NDArray[np.complex128]:
     """Compute the transfer function of the vocal tract at `times` (s, shape (P,)).
 
