@@ -18,7 +18,6 @@ from voiceface.synthetic.camera import (
     draw_background,
     finish_image,
     light_vector,
-    rotation_matrix,
 )
 from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.head.clothes import (
@@ -51,11 +50,11 @@ from voiceface.synthetic.head.shading import (
 )
 from voiceface.synthetic.head.shells import draw_beard, draw_hair
 from voiceface.synthetic.head.unrolling import MAP_SIZE
-from voiceface.synthetic.head.view import COARSE_UP_TO, View, faces_camera, select_fragments
+from voiceface.synthetic.head.view import View, faces_camera, select_fragments
 from voiceface.synthetic.head.visibility import evaluate_harmonics
 from voiceface.synthetic.identities import Identities
 
-__all__ = ["PreparedHead", "draw_image", "prepare_head"]
+__all__ = ["PreparedHead", "draw_head", "draw_image", "prepare_head"]
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -90,24 +89,49 @@ def draw_image(
     )
     glasses = face.traits.glasses
     worn = glasses is not None and video_uniforms[19] * min(nuisance, 1.0) < glasses.worn
-    view = View(rotation_matrix(params.pose), params.scale, params.offset, image_size * SUPERSAMPLING)
+    side = image_size * SUPERSAMPLING
+    view = View(params.pose, side * params.scale, side * params.offset - 0.5, side, side)
     background = draw_background(video_uniforms, _BACKGROUND_SIDE, scene)
-    canvas = np.asarray(cv2.resize(background, (view.side, view.side)), np.float32)
-    depth, points, outward = _draw_solids(
-        canvas, face, params, view, light, video_uniforms[14:18], scene, worn
-    )
-    if face.beard is not None:
-        draw_beard(canvas, depth, face.beard, points, outward, view, light)
-    draw_hair(canvas, depth, face.hair, view, light)
+    canvas = np.asarray(cv2.resize(background, (side, side)), np.float32)
+    draw_head(canvas, face, params.expression, view, light, video_uniforms[14:18], worn, nuisance=scene)
     return finish_image(
         canvas, params, identities, index, image_index, seed=seed, image_size=image_size, nuisance=nuisance
     )
 
 
+def draw_head(
+    canvas: Floats,
+    face: PreparedHead,
+    expression: Array,
+    view: View,
+    light: Light,
+    clothes: Array,
+    glasses: bool,
+    *,
+    nuisance: float = 1.0,
+) -> None:
+    """Draw a head with clothes, hair and beard over what the canvas shows, in place.
+
+    Args:
+        canvas: (H, W, 3) linear light, contiguous.
+        face: the person.
+        expression: (10,) coefficients.
+        view: where it appears.
+        light: the lamps.
+        clothes: (4,) uniforms: colour and collar.
+        glasses: whether it wears its glasses; it must have some.
+        nuisance: how much the colours of clothes differ between videos.
+    """
+    depth, points, outward = _draw_solids(canvas, face, expression, view, light, clothes, nuisance, glasses)
+    if face.beard is not None:
+        draw_beard(canvas, depth, face.beard, points, outward, view, light)
+    draw_hair(canvas, depth, face.hair, view, light)
+
+
 def _draw_solids(
     canvas: Floats,
     face: PreparedHead,
-    params: RenderParams,
+    expression: Array,
     view: View,
     light: Light,
     clothes: Array,
@@ -120,15 +144,14 @@ def _draw_solids(
         Depths in mm; points of the head in camera space and their normals, (V, 3) each.
     """
     head = load_drawn_head()
-    coarse = view.side <= COARSE_UP_TO
-    mesh, points = (head.coarse, face.vertices) if coarse else (head.fine, face.fine_vertices)
-    for number in np.flatnonzero(params.expression).tolist():
-        points = points + np.float32(params.expression[number]) * mesh.expressions[number]
-    camera, cloth = view.to_camera(points), build_clothes(face.collar, view.rotation, params.pose)
+    mesh, points = (head.coarse, face.vertices) if view.is_coarse else (head.fine, face.fine_vertices)
+    for number in np.flatnonzero(expression).tolist():
+        points = points + np.float32(expression[number]) * mesh.expressions[number]
+    camera, cloth = view.to_camera(points), build_clothes(face.collar, view.rotation, view.pose)
     parts = [
         _Part(
             camera.take(mesh.source, axis=0),
-            *_drawn_triangles(coarse, face.style.length > 0),
+            *_drawn_triangles(view.is_coarse, face.style.length > 0),
             _light_head(mesh, camera, view, light),
         ),
         _Part(cloth, CLOTHES_TRIANGLES, _CLOTH, _light_clothes(cloth, light)),
@@ -145,20 +168,12 @@ def _draw_solids(
     screen = view.to_canvas(np.concatenate([part.points for part in parts]))
     facing = np.flatnonzero(faces_camera(screen, corners))
     corners, material = corners.take(facing, axis=0), material.take(facing)
-    found = rasterize_triangles(screen, corners, view.side, view.side, threads=1)
+    found = rasterize_triangles(screen, corners, view.height, view.width, threads=1)
     values = np.concatenate([part.values for part in parts])
     covered = np.flatnonzero(found.triangles.ravel() >= 0)
     at = interpolate(select_fragments(found, covered), corners, values, threads=1)[0]
     canvas.reshape(-1, 3)[covered] = _shade_solids(
-        at,
-        material.take(found.triangles.ravel().take(covered)),
-        face,
-        points,
-        params,
-        view,
-        light,
-        clothes,
-        nuisance,
+        at, material.take(found.triangles.ravel().take(covered)), face, points, view, light, clothes, nuisance
     )
     return found.depth, camera, parts[0].values[: len(camera), 3:6]
 
@@ -224,7 +239,6 @@ def _shade_solids(
     material: NDArray[np.uint8],
     face: PreparedHead,
     points: Floats,
-    params: RenderParams,
     view: View,
     light: Light,
     clothes: Array,
@@ -265,6 +279,6 @@ def _shade_solids(
             ) / ball.radius
             lids = maps[0] @ height[ball.upper], maps[1] @ height[ball.lower]
             colour[at] = shade_eye(
-                face.eye, place[at], diffuse[at], normals[at], lids, view.rotation, params.pose, light
+                face.eye, place[at], diffuse[at], normals[at], lids, view.rotation, view.pose, light
             )
     return colour

@@ -9,7 +9,7 @@ from voiceface.synthetic.head.drawn_head import load_drawn_head
 from voiceface.synthetic.head.hair import Hair
 from voiceface.synthetic.head.hair_hull import TRIANGLES as HAIR_TRIANGLES
 from voiceface.synthetic.head.shading import Light, normalised, sample_texture, shade_hair
-from voiceface.synthetic.head.view import COARSE_UP_TO, View, faces_camera, select_fragments
+from voiceface.synthetic.head.view import View, faces_camera, select_fragments
 
 __all__ = ["draw_beard", "draw_hair"]
 
@@ -22,7 +22,7 @@ def draw_beard(
     canvas: Floats, depth: Floats, beard: Beard, points: Floats, normals: Floats, view: View, light: Light
 ) -> None:
     """Draw the shells of a beard over the canvas, from the innermost, and its depths, in place."""
-    head, coarse = load_drawn_head(), view.side <= COARSE_UP_TO
+    head, coarse = load_drawn_head(), view.is_coarse
     triangles, weight = beard_region(coarse)
     mesh, flat = head.coarse if coarse else head.fine, canvas.reshape(-1, 3)
     down = view.to_camera(np.array([[0.0, -0.85, 0.53]], np.float32))
@@ -35,7 +35,7 @@ def draw_beard(
         seen = triangles[faces_camera(screen, triangles)]
         if not len(seen):
             return
-        found = rasterize_triangles(screen, seen, view.side, view.side, depth=depth.copy(), threads=1)
+        found = rasterize_triangles(screen, seen, view.height, view.width, depth=depth.copy(), threads=1)
         pixels = np.flatnonzero(found.triangles.ravel() >= 0)
         at = interpolate(select_fragments(found, pixels), seen, values, threads=1)[0]
         cover = sample_texture(beard.cover[number], at[:, 6], at[:, 7])[:, 0]
@@ -53,7 +53,7 @@ def draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: View, light: Ligh
     normals = get_normals(view.to_camera(hair.points[-1]), HAIR_TRIANGLES)
     values = np.concatenate([normals, view.to_camera(hair.tangents), texels], axis=1)
     nearest = depth - np.float32(_INNER_TOLERANCE_MM)
-    coarse = view.side <= COARSE_UP_TO
+    coarse = view.is_coarse
     shells = sorted({0, len(hair.points) - 1}) if coarse else range(len(hair.points))
     for number in shells:
         triangles = hair.triangles[number]
@@ -61,7 +61,7 @@ def draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: View, light: Ligh
         seen = triangles.take(np.flatnonzero(faces_camera(screen, triangles)), axis=0)
         if not len(seen):
             continue
-        found = rasterize_triangles(screen, seen, view.side, view.side, depth=nearest.copy(), threads=1)
+        found = rasterize_triangles(screen, seen, view.height, view.width, depth=nearest.copy(), threads=1)
         pixels = np.flatnonzero(found.triangles.ravel() >= 0)
         at = interpolate(select_fragments(found, pixels), seen, values, threads=1)[0]
         cover = sample_texture(hair.cover[number], at[:, 6], at[:, 7])[:, 0]

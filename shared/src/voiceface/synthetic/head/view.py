@@ -1,12 +1,13 @@
 """Camera of a picture of the head, and which triangles and pixels it sees."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.rendering import Fragments
-from voiceface.synthetic.camera import FOCAL_LENGTH_MM
+from voiceface.synthetic.camera import FOCAL_LENGTH_MM, rotation_matrix
 
 __all__ = ["COARSE_UP_TO", "View", "faces_camera", "select_fragments"]
 
@@ -18,23 +19,40 @@ COARSE_UP_TO = 160  # pixels of the canvas for which the mesh is not subdivided 
 
 @dataclass(frozen=True)
 class View:
-    """Camera of an image: head to canvas."""
+    """Where a head appears on a canvas.
 
-    rotation: Array
+    Attributes:
+        pose: (3,) yaw, pitch, roll in radians.
+        scale: pixels of the canvas per mm.
+        middle: (2,) x, y of the head's origin in pixels of the canvas; integers are centres of pixels.
+        width, height: of the canvas in pixels.
+    """
+
+    pose: Array
     scale: float
-    offset: Array
-    side: int
+    middle: Array
+    width: int
+    height: int
+
+    @cached_property
+    def rotation(self) -> Array:
+        """Rotation (3, 3) from the head to the camera."""
+        return rotation_matrix(self.pose)
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the mesh is not subdivided and hair has two shells."""
+        return min(self.width, self.height) <= COARSE_UP_TO
 
     def to_camera(self, points: Floats) -> Floats:
+        """Points of the head in camera space, (N, 3) mm."""
         return points @ self.rotation.T.astype(np.float32)
 
     def to_canvas(self, points: Floats) -> Floats:
-        """Pixels x, y (integers are centres) and depth in mm of points in camera space."""
+        """Pixels x, y and depth in mm of points in camera space."""
         screen = points.copy()
-        size = np.float32(self.side * self.scale * FOCAL_LENGTH_MM) / (
-            np.float32(FOCAL_LENGTH_MM) - points[:, 2]
-        )
-        middle = (self.side * self.offset - 0.5).astype(np.float32)
+        size = np.float32(self.scale * FOCAL_LENGTH_MM) / (np.float32(FOCAL_LENGTH_MM) - points[:, 2])
+        middle = self.middle.astype(np.float32)
         np.multiply(points[:, 0], size, out=screen[:, 0])
         screen[:, 0] += middle[0]
         np.multiply(points[:, 1], -size, out=screen[:, 1])

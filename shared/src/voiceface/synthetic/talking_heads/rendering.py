@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.face.render import light_vector, prepare_face
-from voiceface.synthetic.face.scene import PreparedFace
+from voiceface.synthetic.camera import light_vector
+from voiceface.synthetic.face.render import prepare_face
+from voiceface.synthetic.head.prepared import PreparedHead
+from voiceface.synthetic.head.shading import make_light
 from voiceface.synthetic.identities import Identities
 from voiceface.synthetic.layout import PopulationSettings, build_settings
 from voiceface.synthetic.talking_heads import motion
@@ -53,9 +55,9 @@ class _Cast:
 
     def __init__(self, settings: PopulationSettings, number: int) -> None:
         self.settings, self.number = settings, number
-        self._people: dict[int, tuple[Identities, PreparedFace]] = {}
+        self._people: dict[int, tuple[Identities, PreparedHead]] = {}
 
-    def get(self, identity: int) -> tuple[Identities, PreparedFace]:
+    def get(self, identity: int) -> tuple[Identities, PreparedHead]:
         """Return identity (one row) and face."""
         if identity not in self._people:
             row = self.settings.sample_identities([identity])
@@ -205,9 +207,10 @@ class _Stage:
         self._gain = cast.settings.face_gain
         width, height = size
         backdrop = draw_backdrop(scene.backdrop, width, height, rng)
-        light = light_vector(rng.standard_normal(2), rng.uniform(size=3), np.zeros(2), 0.7)
+        lamp = light_vector(rng.standard_normal(2), rng.uniform(size=3), np.zeros(2), 0.7)
         balance = rng.uniform(0.9, 1.05) * (1 + 0.03 * rng.standard_normal(3).clip(-2, 2))
-        self._painter = FramePainter(backdrop, light, balance, rng.uniform(1.0, 3.0), rng, self._gain)
+        light, grain = make_light(lamp, 0.5, 1.0), rng.uniform(1.0, 3.0)
+        self._painter = FramePainter(backdrop, light, balance, grain, rng)
         self._tracks = [
             self._track(cast, scene, spoken, place, size, rng) for place in range(len(scene.people))
         ]
@@ -249,11 +252,13 @@ class _Stage:
             ]
         )
         clothes = rng.uniform(size=4)
+        owned = face.traits.glasses
+        glasses = owned is not None and bool(rng.uniform() < owned.worn)
 
         def head(k: int) -> PlacedHead:
             return PlacedHead(
                 face, moves.pose[k], moves.expression[k], float(opening[k]),
-                centre + scale * moves.shift[k], scale, clothes,
+                centre + scale * moves.shift[k], scale, clothes, glasses,
             )  # fmt: skip
 
         return head
