@@ -26,6 +26,7 @@ class View:
         scale: pixels of the canvas per mm.
         middle: (2,) x, y of the head's origin in pixels of the canvas; integers are centres of pixels.
         width, height: of the canvas in pixels.
+        whole: width and height of the picture of which the canvas is a part; None: it is the picture.
     """
 
     pose: Array
@@ -33,6 +34,7 @@ class View:
     middle: Array
     width: int
     height: int
+    whole: tuple[int, int] | None = None
 
     @cached_property
     def rotation(self) -> Array:
@@ -42,7 +44,12 @@ class View:
     @property
     def is_coarse(self) -> bool:
         """Whether the mesh is not subdivided and hair has two shells."""
-        return min(self.width, self.height) <= COARSE_UP_TO
+        return min(self.whole or (self.width, self.height)) <= COARSE_UP_TO
+
+    def cut(self, left: int, top: int, right: int, bottom: int) -> "View":
+        """View on a part of the canvas; pixels from left and top up to right and bottom."""
+        middle, whole = self.middle - np.array([left, top]), self.whole or (self.width, self.height)
+        return View(self.pose, self.scale, middle, right - left, bottom - top, whole)
 
     def to_camera(self, points: Floats) -> Floats:
         """Points of the head in camera space, (N, 3) mm."""

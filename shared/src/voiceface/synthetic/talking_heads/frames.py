@@ -24,6 +24,9 @@ Image = NDArray[np.uint8]
 HEAD_MM = 240.0  # height of a head
 BODY_MM = 285.0  # from the eyes to where the shoulders end
 FOREHEAD_SHARE = 0.35  # of the height of the landmarks, added above the brows
+_REACH_MM = np.array(
+    [[-270.0, -260.0], [270.0, 400.0]]
+)  # around the origin of a head with shoulders and hair
 _UPPER_LIP, _LOWER_LIP = 62, 66  # landmarks in the middle of the inner edges of the lips
 
 
@@ -110,7 +113,15 @@ class FramePainter:
         for head in heads:
             middle = SUPERSAMPLING * head.centre - 0.5
             view = View(head.pose, SUPERSAMPLING * head.scale, middle, width, height)
-            draw_head(colour, head.face, head.full_expression(), view, self._light, head.clothes, head.glasses)
+            low, high = (middle + view.scale * mm for mm in _REACH_MM)
+            left, top = np.clip(low.astype(int), 0, (width - 1, height - 1)).tolist()
+            right, bottom = np.clip(high.astype(int), 1, (width, height)).tolist()
+            window = np.ascontiguousarray(colour[top:bottom, left:right])
+            part = view.cut(left, top, right, bottom)
+            draw_head(
+                window, head.face, head.full_expression(), part, self._light, head.clothes, head.glasses
+            )
+            colour[top:bottom, left:right] = window
         small = cv2.resize(colour, self._size, interpolation=cv2.INTER_AREA)
         x, y = self._rng.integers(0, 64, 2)
         noise = self._noise[y : y + self._size[1], x : x + self._size[0]]
