@@ -19,9 +19,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before the numerical librar
 import numpy as np
 from numpy.typing import NDArray
 from voiceface.synthetic.identities import FACTORS, Identities, sample_identities
+from voiceface.synthetic.layout import DEFAULT_GENERATOR, GENERATORS
 from voiceface.synthetic.voice.phonetics import ControlTracks, generate_control_tracks
 from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, synthesise_clip, synthesise_speech
-from voiceface.synthetic.voice.voice_traits import GENERATORS
 
 TARGET = 100.0  # seconds of audio per CPU second
 NUM_TRAIN, NUM_TEST, CLIPS_PER_PERSON, CLIP_SECONDS, FRAMES = 500, 100, 2, 2.0, 150  # of --fit
@@ -170,7 +170,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a clip, s")
     parser.add_argument("--speakers", type=int, default=0, help="also measure how audible the factors are")
     parser.add_argument("--fit", type=float, metavar="SECONDS", help="train on the factors for so long")
-    parser.add_argument("--generator", type=int, default=1, choices=GENERATORS, help="version of the voices")
+    parser.add_argument(
+        "--generator", type=int, default=DEFAULT_GENERATOR, choices=GENERATORS, help="version of the voices"
+    )
     options = parser.parse_args(argv)
     clips, seconds, version = options.clips, options.seconds, options.generator
     people = sample_identities(np.arange(clips))

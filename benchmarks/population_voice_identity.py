@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from voiceface.metrics.verification import equal_error_rate
 from voiceface.real import load_voice_encoder
 from voiceface.synthetic.identities import sample_identities
+from voiceface.synthetic.layout import GENERATORS
 from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
-from voiceface.synthetic.voice.voice_traits import GENERATORS
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from voiceface.commands import check
 from voiceface.datasets.validation import acoustics
 from voiceface.datasets.validation.acoustics import analyse_recording, analyse_recordings, analyse_waveform
 from voiceface.synthetic.identities import sample_identities
+from voiceface.synthetic.layout import GENERATORS
 from voiceface.synthetic.voice.phonetics import FRAME_RATE, median_f0
 from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, SyntheticClip, synthesise_clip
-from voiceface.synthetic.voice.voice_traits import GENERATORS
 
 librosa = pytest.importorskip("librosa")
 

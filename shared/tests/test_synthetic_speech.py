@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from voiceface.runtime.process_pool import map_unordered
 from voiceface.synthetic.identities import num_videos, sample_identities
+from voiceface.synthetic.layout import GENERATORS
 from voiceface.synthetic.voice.phonetics import (
     FRAME_RATE,
     PHONES,
@@ -21,7 +22,7 @@ from voiceface.synthetic.voice.speech_synthesis import (
     synthesise_speech,
 )
 from voiceface.synthetic.voice.vocal_tract import throat_response
-from voiceface.synthetic.voice.voice_traits import GENERATORS, voice_traits
+from voiceface.synthetic.voice.voice_traits import voice_traits
 
 SPEAKERS = np.arange(309, 321)
 

@@ -174,7 +174,6 @@ def _render_image(
         image_index,
         image_size=side,
         nuisance=nuisance,
-        face_gain=1.5,
     ).image
 
 

@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=int,
         choices=(1, 2),
         help="1: heads made of formulas; 2: a mesh with skin, eyes and hair, and voices that differ more "
-        "(default: 1)",
+        "(default: 2)",
     )
     parser.add_argument("--confound", type=float, help="effect of nationality on voice and skin, 0 to 1")
     parser.add_argument(

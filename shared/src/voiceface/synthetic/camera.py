@@ -20,6 +20,7 @@ from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.face.head import HeadModel, build_head_model, shape_coefficients
 from voiceface.synthetic.face.head_bases import EXPRESSION_SD
 from voiceface.synthetic.identities import Identities, get_image_video
+from voiceface.synthetic.layout import DEFAULT_GENERATOR, choose_face_gain
 
 __all__ = [
     "FOCAL_LENGTH_MM",
@@ -91,18 +92,17 @@ class RenderParams:
     video: int
 
 
-def get_head_model(face_gain: float = 1.0, generator: int = 2) -> HeadModel:
+def get_head_model(face_gain: float | None = None, generator: int = DEFAULT_GENERATOR) -> HeadModel:
     """Return the linear head of a generator; cached per process.
 
     Args:
-        face_gain: factor on the shape, above 0.
+        face_gain: factor on the shape, above 0; None: that of the presets.
         generator: 1, the grid head made of formulas; 2, the mesh head, with the same coefficients.
 
     Raises:
         ValueError: `face_gain` is not above 0, or another generator.
     """
-    if generator not in LANDMARK_BOX:
-        raise ValueError(f"generator must be one of {', '.join(map(str, LANDMARK_BOX))}, got {generator!r}")
+    face_gain = choose_face_gain(face_gain, generator)
     if generator == 1:
         return build_head_model(face_gain)
     from voiceface.synthetic.head.model import build_anatomical_head
@@ -118,8 +118,8 @@ def sample_render_params(
     seed: int | None = None,
     nuisance: float = 1.0,
     shape: Array | None = None,
-    face_gain: float = 1.0,
-    generator: int = 2,
+    face_gain: float | None = None,
+    generator: int = DEFAULT_GENERATOR,
 ) -> RenderParams:
     """Sample pose, expression and crop of an image without rendering it; arguments as `render_image`.
 

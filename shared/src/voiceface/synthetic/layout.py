@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_FACE_GAIN",
+    "DEFAULT_GENERATOR",
+    "GENERATORS",
     "POPULATION_FILE",
     "VIEWS_FILE",
     "PopulationError",
     "PopulationSettings",
     "build_settings",
+    "choose_face_gain",
     "clip_path",
     "generator_version",
     "get_face_name",
@@ -25,6 +28,10 @@ __all__ = [
 
 POPULATION_FILE = Path("truth") / "population.json"
 VIEWS_FILE = Path("truth") / "views.npz"
+GENERATORS = (1, 2)
+"""Versions of voices and images. 1: heads made of formulas, people who differ by little but the factors. 2: a mesh
+head with skin, eyes and hair, voices with more that tells people apart, rooms and noises as real ones."""
+DEFAULT_GENERATOR = 2
 # Factor on the shape bases by generator of the images. Both exaggerate: at 64 pixels life-size variation is
 # about one pixel. Life-like are 0.55 with generator 1 and 1 with 2.
 DEFAULT_FACE_GAIN = {1: 1.0, 2: 1.5}
@@ -104,9 +111,7 @@ class PopulationSettings:
         Raises:
             PopulationError: this installation knows no such generator.
         """
-        from voiceface.synthetic.face.render import IMAGE_VERSIONS
-
-        return self._find_version("image", IMAGE_VERSIONS)
+        return self._find_version("image", GENERATORS)
 
     @property
     def voice_generator(self) -> int:
@@ -115,8 +120,6 @@ class PopulationSettings:
         Raises:
             PopulationError: this installation knows no such generator.
         """
-        from voiceface.synthetic.voice.voice_traits import GENERATORS
-
         return self._find_version("voice", GENERATORS)
 
     def _find_version(self, kind: str, known: Iterable[int]) -> int:
@@ -151,17 +154,25 @@ class PopulationSettings:
         )
 
 
+def choose_face_gain(face_gain: float | None, generator: int) -> float:
+    """Return `face_gain`, or where it is None that of the presets.
+
+    Raises:
+        ValueError: another generator.
+    """
+    if generator not in GENERATORS:
+        raise ValueError(f"generator must be one of {', '.join(map(str, GENERATORS))}, got {generator!r}")
+    return DEFAULT_FACE_GAIN[generator] if face_gain is None else face_gain
+
+
 def generator_version(number: int | None = None) -> str:
     """Return the version of voices and images; increases when any output changes beyond tolerance.
 
     Args:
         number: of the generator, for voices and images; None: that of new populations.
     """
-    from voiceface.synthetic.face.render import IMAGE_VERSION
-    from voiceface.synthetic.voice.speech_synthesis import GENERATOR_VERSION
-
-    voice, image = (GENERATOR_VERSION, IMAGE_VERSION) if number is None else (number, number)
-    return f"voice {voice}, image {image}"
+    number = DEFAULT_GENERATOR if number is None else number
+    return f"voice {number}, image {number}"
 
 
 def build_settings(

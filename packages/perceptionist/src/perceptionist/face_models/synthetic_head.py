@@ -14,7 +14,7 @@ from voiceface.synthetic.face.head import (
     HeadModel,
     shape_coefficients,
 )
-from voiceface.synthetic.layout import DEFAULT_FACE_GAIN
+from voiceface.synthetic.layout import DEFAULT_FACE_GAIN, DEFAULT_GENERATOR
 
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.pose import Y_FLIP
@@ -63,8 +63,8 @@ FACE_TYPE_STEPS = {"wide": 1.5, "skinny": -1.5, "regular": 0.0, "slim": -0.75}
 class PopulationHead:
     """A head of the population: generator and factor on its shape fields."""
 
-    generator: int = 2
-    face_gain: float = DEFAULT_FACE_GAIN[2]
+    generator: int = DEFAULT_GENERATOR
+    face_gain: float = DEFAULT_FACE_GAIN[DEFAULT_GENERATOR]
 
     @property
     def name(self) -> str:
@@ -91,7 +91,9 @@ def find_head(name: str) -> PopulationHead | None:
     return PopulationHead(generator, float(found[2] or DEFAULT_FACE_GAIN[generator]))
 
 
-def build_synthetic_face_model(face_gain: float | None = None, generator: int = 2) -> LinearFaceModel:
+def build_synthetic_face_model(
+    face_gain: float | None = None, generator: int = DEFAULT_GENERATOR
+) -> LinearFaceModel:
     """Build a head of the population as a face model: 40 + 10 coefficients, micrometres.
 
     Reference shapes: `male` and `female` are the mean male and female face; the face types are the mean face
@@ -127,7 +129,7 @@ def build_synthetic_face_model(face_gain: float | None = None, generator: int = 
     )
 
 
-def reference_shapes(head: HeadModel, generator: int = 2) -> dict[str, NDArray[np.float32]]:
+def reference_shapes(head: HeadModel, generator: int = DEFAULT_GENERATOR) -> dict[str, NDArray[np.float32]]:
     """Frontal meshes (V, 3) in pixels by `REFERENCE_NAMES`; see `build_synthetic_face_model`."""
     shapes = {"male": head_bases.sex_shift(), "female": -head_bases.sex_shift()} | _face_type_shapes(head)
     return {word: frontal_vertices(head, alpha, generator) for word, alpha in shapes.items()}
@@ -234,7 +236,9 @@ def pose_parameters(
     return whole.ravel().astype(np.float32)
 
 
-def frontal_vertices(head: HeadModel, alpha: ArrayLike, generator: int = 2) -> NDArray[np.float32]:
+def frontal_vertices(
+    head: HeadModel, alpha: ArrayLike, generator: int = DEFAULT_GENERATOR
+) -> NDArray[np.float32]:
     """Frontal meshes (..., V, 3) of heads (..., 40) in pixels: the landmarks' box has its size in images."""
     vertices = head.compute_vertices(alpha)
     marks = vertices[..., head.landmarks, :2]

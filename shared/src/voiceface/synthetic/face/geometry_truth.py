@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from voiceface.synthetic.face.appearance import compute_skin_colours
 from voiceface.synthetic.face.head import shape_coefficients
 from voiceface.synthetic.identities import Identities
-from voiceface.synthetic.layout import PopulationSettings
+from voiceface.synthetic.layout import DEFAULT_GENERATOR, PopulationSettings
 
 __all__ = [
     "FaceGroundTruth",
@@ -51,7 +51,7 @@ class FaceGroundTruth:
         return len(self.ids)
 
 
-def build_face_ground_truth(identities: Identities, generator: int = 1) -> FaceGroundTruth:
+def build_face_ground_truth(identities: Identities, generator: int = DEFAULT_GENERATOR) -> FaceGroundTruth:
     """Build the ground truth of identities, in their order; `generator` is that of the images."""
     if generator == 1:
         skin = compute_skin_colours(identities)

@@ -29,14 +29,13 @@ from voiceface.synthetic.face.appearance import build_appearance
 from voiceface.synthetic.face.head import build_head_model, shape_coefficients
 from voiceface.synthetic.face.scene import PreparedFace, Surface, build_surfaces
 from voiceface.synthetic.identities import Identities
+from voiceface.synthetic.layout import DEFAULT_GENERATOR, choose_face_gain
 
 if TYPE_CHECKING:
     from voiceface.synthetic.head.prepared import PreparedHead
 
 __all__ = [
     "FOCAL_LENGTH_MM",
-    "IMAGE_VERSION",
-    "IMAGE_VERSIONS",
     "LANDMARK_BOX_SIZE",
     "POSE_SD",
     "SUPERSAMPLING",
@@ -53,36 +52,37 @@ __all__ = [
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-IMAGE_VERSION = 2  # default of new populations
-IMAGE_VERSIONS = (1, 2)
-
 
 @overload
-def prepare_face(identities: Identities, index: int, *, face_gain: float = 1.0) -> PreparedFace: ...
+def prepare_face(identities: Identities, index: int, *, face_gain: float | None = None) -> PreparedFace: ...
 
 
 @overload
 def prepare_face(
-    identities: Identities, index: int, *, face_gain: float = 1.0, generator: int
+    identities: Identities, index: int, *, face_gain: float | None = None, generator: int
 ) -> Union[PreparedFace, "PreparedHead"]: ...
 
 
 def prepare_face(
-    identities: Identities, index: int, *, face_gain: float = 1.0, generator: int = IMAGE_VERSION
+    identities: Identities,
+    index: int,
+    *,
+    face_gain: float | None = None,
+    generator: int = DEFAULT_GENERATOR,
 ) -> Union[PreparedFace, "PreparedHead"]:
     """Compute shape and texture of row `index` of `identities`, once for all its images.
 
     Args:
         identities: the population.
         index: row.
-        face_gain: factor on all shape and expression bases.
+        face_gain: factor on all shape and expression bases; None: that of the presets.
         generator: 1 or 2, see the module.
 
     Raises:
         ValueError: another generator.
     """
     alpha = shape_coefficients(identities.take([index]))[0]
-    vertices = get_head_model(face_gain, generator).compute_vertices(alpha)
+    vertices = get_head_model(choose_face_gain(face_gain, generator), generator).compute_vertices(alpha)
     if generator == 2:
         from voiceface.synthetic.head.prepared import prepare_head
 
@@ -99,8 +99,8 @@ def render_image(
     image_size: int = 128,
     nuisance: float = 1.0,
     face: Union[PreparedFace, "PreparedHead", None] = None,
-    face_gain: float = 1.0,
-    generator: int = IMAGE_VERSION,
+    face_gain: float | None = None,
+    generator: int = DEFAULT_GENERATOR,
 ) -> RenderedImage:
     """Render image number `image_index` of row `index` of `identities`.
 
@@ -113,7 +113,7 @@ def render_image(
         nuisance: factor on everything that differs between images of one identity, at least 0.
         face: result of `prepare_face` with the same `face_gain` and `generator`, which saves time for several
             images.
-        face_gain: factor on all shape and expression bases.
+        face_gain: factor on all shape and expression bases; None: that of the presets.
         generator: 1 or 2, see the module.
 
     Raises:
@@ -125,6 +125,7 @@ def render_image(
             f"{image_size}, {nuisance} and {image_index}"
         )
     seed = identities.seed if seed is None else seed
+    face_gain = choose_face_gain(face_gain, generator)
     if face is None:
         face = prepare_face(identities, index, face_gain=face_gain, generator=generator)
     params = sample_render_params(

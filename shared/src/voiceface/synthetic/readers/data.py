@@ -202,13 +202,11 @@ def _render_identity(job: tuple[int, int]) -> NDArray[np.uint8]:
 
     seed, k = job
     identity = sample_identities([k], seed=seed, rho=0.0)
-    face = prepare_face(identity, 0, face_gain=1.5)
+    face = prepare_face(identity, 0)
     images = np.empty((_num_images(k), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
     for index in range(len(images)):
         size, nuisance = IMAGE_SIZE * (1 + index // 2 % 2), _image_nuisance(index)
-        rendered = render_image(
-            identity, 0, index, image_size=size, nuisance=nuisance, face=face, face_gain=1.5
-        )
+        rendered = render_image(identity, 0, index, image_size=size, nuisance=nuisance, face=face)
         image = rendered.image
         if index % 3 == 0:
             encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, rendered.jpeg_quality])[1]

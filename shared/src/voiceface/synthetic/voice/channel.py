@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms, white_noise
+from voiceface.synthetic.layout import DEFAULT_GENERATOR
 from voiceface.synthetic.voice.rooms import room_response
 
 __all__ = ["SAMPLE_RATE", "apply_channel"]
@@ -28,7 +29,7 @@ def apply_channel(
     *,
     seed: int,
     nuisance: float = 1.0,
-    generator: int = 2,
+    generator: int = DEFAULT_GENERATOR,
 ) -> NDArray[np.int16]:
     """Apply channel, room, background noise and level to dry speech.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.identities import Identities
+from voiceface.synthetic.layout import DEFAULT_GENERATOR
 from voiceface.synthetic.voice.melody import TREMOR_SLOT, Timing, compute_melody
 from voiceface.synthetic.voice.voice_traits import voice_traits
 
@@ -201,7 +202,7 @@ def generate_control_tracks(
     seconds: float,
     nuisance: float = 1.0,
     inventory: PhoneInventory = FULL_INVENTORY,
-    generator: int = 2,
+    generator: int = DEFAULT_GENERATOR,
 ) -> ControlTracks:
     """Generate syllables with pauses, silence at both ends, melody and coarticulation.
 
@@ -213,7 +214,7 @@ def generate_control_tracks(
         seconds: length of the clip in s.
         nuisance: factor on the effect of mood on f0.
         inventory: phones of the language that is spoken.
-        generator: version of the voices, one of `voice_traits.GENERATORS`.
+        generator: version of the voices, one of `voiceface.synthetic.layout.GENERATORS`.
 
     Returns:
         Control tracks of ceil(seconds * FRAME_RATE) + 1 frames.
@@ -269,7 +270,9 @@ def generate_control_tracks(
     return build_tracks(identities, index, phone, fraction, f0, effects, generator=generator)
 
 
-def speaker_formants(identities: Identities, index: int, *, generator: int = 2) -> NDArray[np.float64]:
+def speaker_formants(
+    identities: Identities, index: int, *, generator: int = DEFAULT_GENERATOR
+) -> NDArray[np.float64]:
     """Compute the formants of all phones as row `index` speaks them, Hz, shape (phones, 5)."""
     v, traits = identities.voice_factors[index], voice_traits(identities, index, generator)
     log = np.log(np.column_stack([_PHONE_TABLE[:, :3], np.tile(FIXED_FORMANTS, (len(PHONES), 1))]))
@@ -295,7 +298,7 @@ def build_tracks(
     f0: NDArray[np.float64],
     effects: "_SyllableEffects | None" = None,
     *,
-    generator: int = 2,
+    generator: int = DEFAULT_GENERATOR,
 ) -> ControlTracks:
     """Smooth the targets of phones: formants over 70 ms, amplitudes and bands 30 ms, nasality 50 ms.
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, white_noise
 from voiceface.synthetic.identities import Identities, get_clip_video
+from voiceface.synthetic.layout import DEFAULT_GENERATOR
 from voiceface.synthetic.voice.channel import SAMPLE_RATE, apply_channel
 from voiceface.synthetic.voice.phonetics import (
     FRAME_RATE,
@@ -32,9 +33,8 @@ from voiceface.synthetic.voice.vocal_tract import (
 )
 from voiceface.synthetic.voice.voice_traits import voice_traits
 
-__all__ = ["GENERATOR_VERSION", "SAMPLE_RATE", "SyntheticClip", "synthesise_clip", "synthesise_speech"]
+__all__ = ["SAMPLE_RATE", "SyntheticClip", "synthesise_clip", "synthesise_speech"]
 
-GENERATOR_VERSION = 2
 _RESPONSE_LEAD = 96  # samples of a response before its pulse
 _HOP_LENGTH = SAMPLE_RATE // FRAME_RATE
 _FREQUENCIES = np.arange(RESPONSE_LENGTH // 2 + 1) * (SAMPLE_RATE / RESPONSE_LENGTH)
@@ -77,7 +77,7 @@ def synthesise_clip(
     seconds: float,
     nuisance: float = 1.0,
     inventory: PhoneInventory = FULL_INVENTORY,
-    generator: int = 2,
+    generator: int = DEFAULT_GENERATOR,
 ) -> SyntheticClip:
     """Synthesise one clip.
 
@@ -147,7 +147,7 @@ def synthesise_speech(
     clip: int,
     seconds: float,
     nuisance: float = 1.0,
-    generator: int = 2,
+    generator: int = DEFAULT_GENERATOR,
 ) -> NDArray[np.float64]:
     """Synthesise dry speech of one speaker: pulses, breath and frication that follow `tracks`.
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.identities import Identities
+from voiceface.synthetic.layout import DEFAULT_GENERATOR
 from voiceface.synthetic.voice.channel import SAMPLE_RATE
 from voiceface.synthetic.voice.phonetics import (
     FRAME_RATE,
@@ -29,7 +30,7 @@ def tract_response(
     tracks: ControlTracks,
     times: NDArray[np.float64],
     *,
-    generator: int = 2,
+    generator: int = DEFAULT_GENERATOR,
 ) -> NDArray[np.complex128]:
     """Compute the transfer function of the vocal tract at `times` (s, shape (P,)).
 

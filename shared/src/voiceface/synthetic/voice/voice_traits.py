@@ -23,12 +23,10 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals
 from voiceface.synthetic.identities import NUM_VOWELS, Identities
+from voiceface.synthetic.layout import GENERATORS
 
-__all__ = ["GENERATORS", "NEUTRAL_TRAITS", "VoiceTraits", "check_generator", "voice_traits"]
+__all__ = ["NEUTRAL_TRAITS", "VoiceTraits", "check_generator", "voice_traits"]
 
-GENERATORS = (1, 2)
-"""Versions of the voices. In 1, people differ by the factors, by rate, pitch range and vowels; in 2, also by
-the traits of this module, and rooms and noises are those of real recordings."""
 _FIRST_SLOT, _NUM_SLOTS = 64, 104
 _LIMIT = 2.0  # SDs at which a trait is clipped, so that nobody is a caricature
 # What tells people apart hides the factors. With 1 instead of 0.5 and no fast curves in `_COLOUR_DB`, a small
