@@ -29,8 +29,8 @@ __all__ = [
 POPULATION_FILE = Path("truth") / "population.json"
 VIEWS_FILE = Path("truth") / "views.npz"
 GENERATORS = (1, 2)
-"""Versions of voices and images. 1: heads made of formulas, people who differ by little but the factors. 2: a mesh
-head, voices with more that tells people apart, rooms and noises as real ones."""
+"""Versions of voices and images. 1: heads made of formulas; people differ by little but the factors.
+2: a mesh head, more in a voice that tells people apart, rooms and noises as real ones."""
 DEFAULT_GENERATOR = 2
 # Factor on the shape bases by generator of the images. Both exaggerate: at 64 pixels life-size variation is
 # about one pixel. Life-like are 0.55 with generator 1 and 1 with 2.
