@@ -82,18 +82,16 @@ def draw_image(
     jitter = normals(seed, k, "image", image_index, 2, start=29)
     video_normals = normals(seed, k, "face", 1 + params.video, 18)
     video_uniforms = uniforms(seed, k, "face", 1 + params.video, 20)
-    # Videos differ in light, place and clothes also where pose and expression vary little.
-    scene = np.sqrt(nuisance) if nuisance < 1.0 else nuisance
     light = make_light(
-        light_vector(video_normals, video_uniforms, jitter, scene), float(video_uniforms[18]), scene
+        light_vector(video_normals, video_uniforms, jitter, nuisance), float(video_uniforms[18]), nuisance
     )
     glasses = face.traits.glasses
     worn = glasses is not None and video_uniforms[19] * min(nuisance, 1.0) < glasses.worn
     side = image_size * SUPERSAMPLING
     view = View(params.pose, side * params.scale, side * params.offset - 0.5, side, side)
-    background = draw_background(video_uniforms, _BACKGROUND_SIDE, scene)
+    background = draw_background(video_uniforms, _BACKGROUND_SIDE, nuisance)
     canvas = np.asarray(cv2.resize(background, (side, side)), np.float32)
-    draw_head(canvas, face, params.expression, view, light, video_uniforms[14:18], worn, nuisance=scene)
+    draw_head(canvas, face, params.expression, view, light, video_uniforms[14:18], worn, nuisance=nuisance)
     return finish_image(
         canvas, params, identities, index, image_index, seed=seed, image_size=image_size, nuisance=nuisance
     )

@@ -14,10 +14,10 @@ __all__ = ["EMPHASIS", "MODEL_PARTS", "build_anatomical_head"]
 # features are a few pixels of an image: without it, no network could read nose and lips.
 EMPHASIS = {
     **{"nosew": 3.2, "nosep": 2.4, "noseb": 2.4, "noset": 2.2},
-    **{"mouthw": 2.0, "ulip": 3.0, "llip": 3.0, "lipp": 2.2},
-    **{"jaww": 2.6, "chinw": 2.0, "chinp": 1.6, "brow": 2.0, "eyesp": 2.2},
+    **{"mouthw": 2.0, "ulip": 3.5, "llip": 3.5, "lipp": 2.6},
+    **{"jaww": 2.8, "chinw": 2.3, "chinp": 1.8, "brow": 2.2, "eyesp": 2.4},
     **{"eyelen": 1.8, "eyesl": 1.8, "browt": 1.8, "sock": 1.6},
-    **{"cheekf": 1.4, "neck": 1.2, "rbf0": 2.6, "rbf1": 2.6, "rbf2": 2.0, "rbf3": 2.0},
+    **{"cheekf": 1.4, "neck": 1.2, "rbf0": 1.8, "rbf1": 1.8, "rbf2": 2.0, "rbf3": 2.0},
     **{
         "lowlen": 0.9,
         "forehead": 0.6,
