@@ -4,7 +4,6 @@
     python benchmarks/population_pictures.py --contact-sheet FILE.png  contact sheet, and factors at -2, 0, +2
     python benchmarks/population_pictures.py --fit SECONDS            how well a small network recovers the
                                                                       factors
-    python benchmarks/population_pictures.py --generator 2 …          the same with the mesh head
 
 Times are processor time of this one-thread process. The fit trains a four-layer convolutional network on the
 true face factors of 1,200 identities and prints R² on 200 unseen ones. An invisible factor cannot be learnt,
@@ -23,14 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before the numerical librar
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.synthetic.face.render import prepare_face, render_image
+from voiceface.synthetic.head.render import prepare_face, render_image
 from voiceface.synthetic.identities import FACTORS, sample_identities
 from voiceface.synthetic.layout import DEFAULT_FACE_GAIN
 
-TARGETS = {
-    1: {"identity": 35.0, "picture 64": 5.0, "picture 128": 8.0},  # ms
-    2: {"identity": 60.0, "picture 64": 8.0, "picture 128": 20.0},
-}
+TARGETS = {"identity": 60.0, "picture 64": 8.0, "picture 128": 20.0}  # ms
 NUM_TRAIN, NUM_TEST, IMAGES_PER_IDENTITY, SIDE = 1200, 200, 4, 64
 
 
@@ -44,31 +40,31 @@ def median_ms(work: Callable[[int], Any], times: int) -> float:
     return 1e3 * float(np.median(spent))
 
 
-def time_rendering(times: int, head: dict[str, Any]) -> None:
+def time_rendering(times: int, face_gain: float) -> None:
     """Print the times and their targets."""
     start = time.process_time()
     people = sample_identities(np.arange(max(64, times)))
-    prepare_face(people, 0, **head)
+    prepare_face(people, 0, face_gain=face_gain)
     print(f"set-up, once per process       {1e3 * (time.process_time() - start):7.1f} ms")
-    faces = [prepare_face(people, i, **head) for i in range(8)]
-    render_image(people, 0, 0, face=faces[0], **head)
-    times_ms = {"identity": median_ms(lambda i: prepare_face(people, i, **head), times)}
+    faces = [prepare_face(people, i, face_gain=face_gain) for i in range(8)]
+    render_image(people, 0, 0, face=faces[0], face_gain=face_gain)
+    times_ms = {"identity": median_ms(lambda i: prepare_face(people, i, face_gain=face_gain), times)}
     for side in (64, 128):
 
         def picture(j: int, side: int = side) -> Any:
-            return render_image(people, j % 8, j, image_size=side, face=faces[j % 8], **head)
+            return render_image(people, j % 8, j, image_size=side, face=faces[j % 8], face_gain=face_gain)
 
         times_ms[f"picture {side}"] = median_ms(picture, times)
     for name, value in times_ms.items():
-        print(f"{name:<30} {value:7.1f} ms   (target {TARGETS[head['generator']][name]:.0f})")
+        print(f"{name:<30} {value:7.1f} ms   (target {TARGETS[name]:.0f})")
 
 
-def write_contact_sheet(path: str, head: dict[str, Any]) -> None:
+def write_contact_sheet(path: str, face_gain: float) -> None:
     """Write a contact sheet: eight identities in four images each, then each factor at -2, 0 and +2 SD."""
     people = sample_identities(np.arange(8))
     rows = []
     for picture in range(4):
-        options = {"image_size": 160, "nuisance": float(picture > 0), **head}
+        options = {"image_size": 160, "nuisance": float(picture > 0), "face_gain": face_gain}
         row = [render_image(people, i, picture, **options).image for i in range(8)]
         rows.append(np.concatenate(row, axis=1))
     for male in (1, 0):
@@ -82,7 +78,10 @@ def write_contact_sheet(path: str, head: dict[str, Any]) -> None:
                 )
                 for j in range(8)
             ]
-            row = [render_image(one, 0, 0, image_size=160, nuisance=0, **head).image for one in changed]
+            row = [
+                render_image(one, 0, 0, image_size=160, nuisance=0, face_gain=face_gain).image
+                for one in changed
+            ]
             rows.append(np.concatenate(row, axis=1))
     image = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
     for j, name in enumerate(FACTORS):
@@ -93,7 +92,7 @@ def write_contact_sheet(path: str, head: dict[str, Any]) -> None:
     print(f"wrote {path}")
 
 
-def fit_factors(seconds: float, nuisance: float, head: dict[str, Any]) -> None:
+def fit_factors(seconds: float, nuisance: float, face_gain: float) -> None:
     """Train a small network on the true factors and print R² per factor on unseen identities."""
     import torch
     from torch import nn
@@ -101,7 +100,7 @@ def fit_factors(seconds: float, nuisance: float, head: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     people = sample_identities(np.arange(NUM_TRAIN + NUM_TEST), rho=0.0)
-    images = torch.from_numpy(_render_images(people, nuisance, head)).permute(0, 1, 4, 2, 3)
+    images = torch.from_numpy(_render_images(people, nuisance, face_gain)).permute(0, 1, 4, 2, 3)
     factors = torch.from_numpy(people.face_factors).float()
 
     def stage(before: int, after: int) -> nn.Module:
@@ -135,13 +134,13 @@ def fit_factors(seconds: float, nuisance: float, head: dict[str, Any]) -> None:
         print(f"R² from {name}: {each}  mean {r2.mean():.3f}")
 
 
-def _render_images(people: Any, nuisance: float, head: dict[str, Any]) -> NDArray[np.uint8]:
+def _render_images(people: Any, nuisance: float, face_gain: float) -> NDArray[np.uint8]:
     """Render images of all identities, (N, IMAGES_PER_IDENTITY, SIDE, SIDE, 3)."""
     result = np.empty((len(people), IMAGES_PER_IDENTITY, SIDE, SIDE, 3), np.uint8)
     for i in range(len(people)):
-        face = prepare_face(people, i, **head)
+        face = prepare_face(people, i, face_gain=face_gain)
         for j in range(IMAGES_PER_IDENTITY):
-            options = {"image_size": SIDE, "nuisance": nuisance, "face": face, **head}
+            options = {"image_size": SIDE, "nuisance": nuisance, "face": face, "face_gain": face_gain}
             result[i, j] = render_image(people, i, j, **options).image
     return result
 
@@ -155,17 +154,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--contact-sheet", metavar="FILE", help="write a contact sheet")
     parser.add_argument("--fit", type=float, metavar="SECONDS", help="train on the factors for so long")
     parser.add_argument("--nuisance", type=float, default=1.0, help="of the pictures of the fit (default: 1)")
-    parser.add_argument("--generator", type=int, default=1, help="of the pictures, 1 or 2 (default: 1)")
-    parser.add_argument("--face-gain", type=float, help="factor on the shape (default: as in populations)")
+    parser.add_argument(
+        "--face-gain", type=float, default=DEFAULT_FACE_GAIN, help="factor on the shape (default: 1.5)"
+    )
     args = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    gain = DEFAULT_FACE_GAIN[args.generator] if args.face_gain is None else args.face_gain
-    head = {"generator": args.generator, "face_gain": gain}
-    time_rendering(args.repeats, head)
+    time_rendering(args.repeats, args.face_gain)
     if args.contact_sheet:
-        write_contact_sheet(args.contact_sheet, head)
+        write_contact_sheet(args.contact_sheet, args.face_gain)
     if args.fit:
-        fit_factors(args.fit, args.nuisance, head)
+        fit_factors(args.fit, args.nuisance, args.face_gain)
     return 0
 
 

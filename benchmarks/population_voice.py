@@ -19,7 +19,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before the numerical librar
 import numpy as np
 from numpy.typing import NDArray
 from voiceface.synthetic.identities import FACTORS, Identities, sample_identities
-from voiceface.synthetic.layout import DEFAULT_GENERATOR, GENERATORS
 from voiceface.synthetic.voice.phonetics import ControlTracks, generate_control_tracks
 from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, synthesise_clip, synthesise_speech
 
@@ -78,15 +77,11 @@ def clip_statistics(samples: NDArray[np.int16], weights: NDArray[np.float64]) ->
     return np.concatenate([speech.mean(0), speech.std(0), loud.mean(0), low, high, moved, [log_pitch(wave)]])
 
 
-def factor_r_squared(
-    speakers: int, clips: int = 4, seconds: float = 3.0, generator: int = 1
-) -> NDArray[np.float64]:
+def factor_r_squared(speakers: int, clips: int = 4, seconds: float = 3.0) -> NDArray[np.float64]:
     """R² of each factor from one clip, on the quarter of the speakers that is not used for the fit."""
     people, weights = sample_identities(np.arange(speakers)), build_mel_bank()
     rows = [
-        clip_statistics(
-            synthesise_clip(people, i, clip, seconds=seconds, generator=generator).samples, weights
-        )
+        clip_statistics(synthesise_clip(people, i, clip, seconds=seconds).samples, weights)
         for i in range(speakers)
         for clip in range(clips)
     ]
@@ -103,7 +98,7 @@ def factor_r_squared(
     return 1 - np.square(rest - guess).sum(0) / np.square(rest - rest.mean(0)).sum(0)
 
 
-def fit_network(seconds: float, generator: int) -> None:
+def fit_network(seconds: float) -> None:
     """Train a small network on the true factors and print R² per factor on unseen people."""
     import torch
     from torch import nn
@@ -112,7 +107,7 @@ def fit_network(seconds: float, generator: int) -> None:
     torch.manual_seed(0)
     random = torch.Generator().manual_seed(0)
     people = sample_identities(np.arange(309, 309 + NUM_TRAIN + NUM_TEST))  # 309: of the training split
-    spectra = torch.from_numpy(_log_mels(people, generator))
+    spectra = torch.from_numpy(_log_mels(people))
     factors = torch.from_numpy(people.voice_factors).float().repeat_interleave(CLIPS_PER_PERSON, 0)
 
     def stage(before: int, after: int, width: int, stride: int) -> list[nn.Module]:
@@ -148,13 +143,13 @@ def fit_network(seconds: float, generator: int) -> None:
     print(f"R² of a network from one clip: {each}  mean {r2.mean():.3f}")
 
 
-def _log_mels(people: Identities, generator: int) -> NDArray[np.float32]:
+def _log_mels(people: Identities) -> NDArray[np.float32]:
     """Halved log-mels of mean 0 of all clips, one person after the other, (N, 64, T)."""
     weights, window = build_mel_bank().T, np.hamming(400)
     rows = []
     for index in range(len(people)):
         for clip in range(CLIPS_PER_PERSON):
-            samples = synthesise_clip(people, index, clip, seconds=CLIP_SECONDS, generator=generator).samples
+            samples = synthesise_clip(people, index, clip, seconds=CLIP_SECONDS).samples
             frames = np.lib.stride_tricks.sliding_window_view(samples / 32768, 400)[::160] * window
             mels = np.log(np.square(np.abs(np.fft.rfft(frames, 512, axis=1))) @ weights + 1e-6)
             rows.append(((mels - mels.mean()) / 2).T)
@@ -170,22 +165,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a clip, s")
     parser.add_argument("--speakers", type=int, default=0, help="also measure how audible the factors are")
     parser.add_argument("--fit", type=float, metavar="SECONDS", help="train on the factors for so long")
-    parser.add_argument(
-        "--generator", type=int, default=DEFAULT_GENERATOR, choices=GENERATORS, help="version of the voices"
-    )
     options = parser.parse_args(argv)
-    clips, seconds, version = options.clips, options.seconds, options.generator
+    clips, seconds = options.clips, options.seconds
     people = sample_identities(np.arange(clips))
 
     def plan_clip(i: int) -> ControlTracks:
-        return generate_control_tracks(people, i, 0, seed=0, seconds=seconds, generator=version)
+        return generate_control_tracks(people, i, 0, seed=0, seconds=seconds)
 
     plans = [plan_clip(i) for i in range(clips)]
 
-    whole = cpu_seconds(lambda i: synthesise_clip(people, i, 0, seconds=seconds, generator=version), clips)
+    whole = cpu_seconds(lambda i: synthesise_clip(people, i, 0, seconds=seconds), clips)
     plan = cpu_seconds(plan_clip, clips)
     dry = cpu_seconds(
-        lambda i: synthesise_speech(people, i, plans[i], seed=0, clip=0, seconds=seconds, generator=version),
+        lambda i: synthesise_speech(people, i, plans[i], seed=0, clip=0, seconds=seconds),
         clips,
     )
     identities = cpu_seconds(lambda i: sample_identities(np.arange(10_000) + i), 3) / 3
@@ -198,10 +190,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"channel and level ratio {max(0.0, whole - plan - dry) / whole:.2f}")
     print(f"identities {10_000 / identities:.0f} items/s")
     if options.speakers:
-        for name, value in zip(FACTORS, factor_r_squared(options.speakers, generator=version)):
+        for name, value in zip(FACTORS, factor_r_squared(options.speakers)):
             print(f"heard {name} R2 {value:.2f}")
     if options.fit:
-        fit_network(options.fit, version)
+        fit_network(options.fit)
 
 
 if __name__ == "__main__":

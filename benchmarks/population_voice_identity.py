@@ -1,8 +1,8 @@
-"""How well a voice encoder trained on real people tells the synthetic speakers apart, by generator.
+"""How well a voice encoder trained on real people tells the synthetic speakers apart.
 
 `OMP_NUM_THREADS=1 python benchmarks/population_voice_identity.py` embeds clips with the voice encoder of
 `voiceface models get real` and compares all pairs by cosine: equal error rate, mean similarity of clips of
-one person ("same") and of two ("other"). Goals for generator 2 with the default options: EER at most 8 %,
+one person ("same") and of two ("other"). Goals with the default options: EER at most 8 %,
 same at least .80, other at most .58. `population_voice.py --speakers 600` measures what is still heard of the
 factors.
 """
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from voiceface.metrics.verification import equal_error_rate
 from voiceface.real import load_voice_encoder
 from voiceface.synthetic.identities import sample_identities
-from voiceface.synthetic.layout import GENERATORS
 from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
 
@@ -52,14 +51,11 @@ def compare_clips(embeddings: NDArray[np.float32], people: Sequence[int], sex: S
     )
 
 
-def measure(
-    generator: int, first: int, people: int, clips: int, seconds: float, nuisance: float
-) -> Similarity:
+def measure(first: int, people: int, clips: int, seconds: float, nuisance: float) -> Similarity:
     """Synthesise and embed `clips` clips of the identities from `first` on."""
     speakers, encoder = sample_identities(np.arange(first, first + people)), load_voice_encoder()
     waves = [
-        synthesise_clip(speakers, i, clip, seconds=seconds, nuisance=nuisance, generator=generator).samples
-        / np.float32(32768)
+        synthesise_clip(speakers, i, clip, seconds=seconds, nuisance=nuisance).samples / np.float32(32768)
         for i in range(people)
         for clip in range(clips)
     ]
@@ -68,9 +64,8 @@ def measure(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and print one line per generator."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description="How different the synthetic voices are to a real encoder.")
-    parser.add_argument("--generator", type=int, nargs="+", default=list(GENERATORS), choices=GENERATORS)
     parser.add_argument("--first", type=int, default=0, help="number of the first identity (default: 0)")
     parser.add_argument("--people", type=int, default=40, help="default: 40")
     parser.add_argument("--clips", type=int, default=3, help="clips of each person (default: 3)")
@@ -78,15 +73,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--nuisance", type=float, default=1.0, help="0: clean recordings (default: 1)")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    print("generator  EER %  within sex %  same  other  other of the same sex")
-    for generator in options.generator:
-        found = measure(
-            generator, options.first, options.people, options.clips, options.seconds, options.nuisance
-        )
-        print(
-            f"{generator:9d}  {100 * found.eer:5.1f}  {100 * found.eer_within_sex:12.1f}  {found.same:.3f}"
-            f"  {found.other:.3f}  {found.other_same_sex:.3f}"
-        )
+    found = measure(options.first, options.people, options.clips, options.seconds, options.nuisance)
+    print("EER %  within sex %   same  other  other of the same sex")
+    print(
+        f"{100 * found.eer:5.1f}  {100 * found.eer_within_sex:12.1f}  {found.same:.3f}  {found.other:.3f}"
+        f"  {found.other_same_sex:.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from voiceface.synthetic.face.render import prepare_face, render_image
+from voiceface.synthetic.head.render import prepare_face, render_image
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.layout import PopulationSettings
 

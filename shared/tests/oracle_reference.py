@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from voiceface.synthetic.face.head_bases import factor_loadings
+from voiceface.synthetic.head.shape_space import factor_loadings
 from voiceface.synthetic.identities import Identities, sample_identities
 from voiceface.synthetic.oracle import log_likelihood_ratio
 

@@ -10,7 +10,7 @@ from voiceface.association.embedder import Embedder
 from voiceface.audio.loading import load_audio
 from voiceface.images.loading import load_image
 from voiceface.suite.plugins import AssociationSystem, ImageSystem, MeshSystem
-from voiceface.synthetic.face.head import build_head_model
+from voiceface.synthetic.head.model import build_head_model
 
 WIDTH = 64
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from head_geometry import depth_behind_skin, turned_over
 from voiceface.synthetic.camera import get_head_model
-from voiceface.synthetic.face import head_bases
-from voiceface.synthetic.face.head import HeadModel
+from voiceface.synthetic.head import shape_space
 from voiceface.synthetic.head.anthropometry import ANTHROPOMETRY, measure_distances
 from voiceface.synthetic.head.bundle import load_head_bundle
-from voiceface.synthetic.head.model import EMPHASIS, MODEL_PARTS, build_anatomical_head
+from voiceface.synthetic.head.linear_model import HeadModel
+from voiceface.synthetic.head.model import EMPHASIS, MODEL_PARTS, build_head_model
 from voiceface.synthetic.head.subdivision import load_subdivided_head
 from voiceface.synthetic.layout import DEFAULT_FACE_GAIN
 
-SHIFT = head_bases.sex_shift()
+SHIFT = shape_space.sex_shift()
 PARTS = [
     *(("eye_left", "lid_rim_left"), ("eye_right", "lid_rim_right")),
     *(("teeth_upper", "lip_line"), ("teeth_lower", "lip_line"), ("tongue", "lip_line")),
@@ -22,15 +22,15 @@ PARTS = [
 def sample_shapes(count: int, seed: int) -> np.ndarray:
     """Shape coefficients of people of the population, (count, 40)."""
     generator = np.random.default_rng(seed)
-    coupled = generator.standard_normal((count, 8)) @ head_bases.factor_loadings().T
-    rest = generator.standard_normal((count, 40)) * head_bases.residual_scale()
+    coupled = generator.standard_normal((count, 8)) @ shape_space.factor_loadings().T
+    rest = generator.standard_normal((count, 40)) * shape_space.residual_scale()
     return coupled + rest + generator.choice([-1, 1], (count, 1)) * SHIFT
 
 
 @pytest.mark.parametrize("name", ANTHROPOMETRY)
 @pytest.mark.parametrize("sex", ["men", "women"])
 def test_distances_of_the_mean_man_and_woman_are_within_two_deviations(name, sex):
-    head = build_anatomical_head()
+    head = build_head_model()
     marks = head.compute_landmarks(SHIFT if sex == "men" else -SHIFT)
     found = measure_distances(marks)[name]
     for published in ANTHROPOMETRY[name]:
@@ -39,7 +39,7 @@ def test_distances_of_the_mean_man_and_woman_are_within_two_deviations(name, sex
 
 
 def test_men_are_larger_than_women():
-    head = build_anatomical_head()
+    head = build_head_model()
     men, women = (measure_distances(head.compute_landmarks(sign * SHIFT)) for sign in (1, -1))
     assert all(men[name] > women[name] for name in ANTHROPOMETRY)
 
@@ -52,9 +52,9 @@ def test_men_are_larger_than_women():
     ],
 )
 def test_coefficient_one_is_about_one_standard_deviation(field, name):
-    head = build_anatomical_head()
+    head = build_head_model()
     step = np.zeros((2, 40))
-    step[:, head_bases.SHAPE_NAMES.index(field)] = [-0.5, 0.5]
+    step[:, shape_space.SHAPE_NAMES.index(field)] = [-0.5, 0.5]
     low, high = measure_distances(head.compute_landmarks(step))[name]
     deviations = [deviation for one in ANTHROPOMETRY[name] for _, deviation in (one.men, one.women)]
     assert 0.75 * np.mean(deviations) < high - low < 1.35 * np.mean(deviations)
@@ -105,7 +105,7 @@ def test_hardly_anybody_has_a_turned_triangle_at_the_gain_of_the_population():
 @pytest.mark.parametrize("number", range(10))
 def test_no_eye_or_tooth_comes_through_the_skin_in_an_expression(load, number):
     head = load()
-    expression = 2.5 * head_bases.EXPRESSION_SD[number] * head.expression_basis[number]
+    expression = 2.5 * shape_space.EXPRESSION_SD[number] * head.expression_basis[number]
     for sign in (-1, 1):
         vertices = head.mean + expression + np.tensordot(sign * SHIFT, head.shape_basis, 1)
         for part, opening in PARTS:
@@ -117,7 +117,7 @@ def test_no_eye_or_tooth_comes_through_the_skin_of_random_people():
     generator = np.random.default_rng(2)
     for shape in sample_shapes(20, 3):
         present = generator.random(10) < 0.5
-        expression = np.abs(generator.standard_normal(10)) * head_bases.EXPRESSION_SD * present
+        expression = np.abs(generator.standard_normal(10)) * shape_space.EXPRESSION_SD * present
         vertices = head.mean + np.tensordot(shape, head.shape_basis, 1)
         vertices = vertices + np.tensordot(expression, head.expression_basis, 1)
         for part, opening in PARTS:
@@ -132,11 +132,11 @@ def test_a_point_in_front_of_the_skin_is_recognised():
 
 
 def test_a_blink_narrows_the_eyes_and_an_open_mouth_parts_the_lips():
-    head = build_anatomical_head()
+    head = build_head_model()
     neutral = head.compute_landmarks(np.zeros(40), np.zeros(10))
     blink, jaw = np.zeros(10), np.zeros(10)
-    blink[head_bases.EXPRESSION_NAMES.index("blink")] = 1.0
-    jaw[head_bases.EXPRESSION_NAMES.index("jaw_open")] = 1.0
+    blink[shape_space.EXPRESSION_NAMES.index("blink")] = 1.0
+    jaw[shape_space.EXPRESSION_NAMES.index("jaw_open")] = 1.0
 
     def gap(marks: np.ndarray, upper: int, lower: int) -> float:
         return float(marks[upper, 1] - marks[lower, 1])
@@ -146,7 +146,7 @@ def test_a_blink_narrows_the_eyes_and_an_open_mouth_parts_the_lips():
 
 
 def test_the_model_is_a_head_model_of_the_population():
-    head = build_anatomical_head(0.8)
+    head = build_head_model(0.8)
     assert isinstance(head, HeadModel)
     bundle = load_head_bundle()
     count = bundle.part_vertices["tongue"][1]
@@ -162,16 +162,16 @@ def test_the_model_is_a_head_model_of_the_population():
 
 
 def test_a_gain_below_life_size_shrinks_all_shape_alike():
-    bundle, head = load_head_bundle(), build_anatomical_head(0.5)
+    bundle, head = load_head_bundle(), build_head_model(0.5)
     expected = bundle.mean + 0.5 * bundle.shape_basis.sum(axis=0)
     np.testing.assert_allclose(head.compute_vertices(np.ones(40)), expected[: len(head.mean)], atol=1e-9)
     assert set(EMPHASIS) <= set(bundle.shape_names)
 
 
 def test_the_model_may_have_fewer_parts():
-    skin = build_anatomical_head(1.0, ("skin",))
+    skin = build_head_model(1.0, ("skin",))
     assert len(skin.mean) == load_head_bundle().part_vertices["skin"][1]
     with pytest.raises(ValueError, match="first part must be 'skin'"):
-        build_anatomical_head(1.0, MODEL_PARTS[1:])
+        build_head_model(1.0, MODEL_PARTS[1:])
     with pytest.raises(ValueError, match="face_gain must be above 0, got 0"):
-        build_anatomical_head(0.0)
+        build_head_model(0.0)

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from voiceface.synthetic.face import head_bases
 from voiceface.synthetic.head import landmarks as table
+from voiceface.synthetic.head import shape_space
 from voiceface.synthetic.head.bundle import BUNDLE_FILE, load_head_bundle, read_bundle
 from voiceface.synthetic.head.occlusion import compute_normals, compute_occlusion
 from voiceface.synthetic.head.subdivision import load_subdivided_head, subdivide
@@ -23,8 +23,8 @@ def border_edges(triangles: np.ndarray) -> np.ndarray:
 def test_the_bundle_is_small_and_complete():
     head = load_head_bundle()
     assert BUNDLE_FILE.stat().st_size <= 4_000_000
-    assert head.shape_names == head_bases.SHAPE_NAMES
-    assert head.expression_names == head_bases.EXPRESSION_NAMES
+    assert head.shape_names == shape_space.SHAPE_NAMES
+    assert head.expression_names == shape_space.EXPRESSION_NAMES
     count = len(head.mean)
     assert head.shape_basis.shape == (40, count, 3)
     assert head.expression_basis.shape == (10, count, 3)
@@ -62,7 +62,7 @@ def test_the_mean_head_and_its_triangles_are_symmetric():
     assert {tuple(row) for row in np.sort(head.mirror[head.triangles], axis=1).tolist()} == sides
 
 
-@pytest.mark.parametrize("name", head_bases.SHAPE_NAMES)
+@pytest.mark.parametrize("name", shape_space.SHAPE_NAMES)
 def test_fields_are_symmetric_or_odd(name):
     head = load_head_bundle()
     field = head.shape_basis[head.shape_names.index(name)]

@@ -118,7 +118,7 @@ def test_the_oracle_knows_everything_or_nothing():
 
 
 def test_every_shape_number_has_a_name():
-    from voiceface.synthetic.face.head_bases import SHAPE_NAMES
+    from voiceface.synthetic.head.shape_space import SHAPE_NAMES
 
     assert tuple(SHAPE_LABELS) == SHAPE_NAMES and len(set(SHAPE_LABELS.values())) == 40
 

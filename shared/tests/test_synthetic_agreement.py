@@ -14,13 +14,13 @@ from voiceface.synthetic.agreement.agreement import (
     predict_identities,
 )
 from voiceface.synthetic.agreement.result import METRIC_DESCRIPTIONS
-from voiceface.synthetic.face.geometry_truth import (
+from voiceface.synthetic.ground_truth import GroundTruthError
+from voiceface.synthetic.head.geometry_truth import (
     build_face_ground_truth,
     generate_face_ground_truth,
     read_face_ground_truth,
 )
-from voiceface.synthetic.face.render import prepare_face, render_image
-from voiceface.synthetic.ground_truth import GroundTruthError
+from voiceface.synthetic.head.render import prepare_face, render_image
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.layout import build_settings, get_face_name
 from voiceface.synthetic.readers import attribute_reader

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from voiceface.synthetic.camera import get_head_model, sample_render_params
 from voiceface.synthetic.dataset import generate_identity
-from voiceface.synthetic.face.geometry_truth import build_face_ground_truth
-from voiceface.synthetic.face.render import prepare_face, render_image
 from voiceface.synthetic.head.drawn_head import SKIN, load_drawn_head
+from voiceface.synthetic.head.geometry_truth import build_face_ground_truth
 from voiceface.synthetic.head.hair import build_hair
 from voiceface.synthetic.head.hair_styles import HairStyle, choose_hair_style
+from voiceface.synthetic.head.render import prepare_face, render_image
 from voiceface.synthetic.head.traits import sample_traits
 from voiceface.synthetic.head.unrolling import skin_coordinates
 from voiceface.synthetic.identities import sample_identities

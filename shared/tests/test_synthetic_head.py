@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from oracle_reference import max_factor_r2
-from voiceface.synthetic.face import head, head_bases, mean_surface
+from voiceface.synthetic.face import head, mean_surface
 from voiceface.synthetic.identities import sample_identities
 
 # Landmark pairs (iBUG numbers, 0-based) of anthropometric distances.
@@ -89,7 +89,7 @@ def test_counts(model):
 
 
 def test_the_model_is_built_quickly_and_cached():
-    from voiceface.synthetic.face.head import build_head_model
+    from voiceface.synthetic.head.model import build_head_model
 
     started = time.process_time()
     fresh = build_head_model.__wrapped__(1.0)
@@ -155,7 +155,7 @@ def test_coefficients_have_unit_variance_within_a_sex(crowd):
         rows = alpha[crowd.face_sex == sex]
         assert np.abs(rows.std(axis=0) - 1).max() < 0.1
         sign = 2 * sex - 1
-        assert np.abs(rows.mean(axis=0) - sign * head_bases.sex_shift()).max() < 0.12
+        assert np.abs(rows.mean(axis=0) - sign * shape_space.sex_shift()).max() < 0.12
 
 
 def test_the_sex_of_the_face_determines_the_head():
@@ -163,8 +163,8 @@ def test_the_sex_of_the_face_determines_the_head():
     alpha = head.shape_coefficients(identities)
     shift = (
         alpha
-        - identities.face_factors @ head_bases.factor_loadings().T
-        - identities.shape_nuisance * head_bases.residual_scale()
+        - identities.face_factors @ shape_space.factor_loadings().T
+        - identities.shape_nuisance * shape_space.residual_scale()
     )[:, 4]
     assert np.allclose(shift > 0, identities.face_sex == 1)
     assert (identities.face_sex != identities.sex).any()
@@ -173,7 +173,7 @@ def test_the_sex_of_the_face_determines_the_head():
 def test_factors_are_predictable_from_the_true_shape():
     table = [0.80, 0.79, 0.74, 0.78, 0.82, 0.78, 0.80, 0.63]
     assert np.abs(max_factor_r2() - table).max() < 0.01
-    coupled = (head_bases.factor_loadings() ** 2).sum(axis=1)
+    coupled = (shape_space.factor_loadings() ** 2).sum(axis=1)
     assert (coupled > 0).sum() == 26
     assert coupled[coupled > 0].mean() == pytest.approx(0.445, abs=0.001)
 
@@ -253,9 +253,9 @@ def test_landmark_pairs_measure_the_named_distances(model):
     assert distances["ER"] > distances["MR"] > distances["CR"]
 
 
-@pytest.mark.parametrize("name", head_bases.EXPRESSION_NAMES)
+@pytest.mark.parametrize("name", shape_space.EXPRESSION_NAMES)
 def test_expressions_stay_on_the_face(model, name):
-    moved = np.linalg.norm(model.expression_basis[head_bases.EXPRESSION_NAMES.index(name)], axis=1)
+    moved = np.linalg.norm(model.expression_basis[shape_space.EXPRESSION_NAMES.index(name)], axis=1)
     back = np.cos(mean_surface.build_mean_surface().theta).ravel() < -0.3
     assert moved.max() > 1.0
     assert moved[back].max() < 0.1

@@ -7,10 +7,10 @@ from voiceface.checkpoints.native import fingerprint, save_model
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.commands import weights
 from voiceface.synthetic.agreement import agreement
-from voiceface.synthetic.face.geometry_truth import build_face_ground_truth
-from voiceface.synthetic.face.head import build_head_model
 from voiceface.synthetic.face.mean_surface import GRID_COLUMNS, GRID_ROWS
-from voiceface.synthetic.face.render import prepare_face, render_image
+from voiceface.synthetic.head.geometry_truth import build_face_ground_truth
+from voiceface.synthetic.head.model import build_head_model
+from voiceface.synthetic.head.render import prepare_face, render_image
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.presets import PRESETS
 from voiceface.synthetic.readers import attribute_reader, check, data, training

@@ -68,7 +68,7 @@ def test_tables(tree):
 
 
 def test_ground_truth_matches_the_identities(tree):
-    from voiceface.synthetic.face.head import shape_coefficients
+    from voiceface.synthetic.head.shape_space import shape_coefficients
 
     identities = SMALL.sample_identities()
     rows = list(csv.DictReader((tree / "truth" / "identities.csv").read_text().splitlines()))
@@ -212,7 +212,7 @@ def test_voices_are_the_same_for_every_rho_and_can_be_linked(tree, tmp_path):
 
 
 def test_meshes_and_second_view(tmp_path):
-    from voiceface.synthetic.face.head import build_head_model
+    from voiceface.synthetic.head.model import build_head_model
 
     settings = replace(SMALL, train=1, val=1, test=1, clips=0, mesh=True, second_view=True)
     root = writer.write_population(tmp_path / "mesh", settings, workers=1, lists=False, progress=False)

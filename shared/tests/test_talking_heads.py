@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from voiceface.commands import population
 from voiceface.synthetic.camera import get_head_model, light_vector
-from voiceface.synthetic.face.head import shape_coefficients
 from voiceface.synthetic.head.prepared import prepare_head
 from voiceface.synthetic.head.shading import make_light
+from voiceface.synthetic.head.shape_space import shape_coefficients
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.layout import PopulationError, build_settings
 from voiceface.synthetic.talking_heads import folders, render_talking_video

@@ -66,7 +66,7 @@ def test_images_are_normalised_as_the_networks_expect() -> None:
 
 
 def test_ground_truth_parameters_project_to_the_rendered_landmarks(train_dataset: VoiceFaceDataset) -> None:
-    from voiceface.synthetic.face.render import sample_render_params
+    from voiceface.synthetic.camera import sample_render_params
     from voiceface.synthetic.identities import sample_identities
     from voiceface.synthetic.layout import build_settings
 

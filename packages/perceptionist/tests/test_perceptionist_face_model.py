@@ -13,12 +13,10 @@ from perceptionist.face_models.synthetic_head import (
     orthonormal_shape,
     pose_parameters,
 )
-from voiceface.synthetic.face.head import (
-    RATIO_LANDMARK_PAIRS,
-    build_head_model,
-    shape_coefficients,
-)
-from voiceface.synthetic.face.render import sample_render_params
+from voiceface.synthetic.camera import sample_render_params
+from voiceface.synthetic.head.linear_model import RATIO_LANDMARK_PAIRS
+from voiceface.synthetic.head.model import build_head_model
+from voiceface.synthetic.head.shape_space import shape_coefficients
 from voiceface.synthetic.identities import sample_identities
 
 RNG = np.random.default_rng(4)

@@ -28,7 +28,7 @@ from perceptionist.visualisation import missing_triangles, render_portrait
 from scipy.io import savemat
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.io.safe_pickle import ArrayFileError
-from voiceface.synthetic.face.head import build_head_model
+from voiceface.synthetic.head.model import build_head_model
 
 VERTICES = 120
 LANDMARKS = np.random.default_rng(0).permutation(VERTICES)[:68]

@@ -26,8 +26,8 @@ from perceptionist.ground_truth import load_synthetic_ground_truth
 from perceptionist.meshio.io import read_mesh
 from perceptionist.pictures import render_head
 from voiceface.synthetic.camera import LANDMARK_BOX, get_head_model
-from voiceface.synthetic.face.head_bases import EXPRESSION_NAMES, SHAPE_NAMES, sex_shift
 from voiceface.synthetic.head import load_head_bundle
+from voiceface.synthetic.head.shape_space import EXPRESSION_NAMES, SHAPE_NAMES, sex_shift
 from voiceface.synthetic.layout import build_settings
 from voiceface.synthetic.writer import write_population
 

@@ -29,8 +29,9 @@ from perceptionist.sampling import ImageRegressionDataset, image_to_chw, reframe
 from perceptionist.sim3dr import rasterize_triangles
 from perceptionist.training_stages.expert import pose_whitening, project_landmarks
 from PIL import Image
-from voiceface.synthetic.face.head import shape_coefficients
-from voiceface.synthetic.face.render import RenderedImage, render_image, sample_render_params
+from voiceface.synthetic.camera import RenderedImage, sample_render_params
+from voiceface.synthetic.head.render import render_image
+from voiceface.synthetic.head.shape_space import shape_coefficients
 from voiceface.synthetic.identities import sample_identities
 
 MODEL = build_synthetic_face_model()

@@ -68,13 +68,13 @@ def test_other_recordings_get_a_drawing_of_the_generated_head(model, face, tmp_p
 def test_drawn_heads_have_the_widths_of_their_meshes() -> None:
     from perceptionist.face_models.synthetic_head import frontal_vertices
     from perceptionist.sim3dr import rasterize_triangles
-    from voiceface.synthetic.face import head_bases
-    from voiceface.synthetic.face.head import build_head_model
+    from voiceface.synthetic.head import shape_space
+    from voiceface.synthetic.head.model import build_head_model
 
     head = build_head_model()
     widths = []
     for jaw in (-2, 2):
-        alpha = head_bases.sex_shift() + jaw * (np.array(head_bases.SHAPE_NAMES) == "jaww")
+        alpha = shape_space.sex_shift() + jaw * (np.array(shape_space.SHAPE_NAMES) == "jaww")
         vertices = frontal_vertices(head, alpha) * [1, -1, 1]
         marks = vertices[head.landmarks, :2]
         vertices[:, :2] += 120 * np.array([0.5, 0.56]) - (marks.min(axis=0) + marks.max(axis=0)) / 2

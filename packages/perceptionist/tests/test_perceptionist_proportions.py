@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from perceptionist import proportions
 from perceptionist.face_models.synthetic_head import build_synthetic_face_model, frontal_vertices
-from voiceface.synthetic.face.head import build_head_model
+from voiceface.synthetic.head.model import build_head_model
 
 PAIRS = {"oicd": (0, 1), "forehead": (2, 3), "cheek": (4, 5), "ear": (6, 7), "midline": (8, 9)}
 LANDMARKS = np.arange(5, 73)

@@ -263,7 +263,7 @@ def test_the_fisher_direction_classifies_gender_better_than_vertex_distance() ->
         semantic_coefficients,
     )
     from perceptionist.proportions import shape_errors
-    from voiceface.synthetic.face.head import build_head_model
+    from voiceface.synthetic.head.model import build_head_model
     from voiceface.synthetic.identities import sample_identities
 
     sampled = sample_identities(np.arange(309, 509))

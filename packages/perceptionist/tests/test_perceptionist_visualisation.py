@@ -11,8 +11,9 @@ from perceptionist.face_models.synthetic_head import (
     pose_parameters,
 )
 from perceptionist.visualisation import images_to_uint8, overlay_mesh, pose_mesh
-from voiceface.synthetic.face.head import shape_coefficients
-from voiceface.synthetic.face.render import render_image, sample_render_params
+from voiceface.synthetic.camera import sample_render_params
+from voiceface.synthetic.head.render import render_image
+from voiceface.synthetic.head.shape_space import shape_coefficients
 from voiceface.synthetic.identities import sample_identities
 
 

@@ -20,28 +20,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.face_gain <= 0:
         raise ValueError(f"--face-gain is {args.face_gain:g}, expected a number above 0")
     shape, expression = parse_coefficients(args.coefficients, args.sex)
-    if args.pictures and args.generator != 2:
-        raise ValueError("--pictures draws the head of generator 2; expected --generator 2")
     from voiceface.io.input_files import make_writable_directory
 
     from perceptionist.face_models.open_head import STATEMENT, write_face_model, write_head_meshes
 
     out = make_writable_directory(args.out)
-    files = [] if args.meshes_only else write_face_model(out, args.generator, args.face_gain)
+    files = [] if args.meshes_only else write_face_model(out, args.face_gain)
     files += write_head_meshes(
         out,
         shape,
         expression,
         name=args.name,
         formats=args.mesh,
-        generator=args.generator,
         face_gain=args.face_gain,
     )
     if args.pictures:
         from perceptionist.face_models.coefficient_pictures import write_coefficient_pictures
 
         files += write_coefficient_pictures(out / "pictures", args.face_gain)
-    print(STATEMENT[args.generator])
+    print(STATEMENT)
     for file in files:
         print(file)
     return 0
@@ -64,7 +61,7 @@ def parse_coefficients(
     """
     import math
 
-    from voiceface.synthetic.face.head_bases import EXPRESSION_NAMES, SHAPE_NAMES, sex_shift
+    from voiceface.synthetic.head.shape_space import EXPRESSION_NAMES, SHAPE_NAMES, sex_shift
 
     from perceptionist.face_models.open_head import coefficient_vector
 
@@ -104,8 +101,6 @@ def build_parser() -> argparse.ArgumentParser:
     add("coefficients", nargs="*", metavar="NAME=VALUE",
         help="coefficients of the mesh, such as nosew=2 smile=1 (default: all 0)")  # fmt: skip
     add("--out", type=Path, required=True, help="folder to write")
-    add("--generator", type=int, choices=(1, 2), default=2,
-        help="1: the head defined by formulas; 2: the anatomical head (default: %(default)s)")  # fmt: skip
     add("--face-gain", type=float, default=1.0, metavar="G",
         help="factor on the variation of shape (default: 1)")  # fmt: skip
     add("--sex", choices=("mean", "male", "female"), default="mean",

@@ -70,17 +70,18 @@ def load_synthetic_ground_truth(
     Raises:
         FileNotFoundError: no population.
         voiceface.synthetic.ground_truth.GroundTruthError: an identity is not in it.
+        voiceface.synthetic.layout.PopulationError: another version of the population's generator wrote it.
     """
-    from voiceface.synthetic.face import head_bases
-    from voiceface.synthetic.face.head import shape_coefficients
     from voiceface.synthetic.ground_truth import GroundTruthError, read_ground_truth
+    from voiceface.synthetic.head import shape_space
+    from voiceface.synthetic.head.shape_space import shape_coefficients
     from voiceface.synthetic.identities import sample_identities
-    from voiceface.synthetic.layout import DEFAULT_FACE_GAIN, PopulationSettings, get_face_name
+    from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings, get_face_name
     from voiceface.synthetic.oracle import max_shape_r2
 
     from perceptionist.face_models.synthetic_head import (
         DISCLAIMER,
-        OPEN_HEAD_DISCLAIMER,
+        EMBEDDED_HEAD,
         PopulationHead,
         equivalent_coefficients,
         frontal_vertices,
@@ -88,6 +89,7 @@ def load_synthetic_ground_truth(
     )
 
     settings = PopulationSettings(**read_ground_truth(root).settings)
+    settings.require_current(Path(root) / POPULATION_FILE)
     number_of = {get_face_name(k, settings): k for k in settings.ids()}
     missing = [name for name in (*identities, *training_identities) if name not in number_of]
     if missing:
@@ -95,9 +97,7 @@ def load_synthetic_ground_truth(
             f"{len(missing)} identities are not in the population {root}; the first is {missing[0]}"
         )
     options = {word: getattr(settings, word) for word in ("seed", "rho", "share_sex", "confound")}
-    generator = settings.image_generator
-    population = PopulationHead(generator, settings.face_gain)
-    usual = PopulationHead(generator, DEFAULT_FACE_GAIN[generator])
+    population = PopulationHead(settings.face_gain)
     head = population.model
 
     def sample(names: Sequence[str]) -> tuple[Array, tuple[str, ...], Array]:
@@ -109,21 +109,21 @@ def load_synthetic_ground_truth(
     coefficients, genders, coupling = sample(identities)
     if training_identities:
         training_coefficients, training_genders, _ = sample(training_identities)
-        baselines = mean_faces(frontal_vertices(head, training_coefficients, generator), training_genders)
+        baselines = mean_faces(frontal_vertices(head, training_coefficients), training_genders)
     else:
-        shift = head_bases.sex_shift()
+        shift = shape_space.sex_shift()
         means = {"all": 0 * shift, "male": shift, "female": -shift}
-        baselines = {word: frontal_vertices(head, each, generator) for word, each in means.items()}
+        baselines = {word: frontal_vertices(head, each) for word, each in means.items()}
     return MeshGroundTruth(
         tuple(identities),
-        frontal_vertices(head, coefficients, generator),
+        frontal_vertices(head, coefficients),
         genders,
         baselines,
-        equivalent_coefficients(coefficients, population, usual),
-        tuple(head_bases.SHAPE_NAMES),
+        equivalent_coefficients(coefficients, population, EMBEDDED_HEAD),
+        tuple(shape_space.SHAPE_NAMES),
         max_shape_r2(coupling),
         gender_axis(),
-        DISCLAIMER if generator == 1 else OPEN_HEAD_DISCLAIMER,
+        DISCLAIMER,
     )
 
 

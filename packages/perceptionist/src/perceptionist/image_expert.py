@@ -26,6 +26,7 @@ from perceptionist.models import (
     face_model_from_checkpoint,
     load_checkpoint,
     load_expert,
+    require_current_head,
 )
 from perceptionist.sampling import image_to_chw
 
@@ -161,6 +162,7 @@ def load_image_expert(
         loaded = load_checkpoint(path)
         data = config_from_checkpoint(loaded).data
         model = model or face_model_from_checkpoint(loaded, path)
+        require_current_head(loaded, path, model)
         options |= {"input_size": data.expert_image_size, "published_input": data.expert_input == "published"}
         options["disclaimer"] = loaded.extra.get("disclaimer", "")
         options["face_crop"] = "population" if options["disclaimer"] else "vggface_frontal"

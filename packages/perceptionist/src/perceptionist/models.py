@@ -41,6 +41,7 @@ __all__ = [
     "load_expert",
     "load_voice_network",
     "load_voice_to_mesh",
+    "require_current_head",
     "sub_state_dict",
 ]
 
@@ -116,6 +117,7 @@ def load_voice_to_mesh(
         )
     config = config_from_checkpoint(loaded)
     model = face_model or face_model_from_checkpoint(loaded, path)
+    require_current_head(loaded, path, model)
     networks, extra = config.networks, loaded.extra
     assert networks.voice is not None
     parts: dict[str, nn.Module] = {"e": VoiceNetwork(networks.voice)}
@@ -168,6 +170,23 @@ def face_model_from_checkpoint(loaded: LoadedModel, path: str | Path) -> LinearF
             "--face-model."
         )
     return resolve_face_model(name)
+
+
+def require_current_head(loaded: LoadedModel, path: str | Path, model: LinearFaceModel) -> None:
+    """Check that a checkpoint whose face model is the population's head means the head of this version.
+
+    Raises:
+        ValueError: it was trained with another head of that name.
+    """
+    from perceptionist.face_models.synthetic_head import find_head
+
+    names = loaded.extra.get("face_model", "population"), model.name
+    found = loaded.extra.get("num_vertices")
+    if all(find_head(name) is not None for name in names) and found != model.num_vertices:
+        raise ValueError(
+            f"{path} was trained with an earlier head of the population: found {found or 'no number of'} "
+            f"vertices, expected {model.num_vertices}. Train it again with this version."
+        )
 
 
 def load_voice_network(source: str | Path) -> VoiceNetwork:

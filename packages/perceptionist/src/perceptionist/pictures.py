@@ -177,24 +177,23 @@ def render_head(
     Returns:
         (image_size, image_size, 3) uint8 RGB. Skin, hair and clothes say nothing about the voice.
     """
-    from voiceface.synthetic.face import head_bases
-    from voiceface.synthetic.face.render import prepare_face, render_image
+    from voiceface.synthetic.head import shape_space
+    from voiceface.synthetic.head.render import render_image
     from voiceface.synthetic.identities import sample_identities
 
     alpha = semantic_coefficients(np.asarray(shape, float)[None], head)[0]
     is_male = classify_gender(shape, head) == "male"
-    rest = alpha - (1 if is_male else -1) * head_bases.sex_shift()
+    rest = alpha - (1 if is_male else -1) * shape_space.sex_shift()
     gender, identity = np.array([int(is_male)]), sample_identities([0])
     identity = replace(
         identity,
         sex=gender,
         face_sex=gender,
         face_factors=np.zeros_like(identity.face_factors),
-        shape_nuisance=(rest / head_bases.residual_scale())[None],
+        shape_nuisance=(rest / shape_space.residual_scale())[None],
     )
-    options: dict[str, Any] = {"face_gain": head.face_gain, "generator": head.generator}
-    face = prepare_face(identity, 0, **options)
-    return render_image(identity, 0, 0, image_size=image_size, nuisance=0.0, face=face, **options).image
+    options: dict[str, Any] = {"image_size": image_size, "nuisance": 0.0, "face_gain": head.face_gain}
+    return render_image(identity, 0, 0, **options).image
 
 
 def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -90,7 +90,11 @@ def train(
             "source": record_provenance(run, dataset.identities, initial_weights),
         }
         stage = build_stage(run, config, dataset, face_model, initial_weights)
-        run.extra |= {"face_model": face_model.name, **stage.extra}
+        run.extra |= {
+            "face_model": face_model.name,
+            "num_vertices": face_model.num_vertices,
+            **stage.extra,
+        }
         run.track(**{config.kind: stage.model}, **stage.optimisers)
         validation_set = None
         if validation_dataset is not None and stage.voice_to_mesh is not None:

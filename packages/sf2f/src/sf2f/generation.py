@@ -19,7 +19,7 @@ from sf2f.sampling import load_identity_faces, load_identity_windows
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
-    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
+    from voiceface.synthetic.head.geometry_truth import FaceGroundTruth
 
 __all__ = [
     "BATCH_SIZE",
@@ -151,7 +151,7 @@ def face_ground_truth(speakers: Speakers) -> "FaceGroundTruth | None":
     """Ground truth of the faces of synthetic identities, in their order; None for other data."""
     if speakers.ground_truth is None:
         return None
-    from voiceface.synthetic.face import geometry_truth
+    from voiceface.synthetic.head import geometry_truth
     from voiceface.synthetic.layout import PopulationSettings, get_face_name
 
     settings = PopulationSettings(**speakers.ground_truth.settings)

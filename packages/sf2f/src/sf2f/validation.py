@@ -25,7 +25,7 @@ from sf2f.network_config import Statistics
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
-    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
+    from voiceface.synthetic.head.geometry_truth import FaceGroundTruth
     from voiceface.synthetic.readers.attribute_reader import AttributePrediction, AttributeReader
 
 __all__ = [

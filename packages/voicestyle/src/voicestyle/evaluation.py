@@ -18,7 +18,7 @@ from voicestyle.image_losses import IdentityEncoder
 
 if TYPE_CHECKING:
     from voiceface.synthetic.agreement.result import Agreement
-    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
+    from voiceface.synthetic.head.geometry_truth import FaceGroundTruth
 
 __all__ = [
     "GROUND_TRUTH",

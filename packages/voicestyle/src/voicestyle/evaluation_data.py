@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
     from voiceface.metrics.unavailable import UnavailableResult
-    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
+    from voiceface.synthetic.head.geometry_truth import FaceGroundTruth
 
 __all__ = [
     "EvaluationSet",
@@ -53,7 +53,7 @@ def build_synthetic_evaluation_set(
     from voiceface.audio.loading import write_wav
     from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
     from voiceface.synthetic.dataset import PopulationDataset
-    from voiceface.synthetic.face.geometry_truth import build_face_ground_truth
+    from voiceface.synthetic.head.geometry_truth import build_face_ground_truth
 
     dataset = PopulationDataset(preset, split)
     count = min(num_identities or len(dataset), len(dataset))

@@ -165,7 +165,7 @@ def _render_image(
     identity_index: int, image_index: int, seed: int, rho: float, side: int, nuisance: float
 ) -> NDArray[np.uint8]:
     """Render an image of a synthetic identity."""
-    from voiceface.synthetic.face.render import render_image
+    from voiceface.synthetic.head.render import render_image
     from voiceface.synthetic.identities import sample_identities
 
     return render_image(

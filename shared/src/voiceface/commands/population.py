@@ -63,14 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--face-gain",
         type=float,
-        help="factor on the shape of faces (default: 1 with generator 1, 1.5 with 2); life-like: 0.55 and 1",
-    )
-    parser.add_argument(
-        "--generator",
-        type=int,
-        choices=(1, 2),
-        help="1: heads made of formulas; 2: a mesh with skin, eyes and hair, and voices that differ more "
-        "(default: 2)",
+        help="factor on the shape of faces (default: 1.5; 1 is life-like)",
     )
     parser.add_argument("--confound", type=float, help="effect of nationality on voice and skin, 0 to 1")
     parser.add_argument(

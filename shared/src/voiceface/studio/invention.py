@@ -58,7 +58,7 @@ SHAPE_LABELS = {
     "rbf2": "surface 3",
     "rbf3": "surface 4",
 }
-"""Shape numbers of the head by their names in `voiceface.synthetic.face.head_bases`, in words."""
+"""Shape numbers of the head by their names in `voiceface.synthetic.head.shape_space`, in words."""
 PICTURE_SIDE = 256
 ORACLE_PEOPLE = 400
 FIRST_CANDIDATE, NUM_CANDIDATES = 20_000, 200  # of both sexes
@@ -96,16 +96,13 @@ def build_identity(request: InventionRequest) -> "Identities":
 
 def invent(request: InventionRequest) -> Invention:
     """Draw the face, speak the voice, ask the oracle."""
-    from voiceface.synthetic.face.head import shape_coefficients
-    from voiceface.synthetic.face.render import prepare_face, render_image
-    from voiceface.synthetic.layout import DEFAULT_FACE_GAIN
+    from voiceface.synthetic.head.render import render_image
+    from voiceface.synthetic.head.shape_space import shape_coefficients
     from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
     person = build_identity(request)
-    head = {"face_gain": DEFAULT_FACE_GAIN[request.generator], "generator": request.generator}
-    face = prepare_face(person, 0, **head)  # type: ignore[call-overload]
-    drawn = render_image(person, 0, 0, face=face, image_size=PICTURE_SIDE, nuisance=0.0, **head)  # type: ignore[arg-type]
-    clip = synthesise_clip(person, 0, 0, seconds=request.seconds, nuisance=0.0, generator=request.generator)
+    drawn = render_image(person, 0, 0, image_size=PICTURE_SIDE, nuisance=0.0)
+    clip = synthesise_clip(person, 0, 0, seconds=request.seconds, nuisance=0.0)
     return Invention(
         face=image_url(drawn.image),
         voice=wav_clip(clip.samples),

@@ -224,7 +224,6 @@ class InventionRequest(_Model):
     shape: list[Number] = Field(default=[0.0] * 40, min_length=40, max_length=40)
     coupling: float = Field(1.0, ge=0, le=1)
     chance: int = Field(0, ge=0, le=9999, description="which face is drawn where the coupling leaves it open")
-    generator: Literal[1, 2] = 1
     seconds: float = Field(2.0, ge=1, le=5)
 
 

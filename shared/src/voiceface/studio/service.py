@@ -91,7 +91,7 @@ class Studio:
         """What this server can do."""
         import voiceface
         from voiceface.faces.own_pictures import NO_NETWORKS, PictureReader
-        from voiceface.synthetic.face.head_bases import SHAPE_NAMES
+        from voiceface.synthetic.head.shape_space import SHAPE_NAMES
 
         finds = PictureReader("auto").finds_faces
         return StudioState(

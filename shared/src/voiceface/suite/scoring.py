@@ -77,13 +77,13 @@ class MatchingMetrics:
 
 def generate_ground_truth_heads(settings: "PopulationSettings", ids: Sequence[int]) -> GroundTruthHeads:
     """Generate the ground-truth heads of the identities `ids` of a population from its settings."""
-    from voiceface.synthetic.camera import get_head_model
-    from voiceface.synthetic.face import head_bases
-    from voiceface.synthetic.face.geometry_truth import generate_face_ground_truth
+    from voiceface.synthetic.head import shape_space
+    from voiceface.synthetic.head.geometry_truth import generate_face_ground_truth
+    from voiceface.synthetic.head.model import build_head_model
 
-    head = get_head_model(settings.face_gain, settings.image_generator)
+    head = build_head_model(settings.require_current().face_gain)
     truth = generate_face_ground_truth(settings, ids)
-    shift = head_bases.sex_shift()
+    shift = shape_space.sex_shift()
     signs = 2.0 * truth.sex[:, None] - 1.0
     means = {
         MEAN_FACE: head.compute_vertices(0 * shift),
@@ -103,7 +103,7 @@ def facial_proportions(landmarks: Array) -> Array:
     Returns:
         (..., 4).
     """
-    from voiceface.synthetic.face.head import RATIO_LANDMARK_PAIRS
+    from voiceface.synthetic.head.linear_model import RATIO_LANDMARK_PAIRS
 
     distances = pair_distances(landmarks, [list(pair) for pair in RATIO_LANDMARK_PAIRS.values()])
     return distances[..., 1:] / distances[..., :1]
@@ -160,7 +160,7 @@ def measure_image_agreement(
 
     from voiceface.images.loading import load_image
     from voiceface.synthetic.agreement.agreement import measure_agreement
-    from voiceface.synthetic.face.geometry_truth import generate_face_ground_truth
+    from voiceface.synthetic.head.geometry_truth import generate_face_ground_truth
     from voiceface.synthetic.readers.attribute_reader import load_reader
 
     rows = [row for row, image in enumerate(generated) if image is not None]

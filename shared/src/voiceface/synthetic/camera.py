@@ -1,4 +1,4 @@
-"""Camera, light, background and finish of the population's images, the same for every way to draw a head.
+"""Camera, light, background and finish of the population's images.
 
 Slots of the counters
     stream "image", item = image: 0-2 pose, 3-12 expression, 13-22 which expressions (uniforms),
@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.colours import muted_colour, to_linear_light
 from voiceface.synthetic.counter_rng import normals, uniforms
-from voiceface.synthetic.face.head import HeadModel, build_head_model, shape_coefficients
-from voiceface.synthetic.face.head_bases import EXPRESSION_SD
+from voiceface.synthetic.head.model import build_head_model
+from voiceface.synthetic.head.shape_space import EXPRESSION_SD, shape_coefficients
 from voiceface.synthetic.identities import Identities, get_image_video
-from voiceface.synthetic.layout import DEFAULT_GENERATOR, choose_face_gain
+from voiceface.synthetic.layout import DEFAULT_FACE_GAIN
 
 __all__ = [
     "FOCAL_LENGTH_MM",
-    "LANDMARK_BOX",
     "LANDMARK_BOX_SIZE",
     "POSE_SD",
     "SUPERSAMPLING",
@@ -32,7 +31,6 @@ __all__ = [
     "RenderedImage",
     "draw_background",
     "finish_image",
-    "get_head_model",
     "light_vector",
     "project_points",
     "rotation_matrix",
@@ -43,9 +41,8 @@ Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
 FOCAL_LENGTH_MM = 900.0  # distance of the camera to the point between the ears
-# Size of the landmarks' bounding box and height of its centre in image sides, by generator.
-LANDMARK_BOX = {1: (0.60, 0.56), 2: (0.57, 0.59)}
-LANDMARK_BOX_SIZE = LANDMARK_BOX[1][0]
+LANDMARK_BOX_SIZE = 0.57  # of the landmarks' bounding box in image sides
+_LANDMARK_BOX_HEIGHT = 0.59  # of its centre
 POSE_SD = np.radians([14.0, 6.0, 4.0])
 SUPERSAMPLING = 2
 
@@ -92,24 +89,6 @@ class RenderParams:
     video: int
 
 
-def get_head_model(face_gain: float | None = None, generator: int = DEFAULT_GENERATOR) -> HeadModel:
-    """Return the linear head of a generator; cached per process.
-
-    Args:
-        face_gain: factor on the shape, above 0; None: that of the presets.
-        generator: 1, the grid head made of formulas; 2, the mesh head, with the same coefficients.
-
-    Raises:
-        ValueError: `face_gain` is not above 0, or another generator.
-    """
-    face_gain = choose_face_gain(face_gain, generator)
-    if generator == 1:
-        return build_head_model(face_gain)
-    from voiceface.synthetic.head.model import build_anatomical_head
-
-    return build_anatomical_head(face_gain)
-
-
 def sample_render_params(
     identities: Identities,
     index: int,
@@ -118,8 +97,7 @@ def sample_render_params(
     seed: int | None = None,
     nuisance: float = 1.0,
     shape: Array | None = None,
-    face_gain: float | None = None,
-    generator: int = DEFAULT_GENERATOR,
+    face_gain: float = DEFAULT_FACE_GAIN,
 ) -> RenderParams:
     """Sample pose, expression and crop of an image without rendering it; arguments as `render_image`.
 
@@ -134,12 +112,11 @@ def sample_render_params(
         shape = shape_coefficients(identities.take([index]))[0]
     pose = nuisance * POSE_SD * np.clip(n[:3], -2.6, 2.6)
     expression = np.minimum(nuisance * np.abs(n[3:13]) * EXPRESSION_SD * present, 1.3)
-    landmarks = get_head_model(face_gain, generator).compute_landmarks(shape, expression)
+    landmarks = build_head_model(face_gain).compute_landmarks(shape, expression)
     plane = project_points(landmarks @ rotation_matrix(pose).T)[:, :2]
     low, high = plane.min(axis=0), plane.max(axis=0)
-    size, height = LANDMARK_BOX[generator]
-    zoom = size * (1.0 + 0.05 * nuisance * n[23]) / (0.5 * (high - low).sum())
-    centre = np.array([0.5, height]) + 0.02 * nuisance * n[24:26]
+    zoom = LANDMARK_BOX_SIZE * (1.0 + 0.05 * nuisance * n[23]) / (0.5 * (high - low).sum())
+    centre = np.array([0.5, _LANDMARK_BOX_HEIGHT]) + 0.02 * nuisance * n[24:26]
     offset = centre - zoom * 0.5 * (low + high)
     video = get_image_video(k, image_index, seed=seed)
     return RenderParams(pose, expression, float(zoom), offset, zoom * plane + offset, video)

@@ -1,4 +1,4 @@
-"""Curves from which masks and fields of both heads are made."""
+"""Curves from which masks and fields of the head are made."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from voiceface.runtime.process_pool import map_unordered
 from voiceface.synthetic.counter_rng import integers
-from voiceface.synthetic.face.head import shape_coefficients
+from voiceface.synthetic.head.shape_space import shape_coefficients
 from voiceface.synthetic.layout import PopulationSettings, build_settings
 from voiceface.synthetic.presets import Preset
 
@@ -234,7 +234,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
             (40,) float32 shape coefficients. "expression": (10,) float32.
         """
         from voiceface.audio.loading import repeat_to_length
-        from voiceface.synthetic.face.render import render_image
+        from voiceface.synthetic.head.render import render_image
         from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
         settings = self.settings
@@ -243,9 +243,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
         label, clip, image = (int(word % np.uint64(count)) for word, count in zip(words, counts))
         k = self.ids[label]
         identities = settings.sample_identities([k])
-        samples = synthesise_clip(
-            identities, 0, clip, seconds=settings.clip_seconds, generator=settings.voice_generator
-        ).samples
+        samples = synthesise_clip(identities, 0, clip, seconds=settings.clip_seconds).samples
         rendered = render_image(
             identities,
             0,
@@ -253,7 +251,6 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
             image_size=settings.render_size,
             nuisance=settings.nuisance,
             face_gain=settings.face_gain,
-            generator=settings.image_generator,
         )
         rng = np.random.default_rng([int(words[3] >> np.uint64(1)), index]) if self.augment else None
         return {
@@ -276,25 +273,23 @@ def generate_identity(
     Args:
         job: settings and identity number.
     """
-    from voiceface.synthetic.face.render import prepare_face, render_image
+    from voiceface.synthetic.head.render import prepare_face, render_image
     from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
     settings, k = job
     identities = settings.sample_identities([k])
     clips = np.zeros((settings.clips, round(settings.clip_seconds * 16_000)), np.int16)
     for clip in range(settings.clips):
-        samples = synthesise_clip(
-            identities, 0, clip, seconds=settings.clip_seconds, generator=settings.voice_generator
-        ).samples
+        samples = synthesise_clip(identities, 0, clip, seconds=settings.clip_seconds).samples
         samples = samples[: clips.shape[1]]
         clips[clip, : len(samples)] = samples
     images = np.zeros((settings.images, settings.render_size, settings.render_size, 3), np.uint8)
     expression, pose = np.zeros((settings.images, 10)), np.zeros((settings.images, 3))
     options: dict[str, Any] = {"image_size": settings.render_size, "nuisance": settings.nuisance}
-    head: dict[str, Any] = {"face_gain": settings.face_gain, "generator": settings.image_generator}
-    face = prepare_face(identities, 0, **head)
+    options["face_gain"] = settings.face_gain
+    face = prepare_face(identities, 0, face_gain=settings.face_gain)
     for image in range(settings.images):
-        rendered = render_image(identities, 0, image, face=face, **head, **options)
+        rendered = render_image(identities, 0, image, face=face, **options)
         images[image] = rendered.image
         expression[image] = rendered.expression
         pose[image] = rendered.pose_degrees
@@ -314,7 +309,8 @@ def generate_identity(
 def _resolve_settings(
     settings: PopulationSettings | Preset | str, changes: dict[str, Any]
 ) -> PopulationSettings:
-    return settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
+    found = settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
+    return found.require_current()
 
 
 def _transform_image(

@@ -30,7 +30,6 @@ from voiceface.synthetic.layout import (
 )
 
 if TYPE_CHECKING:
-    from voiceface.synthetic.face.scene import PreparedFace
     from voiceface.synthetic.head.prepared import PreparedHead
 
 __all__ = ["GeneratedFolder", "open_population", "parse_population", "write_population_tables"]
@@ -47,7 +46,6 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "clip_seconds": ("clip_seconds", float),
     "images": ("images", int),
     "image_size": ("render_size", int),
-    "generator": ("generator", int),
     "second_view": ("second_view", lambda text: bool(int(text))),
     "mesh": ("mesh", lambda text: bool(int(text))),
 }
@@ -57,7 +55,7 @@ def parse_population(text: str) -> PopulationSettings:
     """Settings of ``population:PRESET?option=value&...``.
 
     Options are those of `voiceface population`: people (--identities), seed, rho, nuisance, clips,
-    clip_seconds, images, image_size, generator, second_view, mesh.
+    clip_seconds, images, image_size, second_view, mesh.
 
     Raises:
         PopulationError: an unknown preset or option, or a value out of range.
@@ -146,12 +144,10 @@ class GeneratedFolder:
             from voiceface.audio.loading import format_wav
             from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
-            options: dict[str, Any] = {
-                "seconds": self.settings.clip_seconds,
-                "generator": self.settings.voice_generator,
-            }
             identities = self.settings.sample_identities([self._ids[row]])
-            return format_wav(synthesise_clip(identities, 0, number, **options).samples)
+            return format_wav(
+                synthesise_clip(identities, 0, number, seconds=self.settings.clip_seconds).samples
+            )
         return self._meshes(row)[number] if kind == "mesh" else self._render(row, number)
 
     def _meshes_of(self, row: int) -> list[bytes]:
@@ -166,7 +162,7 @@ class GeneratedFolder:
 
     def _render(self, row: int, number: int) -> bytes:
         """Bytes of an image."""
-        from voiceface.synthetic.face.render import render_image
+        from voiceface.synthetic.head.render import render_image
         from voiceface.synthetic.writer import encode_jpeg
 
         settings = self.settings
@@ -178,17 +174,16 @@ class GeneratedFolder:
             image_size=settings.render_size,
             nuisance=settings.nuisance,
             face_gain=settings.face_gain,
-            generator=settings.image_generator,
         )
         return encode_jpeg(rendered.image, rendered.jpeg_quality)
 
-    def _prepare_face_of(self, row: int) -> "PreparedFace | PreparedHead":
+    def _prepare_face_of(self, row: int) -> "PreparedHead":
         """What the images of an identity share."""
-        from voiceface.synthetic.face.render import prepare_face
+        from voiceface.synthetic.head.render import prepare_face
 
         settings = self.settings
-        options: dict[str, Any] = {"face_gain": settings.face_gain, "generator": settings.image_generator}
-        return prepare_face(settings.sample_identities([self._ids[row]]), 0, **options)
+        identities = settings.sample_identities([self._ids[row]])
+        return prepare_face(identities, 0, face_gain=settings.face_gain)
 
     @cached_property
     def _ids(self) -> list[int]:
@@ -257,7 +252,7 @@ def open_record(record: dict[str, Any]) -> GeneratedFolder:
         PopulationError: settings of another version.
     """
     try:
-        return GeneratedFolder(PopulationSettings(**record["settings"]))
+        return GeneratedFolder(PopulationSettings(**record["settings"]).require_current(RECORD_FILE))
     except (KeyError, TypeError) as error:
         raise PopulationError(f"{RECORD_FILE} is damaged ({error}); remove its folder") from None
 

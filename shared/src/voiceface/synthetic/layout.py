@@ -11,14 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_FACE_GAIN",
-    "DEFAULT_GENERATOR",
-    "GENERATORS",
     "POPULATION_FILE",
     "VIEWS_FILE",
     "PopulationError",
     "PopulationSettings",
     "build_settings",
-    "choose_face_gain",
     "clip_path",
     "generator_version",
     "get_face_name",
@@ -28,13 +25,8 @@ __all__ = [
 
 POPULATION_FILE = Path("truth") / "population.json"
 VIEWS_FILE = Path("truth") / "views.npz"
-GENERATORS = (1, 2)
-"""Versions of voices and images. 1: heads made of formulas; people differ by little but the factors.
-2: a mesh head, more in a voice that tells people apart, rooms and noises as real ones."""
-DEFAULT_GENERATOR = 2
-# Factor on the shape bases by generator of the images. Both exaggerate: at 64 pixels life-size variation is
-# about one pixel. Life-like are 0.55 with generator 1 and 1 with 2.
-DEFAULT_FACE_GAIN = {1: 1.0, 2: 1.5}
+# Factor on the shape bases; life-like is 1. At 64 pixels life-size variation is about one pixel.
+DEFAULT_FACE_GAIN = 1.5
 
 
 class PopulationError(ValueError):
@@ -75,7 +67,7 @@ class PopulationSettings:
     rho: float
     seed: int = 0
     nuisance: float = 1.0
-    face_gain: float = 1.0
+    face_gain: float = DEFAULT_FACE_GAIN
     share_sex: bool = True
     confound: float = 0.0
     quirks: bool = False
@@ -104,34 +96,23 @@ class PopulationSettings:
         if wrong:
             raise PopulationError("; ".join(wrong))
 
-    @property
-    def image_generator(self) -> int:
-        """Version of the images: 1 draws a head made of formulas, 2 the mesh head.
+    def require_current(self, source: str | Path = "these settings") -> "PopulationSettings":
+        """Return the settings if this version draws and speaks their people.
+
+        The files of a population of another version can be read; no other can be made for it.
+
+        Args:
+            source: file or folder that the settings come from, for the message.
 
         Raises:
-            PopulationError: this installation knows no such generator.
+            PopulationError: another version of the generator wrote the population.
         """
-        return self._find_version("image", GENERATORS)
-
-    @property
-    def voice_generator(self) -> int:
-        """Version of the voices: in 1, people differ by the factors alone, nearly; in 2, by more.
-
-        Raises:
-            PopulationError: this installation knows no such generator.
-        """
-        return self._find_version("voice", GENERATORS)
-
-    def _find_version(self, kind: str, known: Iterable[int]) -> int:
-        """Return the number that follows `kind` in `generator`."""
-        parts = dict(part.rsplit(" ", 1) for part in self.generator.split(", ") if " " in part)
-        versions = {str(version): version for version in known}
-        if parts.get(kind) not in versions:
-            expected = " or ".join(f"{kind} {version}" for version in versions)
+        if self.generator != generator_version():
             raise PopulationError(
-                f"generator is {self.generator!r}, expected one with {expected}; write the population anew"
+                f"{source}: a population of generator {self.generator!r}; this version draws and speaks with "
+                f"{generator_version()!r}; use the files that are there, or write a new population"
             )
-        return versions[parts[kind]]
+        return self
 
     def ids(self, split: str = "all") -> list[int]:
         """Return the identity numbers of "train", "val", "test" or "all", ascending."""
@@ -154,25 +135,9 @@ class PopulationSettings:
         )
 
 
-def choose_face_gain(face_gain: float | None, generator: int) -> float:
-    """Return `face_gain`, or where it is None that of the presets.
-
-    Raises:
-        ValueError: another generator.
-    """
-    if generator not in GENERATORS:
-        raise ValueError(f"generator must be one of {', '.join(map(str, GENERATORS))}, got {generator!r}")
-    return DEFAULT_FACE_GAIN[generator] if face_gain is None else face_gain
-
-
-def generator_version(number: int | None = None) -> str:
-    """Return the version of voices and images; increases when any output changes beyond tolerance.
-
-    Args:
-        number: of the generator, for voices and images; None: that of new populations.
-    """
-    number = DEFAULT_GENERATOR if number is None else number
-    return f"voice {number}, image {number}"
+def generator_version() -> str:
+    """Return the version of voices and images; increases when any output changes beyond tolerance."""
+    return "voice 2, image 2"
 
 
 def build_settings(
@@ -184,8 +149,7 @@ def build_settings(
         preset: a preset or its name.
         num_identities: total number of identities, instead of the preset's, in the proportions of the
             standard set.
-        changes: fields of `PopulationSettings`; None keeps the value of the preset. The generator may be
-            given as a number, 1 or 2; the default of `face_gain` depends on it.
+        changes: fields of `PopulationSettings`; None keeps the value of the preset.
 
     Raises:
         PopulationError: a value is out of range.
@@ -195,12 +159,8 @@ def build_settings(
 
     base = get_preset(preset) if isinstance(preset, str) else preset
     names = {f.name for f in fields(PopulationSettings)} & {f.name for f in fields(base)}
-    if isinstance(changes.get("generator"), int):
-        changes["generator"] = generator_version(changes["generator"])
     settings = PopulationSettings(preset=base.name, **{name: getattr(base, name) for name in names})
     settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
-    if changes.get("face_gain") is None:
-        settings = replace(settings, face_gain=DEFAULT_FACE_GAIN[settings.image_generator])
     if num_identities is not None:
         if num_identities < 3:
             raise PopulationError(f"at least 3 identities are required, one per split; got {num_identities}")

@@ -259,13 +259,12 @@ def _write_identity(job: _Job) -> None:
     if not missing:
         return
     from voiceface.audio.loading import write_wav
-    from voiceface.synthetic.face.render import prepare_face, render_image
+    from voiceface.synthetic.head.render import prepare_face, render_image
     from voiceface.synthetic.voice.phonetics import INVENTORIES
     from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
     settings = job.settings
     identities = settings.sample_identities([job.identity])
-    head: dict[str, Any] = {"face_gain": settings.face_gain, "generator": settings.image_generator}
     face = None
     for file in missing:
         path, number = job.root / file.path, LANGUAGE_STRIDE * file.language + file.number
@@ -277,11 +276,10 @@ def _write_identity(job: _Job) -> None:
                 number,
                 seconds=settings.clip_seconds,
                 inventory=inventory,
-                generator=settings.voice_generator,
             )
             write_wav(path, clip.samples)
             continue
-        face = prepare_face(identities, 0, **head) if face is None else face
+        face = prepare_face(identities, 0, face_gain=settings.face_gain) if face is None else face
         rendered = render_image(
             identities,
             0,
@@ -289,7 +287,7 @@ def _write_identity(job: _Job) -> None:
             face=face,
             image_size=settings.render_size,
             nuisance=settings.nuisance,
-            **head,
+            face_gain=settings.face_gain,
         )
         write_bytes(path, encode_jpeg(rendered.image, rendered.jpeg_quality))
 

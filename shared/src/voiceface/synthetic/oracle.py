@@ -75,7 +75,7 @@ def max_shape_r2(coupling: ArrayLike, loadings: ArrayLike | None = None) -> NDAr
         ValueError: loadings of another shape, or squared loadings of a coefficient sum to more than 1.
     """
     if loadings is None:
-        from voiceface.synthetic.face.head_bases import factor_loadings
+        from voiceface.synthetic.head.shape_space import factor_loadings
 
         loadings = factor_loadings()
     table = np.asarray(loadings, float)

@@ -81,9 +81,9 @@ def write_tables(root: Path, settings: "PopulationSettings", *, with_views: bool
     if with_views:
         write_bytes(root / VIEWS_FILE, format_views(settings))
     if settings.mesh:
-        from voiceface.synthetic.camera import get_head_model
+        from voiceface.synthetic.head.model import build_head_model
 
-        head = get_head_model(settings.face_gain, settings.image_generator)
+        head = build_head_model(settings.face_gain)
         head.orthonormal.save(root / "face_model")
 
 
@@ -131,7 +131,8 @@ def _write_ground_truth(
     root: Path, settings: "PopulationSettings", identities: Identities, face_names: dict[int, str]
 ) -> None:
     """Write `truth/identities.csv` and `shape.npy`, rows in the order of `identities.csv`."""
-    from voiceface.synthetic.face.head import save_npy, shape_coefficients
+    from voiceface.synthetic.head.linear_model import save_npy
+    from voiceface.synthetic.head.shape_space import shape_coefficients
 
     columns = ["k", "voice_id", "name", "split", "sex", "face_sex", "age", "height_mm", "nationality"]
     columns += [f"v{j}" for j in range(8)] + [f"g{j}" for j in range(8)]
@@ -150,14 +151,13 @@ def _write_ground_truth(
 def format_views(settings: "PopulationSettings") -> bytes:
     """Content of `truth/views.npz`: poses and landmarks of all images, in the order of `identities.csv`."""
     from voiceface.synthetic.camera import sample_render_params
-    from voiceface.synthetic.face.head import shape_coefficients
+    from voiceface.synthetic.head.shape_space import shape_coefficients
     from voiceface.synthetic.layout import image_path
 
     identities = settings.sample_identities()
     alpha = shape_coefficients(identities)
     items = [(i, k, image) for i, k in enumerate(identities.ids.tolist()) for image in range(settings.images)]
     options: dict[str, Any] = {"nuisance": settings.nuisance, "face_gain": settings.face_gain}
-    options["generator"] = settings.image_generator
     views = [sample_render_params(identities, i, image, shape=alpha[i], **options) for i, _, image in items]
     landmarks = np.array([view.landmarks for view in views], np.float32).reshape(-1, 68, 2)
     pose = np.array([view.pose for view in views]).reshape(-1, 3)

@@ -73,6 +73,7 @@ def write_population(
         settings = replace(settings, **changes)
     else:
         settings = build_settings(settings, **changes)
+    settings.require_current()
     state = _check_folder(root, settings)
     voices = _check_voice_source(voices_from, settings) if voices_from is not None else None
     if not force and state is None:
@@ -110,6 +111,7 @@ def _check_folder(root: Path, settings: PopulationSettings) -> dict[str, Any] | 
         found, expected = state["settings"], asdict(settings)
     except (ValueError, KeyError) as error:
         raise PopulationError(f"{root / POPULATION_FILE} is corrupt ({error}); use a new folder") from error
+    replace(settings, generator=str(found.get("generator"))).require_current(root / POPULATION_FILE)
     sizes = ("train", "val", "test")
     wrong = [name for name in expected if name not in sizes and found.get(name) != expected[name]]
     wrong += [name for name in sizes if found.get(name, 0) > expected[name]]
@@ -133,7 +135,7 @@ def _check_voice_source(source: str | Path, settings: PopulationSettings) -> Pat
         raise PopulationError(f"{folder} is no population: {POPULATION_FILE.as_posix()} is missing")
     state = read_json(folder / POPULATION_FILE, PopulationError, "settings of a population")
     found, expected = state.get("settings", {}), asdict(settings)
-    for settings_of in (found, expected):  # images may be of another generator
+    for settings_of in (found, expected):  # images may be of another version
         settings_of["generator"] = str(settings_of.get("generator")).partition(",")[0]
     for name in ("seed", "clips", "clip_seconds", "confound", "generator", "quirks"):
         if found.get(name) != expected[name]:
@@ -187,9 +189,7 @@ def _write_clips(
         if source is not None and source.exists():
             _link_or_copy(source, root / "wav" / path)
         else:
-            samples = synthesise_clip(
-                identities, 0, clip, seconds=settings.clip_seconds, generator=settings.voice_generator
-            ).samples
+            samples = synthesise_clip(identities, 0, clip, seconds=settings.clip_seconds).samples
             write_wav(root / "wav" / path, samples)
 
 
@@ -201,13 +201,13 @@ def _write_images(root: Path, settings: PopulationSettings, identity: int, ident
         missing = {}
     if missing:
         from voiceface.io.atomic import write_bytes
-        from voiceface.synthetic.face.render import prepare_face, render_image
+        from voiceface.synthetic.head.render import prepare_face, render_image
 
         options: dict[str, Any] = {"image_size": settings.render_size, "nuisance": settings.nuisance}
-        head: dict[str, Any] = {"face_gain": settings.face_gain, "generator": settings.image_generator}
-        face = prepare_face(identities, 0, **head)
+        options["face_gain"] = settings.face_gain
+        face = prepare_face(identities, 0, face_gain=settings.face_gain)
         for index, path in missing.items():
-            rendered = render_image(identities, 0, index, face=face, **head, **options)
+            rendered = render_image(identities, 0, index, face=face, **options)
             grey = settings.quirks and corrupted_files.is_grayscale(identity, index)
             write_bytes(path, encode_jpeg(rendered.image, rendered.jpeg_quality, grey=grey))
     if settings.second_view:
@@ -235,14 +235,15 @@ def write_mesh(root: Path, settings: PopulationSettings, identity: int, identiti
     import numpy as np
 
     from voiceface.io.atomic import write_text
-    from voiceface.synthetic.camera import get_head_model
-    from voiceface.synthetic.face.head import save_npy, shape_coefficients, write_obj
+    from voiceface.synthetic.head.linear_model import save_npy, write_obj
+    from voiceface.synthetic.head.model import build_head_model
+    from voiceface.synthetic.head.shape_space import shape_coefficients
 
     name = get_face_name(identity, settings)
     base = root / "mesh" / name
     if all((base / f"{name}{suffix}").exists() for suffix in (".obj", ".xyz", ".npy")):
         return
-    model = get_head_model(settings.face_gain, settings.image_generator)
+    model = build_head_model(settings.face_gain)
     alpha = shape_coefficients(identities)[0]
     vertices = model.compute_vertices(alpha)
     write_obj(base / f"{name}.obj", vertices, model.triangles)

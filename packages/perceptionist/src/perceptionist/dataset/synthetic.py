@@ -62,8 +62,8 @@ def generate_synthetic_dataset(
     **overrides: Any,
 ) -> VoiceFaceDataset:
     """Generate a split in memory; arguments as `PopulationDataset` and `load_dataset`."""
+    from voiceface.synthetic.camera import sample_render_params
     from voiceface.synthetic.dataset import PopulationDataset
-    from voiceface.synthetic.face.render import sample_render_params
 
     population = PopulationDataset(preset, split, workers=num_workers, progress=progress, **overrides)
     head = _require_synthetic_model(model)
@@ -75,7 +75,6 @@ def generate_synthetic_dataset(
     options: dict[str, Any] = {
         "nuisance": population.settings.nuisance,
         "face_gain": gain,
-        "generator": population.settings.image_generator,
     }
     views = [
         sample_render_params(population.identities, int(i), p, **options)
@@ -105,13 +104,13 @@ def load_synthetic_folder(
     root: Path, split: str, model: LinearFaceModel, config: SpeechConfig, with_utterances: bool
 ) -> VoiceFaceDataset:
     """Load a split of a written population; arguments and errors as `dataset.open.load_dataset`."""
-    from voiceface.synthetic.face.render import RenderParams
+    from voiceface.synthetic.camera import RenderParams
 
     head = _require_synthetic_model(model)
     folder = root / "truth"
     what, remedy = "the truth of a population", "write the population again"
     with reading(folder / "identities.csv", DataError, what, remedy=remedy) as file:
-        settings = read_json(folder / "population.json", DataError, what, remedy=remedy)["settings"]
+        settings = _read_settings(root)
         rows = list(csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")))
         table = read_npy(folder / "shape.npy")
         view_names = ("path", "expression", "pose_degrees", "landmarks")
@@ -122,7 +121,7 @@ def load_synthetic_folder(
             (i for i, row in enumerate(rows) if row["split"] == split), key=lambda i: rows[i]["name"]
         )
         genders = np.array([int(rows[i]["sex"]) for i in places])
-        side, gain = settings["render_size"], settings["face_gain"]
+        side, gain = settings.render_size, settings.face_gain
     if not places:
         raise DataError(f"The split {split!r} of the population {root} has no identities.")
     names = [rows[i]["name"] for i in places]
@@ -188,7 +187,7 @@ def _build_dataset(
 ) -> VoiceFaceDataset:
     """Build the data set in coefficients of the face model; `alpha` (N, 40) are those of the population."""
     import torch
-    from voiceface.synthetic.face import head_bases
+    from voiceface.synthetic.head import shape_space
 
     from perceptionist.face_models.linear import FaceParameters
     from perceptionist.face_models.synthetic_head import (
@@ -214,7 +213,7 @@ def _build_dataset(
         parts = (np.stack(poses), shape[images.labels], codes)
         whitened = model.cpu().whiten(FaceParameters(*(torch.from_numpy(part) for part in parts)))
         image_parameters = whitened.numpy().astype(np.float32)
-    voice_dependent = np.abs(head_bases.factor_loadings()).max(axis=1) > 0
+    voice_dependent = np.abs(shape_space.factor_loadings()).max(axis=1) > 0
     return VoiceFaceDataset(
         tuple(identities),
         utterances,
@@ -247,20 +246,25 @@ def population_head(root: str | Path | None = None, preset: str | None = None) -
         root: folder; if it is no population, the name of the embedded head.
         preset: instead of a folder.
     """
-    from voiceface.synthetic.layout import PopulationSettings, build_settings
+    from voiceface.synthetic.layout import POPULATION_FILE, build_settings
 
     from perceptionist.face_models.synthetic_head import EMBEDDED_HEAD, PopulationHead
 
     if preset is not None:
-        settings = build_settings(preset)
-    else:
-        file = Path(root or ".") / "truth" / "population.json"
-        if root is None or not file.is_file():
-            return EMBEDDED_HEAD.name
-        settings = PopulationSettings(**read_json(file, DataError, "the truth of a population")["settings"])
-    if settings.image_generator == 1:
+        return PopulationHead(build_settings(preset).face_gain).name
+    if root is None or not (Path(root) / POPULATION_FILE).is_file():
         return EMBEDDED_HEAD.name
-    return PopulationHead(settings.image_generator, settings.face_gain).name
+    return PopulationHead(_read_settings(Path(root)).face_gain).name
+
+
+def _read_settings(root: Path) -> "PopulationSettings":
+    """Settings of a population whose heads this version can build."""
+    from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings
+
+    file = root / POPULATION_FILE
+    what, remedy = "the truth of a population", "write the population again"
+    settings = PopulationSettings(**read_json(file, DataError, what, remedy=remedy)["settings"])
+    return settings.require_current(file)
 
 
 def _require_synthetic_model(model: LinearFaceModel) -> "PopulationHead":

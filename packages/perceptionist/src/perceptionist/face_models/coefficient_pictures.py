@@ -24,7 +24,7 @@ def write_coefficient_pictures(out: Path, face_gain: float = 1.0) -> list[Path]:
         out: folder; made if it does not exist.
         face_gain: factor on the shape fields.
     """
-    from voiceface.synthetic.face.head_bases import EXPRESSION_NAMES, SHAPE_NAMES, sex_shift
+    from voiceface.synthetic.head.shape_space import EXPRESSION_NAMES, SHAPE_NAMES, sex_shift
 
     out.mkdir(parents=True, exist_ok=True)
     shift, neutral = sex_shift(), np.zeros(10)

@@ -31,9 +31,9 @@ def resolve_face_model(
     """Load a face model of any kind.
 
     Args:
-        source: None or "population": the embedded head; "population-2": the anatomical head. A folder:
-            `train.configs`, `3dmm_data` or equally named files, one of `perceptionist face-model`, or an
-            ICT-FaceKit model folder. A file: this package's format (.safetensors) or 3DDFA_V2's pack (.pkl;
+        source: None or "population": the embedded head; "population gain 1": with life-like variation. A
+            folder: `train.configs`, `3dmm_data` or equally named files, one of `perceptionist face-model`,
+            or an ICT-FaceKit model folder. A file: this package's format (.safetensors) or 3DDFA_V2's pack (.pkl;
             with its whitening `param_mean_std*.pkl` in the same folder).
         references: folder with `male.obj` … `slim.obj` in place of the model's own reference shapes.
 
@@ -46,7 +46,7 @@ def resolve_face_model(
     head = find_head("population" if source is None else str(source))
     if source is None or head is not None:
         assert head is not None
-        model = build_synthetic_face_model(head.face_gain, head.generator)
+        model = build_synthetic_face_model(head.face_gain)
         return with_references(model, references) if references else model
     path = Path(source)
     if path.is_dir():
@@ -77,10 +77,10 @@ def _recognise_head(model: LinearFaceModel, folder: Path) -> LinearFaceModel:
     if not (folder / "face_model.json").is_file():
         return model
     facts = read_json(folder / "face_model.json", FaceModelError, "the facts of a face model")
-    generator, gain = facts.get("generator"), facts.get("face_gain")
-    if generator not in (1, 2) or not isinstance(gain, float) or not gain > 0:
+    gain = facts.get("face_gain")
+    if not isinstance(gain, float) or not gain > 0:
         return model
-    head = build_synthetic_face_model(gain, generator)
+    head = build_synthetic_face_model(gain)
     same = all(
         (mine := getattr(model, name)).shape == (known := getattr(head, name)).shape
         and torch.allclose(mine, known, rtol=1e-4, atol=1e-3)

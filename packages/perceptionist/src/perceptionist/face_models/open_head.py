@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from voiceface.synthetic.face.head import HeadModel
     from voiceface.synthetic.head.bundle import HeadBundle
+    from voiceface.synthetic.head.linear_model import HeadModel
 
 __all__ = [
-    "GENERATORS",
     "STATEMENT",
     "coefficient_vector",
     "head_colours",
@@ -25,13 +24,10 @@ __all__ = [
 
 Array = NDArray[Any]
 
-GENERATORS = (1, 2)
-STATEMENT = {
-    1: "Head of the synthetic population, defined by formulas. Its statistics are chosen; they were not "
-    "measured on people.",
-    2: "Head of the synthetic population, made from the base mesh and morph targets of MakeHuman (CC0 1.0). "
-    "Its statistics are chosen; they were not measured on people.",
-}
+STATEMENT = (
+    "Head of the synthetic population, made from the base mesh and morph targets of MakeHuman (CC0 1.0). "
+    "Its statistics are chosen; they were not measured on people."
+)
 _SKIN, _LIPS, _MOUTH, _BROWS = (0.87, 0.72, 0.64), (0.74, 0.48, 0.45), (0.35, 0.13, 0.13), (0.42, 0.32, 0.27)
 _EYE, _IRIS, _PUPIL = (0.94, 0.94, 0.93), (0.36, 0.42, 0.38), (0.05, 0.05, 0.05)
 _PART_COLOURS = {
@@ -50,23 +46,22 @@ def coefficient_vector(values: Mapping[str, float], names: Sequence[str]) -> NDA
     return vector
 
 
-def write_face_model(out: Path, generator: int = 2, face_gain: float = 1.0) -> list[Path]:
+def write_face_model(out: Path, face_gain: float = 1.0) -> list[Path]:
     """Write the face model into a folder that `--face-model` takes.
 
     Args:
         out: folder, which exists.
-        generator: 1 or 2, see `voiceface.synthetic.camera.get_head_model`.
-        face_gain: factor on the shape fields; 1 is life-size variation for generator 2.
+        face_gain: factor on the shape fields; 1 is life-size variation.
 
     Returns:
         The files written: arrays in the layout of 3DDFA (micrometres), `fields.npz` with the named fields in
-        millimetres, `landmarks.csv`, `regions.npz` (generator 2), `references/` and `face_model.json`.
+        millimetres, `landmarks.csv`, `regions.npz`, `references/` and `face_model.json`.
     """
     from voiceface.io.atomic import write_bytes, write_text
-    from voiceface.synthetic.camera import get_head_model
-    from voiceface.synthetic.face import head_bases
+    from voiceface.synthetic.head import shape_space
+    from voiceface.synthetic.head.model import build_head_model
 
-    head = get_head_model(face_gain, generator)
+    head = build_head_model(face_gain)
     bases = head.orthonormal
     bases.save(out)
     fields: dict[str, Array] = {
@@ -75,31 +70,27 @@ def write_face_model(out: Path, generator: int = 2, face_gain: float = 1.0) -> l
         "expression_basis": (head.gain * head.expression_basis).astype(np.float32),
         "triangles": head.triangles,
         "landmarks": head.landmarks.astype(np.int32),
-        "sex_shift": head_bases.sex_shift(),
-        "factor_loadings": head_bases.factor_loadings(),
-        "residual_scale": head_bases.residual_scale(),
-        "expression_scale": head_bases.EXPRESSION_SD,
+        "sex_shift": shape_space.sex_shift(),
+        "factor_loadings": shape_space.factor_loadings(),
+        "residual_scale": shape_space.residual_scale(),
+        "expression_scale": shape_space.EXPRESSION_SD,
         "shape_from_semantic": bases.shape_from_semantic,
         "expression_from_semantic": bases.expression_from_semantic,
     }
-    parts: dict[str, list[int]] = {}
-    if generator == 2:
-        more, regions, parts = _surface(head)
-        fields |= more
-        write_bytes(out / "regions.npz", _npz(regions))
-    write_bytes(out / "fields.npz", _npz(fields))
+    more, regions, parts = _surface(head)
+    write_bytes(out / "regions.npz", _npz(regions))
+    write_bytes(out / "fields.npz", _npz(fields | more))
     _write_landmarks(out / "landmarks.csv", head)
-    _write_references(out / "references", head, generator)
+    _write_references(out / "references", head)
     facts = {
-        "statement": STATEMENT[generator],
-        "licence": "CC0 1.0 (base mesh and targets of MakeHuman)" if generator == 2 else "MIT",
-        "generator": generator,
+        "statement": STATEMENT,
+        "licence": "CC0 1.0 (base mesh and targets of MakeHuman)",
         "face_gain": face_gain,
         "vertices": len(head.mean),
         "triangles": len(head.triangles),
         "parts": parts,
-        "shape": list(head_bases.SHAPE_NAMES),
-        "expression": list(head_bases.EXPRESSION_NAMES),
+        "shape": list(shape_space.SHAPE_NAMES),
+        "expression": list(shape_space.EXPRESSION_NAMES),
     }
     write_text(out / "face_model.json", json.dumps(facts, indent=2) + "\n")
     return sorted(path for path in out.rglob("*") if path.is_file())
@@ -112,7 +103,6 @@ def write_head_meshes(
     *,
     name: str = "head",
     formats: Sequence[str] = ("obj", "ply", "glb"),
-    generator: int = 2,
     face_gain: float = 1.0,
 ) -> list[Path]:
     """Write the mesh of coefficients (40,) and (10,), in millimetres, with a colour per vertex.
@@ -120,14 +110,14 @@ def write_head_meshes(
     Returns:
         The files written, `NAME.SUFFIX`.
     """
-    from voiceface.synthetic.camera import get_head_model
+    from voiceface.synthetic.head.model import build_head_model
 
     from perceptionist.meshio.io import write_mesh
     from perceptionist.meshio.mesh import Mesh
 
-    head = get_head_model(face_gain, generator)
+    head = build_head_model(face_gain)
     vertices = head.compute_vertices(shape, expression).astype(np.float32)
-    colours = _mesh_colours(head) if generator == 2 else None
+    colours = _mesh_colours(head)
     files = [out / f"{name}.{suffix}" for suffix in formats]
     for file in files:
         write_mesh(file, Mesh(vertices, head.triangles, colours))
@@ -190,14 +180,14 @@ def _write_landmarks(path: Path, head: "HeadModel") -> None:
     write_text(path, table.getvalue())
 
 
-def _write_references(folder: Path, head: "HeadModel", generator: int) -> None:
+def _write_references(folder: Path, head: "HeadModel") -> None:
     """Write the reference shapes male.obj ... slim.obj, frontal and in pixels."""
     from perceptionist.face_models.synthetic_head import reference_shapes
     from perceptionist.meshio.obj import write_obj
 
     folder.mkdir(exist_ok=True)
-    colours = _mesh_colours(head) if generator == 2 else None
-    for name, vertices in reference_shapes(head, generator).items():
+    colours = _mesh_colours(head)
+    for name, vertices in reference_shapes(head).items():
         write_obj(folder / f"{name}.obj", vertices, head.triangles, colours)
 
 

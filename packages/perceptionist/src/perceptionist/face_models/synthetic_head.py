@@ -1,4 +1,4 @@
-"""The heads of the synthetic population as linear face models; the first is the embedded default."""
+"""The head of the synthetic population as a linear face model, the embedded default."""
 
 import re
 from dataclasses import dataclass
@@ -6,15 +6,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from voiceface.synthetic.camera import LANDMARK_BOX, RenderParams, get_head_model, rotation_matrix
-from voiceface.synthetic.face import head_bases
-from voiceface.synthetic.face.head import (
-    RATIO_LANDMARK_PAIRS,
-    FaceFactors,
-    HeadModel,
-    shape_coefficients,
-)
-from voiceface.synthetic.layout import DEFAULT_FACE_GAIN, DEFAULT_GENERATOR
+from voiceface.synthetic.camera import LANDMARK_BOX_SIZE, RenderParams, rotation_matrix
+from voiceface.synthetic.head import shape_space
+from voiceface.synthetic.head.linear_model import RATIO_LANDMARK_PAIRS, HeadModel
+from voiceface.synthetic.head.model import build_head_model
+from voiceface.synthetic.head.shape_space import FaceFactors, shape_coefficients
+from voiceface.synthetic.layout import DEFAULT_FACE_GAIN
 
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.pose import Y_FLIP
@@ -45,10 +42,6 @@ __all__ = [
 
 Array = NDArray[Any]
 DISCLAIMER = (
-    "Synthetic population: the head is defined by formulas and the identities are synthetic; results say "
-    "nothing about real people."
-)
-OPEN_HEAD_DISCLAIMER = (
     "Synthetic population: the statistics of the head are chosen and the identities are synthetic; results "
     "say nothing about real people."
 )
@@ -61,22 +54,19 @@ FACE_TYPE_STEPS = {"wide": 1.5, "skinny": -1.5, "regular": 0.0, "slim": -0.75}
 
 @dataclass(frozen=True)
 class PopulationHead:
-    """A head of the population: generator and factor on its shape fields."""
+    """The head of the population with a factor on its shape fields."""
 
-    generator: int = DEFAULT_GENERATOR
-    face_gain: float = DEFAULT_FACE_GAIN[DEFAULT_GENERATOR]
+    face_gain: float = DEFAULT_FACE_GAIN
 
     @property
     def name(self) -> str:
-        """Name of its face model, such as "population", "population-2" and "population-2 gain 1"."""
-        suffix = "" if self.generator == 1 else f"-{self.generator}"
-        usual = self.face_gain == DEFAULT_FACE_GAIN[self.generator]
-        return f"population{suffix}" + ("" if usual else f" gain {self.face_gain:g}")
+        """Name of its face model, such as "population" and "population gain 1"."""
+        return "population" + ("" if self == EMBEDDED_HEAD else f" gain {self.face_gain:g}")
 
     @property
     def model(self) -> HeadModel:
         """The head in semantic coefficients."""
-        return get_head_model(self.face_gain, self.generator)
+        return build_head_model(self.face_gain)
 
 
 EMBEDDED_HEAD = PopulationHead()
@@ -84,17 +74,12 @@ EMBEDDED_HEAD = PopulationHead()
 
 def find_head(name: str) -> PopulationHead | None:
     """The population's head that a face model of this name is; None for other face models."""
-    found = re.fullmatch(r"population(?:-(2))?(?: gain (\d+(?:\.\d+)?))?", name)
-    if found is None:
-        return None
-    generator = int(found[1] or 1)
-    return PopulationHead(generator, float(found[2] or DEFAULT_FACE_GAIN[generator]))
+    found = re.fullmatch(r"population(?: gain (\d+(?:\.\d+)?))?", name)
+    return None if found is None else PopulationHead(float(found[1] or DEFAULT_FACE_GAIN))
 
 
-def build_synthetic_face_model(
-    face_gain: float | None = None, generator: int = DEFAULT_GENERATOR
-) -> LinearFaceModel:
-    """Build a head of the population as a face model: 40 + 10 coefficients, micrometres.
+def build_synthetic_face_model(face_gain: float = DEFAULT_FACE_GAIN) -> LinearFaceModel:
+    """Build the head of the population as a face model: 40 + 10 coefficients, micrometres, 4,883 vertices.
 
     Reference shapes: `male` and `female` are the mean male and female face; the face types are the mean face
     displaced along the widths of face, jaw and cheeks (`FACE_TYPE_STEPS`). Each is scaled as the population's
@@ -102,10 +87,9 @@ def build_synthetic_face_model(
     the arrays are computed once per process.
 
     Args:
-        face_gain: factor on all bases, above 0; None: that of the presets.
-        generator: 1: the head defined by formulas, 6,400 vertices; 2: the anatomical head, 4,883 vertices.
+        face_gain: factor on the shape fields, above 0; 1 is life-like.
     """
-    which = PopulationHead(generator, DEFAULT_FACE_GAIN[generator] if face_gain is None else face_gain)
+    which = PopulationHead(face_gain)
     head = which.model
     files = head.orthonormal
     landmarks = head.landmarks
@@ -123,16 +107,16 @@ def build_synthetic_face_model(
         pairs=pairs,
         parameter_mean=files.param_mean,
         parameter_std=files.param_std,
-        references=reference_shapes(head, generator),
+        references=reference_shapes(head),
         unit_mm=0.001,
-        disclaimer=DISCLAIMER if generator == 1 else OPEN_HEAD_DISCLAIMER,
+        disclaimer=DISCLAIMER,
     )
 
 
-def reference_shapes(head: HeadModel, generator: int = DEFAULT_GENERATOR) -> dict[str, NDArray[np.float32]]:
+def reference_shapes(head: HeadModel) -> dict[str, NDArray[np.float32]]:
     """Frontal meshes (V, 3) in pixels by `REFERENCE_NAMES`; see `build_synthetic_face_model`."""
-    shapes = {"male": head_bases.sex_shift(), "female": -head_bases.sex_shift()} | _face_type_shapes(head)
-    return {word: frontal_vertices(head, alpha, generator) for word, alpha in shapes.items()}
+    shapes = {"male": shape_space.sex_shift(), "female": -shape_space.sex_shift()} | _face_type_shapes(head)
+    return {word: frontal_vertices(head, alpha) for word, alpha in shapes.items()}
 
 
 def orthonormal_shape(factors: FaceFactors, head: PopulationHead = EMBEDDED_HEAD) -> NDArray[np.float32]:
@@ -141,7 +125,7 @@ def orthonormal_shape(factors: FaceFactors, head: PopulationHead = EMBEDDED_HEAD
 
 
 def semantic_coefficients(shape: ArrayLike, head: PopulationHead = EMBEDDED_HEAD) -> NDArray[np.float64]:
-    """Semantic coefficients (N, 40), `head_bases.SHAPE_NAMES`, from shape coefficients (N, 40)."""
+    """Semantic coefficients (N, 40), `shape_space.SHAPE_NAMES`, from shape coefficients (N, 40)."""
     return np.linalg.solve(head.model.orthonormal.shape_from_semantic, np.asarray(shape, float).T).T
 
 
@@ -171,8 +155,7 @@ def canonical_coefficients(shape: ArrayLike, name: str) -> NDArray[np.float64]:
     head = find_head(name)
     if head is None:
         raise ValueError(f"the face model {name} is no head of the population, whose coefficients have names")
-    usual = PopulationHead(head.generator, DEFAULT_FACE_GAIN[head.generator])
-    return equivalent_coefficients(semantic_coefficients(shape, head), head, usual)
+    return equivalent_coefficients(semantic_coefficients(shape, head), head, EMBEDDED_HEAD)
 
 
 def gender_axis() -> NDArray[np.float64]:
@@ -182,8 +165,8 @@ def gender_axis() -> NDArray[np.float64]:
     distance to the two mean shapes includes differences that do not depend on gender, and misclassifies about
     one true head in eight.
     """
-    mix, rest = head_bases.factor_loadings(), head_bases.residual_scale()
-    axis = np.linalg.solve(mix @ mix.T + np.diag(rest**2), head_bases.sex_shift())
+    mix, rest = shape_space.factor_loadings(), shape_space.residual_scale()
+    axis = np.linalg.solve(mix @ mix.T + np.diag(rest**2), shape_space.sex_shift())
     return np.asarray(axis, np.float64)
 
 
@@ -218,9 +201,9 @@ def pose_parameters(
     of the model's landmarks to those of the image (a few pixels off at the ears).
 
     Args:
-        view: from `voiceface.synthetic.face.render.sample_render_params`.
+        view: from `voiceface.synthetic.head.render.sample_render_params`.
         alpha: (40,) semantic coefficients of the identity,
-            `voiceface.synthetic.face.head.shape_coefficients`.
+            `voiceface.synthetic.head.shape_space.shape_coefficients`.
         image_size: of the image in pixels.
         y_flip: see `perceptionist.face_models.pose.apply_pose`.
         head: that `alpha` and the expression of `view` belong to.
@@ -236,23 +219,21 @@ def pose_parameters(
     return whole.ravel().astype(np.float32)
 
 
-def frontal_vertices(
-    head: HeadModel, alpha: ArrayLike, generator: int = DEFAULT_GENERATOR
-) -> NDArray[np.float32]:
+def frontal_vertices(head: HeadModel, alpha: ArrayLike) -> NDArray[np.float32]:
     """Frontal meshes (..., V, 3) of heads (..., 40) in pixels: the landmarks' box has its size in images."""
     vertices = head.compute_vertices(alpha)
     marks = vertices[..., head.landmarks, :2]
     box = 0.5 * np.ptp(marks, axis=-2).sum(axis=-1)
-    return (LANDMARK_BOX[generator][0] * IMAGE_SIZE / box[..., None, None] * vertices).astype(np.float32)
+    return (LANDMARK_BOX_SIZE * IMAGE_SIZE / box[..., None, None] * vertices).astype(np.float32)
 
 
 def _face_type_shapes(head: HeadModel) -> dict[str, Array]:
     """Semantic coefficients (40,) of the face types, midway between the genders."""
-    direction = np.isin(head_bases.SHAPE_NAMES, WIDTH_COEFFICIENTS).astype(float)
+    direction = np.isin(shape_space.SHAPE_NAMES, WIDTH_COEFFICIENTS).astype(float)
     fields = head.shape_basis.reshape(len(direction), -1)
     gram = fields @ fields.T
-    mix, shift = head_bases.factor_loadings(), head_bases.sex_shift()
-    covariance = mix @ mix.T + np.diag(head_bases.residual_scale() ** 2) + np.outer(shift, shift)
+    mix, shift = shape_space.factor_loadings(), shape_space.sex_shift()
+    covariance = mix @ mix.T + np.diag(shape_space.residual_scale() ** 2) + np.outer(shift, shift)
     # Standard deviation of the population along this direction, by projection onto the line through the mean.
     along = gram @ direction / (direction @ gram @ direction)
     spread = np.sqrt(along @ covariance @ along)

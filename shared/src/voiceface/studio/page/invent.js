@@ -21,13 +21,13 @@ function slider(place, id, label, onInput) {
 
 export function setUpInvent(state, tell, open) {
   goTo = open;
-  values = { sex: "woman", factors: Array(8).fill(0), shape: Array(40).fill(0), coupling: 1, chance: 0, generator: 1 };
+  values = { sex: "woman", factors: Array(8).fill(0), shape: Array(40).fill(0), coupling: 1, chance: 0 };
   const draw = debounce(() => request(tell), 60);
   const factors = FACTORS.map(([name, label], i) => slider(byId("factors"), `factor-${name}`, label, (value) => { values.factors[i] = value; draw(); }));
   const shapes = state.shape_names.map((name, i) => slider(byId("shape"), `shape-${i}`, name, (value) => { values.shape[i] = value; draw(); }));
   const coupling = byId("coupling");
   coupling.addEventListener("input", () => { values.coupling = Number(coupling.value); byId("coupling-value").textContent = number(values.coupling); draw(); });
-  for (const name of ["sex", "generator"]) for (const input of document.getElementsByName(name)) input.addEventListener("change", () => { values[name] = name === "sex" ? input.value : Number(input.value); draw(); });
+  for (const input of document.getElementsByName("sex")) input.addEventListener("change", () => { values.sex = input.value; draw(); });
   const normal = () => Math.max(-LIMIT, Math.min(LIMIT, Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random())));
   const setAll = (pick) => {
     for (const [list, sliders] of [[values.factors, factors], [values.shape, shapes]]) sliders.forEach((each, i) => { list[i] = Math.round(10 * pick()) / 10; each.set(list[i]); });

@@ -23,13 +23,13 @@ from voiceface.synthetic.agreement.result import (
     Agreement,
     AgreementMetric,
 )
-from voiceface.synthetic.face.head_bases import factor_loadings
+from voiceface.synthetic.head.shape_space import factor_loadings
 from voiceface.synthetic.identities import FACTORS
 from voiceface.synthetic.oracle import max_shape_r2
 from voiceface.synthetic.readers.attribute_reader import AttributePrediction, predict_batched
 
 if TYPE_CHECKING:
-    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
+    from voiceface.synthetic.head.geometry_truth import FaceGroundTruth
     from voiceface.synthetic.readers.attribute_reader import AttributeReader
 
 __all__ = ["agreement_from_predictions", "measure_agreement", "predict_identities"]
@@ -56,7 +56,7 @@ def measure_agreement(
             RGB, floating point in [0, 1] or uint8.
         real: (N, P, 3, S', S') real images of the same identities, in the same order. The first is the other
             real image, the rest is the gallery; with P = 1 the one image is the gallery.
-        truth: of the same identities, see `voiceface.synthetic.face.geometry_truth`.
+        truth: of the same identities, see `voiceface.synthetic.head.geometry_truth`.
         replicates: bootstrap samples of identities.
         confidence: level of the intervals.
         seed: seed of the bootstrap.

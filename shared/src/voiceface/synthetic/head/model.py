@@ -5,10 +5,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from voiceface.synthetic.face.head import HeadModel
 from voiceface.synthetic.head.bundle import load_head_bundle
+from voiceface.synthetic.head.linear_model import HeadModel
+from voiceface.synthetic.layout import DEFAULT_FACE_GAIN
 
-__all__ = ["EMPHASIS", "MODEL_PARTS", "build_anatomical_head"]
+__all__ = ["EMPHASIS", "MODEL_PARTS", "build_head_model"]
 
 # How strongly a coefficient is exaggerated where the gain is above life-size; 1 where it is not listed. Small
 # features are a few pixels of an image: without it, no network could read nose and lips.
@@ -33,12 +34,11 @@ EMPHASIS = {
 MODEL_PARTS = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue")
 
 
-@lru_cache(maxsize=4)
-def build_anatomical_head(face_gain: float = 1.0, parts: Sequence[str] = MODEL_PARTS) -> HeadModel:
+def build_head_model(face_gain: float = DEFAULT_FACE_GAIN, parts: Sequence[str] = MODEL_PARTS) -> HeadModel:
     """Build the head model from the bundle; cached per process.
 
     Names, loadings and residual scales of the 40 + 10 coefficients are those of
-    `voiceface.synthetic.face.head_bases`.
+    `voiceface.synthetic.head.shape_space`.
 
     Args:
         face_gain: factor on the shape fields, above 0; 1 is life-size variation. Above, a field is enlarged
@@ -53,6 +53,11 @@ def build_anatomical_head(face_gain: float = 1.0, parts: Sequence[str] = MODEL_P
         raise ValueError(f"face_gain must be above 0, got {face_gain}")
     if parts[:1] != ("skin",):
         raise ValueError(f"the first part must be 'skin', got {parts}")
+    return _build_head_model(float(face_gain), tuple(parts))
+
+
+@lru_cache(maxsize=4)
+def _build_head_model(face_gain: float, parts: tuple[str, ...]) -> HeadModel:
     bundle = load_head_bundle()
     keep = np.concatenate([np.arange(*bundle.part_vertices[part]) for part in parts])
     emphasis = np.array([EMPHASIS.get(name, 1.0) for name in bundle.shape_names])

@@ -1,7 +1,6 @@
 """Traits of a person's looks, drawn once per identity.
 
-Slots of the counters (stream "face", item 0), normals unless stated. Those up to 81 and 96-119 are the same
-as in the appearance of generator 1, so a person keeps colours, length of hair, brows and beard.
+Slots of the counters (stream "face", item 0), normals unless stated:
     64 skin tone, 65 undertone, 66 hair colour, 67 red hair, 68 hair length (uniform), 69 hairline, 70 part,
     71 baldness, 72 eye colour (uniform), 73 brow thickness, 74 brow arch, 75 beard, 76 hair volume,
     77 lip colour, 78 greying, 79 freckles, 80 temples, 81 fringe (uniform), 83 roughness, 84 shine,
@@ -28,8 +27,8 @@ from voiceface.synthetic.colours import (
     to_linear_light,
 )
 from voiceface.synthetic.counter_rng import normals, uniforms
-from voiceface.synthetic.face.head_bases import SHAPE_NAMES
 from voiceface.synthetic.head.glasses import Glasses, choose_glasses
+from voiceface.synthetic.head.shape_space import SHAPE_NAMES
 from voiceface.synthetic.identities import Identities
 
 __all__ = ["BROW_HAIRS", "Traits", "compute_skin_colours", "sample_traits"]
@@ -191,11 +190,20 @@ def sample_traits(identities: Identities, index: int) -> Traits:
     )
 
 
-def compute_skin_colours(identities: Identities) -> Array:
-    """Compute unlit display colours of skin, (N, 3) RGB in [0, 1]; independent of all factors."""
+def compute_skin_colours(identities: Identities, *, with_ancestry: bool = True) -> Array:
+    """Compute unlit display colours of skin, (N, 3) RGB in [0, 1]; independent of all factors.
+
+    Args:
+        identities: the population.
+        with_ancestry: whether skin goes with the ancestry of the shape.
+    """
     numbers = normals(identities.seed, identities.ids, "face", 0, 2, start=64)
-    ancestry = identities.shape_nuisance[:, [_AFRICAN, _ASIAN]]
-    rows = [_complexion(*each)[1] for each in zip(numbers, ancestry, identities.skin_shift)]
+    ancestry, shifts = identities.shape_nuisance[:, [_AFRICAN, _ASIAN]], identities.skin_shift
+    if with_ancestry:
+        rows = [_complexion(*each)[1] for each in zip(numbers, ancestry, shifts)]
+    else:
+        each = zip(*numbers.T.tolist(), shifts.tolist())
+        rows = [skin_colour(tone, undertone, shift)[1] for tone, undertone, shift in each]
     return np.asarray(np.sqrt(np.clip(np.reshape(rows, (len(identities), 3)), 0.0, 1.0)))
 
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from voiceface.checkpoints.native import load_into, load_model, save_model
 from voiceface.runtime.config import Config, to_dict, validate_config
-from voiceface.synthetic.face.head_bases import SHAPE_NAMES
+from voiceface.synthetic.head.shape_space import SHAPE_NAMES
 from voiceface.synthetic.identities import FACTORS
 
 __all__ = [

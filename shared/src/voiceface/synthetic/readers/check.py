@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
+    from voiceface.synthetic.head.geometry_truth import FaceGroundTruth
     from voiceface.synthetic.readers.attribute_reader import AttributeReader
 
 __all__ = ["BLUR_SIGMAS", "GALLERY_SIZE", "ReaderMetrics", "evaluate_reader", "format_metrics_table", "main"]
@@ -126,7 +126,7 @@ def _identification_rates(embedding: "Tensor", *, single_image: bool) -> tuple[f
 
 def format_metrics_table(metrics: dict[str, ReaderMetrics]) -> str:
     """Format a line per measurement, then R² per factor and shape coefficient."""
-    from voiceface.synthetic.face.head_bases import SHAPE_NAMES
+    from voiceface.synthetic.head.shape_space import SHAPE_NAMES
     from voiceface.synthetic.identities import FACTORS
 
     width = max(map(len, metrics)) + 1
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from voiceface.synthetic.dataset import PopulationDataset
-    from voiceface.synthetic.face.geometry_truth import generate_face_ground_truth
+    from voiceface.synthetic.head.geometry_truth import generate_face_ground_truth
     from voiceface.synthetic.readers.attribute_reader import BUNDLED_READERS, load_reader
     from voiceface.synthetic.readers.data import gaussian_blur
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from voiceface.runtime.process_pool import map_unordered
-from voiceface.synthetic.face.geometry_truth import build_face_ground_truth
-from voiceface.synthetic.face.head_bases import SHAPE_NAMES
+from voiceface.synthetic.head.geometry_truth import build_face_ground_truth
+from voiceface.synthetic.head.shape_space import SHAPE_NAMES
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.readers.attribute_reader import IMAGE_SIZE
 
@@ -198,7 +198,7 @@ def _render_identity(job: tuple[int, int]) -> NDArray[np.uint8]:
     """Render the images (P, 64, 64, 3) of one identity."""
     import cv2
 
-    from voiceface.synthetic.face.render import prepare_face, render_image
+    from voiceface.synthetic.head.render import prepare_face, render_image
 
     seed, k = job
     identity = sample_identities([k], seed=seed, rho=0.0)

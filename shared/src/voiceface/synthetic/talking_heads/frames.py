@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.camera import SUPERSAMPLING, get_head_model, project_points, rotation_matrix
+from voiceface.synthetic.camera import SUPERSAMPLING, project_points, rotation_matrix
 from voiceface.synthetic.colours import muted_colour, to_linear_light
-from voiceface.synthetic.face import head_bases
+from voiceface.synthetic.head import shape_space
 from voiceface.synthetic.head.drawing import PreparedHead, draw_head
+from voiceface.synthetic.head.model import build_head_model
 from voiceface.synthetic.head.shading import Light
 from voiceface.synthetic.head.view import View
 from voiceface.synthetic.talking_heads.scenes import Backdrop
@@ -62,21 +63,21 @@ class PlacedHead:
 
     def compute_box(self, face_gain: float) -> Array:
         """Compute left, top, right, bottom of the face from chin to forehead, (4,) pixels."""
-        landmarks = get_head_model(face_gain).compute_landmarks(self.face.shape, self.full_expression())
+        landmarks = build_head_model(face_gain).compute_landmarks(self.face.shape, self.full_expression())
         plane = project_points(landmarks @ rotation_matrix(self.pose).T)[:, :2] * self.scale + self.centre
         low, high = plane.min(axis=0), plane.max(axis=0)
         low[1] -= FOREHEAD_SHARE * (high[1] - low[1])
         return np.concatenate([low, high])
 
 
-_JAW = head_bases.EXPRESSION_NAMES.index("jaw_open")
+_JAW = shape_space.EXPRESSION_NAMES.index("jaw_open")
 
 
 @lru_cache(maxsize=1)
 def _opening_per_coefficient() -> float:
     """How many mm farther the middles of the lips are apart at coefficient 1 of the jaw."""
-    head, expression = get_head_model(), np.zeros(len(head_bases.EXPRESSION_NAMES))
-    shape = np.zeros(len(head_bases.SHAPE_NAMES))
+    head, expression = build_head_model(), np.zeros(len(shape_space.EXPRESSION_NAMES))
+    shape = np.zeros(len(shape_space.SHAPE_NAMES))
     closed = head.compute_landmarks(shape, expression)
     expression[_JAW] = 1.0
     opened = head.compute_landmarks(shape, expression)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.face import head_bases
+from voiceface.synthetic.head import shape_space
 from voiceface.synthetic.voice.phonetics import CONSONANTS, FRAME_RATE, PHONES, VOWELS
 
 __all__ = [
@@ -123,8 +123,8 @@ def sample_head_motion(
     pose[:, 0] += facing + rng.normal() * np.radians(4.0)
     pose[:, 1] += rng.normal() * np.radians(2.5)
     shift = np.stack([3.0 * _wander(times, 1.5, rng), 1.5 * _wander(times, 1.5, rng)], axis=1)
-    expression = np.zeros((len(times), len(head_bases.EXPRESSION_NAMES)))
-    move = dict(zip(head_bases.EXPRESSION_NAMES, expression.T))
+    expression = np.zeros((len(times), len(shape_space.EXPRESSION_NAMES)))
+    move = dict(zip(shape_space.EXPRESSION_NAMES, expression.T))
     move["smile"] += np.clip(rng.uniform(-0.1, 0.35) + 0.15 * _wander(times, 2.0, rng), 0, 1)
     move["brow_raise"] += np.clip(0.1 + 0.3 * lively * _wander(times, 0.6, rng), 0, 1)
     for blink in np.cumsum(rng.exponential(3.5, 4 + int((times[-1] - times[0]) / 2))) + times[0]:

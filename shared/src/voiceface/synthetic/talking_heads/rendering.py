@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.camera import get_head_model, light_vector
-from voiceface.synthetic.face.head import shape_coefficients
-from voiceface.synthetic.head.prepared import PreparedHead, prepare_head
+from voiceface.synthetic.camera import light_vector
+from voiceface.synthetic.head.prepared import PreparedHead
+from voiceface.synthetic.head.render import prepare_face
 from voiceface.synthetic.head.shading import make_light
 from voiceface.synthetic.identities import Identities
 from voiceface.synthetic.layout import PopulationSettings, build_settings
@@ -61,9 +61,7 @@ class _Cast:
         """Return identity (one row) and face."""
         if identity not in self._people:
             row = self.settings.sample_identities([identity])
-            shape = shape_coefficients(row)[0]
-            vertices = get_head_model(self.settings.face_gain).compute_vertices(shape)
-            self._people[identity] = row, prepare_head(row, 0, shape, vertices)
+            self._people[identity] = row, prepare_face(row, 0, face_gain=self.settings.face_gain)
         return self._people[identity]
 
     def speak(self, turn: Turn, index: int) -> SyntheticClip:
@@ -75,7 +73,6 @@ class _Cast:
             clip + self.number % _VIDEO_PERIOD,
             seconds=turn.end - turn.start,
             nuisance=self.settings.nuisance,
-            generator=self.settings.voice_generator,
         )
 
 
@@ -105,7 +102,7 @@ def render_talking_video(
         The ground truth.
 
     Raises:
-        ValueError: a value out of range, a population of generator 1, or another ending of the file.
+        ValueError: a value out of range, a population of another version, or another ending of the file.
     """
     check_ending(path)
     settings = build_settings(population) if isinstance(population, str) else population
@@ -114,8 +111,7 @@ def render_talking_video(
             "expected one scene or more, number >= 0, frame_rate >= 5 and an even width and height of at "
             f"least 64, got {len(scenes)} scenes, {number}, {frame_rate}, {width} x {height}"
         )
-    if settings.image_generator == 1:
-        raise ValueError("videos are drawn with the mesh head: expected a population of generator 2, got 1")
+    settings.require_current()
     cast = _Cast(settings, number)
     counts = [max(2, round(scene.seconds * frame_rate)) for scene in scenes]
     starts = np.concatenate([[0], np.cumsum(counts)]) / frame_rate

@@ -1,24 +1,22 @@
 """Recording channel of a synthetic clip: equaliser, filters, room, background noise, level.
 
 Slots of the counters: stream "clip", item = clip: 2 level, 3 signal-to-noise ratio, from 2**22 background
-noise; stream "voice", item = 1 + video: 0-7 equaliser, 8 high-pass, 9 low-pass, 10 whether there is a room,
-11 its length, 12 its level, 13 spectral tilt of the noise, from 2**20 the room's impulse response.
-Generator 2 also has: "clip" from 5 * 2**20 noise of the codec, from 6 * 2**20 swell of the noise; "voice" 32
-tilt of the noise, 33 its swell, 34 whether there is a codec, 35 its quality; rooms.py lists more.
+noise, from 5 * 2**20 noise of the codec, from 6 * 2**20 swell of the noise; stream "voice", item = 1 + video:
+0-7 equaliser, 8 high-pass, 9 low-pass, 32 tilt of the noise, 33 its swell, 34 whether there is a codec, 35
+its quality; rooms.py lists more.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms, white_noise
-from voiceface.synthetic.layout import DEFAULT_GENERATOR
 from voiceface.synthetic.voice.rooms import room_response
 
 __all__ = ["SAMPLE_RATE", "apply_channel"]
 
 SAMPLE_RATE = 16_000
 _EQUALISER_HZ = np.array([0.0, 150, 400, 900, 1800, 3200, 5000, 8000])
-_EQUALISER_DB = {1: 3.0, 2: 2.25}  # by generator; the reflections of rooms colour the sound, too
+_EQUALISER_DB = 2.25  # the reflections of rooms colour the sound, too
 
 
 def apply_channel(
@@ -29,9 +27,11 @@ def apply_channel(
     *,
     seed: int,
     nuisance: float = 1.0,
-    generator: int = DEFAULT_GENERATOR,
 ) -> NDArray[np.int16]:
     """Apply channel, room, background noise and level to dry speech.
+
+    Rooms have reflections (`room_response`), noise falls by 4 to 7 dB per octave and its level varies, and a
+    quarter of the videos have the distortion of a speech codec.
 
     Args:
         speech: (T,) speech at any level, 16 kHz.
@@ -40,16 +40,13 @@ def apply_channel(
         video: video number; determines equaliser, filters, room and noise spectrum.
         seed: population seed.
         nuisance: factor on all effects; 0 leaves clean speech at a fixed level.
-        generator: 1: an exponential tail in half of the rooms, nearly white noise. 2: rooms with reflections
-            (`room_response`), noise that falls by 4 to 7 dB per octave and whose level varies, and the
-            distortion of a speech codec in a quarter of the videos.
 
     Returns:
         (T,) int16, without clipping.
     """
-    u = uniforms(seed, identity, "voice", 1 + video, 14)
-    decibels = _EQUALISER_DB[generator] * nuisance * normals(seed, identity, "voice", 1 + video, 8)
-    clip_uniforms = uniforms(seed, identity, "clip", clip, 4)
+    u = uniforms(seed, identity, "voice", 1 + video, 10)
+    decibels = _EQUALISER_DB * nuisance * normals(seed, identity, "voice", 1 + video, 8)
+    loudness = uniforms(seed, identity, "clip", clip, 1, start=2)[0]
     size = _even_fast_length(len(speech) + SAMPLE_RATE // 4)
     f = np.arange(size // 2 + 1) * (SAMPLE_RATE / size)
     gain = 10 ** (np.interp(f, _EQUALISER_HZ, decibels) / 20)
@@ -59,26 +56,13 @@ def apply_channel(
     gain *= squared / np.sqrt(1 + squared * squared)
     gain /= np.sqrt(1 + np.square(np.square(np.square(f / low_pass))))
     spectrum = np.fft.rfft(speech, size) * gain
-    if generator > 1 and nuisance > 0:
+    if nuisance > 0:
         room = room_response(identity, video, seed=seed, sample_rate=SAMPLE_RATE, nuisance=nuisance)
         spectrum *= np.fft.rfft(room, size)
-    elif u[10] < 0.5 and nuisance > 0:
-        seconds = 0.05 + 0.2 * u[11]
-        level = nuisance * (0.01 + 0.03 * u[12])
-        num_echo = int(seconds * SAMPLE_RATE)
-        echo = level * white_noise(seed, identity, "voice", 1 + video, num_echo, 1 << 20)
-        spectrum *= 1 + np.fft.rfft(echo * np.exp(-6.9 * np.arange(num_echo) / num_echo), size)
     wet = np.fft.irfft(spectrum, size)[: len(speech)]
-    if generator > 1 and nuisance > 0:
+    if nuisance > 0:
         wet = _add_recorded_noise(wet, size, identity, clip, video, seed=seed, nuisance=nuisance)
-    elif nuisance > 0:
-        tilt = np.maximum(f, 60) ** (-0.6 * u[13])
-        tilt[0] = 0
-        white = white_noise(seed, identity, "clip", clip, len(speech), 1 << 22)
-        noise = np.fft.irfft(np.fft.rfft(white, size) * tilt, size)[: len(speech)]
-        ratio = nuisance * 10 ** (-(12 + 20 * clip_uniforms[3]) / 20)
-        wet += noise * (ratio * np.sqrt(np.square(wet).mean() / np.square(noise).mean()))
-    level = 10 ** ((-21 + 10 * nuisance * (clip_uniforms[2] - 0.5)) / 20)
+    level = 10 ** ((-21 + 10 * nuisance * (loudness - 0.5)) / 20)
     scale = level / max(float(np.sqrt(np.square(wet).mean())), 1e-12)
     scale = min(scale, 0.97 / max(float(np.abs(wet).max()), 1e-12))
     return np.rint(wet * (scale * 32767)).astype(np.int16)
@@ -94,7 +78,7 @@ def _add_recorded_noise(
     seed: int,
     nuisance: float,
 ) -> NDArray[np.float64]:
-    """Add codec and background noise of generator 2 to (T,) speech; `size` is that of the transforms.
+    """Add codec and background noise to (T,) speech; `size` is that of the transforms.
 
     The codec is a modulated noise reference unit (ITU-T P.810): noise in proportion to the samples.
     """

@@ -1,4 +1,4 @@
-"""Melody of a synthetic clip: accents, declination and, in generator 2, ends of phrases and tremor.
+"""Melody of a synthetic clip: accents, declination, ends of phrases and tremor.
 
 Slots of the counters, stream "clip", item = clip: 6 rate of the tremor, 7 its phase.
 """
@@ -62,13 +62,11 @@ def compute_melody(
     middles = bounds[1:-1:3] + timing.vowel_time / 2 + traits.accent_shift
     bells = np.exp(-0.5 * ((times[:, None] - middles) / traits.accent_width) ** 2)
     semitones = bells @ accents + spread * _declination(timing, traits.declination)
-    if traits.tremor > 0:
-        rate = 4.5 + 1.5 * tremor[0]  # Hz
-        semitones += traits.tremor * np.sin(2 * np.pi * (rate * times + tremor[1]))
-        ends = np.minimum(timing.phrases[1], timing.speech_end)
-        near = np.exp(-0.5 * ((times[:, None] - ends) / _END_SD) ** 2).max(1)
-        semitones += (traits.final_rise - traits.creak) * near
-    return semitones
+    rate = 4.5 + 1.5 * tremor[0]  # Hz
+    semitones += traits.tremor * np.sin(2 * np.pi * (rate * times + tremor[1]))
+    ends = np.minimum(timing.phrases[1], timing.speech_end)
+    near = np.exp(-0.5 * ((times[:, None] - ends) / _END_SD) ** 2).max(1)
+    return np.asarray(semitones + (traits.final_rise - traits.creak) * near)
 
 
 def _declination(timing: Timing, fall: float) -> NDArray[np.float64]:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.identities import Identities
-from voiceface.synthetic.layout import DEFAULT_GENERATOR
 from voiceface.synthetic.voice.melody import TREMOR_SLOT, Timing, compute_melody
 from voiceface.synthetic.voice.voice_traits import voice_traits
 
@@ -202,7 +201,6 @@ def generate_control_tracks(
     seconds: float,
     nuisance: float = 1.0,
     inventory: PhoneInventory = FULL_INVENTORY,
-    generator: int = DEFAULT_GENERATOR,
 ) -> ControlTracks:
     """Generate syllables with pauses, silence at both ends, melody and coarticulation.
 
@@ -214,13 +212,12 @@ def generate_control_tracks(
         seconds: length of the clip in s.
         nuisance: factor on the effect of mood on f0.
         inventory: phones of the language that is spoken.
-        generator: version of the voices, one of `voiceface.synthetic.layout.GENERATORS`.
 
     Returns:
         Control tracks of ceil(seconds * FRAME_RATE) + 1 frames.
     """
     k = int(identities.ids[index])
-    traits = voice_traits(identities, index, generator)
+    traits = voice_traits(identities, index)
     max_silence = min(0.3, 0.15 * seconds)  # short clips contain speech, too
     ends = max_silence * uniforms(seed, k, "clip", clip, 2, start=4)
     count = int(np.ceil(seconds * 14)) + 4
@@ -259,22 +256,16 @@ def generate_control_tracks(
     mood = float(np.exp(0.05 * nuisance * normals(seed, k, "clip", clip, 1)[0]))
     f0 = np.clip(median_f0(identities, index) * mood * 2 ** (semitones / 12), 55, 450)
     syllable = segment // 3
-    effects = (
-        None
-        if generator == 1
-        else _SyllableEffects(
-            loudness=10 ** (traits.loudness_range * np.clip(numbers[syllable, 8], -2, 2) / 20),
-            reduction=traits.reduction * (1 - u[syllable, 4]),
-        )
+    effects = _SyllableEffects(
+        loudness=10 ** (traits.loudness_range * np.clip(numbers[syllable, 8], -2, 2) / 20),
+        reduction=traits.reduction * (1 - u[syllable, 4]),
     )
-    return build_tracks(identities, index, phone, fraction, f0, effects, generator=generator)
+    return build_tracks(identities, index, phone, fraction, f0, effects)
 
 
-def speaker_formants(
-    identities: Identities, index: int, *, generator: int = DEFAULT_GENERATOR
-) -> NDArray[np.float64]:
+def speaker_formants(identities: Identities, index: int) -> NDArray[np.float64]:
     """Compute the formants of all phones as row `index` speaks them, Hz, shape (phones, 5)."""
-    v, traits = identities.voice_factors[index], voice_traits(identities, index, generator)
+    v, traits = identities.voice_factors[index], voice_traits(identities, index)
     log = np.log(np.column_stack([_PHONE_TABLE[:, :3], np.tile(FIXED_FORMANTS, (len(PHONES), 1))]))
     centre = log[: len(VOWELS), :2].mean(0)
     space = float(np.exp(0.08 * identities.vowel_space[index] + traits.vowel_space))
@@ -297,8 +288,6 @@ def build_tracks(
     phone_fraction: NDArray[np.float64],
     f0: NDArray[np.float64],
     effects: "_SyllableEffects | None" = None,
-    *,
-    generator: int = DEFAULT_GENERATOR,
 ) -> ControlTracks:
     """Smooth the targets of phones: formants over 70 ms, amplitudes and bands 30 ms, nasality 50 ms.
 
@@ -308,11 +297,10 @@ def build_tracks(
         phone: (F,) index into PHONES.
         phone_fraction: (F,) position within the phone, 0 to 1; stops are closed below 0.6.
         f0: (F,) Hz.
-        effects: of the syllables on loudness and vowels; none in generator 1.
-        generator: version of the voices.
+        effects: of the syllables on loudness and vowels; None: all are alike.
     """
-    row, traits = _PHONE_TABLE[phone], voice_traits(identities, index, generator)
-    targets = np.log(speaker_formants(identities, index, generator=generator))
+    row, traits = _PHONE_TABLE[phone], voice_traits(identities, index)
+    targets = np.log(speaker_formants(identities, index))
     formants = targets[phone]
     closed = (row[:, 10] > 0) & (phone_fraction < 0.6)
     amplitudes = row[:, 4:7] * np.where(closed[:, None], [0.5, 0, 0], 1)

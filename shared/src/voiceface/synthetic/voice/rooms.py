@@ -1,4 +1,4 @@
-"""Rooms of generator 2: impulse responses of a box with a speaker and a microphone.
+"""Rooms of synthetic recordings: impulse responses of a box with a speaker and a microphone.
 
 Reflections up to the second order by image sources (J. Acoust. Soc. Am. 65, 943, 1979), then an exponential
 tail whose energy follows from the critical distance of a diffuse field (Kuttruff, Room Acoustics, 4th

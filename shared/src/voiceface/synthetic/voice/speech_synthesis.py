@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, white_noise
 from voiceface.synthetic.identities import Identities, get_clip_video
-from voiceface.synthetic.layout import DEFAULT_GENERATOR
 from voiceface.synthetic.voice.channel import SAMPLE_RATE, apply_channel
 from voiceface.synthetic.voice.phonetics import (
     FRAME_RATE,
@@ -77,7 +76,6 @@ def synthesise_clip(
     seconds: float,
     nuisance: float = 1.0,
     inventory: PhoneInventory = FULL_INVENTORY,
-    generator: int = DEFAULT_GENERATOR,
 ) -> SyntheticClip:
     """Synthesise one clip.
 
@@ -89,14 +87,12 @@ def synthesise_clip(
         seconds: length, at least 0.1 s.
         nuisance: factor on mood, effort, channel, room, noise and level; 0 leaves clean speech.
         inventory: phones of the language that is spoken.
-        generator: version of the voices: in 2, people differ by more than the factors (`VoiceTraits`), and
-            rooms and noises are more like those of real recordings.
 
     Returns:
         The clip; bit-equal on one machine for any order and number of workers.
 
     Raises:
-        ValueError: `seconds` below 0.1, `nuisance` negative, or an unknown generator.
+        ValueError: `seconds` below 0.1, or `nuisance` negative.
     """
     if not seconds >= 0.1:
         raise ValueError(f"seconds must be at least 0.1, got {seconds}")
@@ -111,7 +107,6 @@ def synthesise_clip(
         seconds=seconds,
         nuisance=nuisance,
         inventory=inventory,
-        generator=generator,
     )
     dry = synthesise_speech(
         identities,
@@ -121,11 +116,10 @@ def synthesise_clip(
         clip=clip,
         seconds=seconds,
         nuisance=nuisance,
-        generator=generator,
     )
     k = int(identities.ids[index])
     video = get_clip_video(k, clip, seed=seed)
-    samples = apply_channel(dry, k, clip, video, seed=seed, nuisance=nuisance, generator=generator)
+    samples = apply_channel(dry, k, clip, video, seed=seed, nuisance=nuisance)
     return SyntheticClip(
         samples=samples,
         sample_rate=SAMPLE_RATE,
@@ -147,7 +141,6 @@ def synthesise_speech(
     clip: int,
     seconds: float,
     nuisance: float = 1.0,
-    generator: int = DEFAULT_GENERATOR,
 ) -> NDArray[np.float64]:
     """Synthesise dry speech of one speaker: pulses, breath and frication that follow `tracks`.
 
@@ -159,7 +152,6 @@ def synthesise_speech(
         clip: clip number (jitter, shimmer, effort and noise).
         seconds: length in s.
         nuisance: factor on the effort.
-        generator: version of the voices.
 
     Returns:
         (T,) float64, arbitrary level, without channel.
@@ -167,8 +159,8 @@ def synthesise_speech(
     length = round(seconds * SAMPLE_RATE)
     k, v = int(identities.ids[index]), identities.voice_factors[index]
     male = bool(identities.sex[index])
-    traits = voice_traits(identities, index, generator)
-    throat = throat_response(traits) if generator > 1 else 1.0
+    traits = voice_traits(identities, index)
+    throat = throat_response(traits)
     frames = np.arange(len(tracks.f0)) / FRAME_RATE
     effort = nuisance * normals(seed, k, "clip", clip, 1, start=1)[0]
     cutoff = (2200 if male else 1900) * np.exp(-0.35 * v[6] + 0.25 * effort)
@@ -184,7 +176,7 @@ def synthesise_speech(
     position = times * SAMPLE_RATE
     start = np.floor(position)
     spectrum = x * (tilt * throat) / (1 - x * x - 1j * traits.glottal_damping * x)
-    spectrum *= tract_response(identities, index, tracks, times, generator=generator) * delay_phase(
+    spectrum *= tract_response(identities, index, tracks, times) * delay_phase(
         position - start + _RESPONSE_LEAD
     )
     responses = np.fft.irfft(spectrum, RESPONSE_LENGTH, axis=1)
@@ -195,7 +187,7 @@ def synthesise_speech(
     voice = np.bincount(positions.ravel(), responses.ravel(), minlength=total)
     voice = voice[_RESPONSE_LEAD : _RESPONSE_LEAD + length]
     return voice + np.sqrt(power) * _breath_and_frication(
-        identities, index, tracks, k, clip, seed, length, generator, np.abs(throat)
+        identities, index, tracks, k, clip, seed, length, np.abs(throat)
     )
 
 
@@ -226,8 +218,7 @@ def _breath_and_frication(
     clip: int,
     seed: int,
     length: int,
-    generator: int,
-    throat: NDArray[np.float64] | float,
+    throat: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Synthesise breath and frication relative to a mean voice power of 1, shape (length,)."""
     v = identities.voice_factors[index]
@@ -240,8 +231,8 @@ def _breath_and_frication(
         np.interp(times, frames, getattr(tracks, name))
         for name in ("voicing", "aspiration", "frication", "frication_centre", "frication_bandwidth")
     )
-    traits = voice_traits(identities, index, generator)
-    response = np.abs(tract_response(identities, index, tracks, times, generator=generator)) * throat
+    traits = voice_traits(identities, index)
+    response = np.abs(tract_response(identities, index, tracks, times)) * throat
     high = _FREQUENCIES / (_FREQUENCIES + traits.breath_hz)
     high *= (np.maximum(_FREQUENCIES, 200) / 2000) ** traits.breath_slope
     shape = np.square(response * high)

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.identities import Identities
-from voiceface.synthetic.layout import DEFAULT_GENERATOR
 from voiceface.synthetic.voice.channel import SAMPLE_RATE
 from voiceface.synthetic.voice.phonetics import (
     FRAME_RATE,
@@ -29,8 +28,6 @@ def tract_response(
     index: int,
     tracks: ControlTracks,
     times: NDArray[np.float64],
-    *,
-    generator: int = DEFAULT_GENERATOR,
 ) -> NDArray[np.complex128]:
     """Compute the transfer function of the vocal tract at `times` (s, shape (P,)).
 
@@ -41,7 +38,6 @@ def tract_response(
         index: row of the speaker.
         tracks: control tracks of the clip.
         times: s.
-        generator: version of the voices.
 
     Returns:
         Shape (P, RESPONSE_LENGTH // 2 + 1), complex.
@@ -50,7 +46,7 @@ def tract_response(
     formants = np.column_stack([np.interp(times, frames, track) for track in tracks.formants.T])
     scale = MALE_TRACT_CM / vocal_tract_length(identities, index)
     v = identities.voice_factors[index]
-    traits = voice_traits(identities, index, generator)
+    traits = voice_traits(identities, index)
     nasality = np.interp(times, frames, tracks.nasality)
     nasal_coupling = 1.3 * (0.25 + 0.75 * nasality) * np.clip(0.55 + 0.28 * v[3], -0.1, 1.3)
     nasal_coupling = np.clip(nasal_coupling, 0, 1.6)[:, None]
@@ -71,15 +67,13 @@ def throat_response(traits: VoiceTraits) -> NDArray[np.complex128]:
     """Compute what a speaker's throat does to every voiced sound: colour, piriform zero, subglottal pairs.
 
     Returns:
-        Shape (RESPONSE_LENGTH // 2 + 1,); ones for speakers of generator 1.
+        Shape (RESPONSE_LENGTH // 2 + 1,).
     """
     f = np.arange(RESPONSE_LENGTH // 2 + 1) * (SAMPLE_RATE / RESPONSE_LENGTH)
     mel = np.log1p(f / 700) / np.log1p(SAMPLE_RATE / 1400)
     cosines = np.cos(np.pi * np.outer(np.arange(1, len(traits.colour) + 1), mel))
     gain = 10 ** (np.asarray(traits.colour) @ cosines / 20)
     gain *= 1 - traits.piriform_depth / (1 + np.square((f - traits.piriform_hz) / traits.piriform_bandwidth))
-    if not traits.subglottal_hz:
-        return gain.astype(np.complex128)
     zeros, poles = (
         _section_product(np.array([hertz]), _SUBGLOTTAL_BANDWIDTHS)[0]
         for hertz in (traits.subglottal_zero_hz, traits.subglottal_hz)

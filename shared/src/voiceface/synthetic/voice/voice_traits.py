@@ -1,4 +1,4 @@
-"""What tells speakers of generator 2 apart beside the eight factors: source, throat, vowels, speaking style.
+"""What tells speakers apart beside the eight factors: source, throat, vowels, speaking style.
 
 Every trait is nuisance of the identity: independent of the factors, of the face and of the coupling. Traits
 that could pass for a factor have no mean where the factor acts: offsets of vowels over the vowels (factors 1,
@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals
 from voiceface.synthetic.identities import NUM_VOWELS, Identities
-from voiceface.synthetic.layout import GENERATORS
 
-__all__ = ["NEUTRAL_TRAITS", "VoiceTraits", "check_generator", "voice_traits"]
+__all__ = ["VoiceTraits", "voice_traits"]
 
 _FIRST_SLOT, _NUM_SLOTS = 64, 104
 _LIMIT = 2.0  # SDs at which a trait is clipped, so that nobody is a caricature
@@ -71,7 +70,7 @@ _SD = {name: _STRENGTH * sd for name, sd in _FULL_SD.items()}
 
 @dataclass(frozen=True)
 class VoiceTraits:
-    """Traits of one speaker; the defaults are those of every speaker of generator 1.
+    """Traits of one speaker.
 
     Attributes:
         open_quotient: factor on the frequency of the glottal formant.
@@ -102,71 +101,48 @@ class VoiceTraits:
         breath_hz, breath_slope: corner and slope of the spectrum of breath.
     """
 
-    open_quotient: float = 1.0
-    glottal_damping: float = 0.9
-    colour: tuple[float, ...] = ()
-    piriform_hz: float = 4500.0
-    piriform_bandwidth: float = 300.0
-    piriform_depth: float = 0.0
-    subglottal_hz: tuple[float, ...] = ()
-    subglottal_zero_hz: tuple[float, ...] = ()
-    formant_shift: tuple[float, ...] = (0.0,) * 5
-    fixed_poles: tuple[float, ...] = (5500.0, 6500.0)
-    bandwidth_factor: tuple[float, ...] = (1.0,) * 5
-    nasal_factor: tuple[float, ...] = (1.0, 1.0)
-    vowel_space: float = 0.0
-    vowel_shift: NDArray[np.float64] | float = 0.0
-    pitch_range: float = 1.0
-    accent_width: float = 0.09
-    accent_shift: float = 0.0
-    declination: float = 1.5
-    final_rise: float = 0.0
-    creak: float = 0.0
-    tremor: float = 0.0
-    vowel_duration: float = 1.0
-    consonant_duration: float = 1.0
-    pause_duration: float = 1.0
-    phrase_extra: float = 0.0
-    reduction: float = 0.0
-    coarticulation: int = 7
-    loudness_range: float = 0.0
-    frication_width: float = 1.0
-    frication_level: float = 1.0
-    breath_hz: float = 800.0
-    breath_slope: float = 0.0
+    open_quotient: float
+    glottal_damping: float
+    colour: tuple[float, ...]
+    piriform_hz: float
+    piriform_bandwidth: float
+    piriform_depth: float
+    subglottal_hz: tuple[float, ...]
+    subglottal_zero_hz: tuple[float, ...]
+    formant_shift: tuple[float, ...]
+    fixed_poles: tuple[float, ...]
+    bandwidth_factor: tuple[float, ...]
+    nasal_factor: tuple[float, ...]
+    vowel_space: float
+    vowel_shift: NDArray[np.float64] | float
+    pitch_range: float
+    accent_width: float
+    accent_shift: float
+    declination: float
+    final_rise: float
+    creak: float
+    tremor: float
+    vowel_duration: float
+    consonant_duration: float
+    pause_duration: float
+    phrase_extra: float
+    reduction: float
+    coarticulation: int
+    loudness_range: float
+    frication_width: float
+    frication_level: float
+    breath_hz: float
+    breath_slope: float
 
 
-NEUTRAL_TRAITS = VoiceTraits()
-
-
-def check_generator(generator: int) -> None:
-    """Check a version of the voices.
-
-    Raises:
-        ValueError: it is not one of GENERATORS.
-    """
-    if generator not in GENERATORS:
-        raise ValueError(f"generator must be one of {', '.join(map(str, GENERATORS))}, got {generator!r}")
-
-
-def voice_traits(identities: Identities, index: int, generator: int) -> VoiceTraits:
-    """Return the traits of row `index`, a function of seed and identity number.
-
-    Args:
-        identities: the population.
-        index: row of the speaker.
-        generator: version of the voices, one of GENERATORS.
-
-    Raises:
-        ValueError: unknown generator.
-    """
-    check_generator(generator)
-    return NEUTRAL_TRAITS if generator == 1 else _sample_traits(identities.seed, int(identities.ids[index]))
+def voice_traits(identities: Identities, index: int) -> VoiceTraits:
+    """Return the traits of row `index`, a function of seed and identity number."""
+    return _sample_traits(identities.seed, int(identities.ids[index]))
 
 
 @lru_cache(maxsize=64)
 def _sample_traits(seed: int, identity: int) -> VoiceTraits:
-    """Sample the traits of one speaker of generator 2."""
+    """Sample the traits of one speaker."""
     numbers = normals(seed, identity, "voice", 0, _NUM_SLOTS, start=_FIRST_SLOT)
     draw = _Draw(iter(np.clip(numbers, -_LIMIT, _LIMIT).tolist()))
     colour = draw.many(len(_COLOUR_DB)) * _COLOUR_DB

@@ -1,32 +1,28 @@
-"""Linear 3-D head model of the population, defined by formulas: 6,400 vertices, 40 + 10 coefficients.
+"""Linear 3-D head models: 40 + 10 coefficients with names, and the same head in the format of 3DDFA.
 
-The model has two forms: semantic bases, which the population uses (coefficient 1 = one standard deviation
+A model has two forms: semantic bases, which the population uses (coefficient 1 = one standard deviation
 within a sex), and orthonormal bases in the file format of 3DDFA, which readers of such models accept
-unchanged. It is computed on first use and cached per process.
+unchanged.
 """
 
 import io
 import pickle
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from voiceface.io.atomic import write_bytes, write_text
-from voiceface.synthetic.face import head_bases, mean_surface
+from voiceface.synthetic.head import shape_space
 
 __all__ = [
     "MICROMETRES_PER_MM",
     "RATIO_LANDMARK_PAIRS",
-    "FaceFactors",
     "HeadModel",
     "OrthonormalBases",
-    "build_head_model",
     "save_npy",
-    "shape_coefficients",
     "write_obj",
 ]
 
@@ -35,22 +31,6 @@ Array = NDArray[np.float64]
 # Landmark pairs (iBUG numbers, 0-based) of the distances behind the face ratios (docs/perceptionist.md).
 RATIO_LANDMARK_PAIRS = {"OICD": (36, 45), "FR": (17, 26), "CR": (4, 12), "ER": (0, 16), "MR": (2, 14)}
 MICROMETRES_PER_MM = 1000.0
-
-
-class FaceFactors(Protocol):
-    """Fields of identities that determine the head."""
-
-    @property
-    def face_sex(self) -> Any:
-        """(N,), 1 = male."""
-
-    @property
-    def face_factors(self) -> Any:
-        """(N, 8), coupled to the voice factors."""
-
-    @property
-    def shape_nuisance(self) -> Any:
-        """(N, 40), independent of the voice."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +87,7 @@ class HeadModel:
         shape_basis: (40, V, 3) displacement in mm per +1 SD within a sex.
         expression_basis: (10, V, 3) displacement in mm at coefficient 1.
         landmarks: (68,) vertex numbers in iBUG order.
-        gain: factor on all bases; 1 exaggerates on purpose, 0.55 is about life-like.
+        gain: factor on all bases.
     """
 
     mean: Array
@@ -146,16 +126,16 @@ class HeadModel:
     @cached_property
     def orthonormal(self) -> OrthonormalBases:
         """Orthonormal bases in micrometres, over both sexes."""
-        loadings, shift = head_bases.factor_loadings(), head_bases.sex_shift()
+        loadings, shift = shape_space.factor_loadings(), shape_space.sex_shift()
         covariance = (
-            loadings @ loadings.T + np.diag(head_bases.residual_scale() ** 2) + np.outer(shift, shift)
+            loadings @ loadings.T + np.diag(shape_space.residual_scale() ** 2) + np.outer(shift, shift)
         )
         w_shp, shape_sd, to_shape = _orthonormal_basis(
             self.shape_basis * self.gain * MICROMETRES_PER_MM, covariance
         )
         # |N|·scale with probability 1/2: mean scale/sqrt(2·pi), second moment scale²/2.
-        mean_exp = head_bases.EXPRESSION_SD / np.sqrt(2.0 * np.pi)
-        variance = head_bases.EXPRESSION_SD**2 * (0.5 - 1.0 / (2.0 * np.pi))
+        mean_exp = shape_space.EXPRESSION_SD / np.sqrt(2.0 * np.pi)
+        variance = shape_space.EXPRESSION_SD**2 * (0.5 - 1.0 / (2.0 * np.pi))
         w_exp, exp_sd, to_exp = _orthonormal_basis(
             self.expression_basis * self.gain * MICROMETRES_PER_MM, np.diag(variance)
         )
@@ -180,37 +160,6 @@ class HeadModel:
         )
 
 
-@lru_cache(maxsize=4)
-def build_head_model(face_gain: float = 1.0) -> HeadModel:
-    """Build the head model; cached per process.
-
-    Args:
-        face_gain: factor on all bases, above 0.
-
-    Raises:
-        ValueError: `face_gain` is not above 0.
-    """
-    if not face_gain > 0:
-        raise ValueError(f"face_gain must be above 0, got {face_gain}")
-    surface = mean_surface.build_mean_surface()
-    shape, expression = head_bases.build_shape_bases(surface), head_bases.build_expression_bases(surface)
-    triangles = mean_surface.grid_triangles(mean_surface.GRID_ROWS, mean_surface.GRID_COLUMNS)
-    model = HeadModel(
-        surface.points(), triangles, shape, expression, _nearest_landmark_vertices(surface), face_gain
-    )
-    for array in (model.mean, model.triangles, model.shape_basis, model.expression_basis, model.landmarks):
-        array.setflags(write=False)
-    return model
-
-
-def shape_coefficients(identities: FaceFactors) -> Array:
-    """Compute shape coefficients of N identities: alpha = A g + D q ± 0.9 S, shape (N, 40), float64."""
-    coupled = np.asarray(identities.face_factors, float) @ head_bases.factor_loadings().T
-    residual = np.asarray(identities.shape_nuisance, float) * head_bases.residual_scale()
-    sign = 2.0 * np.asarray(identities.face_sex, float) - 1.0
-    return coupled + residual + sign[..., None] * head_bases.sex_shift()
-
-
 def write_obj(path: str | Path, vertices: ArrayLike, triangles: ArrayLike) -> None:
     """Write a mesh as Wavefront .obj: `v x y z` with 4 decimals, `f a b c` 1-based; atomic."""
     lines = ["v {:.4f} {:.4f} {:.4f}\n".format(*row) for row in np.asarray(vertices, float).tolist()]
@@ -230,18 +179,6 @@ def _check_coefficients(values: ArrayLike, count: int, name: str) -> Array:
     if array.shape[-1:] != (count,):
         raise ValueError(f"expected {count} {name} coefficients on the last axis, got shape {array.shape}")
     return array
-
-
-def _nearest_landmark_vertices(surface: mean_surface.MeanSurface) -> NDArray[np.int64]:
-    """Find the vertex on the front of the mean face nearest to each target, (68,), all distinct."""
-    points, angle, front = surface.points(), surface.theta.ravel(), np.cos(surface.theta).ravel() > 0
-    vertices = []
-    for across, height, is_angle in head_bases.landmark_targets():
-        offset = 60.0 * (angle - across) if is_angle else points[:, 0] - across
-        distance = offset**2 + (points[:, 1] - height) ** 2
-        vertices.append(int(np.argmin(np.where(front, distance, np.inf))))
-    assert len(set(vertices)) == 68, "two landmarks share a vertex"
-    return np.array(vertices, np.int64)
 
 
 def _orthonormal_basis(fields: Array, covariance: Array) -> tuple[Array, Array, Array]:

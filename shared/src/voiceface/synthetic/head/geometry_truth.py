@@ -1,16 +1,16 @@
 """Ground truth of synthetic faces that an image can show: sex, factors, shape and skin colour."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.face.appearance import compute_skin_colours
-from voiceface.synthetic.face.head import shape_coefficients
+from voiceface.synthetic.head.shape_space import shape_coefficients
+from voiceface.synthetic.head.traits import compute_skin_colours
 from voiceface.synthetic.identities import Identities
-from voiceface.synthetic.layout import DEFAULT_GENERATOR, PopulationSettings
+from voiceface.synthetic.layout import PopulationSettings, generator_version
 
 __all__ = [
     "FaceGroundTruth",
@@ -51,20 +51,14 @@ class FaceGroundTruth:
         return len(self.ids)
 
 
-def build_face_ground_truth(identities: Identities, generator: int = DEFAULT_GENERATOR) -> FaceGroundTruth:
-    """Build the ground truth of identities, in their order; `generator` is that of the images."""
-    if generator == 1:
-        skin = compute_skin_colours(identities)
-    else:
-        from voiceface.synthetic.head.traits import compute_skin_colours as compute_complexions
-
-        skin = compute_complexions(identities)
+def build_face_ground_truth(identities: Identities) -> FaceGroundTruth:
+    """Build the ground truth of identities, in their order."""
     return FaceGroundTruth(
         ids=identities.ids,
         sex=identities.face_sex,
         factors=identities.face_factors,
         shape=shape_coefficients(identities),
-        skin=skin,
+        skin=compute_skin_colours(identities),
         coupling=identities.coupling,
         share_sex=bool((identities.sex == identities.face_sex).all()),
         confound=identities.confound,
@@ -73,7 +67,12 @@ def build_face_ground_truth(identities: Identities, generator: int = DEFAULT_GEN
 
 def generate_face_ground_truth(settings: PopulationSettings, ids: Sequence[int]) -> FaceGroundTruth:
     """Generate the ground truth of the identities `ids` of a population, in this order."""
-    return build_face_ground_truth(settings.sample_identities(ids), settings.image_generator)
+    identities = settings.sample_identities(ids)
+    truth = build_face_ground_truth(identities)
+    if settings.generator == generator_version():
+        return truth
+    # In populations of earlier versions the skin did not go with the ancestry of the shape.
+    return replace(truth, skin=compute_skin_colours(identities, with_ancestry=False))
 
 
 def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceGroundTruth:
@@ -85,8 +84,7 @@ def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceG
 
     Raises:
         FileNotFoundError: the folder is no population.
-        GroundTruthError: an identity is not in it, its files are corrupt, or another generator version wrote
-            it.
+        GroundTruthError: an identity is not in it, its files are corrupt, or its factors are other ones.
     """
     import csv
     import io
@@ -104,6 +102,7 @@ def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceG
     faces = generate_face_ground_truth(settings, list(numbers.values()))
     if not np.allclose(faces.factors, truth.face_factors, atol=1e-6):
         raise GroundTruthError(
-            f"{root} was written by another generator version ({settings.generator}); write it again"
+            f"{table}: its factors are not those of its settings (generator {settings.generator}); write "
+            "the population again"
         )
     return faces

@@ -1,1 +1,0 @@
-"""Synthetic faces: head model, appearance, rendering."""
