@@ -18,7 +18,7 @@ PRELOADED = [
     *("pytest", "torch", "torch._dynamo", "cv2", "soundfile", "pandas", "matplotlib"),
     *(
         "voiceface.embeddings.table",
-        "voiceface.synthetic.face.render",
+        "voiceface.synthetic.head.render",
         "voiceface.synthetic.voice.speech_synthesis",
     ),
     *(

@@ -17,7 +17,7 @@ def write_face_model(folder: Path) -> Path:
     """Write `train.configs`: a face model of the size of BFM-2009, tiled from the synthetic head."""
     from perceptionist.face_models.bfm import BFM_NUM_VERTICES
     from scipy.io import savemat
-    from voiceface.synthetic.face.head import build_head_model
+    from voiceface.synthetic.head.model import build_head_model
 
     head = build_head_model().orthonormal
     folder.mkdir(parents=True)

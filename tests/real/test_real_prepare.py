@@ -19,7 +19,7 @@ from voiceface.preparation.dataset import Preparation, prepare_dataset
 from voiceface.preparation.settings import GatherSettings, VideoSettings
 from voiceface.real import load_face_encoder
 from voiceface.runtime.process_pool import map_unordered
-from voiceface.synthetic.face.render import render_image
+from voiceface.synthetic.head.render import render_image
 from voiceface.synthetic.identities import face_name, sample_identities
 from voiceface.synthetic.talking_heads import TalkingVideo, render_talking_video
 from voiceface.synthetic.talking_heads.scenes import VideoKind, sample_scenes
