@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from voiceface.synthetic.head.render import prepare_face, render_image
+from voiceface.synthetic.head.render import render_image
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.layout import PopulationSettings
 
@@ -46,9 +46,6 @@ def render_listener_faces(
     image_size = image_size or settings.render_size
     images = np.empty((len(numbers), image_size, image_size, 3), np.uint8)
     for i in range(len(numbers)):
-        head = {"face_gain": settings.face_gain, "generator": settings.image_generator}
-        face = prepare_face(faces, i, **head)
-        images[i] = render_image(
-            faces, i, 0, image_size=image_size, nuisance=nuisance, face=face, **head
-        ).image
+        options = {"image_size": image_size, "nuisance": nuisance, "face_gain": settings.face_gain}
+        images[i] = render_image(faces, i, 0, **options).image
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

@@ -18,14 +18,14 @@ from voiceface.synthetic.ground_truth import read_ground_truth
 from voiceface.synthetic.layout import PopulationError
 from voiceface.synthetic.writer import write_population
 
-NAME = "population:tiny?people=8&seed=3&image_size=24&clip_seconds=0.5&second_view=1&generator=1"
+NAME = "population:tiny?people=8&seed=3&image_size=24&clip_seconds=0.5&second_view=1"
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     options = {"seed": 3, "num_identities": 8, "render_size": 24, "clip_seconds": 0.5, "second_view": True}
     out = tmp_path_factory.mktemp("written")
-    return write_population(out, "tiny", workers=1, lists=False, progress=False, generator=1, **options)
+    return write_population(out, "tiny", workers=1, lists=False, progress=False, **options)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from head_geometry import depth_behind_skin, turned_over
-from voiceface.synthetic.camera import get_head_model
 from voiceface.synthetic.head import shape_space
 from voiceface.synthetic.head.anthropometry import ANTHROPOMETRY, measure_distances
 from voiceface.synthetic.head.bundle import load_head_bundle
@@ -30,7 +29,7 @@ def sample_shapes(count: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("name", ANTHROPOMETRY)
 @pytest.mark.parametrize("sex", ["men", "women"])
 def test_distances_of_the_mean_man_and_woman_are_within_two_deviations(name, sex):
-    head = build_head_model()
+    head = build_head_model(1.0)
     marks = head.compute_landmarks(SHIFT if sex == "men" else -SHIFT)
     found = measure_distances(marks)[name]
     for published in ANTHROPOMETRY[name]:
@@ -39,7 +38,7 @@ def test_distances_of_the_mean_man_and_woman_are_within_two_deviations(name, sex
 
 
 def test_men_are_larger_than_women():
-    head = build_head_model()
+    head = build_head_model(1.0)
     men, women = (measure_distances(head.compute_landmarks(sign * SHIFT)) for sign in (1, -1))
     assert all(men[name] > women[name] for name in ANTHROPOMETRY)
 
@@ -52,7 +51,7 @@ def test_men_are_larger_than_women():
     ],
 )
 def test_coefficient_one_is_about_one_standard_deviation(field, name):
-    head = build_head_model()
+    head = build_head_model(1.0)
     step = np.zeros((2, 40))
     step[:, shape_space.SHAPE_NAMES.index(field)] = [-0.5, 0.5]
     low, high = measure_distances(head.compute_landmarks(step))[name]
@@ -94,7 +93,7 @@ def test_hardly_any_triangle_turns_over_in_the_outermost_corners():
 
 
 def test_hardly_anybody_has_a_turned_triangle_at_the_gain_of_the_population():
-    head, gain = load_head_bundle(), DEFAULT_FACE_GAIN[2] - 1.0
+    head, gain = load_head_bundle(), DEFAULT_FACE_GAIN - 1.0
     scale = np.array([1.0 + gain * EMPHASIS.get(name, 1.0) for name in head.shape_names])
     shapes = scale * sample_shapes(60, 4)
     turned = [turned_over(head, head.mean + np.tensordot(s, head.shape_basis, 1)).any() for s in shapes]
@@ -132,7 +131,7 @@ def test_a_point_in_front_of_the_skin_is_recognised():
 
 
 def test_a_blink_narrows_the_eyes_and_an_open_mouth_parts_the_lips():
-    head = build_head_model()
+    head = build_head_model(1.0)
     neutral = head.compute_landmarks(np.zeros(40), np.zeros(10))
     blink, jaw = np.zeros(10), np.zeros(10)
     blink[shape_space.EXPRESSION_NAMES.index("blink")] = 1.0
@@ -158,7 +157,7 @@ def test_the_model_is_a_head_model_of_the_population():
     np.testing.assert_allclose(head.compute_vertices(shape, expression), expected[:count], atol=1e-9)
     basis = head.orthonormal.w_shp.astype(float)
     np.testing.assert_allclose(basis.T @ basis, np.eye(40), atol=1e-5)
-    assert get_head_model(0.8, generator=2) is head
+    assert build_head_model(0.8) is head
 
 
 def test_a_gain_below_life_size_shrinks_all_shape_alike():

@@ -130,7 +130,7 @@ def test_only_missing_files_are_written_again(tree, tmp_path):
 
 
 def test_a_finished_population_is_not_rendered_again(tree, monkeypatch):
-    from voiceface.synthetic.face import render
+    from voiceface.synthetic.head import render
     from voiceface.synthetic.voice import speech_synthesis as voice
 
     def never(*args, **kwargs):

@@ -7,8 +7,9 @@ import av
 import numpy as np
 import pytest
 from voiceface.commands import population
-from voiceface.synthetic.camera import get_head_model, light_vector
-from voiceface.synthetic.head.prepared import prepare_head
+from voiceface.synthetic.camera import light_vector
+from voiceface.synthetic.head.model import build_head_model
+from voiceface.synthetic.head.render import prepare_face
 from voiceface.synthetic.head.shading import make_light
 from voiceface.synthetic.head.shape_space import shape_coefficients
 from voiceface.synthetic.identities import sample_identities
@@ -112,21 +113,21 @@ def test_an_opening_mouth_is_dark_inside_and_the_chin_goes_down():
     painter = FramePainter(np.full((120, 120, 3), 0.3, np.float32), light, np.ones(3), 0.0, rng)
     row = sample_identities([4])
     shape = shape_coefficients(row)[0]
-    face = prepare_head(row, 0, shape, get_head_model().compute_vertices(shape))
+    face = prepare_face(row, 0)
 
     def head(opening):
         place = {"centre": np.array([60.0, 50.0]), "scale": 0.45, "clothes": np.full(4, 0.5)}
         return PlacedHead(face, np.zeros(3), np.zeros(10), opening, glasses=False, **place)
 
     closed, half, wide = (painter.paint([head(opening)]).astype(float) for opening in (0.0, 6.0, 12.0))
-    marks = get_head_model().compute_landmarks(shape, head(12.0).full_expression())
+    marks = build_head_model().compute_landmarks(shape, head(12.0).full_expression())
     x, y = (0.45 * (marks[62] + marks[66])[:2] / 2 * [1, -1] + [60, 50]).round().astype(int)
     mouth = slice(y - 8, y + 9), slice(x - 12, x + 13)
     dark = [int((image[mouth].mean(axis=2) < 60).sum()) for image in (closed, half, wide)]
     assert dark[1] > dark[0] + 10 and dark[2] > dark[1] + 10
     bottoms = [head(opening).compute_box(1.5)[3] for opening in (0.0, 6.0, 12.0)]
     assert bottoms[0] < bottoms[1] < bottoms[2]
-    before = get_head_model().compute_landmarks(shape, head(0.0).full_expression())
+    before = build_head_model().compute_landmarks(shape, head(0.0).full_expression())
     gaps = [np.linalg.norm(each[62] - each[66]) for each in (before, marks)]
     assert gaps[1] - gaps[0] == pytest.approx(12.0, abs=1.0)
 

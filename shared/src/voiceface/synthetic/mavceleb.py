@@ -132,7 +132,7 @@ def write_mavceleb(
         PopulationError: fewer than 2 identities for training or for the test, no clips or images, an unknown
             version, or a folder with other content or settings.
     """
-    _check_settings(settings, version, bilingual)
+    _check_settings(settings.require_current(), version, bilingual)
     root, languages = Path(out) / version, LANGUAGES[version]
     state = {"layout": "mavceleb", "version": version, "bilingual": bilingual, "settings": asdict(settings)}
     if not _is_complete(root, state):
