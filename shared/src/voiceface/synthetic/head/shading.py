@@ -83,11 +83,12 @@ def compute_irradiance(normals: Floats, sky: Floats, visibility: Floats, light: 
 
 def add_gloss(colour: Floats, normals: Floats, gloss: Floats, visibility: Floats, light: Light) -> None:
     """Add the specular light of the lamp, broad and narrow, stronger at grazing angles, in place."""
-    spark = np.maximum(normals @ light.half, 0.0)
-    broad = spark**8
-    narrow = broad * broad
-    narrow *= narrow
-    grazing = 0.6 + 0.9 * (1.0 - np.clip(normals[:, 2], 0.0, 1.0)) ** 3
+    broad = np.maximum(normals @ light.half, 0.0)
+    for _ in range(3):
+        broad = np.square(broad)
+    narrow = np.square(np.square(broad))
+    away = 1.0 - np.clip(normals[:, 2], 0.0, 1.0)
+    grazing = 0.6 + 0.9 * (away * away * away)
     colour += ((0.10 * broad + 0.16 * narrow) * gloss * grazing * visibility * np.float32(light.lamp))[
         :, None
     ]
@@ -117,8 +118,10 @@ def shade_hair(
     wrapped = np.clip((facing + 0.45) / 1.45, 0.0, 1.0)
     diffuse = wrapped * (0.55 + 0.45 * np.sqrt(np.maximum(1.0 - along * along, 0.0)))
     depth = 0.62 + 0.38 * layer
-    shine = np.maximum(first, 0.0) ** 40 * 0.05
-    glow = np.maximum(second, 0.0) ** 10 * 0.35
+    first, second = (np.square(np.maximum(each, 0.0)) for each in (first, second))
+    eighth = np.square(np.square(first))
+    shine = np.square(np.square(eighth)) * eighth * 0.05  # the 40th power
+    glow = np.square(np.square(second)) * second * 0.35  # the 10th power
     sky = 0.75 + 0.25 * normals[:, 1]
     lit = 0.80 * light.ambient * sky + 0.85 * light.lamp * diffuse
     lit += 0.9 * light.fill_strength * np.clip(normals @ light.fill, 0.0, 1.0) + light.lamp * wrapped * glow
@@ -130,7 +133,7 @@ def shade_hair(
 def normalised(vectors: Floats) -> Floats:
     """Scale vectors (N, 3) to length 1."""
     length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) + np.float32(1e-9)
-    return np.asarray(vectors / length[:, None], np.float32)
+    return np.asarray(vectors / np.repeat(length, 3).reshape(-1, 3), np.float32)
 
 
 def sample_texture(texture: Floats, x: Floats, y: Floats) -> Floats:

@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.rendering import get_normals, interpolate, rasterize_triangles
+from voiceface.rendering import get_normals, interpolate
 from voiceface.synthetic.head.beard import SHELLS, Beard, beard_region
 from voiceface.synthetic.head.drawn_head import load_drawn_head
 from voiceface.synthetic.head.hair import Hair
 from voiceface.synthetic.head.hair_hull import TRIANGLES as HAIR_TRIANGLES
 from voiceface.synthetic.head.shading import Light, normalised, sample_texture, shade_hair
-from voiceface.synthetic.head.view import View, faces_camera, select_fragments
+from voiceface.synthetic.head.view import View, faces_camera, rasterize_before
 
 __all__ = ["draw_beard", "draw_hair"]
 
@@ -35,16 +35,15 @@ def draw_beard(
         seen = triangles[faces_camera(screen, triangles)]
         if not len(seen):
             return
-        found = rasterize_triangles(screen, seen, view.height, view.width, depth=depth.copy(), threads=1)
-        pixels = np.flatnonzero(found.triangles.ravel() >= 0)
-        at = interpolate(select_fragments(found, pixels), seen, values, threads=1)[0]
+        pixels, found = rasterize_before(screen, seen, depth)
+        at = interpolate(found, seen, values, threads=1)[0]
         cover = sample_texture(beard.cover[number], at[:, 6], at[:, 7])[:, 0]
         paint = sample_texture(beard.texture, at[:, 6], at[:, 7])
         axes = normalised(at[:, :3]), normalised(at[:, 3:6])
         strands = shade_hair(paint[:, :3], paint[:, 3], *axes, height, light)
         flat[pixels] += (strands - flat[pixels]) * cover[:, None]
-        opaque = pixels[cover > 0.5]
-        depth.ravel()[opaque] = found.depth.ravel()[opaque]
+        opaque = np.flatnonzero(cover > 0.5)
+        depth.ravel()[pixels.take(opaque)] = found.depth[0].take(opaque)
 
 
 def draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: View, light: Light) -> None:
@@ -61,12 +60,12 @@ def draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: View, light: Ligh
         seen = triangles.take(np.flatnonzero(faces_camera(screen, triangles)), axis=0)
         if not len(seen):
             continue
-        found = rasterize_triangles(screen, seen, view.height, view.width, depth=nearest.copy(), threads=1)
-        pixels = np.flatnonzero(found.triangles.ravel() >= 0)
-        at = interpolate(select_fragments(found, pixels), seen, values, threads=1)[0]
+        pixels, found = rasterize_before(screen, seen, nearest)
+        at = interpolate(found, seen, values, threads=1)[0]
         cover = sample_texture(hair.cover[number], at[:, 6], at[:, 7])[:, 0]
         visible = np.flatnonzero(cover > 0.02)
         pixels, at, cover = pixels.take(visible), at.take(visible, axis=0), cover.take(visible)
+        before = found.depth[0].take(visible)
         paint = sample_texture(hair.texture, at[:, 6], at[:, 7])
         strands = shade_hair(
             paint[:, :3],
@@ -79,5 +78,6 @@ def draw_hair(canvas: Floats, depth: Floats, hair: Hair, view: View, light: Ligh
         below = flat.take(pixels, axis=0)
         flat[pixels] = below + (strands - below) * cover[:, None]
         nearest = np.maximum(nearest, depth) if number == 0 else nearest
-        opaque = pixels[cover > 0.5]
-        nearest.ravel()[opaque] = np.maximum(nearest.ravel()[opaque], found.depth.ravel()[opaque])
+        opaque = np.flatnonzero(cover > 0.5)
+        place = pixels.take(opaque)
+        nearest.ravel()[place] = np.maximum(nearest.ravel()[place], before.take(opaque))

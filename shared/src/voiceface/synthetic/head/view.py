@@ -6,10 +6,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.rendering import Fragments
+from voiceface.rendering import Fragments, rasterize_triangles
 from voiceface.synthetic.camera import FOCAL_LENGTH_MM, rotation_matrix
 
-__all__ = ["COARSE_UP_TO", "View", "faces_camera", "select_fragments"]
+__all__ = ["COARSE_UP_TO", "View", "faces_camera", "rasterize_before", "select_fragments"]
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -72,6 +72,37 @@ def faces_camera(screen: Floats, triangles: NDArray[np.int32]) -> NDArray[np.boo
     flat = np.ascontiguousarray(triangles.T)
     x, y = screen[:, 0].copy().take(flat), screen[:, 1].copy().take(flat)
     return np.asarray((x[1] - x[0]) * (y[2] - y[0]) < (y[1] - y[0]) * (x[2] - x[0]))
+
+
+def rasterize_before(
+    screen: Floats, triangles: NDArray[np.int32], depth: Floats
+) -> tuple[NDArray[np.intp], Fragments]:
+    """Rasterize triangles where they lie before what is there, within the box of their corners.
+
+    Args:
+        screen: (V, 3) pixels and depth.
+        triangles: (T, 3), at least one.
+        depth: (H, W) of the canvas; not changed.
+
+    Returns:
+        Numbers of the covered pixels (N,), ascending, and their fragments in one row.
+    """
+    height, width = depth.shape
+    corners = screen.take(triangles.ravel(), axis=0)
+    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
+    left, top = max(int(low[0]), 0), max(int(low[1]), 0)
+    right, bottom = min(int(high[0]) + 1, width), min(int(high[1]) + 1, height)
+    if left >= right or top >= bottom:
+        none = np.zeros(0, np.intp)
+        return none, Fragments(
+            np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int32), np.zeros((1, 0, 3), np.float32)
+        )
+    moved = screen - np.array([left, top, 0.0], np.float32)
+    part = depth[top:bottom, left:right].copy()
+    found = rasterize_triangles(moved, triangles, bottom - top, right - left, depth=part, threads=1)
+    inside = np.flatnonzero(found.triangles.ravel() >= 0)
+    row, column = np.divmod(inside, right - left)
+    return (row + top) * width + (column + left), select_fragments(found, inside)
 
 
 def select_fragments(found: Fragments, pixels: NDArray[np.intp]) -> Fragments:
