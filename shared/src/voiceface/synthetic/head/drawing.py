@@ -43,6 +43,7 @@ from voiceface.synthetic.head.prepared import PreparedHead, prepare_head
 from voiceface.synthetic.head.shading import (
     Light,
     add_gloss,
+    cache_sized_parts,
     compute_irradiance,
     make_light,
     normalised,
@@ -169,10 +170,13 @@ def _draw_solids(
     found = rasterize_triangles(screen, corners, view.height, view.width, threads=1)
     values = np.concatenate([part.values for part in parts])
     covered = np.flatnonzero(found.triangles.ravel() >= 0)
-    at = interpolate(select_fragments(found, covered), corners, values, threads=1)[0]
-    canvas.reshape(-1, 3)[covered] = _shade_solids(
-        at, material.take(found.triangles.ravel().take(covered)), face, points, view, light, clothes, nuisance
-    )
+    seen = select_fragments(found, covered)
+    at, material = interpolate(seen, corners, values, threads=1)[0], material.take(seen.triangles[0])
+    flat = canvas.reshape(-1, 3)
+    for part in cache_sized_parts(len(covered)):
+        flat[covered[part]] = _shade_solids(
+            at[part], material[part], face, points, view, light, clothes, nuisance
+        )
     return found.depth, camera, parts[0].values[: len(camera), 3:6]
 
 

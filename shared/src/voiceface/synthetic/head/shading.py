@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Light",
     "add_gloss",
+    "cache_sized_parts",
     "compute_irradiance",
     "make_light",
     "normalised",
@@ -24,6 +25,7 @@ _WRAP = np.array([0.32, 0.27, 0.22], np.float32)
 _OCCLUSION_POWER = np.array([0.95, 1.15, 1.20], np.float32)
 _SHADOW_EDGE = np.array([0.14, 0.0, -0.06], np.float32)
 _TEXTURE_ROW = 512
+_PIXELS_AT_ONCE = 1 << 14  # so many are shaded within the caches of a processor
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,11 @@ def shade_hair(
     out = colour * (lit * depth)[:, None]
     out += (light.lamp * wrapped * shine * depth)[:, None] * np.array([1.0, 0.96, 0.9], np.float32)
     return np.asarray(out, np.float32)
+
+
+def cache_sized_parts(count: int) -> list[slice]:
+    """Parts of 0 ... count, so many pixels that arrays of a few numbers for each stay in the caches."""
+    return [slice(start, start + _PIXELS_AT_ONCE) for start in range(0, count, _PIXELS_AT_ONCE)]
 
 
 def normalised(vectors: Floats) -> Floats:
