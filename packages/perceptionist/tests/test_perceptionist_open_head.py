@@ -23,12 +23,15 @@ from perceptionist.face_models.synthetic_head import (
     semantic_coefficients,
 )
 from perceptionist.ground_truth import load_synthetic_ground_truth
+from perceptionist.inference import load
 from perceptionist.meshio.io import read_mesh
 from perceptionist.pictures import render_head
-from voiceface.synthetic.camera import LANDMARK_BOX, get_head_model
+from tiny_checkpoints import write_supervised_checkpoint
+from voiceface.synthetic.camera import LANDMARK_BOX_SIZE
 from voiceface.synthetic.head import load_head_bundle
+from voiceface.synthetic.head.model import build_head_model
 from voiceface.synthetic.head.shape_space import EXPRESSION_NAMES, SHAPE_NAMES, sex_shift
-from voiceface.synthetic.layout import build_settings
+from voiceface.synthetic.layout import POPULATION_FILE, PopulationError, build_settings
 from voiceface.synthetic.writer import write_population
 
 
@@ -41,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_folder_is_a_face_model(folder: Path) -> None:
     model = resolve_face_model(folder, folder / "references")
-    head = get_head_model(1.0, generator=2)
+    head = build_head_model(1.0)
     assert model.num_vertices == len(head.mean)
     assert (model.num_shape, model.num_expression) == (40, 10)
     assert np.array_equal(model.outward_triangles, head.triangles)
@@ -60,7 +63,7 @@ def test_the_folder_is_a_face_model(folder: Path) -> None:
 
 
 def test_landmarks_regions_and_facts_belong_to_the_vertices(folder: Path) -> None:
-    head, bundle = get_head_model(1.0, generator=2), load_head_bundle()
+    head, bundle = build_head_model(1.0), load_head_bundle()
     rows = np.loadtxt(folder / "landmarks.csv", delimiter=",", skiprows=1)
     assert np.array_equal(rows[:, 1].astype(int), head.landmarks)
     np.testing.assert_allclose(rows[:, 2:], head.mean[head.landmarks], atol=0.001)
@@ -81,7 +84,7 @@ def test_meshes_have_the_coefficients_that_were_set(folder: Path, suffix: str) -
     shape, expression = sex_shift(), np.zeros(10)
     shape[SHAPE_NAMES.index("nosew")] += 2.0
     expression[EXPRESSION_NAMES.index("smile")] = 1.0
-    head = get_head_model(1.0, generator=2)
+    head = build_head_model(1.0)
     mesh = read_mesh(folder / f"head.{suffix}")
     np.testing.assert_allclose(mesh.vertices, head.compute_vertices(shape, expression), atol=1e-3)
     assert np.array_equal(mesh.triangles, head.triangles)
@@ -95,13 +98,12 @@ def test_the_same_call_gives_the_same_bytes(folder: Path, tmp_path: Path) -> Non
         assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
-def test_the_head_of_generator_1_and_meshes_alone(tmp_path: Path) -> None:
-    command = ["face-model", "--out", str(tmp_path), "--generator", "1", "--mesh", "xyz", "--name", "old"]
+def test_meshes_alone_and_the_gain_of_the_population(tmp_path: Path) -> None:
+    command = ["face-model", "--out", str(tmp_path), "--face-gain", "1.5", "--mesh", "xyz", "--name", "one"]
     assert main([*command, "--meshes-only"]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["old.xyz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["one.xyz"]
     assert main(command) == 0
-    assert not (tmp_path / "regions.npz").exists()
-    assert resolve_face_model(tmp_path).num_vertices == 6400
+    assert resolve_face_model(tmp_path).name == "population"
 
 
 @pytest.mark.parametrize(
@@ -157,11 +159,11 @@ def test_sheets_have_every_coefficient_once(tmp_path: Path, monkeypatch: pytest.
 
 def test_the_folder_is_recognised_as_a_head_of_the_population(folder: Path, tmp_path: Path) -> None:
     model = resolve_face_model(folder)
-    assert model.name == "population-2 gain 1"
-    assert find_head(model.name) == PopulationHead(2, 1.0)
+    assert model.name == "population gain 1"
+    assert find_head(model.name) == PopulationHead(1.0)
     assert resolve_face_model(model.name).name == model.name
-    assert find_head("population") == PopulationHead(1, 1.0) and find_head("bfm") is None
-    for name in ("population-3", "population gain 1.2.3"):  # no head, and no file
+    assert find_head("population") == PopulationHead() and find_head("bfm") is None
+    for name in ("population-2", "population gain 1.2.3"):  # no head, and no file
         with pytest.raises(FileNotFoundError, match=name):
             resolve_face_model(name)
     shutil.copytree(folder, tmp_path / "changed")
@@ -171,7 +173,7 @@ def test_the_folder_is_recognised_as_a_head_of_the_population(folder: Path, tmp_
 
 
 def test_the_ground_truth_of_a_population_can_be_stated_in_the_folder(folder: Path) -> None:
-    model, head = resolve_face_model(folder), PopulationHead(2, 1.0)
+    model, head = resolve_face_model(folder), PopulationHead(1.0)
     data = generate_synthetic_dataset("tiny", "val", model, num_workers=1, progress=False, train=2, test=1)
     heads = head.model.compute_vertices(semantic_coefficients(data.ground_truth.shape, head))
     codes = torch.from_numpy(data.ground_truth.shape)
@@ -180,7 +182,7 @@ def test_the_ground_truth_of_a_population_can_be_stated_in_the_folder(folder: Pa
 
 
 def test_coefficients_at_another_gain_give_the_same_head() -> None:
-    strong, plain = PopulationHead(2, 1.5), PopulationHead(2, 1.0)
+    strong, plain = PopulationHead(1.5), PopulationHead(1.0)
     shape, expression = np.linspace(-1, 1, 40), np.linspace(0, 1, 10)
     other = equivalent_coefficients(shape, strong, plain)
     moved = equivalent_coefficients(expression, strong, plain, "expression")
@@ -196,17 +198,17 @@ def test_coefficients_at_another_gain_give_the_same_head() -> None:
         canonical_coefficients(codes, "bfm")
 
 
-@pytest.mark.parametrize("generator", [1, 2])
-def test_a_population_is_stated_in_the_head_that_it_was_drawn_with(generator: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("gain", [1.0, 1.5])
+def test_a_population_is_stated_in_the_head_that_it_was_drawn_with(gain: float, tmp_path: Path) -> None:
     changes = {"train": 2, "val": 2, "test": 1, "clips": 0, "images": 1}
-    settings = build_settings("tiny", generator=generator, **changes)
+    settings = build_settings("tiny", face_gain=gain, **changes)
     write_population(tmp_path / "people", settings, lists=False, progress=False)
     model = resolve_face_model(population_head(tmp_path / "people"))
-    assert model.name == {1: "population", 2: "population-2"}[generator]
+    assert model.name == {1.0: "population gain 1", 1.5: "population"}[gain]
     data = load_dataset(tmp_path / "people", "train", model, with_utterances=False)
     truth = load_synthetic_ground_truth(tmp_path / "people", data.identities)
     box = np.ptp(truth.vertices[:, model.landmarks, :2], axis=1).mean(axis=1)
-    np.testing.assert_allclose(box, 120 * LANDMARK_BOX[generator][0], rtol=1e-5)
+    np.testing.assert_allclose(box, 120 * LANDMARK_BOX_SIZE, rtol=1e-5)
     # Pose, shape and expression place the landmarks of the model where the image shows them.
     assert data.ground_truth.image_parameters is not None
     known = model.unwhiten(torch.from_numpy(data.ground_truth.image_parameters))
@@ -220,6 +222,30 @@ def test_a_population_is_stated_in_the_head_that_it_was_drawn_with(generator: in
     assert np.hypot(x - seen[..., 0], y - seen[..., 1]).mean() < 2.0  # pixels; the camera is perspective
 
 
+def test_heads_of_an_earlier_population_are_refused(tmp_path: Path) -> None:
+    settings = build_settings("tiny", train=1, val=1, test=1, clips=0, images=1)
+    root = write_population(tmp_path / "people", settings, lists=False, progress=False)
+    state = json.loads((root / POPULATION_FILE).read_text())
+    state["settings"]["generator"] = "voice 1, image 1"
+    (root / POPULATION_FILE).write_text(json.dumps(state))
+    message = "population.json: a population of generator 'voice 1, image 1'"
+    for call in (
+        lambda: population_head(root),
+        lambda: load_dataset(root, "train", resolve_face_model(), with_utterances=False),
+        lambda: load_synthetic_ground_truth(root, ["anybody"]),
+    ):
+        with pytest.raises(PopulationError, match=message):
+            call()
+
+
+def test_weights_of_an_earlier_head_are_refused(tmp_path: Path) -> None:
+    for number, vertices in enumerate((None, 6400)):
+        path = write_supervised_checkpoint(tmp_path / f"{number}.safetensors", num_vertices=vertices)
+        with pytest.raises(ValueError, match=rf"{path} was trained with an earlier head .* expected 4883"):
+            load(path)
+    assert load(write_supervised_checkpoint(tmp_path / "new.safetensors")).face_model.num_vertices == 4883
+
+
 def test_a_head_can_be_drawn_as_the_population_draws_it() -> None:
-    picture = render_head(np.zeros(40, np.float32), 48, PopulationHead(2, 1.5))
+    picture = render_head(np.zeros(40, np.float32), 48, PopulationHead(1.5))
     assert picture.shape == (48, 48, 3) and picture.std() > 10

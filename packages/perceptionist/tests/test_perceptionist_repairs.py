@@ -269,7 +269,7 @@ def test_the_fisher_direction_classifies_gender_better_than_vertex_distance() ->
     sampled = sample_identities(np.arange(309, 509))
     numbers, male = orthonormal_shape(sampled), np.asarray(sampled.face_sex) == 1
     meshes, means = (
-        frontal_vertices(build_head_model(1.0), semantic_coefficients(numbers)),
+        frontal_vertices(build_head_model(), semantic_coefficients(numbers)),
         resolve_face_model().references,
     )
     right, plain = [], []

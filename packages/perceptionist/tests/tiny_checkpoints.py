@@ -1,6 +1,7 @@
 """Checkpoints of tiny networks with random weights, for tests of the programs."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from perceptionist.config import PerceptionistConfig, config_to_dict
@@ -22,13 +23,13 @@ VOICE = VoiceNetworkConfig(channels=(24, 24), embedding_dim=16)
 DISCLAIMER = "Synthetic identities only."
 
 
-def write_supervised_checkpoint(path: Path, seed: int = 0) -> Path:
-    """Write a supervised model of the embedded head."""
+def write_supervised_checkpoint(path: Path, seed: int = 0, **extra: Any) -> Path:
+    """Write a supervised model of the embedded head; `extra` is noted beside it."""
     torch.manual_seed(seed)
     head = SupervisedHeadConfig(embedding_dim=16)
     networks = {"voice": VOICE.model_dump(), "head": head.model_dump()}
     return _write_checkpoint(
-        path, "supervised", SupervisedModel(VOICE, head), networks, {"supervised": {}}, {}
+        path, "supervised", SupervisedModel(VOICE, head), networks, {"supervised": {}}, extra
     )
 
 
@@ -65,7 +66,7 @@ def _write_checkpoint(
     config = PerceptionistConfig.model_validate(
         {"name": "small", "kind": kind, "networks": networks, "losses": losses}
     )
-    extra = {"names": [], "face_model": "population", "disclaimer": DISCLAIMER} | extra
+    extra = {"names": [], "face_model": "population", "num_vertices": 4883, "disclaimer": DISCLAIMER} | extra
     save_model(
         path,
         model.state_dict(),

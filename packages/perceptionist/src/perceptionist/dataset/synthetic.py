@@ -106,11 +106,10 @@ def load_synthetic_folder(
     """Load a split of a written population; arguments and errors as `dataset.open.load_dataset`."""
     from voiceface.synthetic.camera import RenderParams
 
-    head = _require_synthetic_model(model)
+    head, settings = _require_synthetic_model(model), _read_settings(root)
     folder = root / "truth"
     what, remedy = "the truth of a population", "write the population again"
     with reading(folder / "identities.csv", DataError, what, remedy=remedy) as file:
-        settings = _read_settings(root)
         rows = list(csv.DictReader(io.TextIOWrapper(file, "utf-8", newline="")))
         table = read_npy(folder / "shape.npy")
         view_names = ("path", "expression", "pose_degrees", "landmarks")
