@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from voiceface.rendering import rasterize_triangles
 from voiceface.synthetic.camera import sample_render_params
 from voiceface.synthetic.dataset import generate_identity
 from voiceface.synthetic.head.drawn_head import SKIN, load_drawn_head
@@ -14,6 +15,7 @@ from voiceface.synthetic.head.model import build_head_model
 from voiceface.synthetic.head.render import prepare_face, render_image
 from voiceface.synthetic.head.traits import sample_traits
 from voiceface.synthetic.head.unrolling import skin_coordinates
+from voiceface.synthetic.head.view import rasterize_before
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.layout import build_settings, generator_version
 from voiceface.synthetic.writer import write_population
@@ -201,3 +203,17 @@ def test_a_population_has_the_same_pictures_for_any_number_of_workers(tmp_path):
     assert len(np.loadtxt(mesh)) == len(build_head_model().mean)
     _, images, truth = generate_identity((settings, settings.ids()[0]))
     assert images.shape == (1, 32, 32, 3) and truth.shape.shape == (40,)
+
+
+def test_the_box_of_triangles_changes_no_pixel():
+    random = np.random.default_rng(3)
+    screen = random.uniform([-60.0, 20.0, 0.0], [250.0, 500.0, 9.0], (40, 3)).astype(np.float32)
+    triangles = random.permutation(40)[:39].reshape(13, 3).astype(np.int32)
+    depth = np.where(random.random((400, 300)) < 0.5, np.float32(4.0), np.float32(-1e8))
+    pixels, fragments = rasterize_before(screen, triangles, depth)
+    whole = rasterize_triangles(screen, triangles, 400, 300, depth=depth.copy(), threads=1)
+    assert np.array_equal(pixels, np.flatnonzero(whole.triangles.ravel() >= 0)) and len(pixels) > 5000
+    assert np.array_equal(fragments.triangles[0], whole.triangles.ravel()[pixels])
+    np.testing.assert_allclose(fragments.weights[0], whole.weights.reshape(-1, 3)[pixels], atol=1e-6)
+    nothing, empty = rasterize_before(screen - np.float32(1000.0), triangles, depth)
+    assert len(nothing) == 0 and empty.depth.shape == (1, 0)

@@ -33,8 +33,8 @@ def resolve_face_model(
     Args:
         source: None or "population": the embedded head; "population gain 1": with life-like variation. A
             folder: `train.configs`, `3dmm_data` or equally named files, one of `perceptionist face-model`,
-            or an ICT-FaceKit model folder. A file: this package's format (.safetensors) or 3DDFA_V2's pack (.pkl;
-            with its whitening `param_mean_std*.pkl` in the same folder).
+            or an ICT-FaceKit model folder. A file: this package's format (.safetensors) or 3DDFA_V2's pack
+            (.pkl; with its whitening `param_mean_std*.pkl` in the same folder).
         references: folder with `male.obj` … `slim.obj` in place of the model's own reference shapes.
 
     Raises:

@@ -14,6 +14,7 @@ __all__ = ["COARSE_UP_TO", "View", "faces_camera", "rasterize_before", "select_f
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
+_LARGE_CANVAS = 1 << 16  # pixels from which finding the box of a shell is worth its time
 COARSE_UP_TO = 160  # pixels of the canvas for which the mesh is not subdivided and hair has two shells
 
 
@@ -88,16 +89,18 @@ def rasterize_before(
         Numbers of the covered pixels (N,), ascending, and their fragments in one row.
     """
     height, width = depth.shape
-    corners = screen.take(triangles.ravel(), axis=0)
-    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int)
-    left, top = max(int(low[0]), 0), max(int(low[1]), 0)
-    right, bottom = min(int(high[0]) + 1, width), min(int(high[1]) + 1, height)
+    left, top, right, bottom = 0, 0, width, height
+    if depth.size > _LARGE_CANVAS:
+        flat = triangles.ravel()
+        x, y = screen[:, 0].take(flat), screen[:, 1].take(flat)
+        left, top = max(int(np.floor(x.min())), 0), max(int(np.floor(y.min())), 0)
+        right, bottom = min(int(np.ceil(x.max())) + 1, width), min(int(np.ceil(y.max())) + 1, height)
     if left >= right or top >= bottom:
         none = np.zeros(0, np.intp)
         return none, Fragments(
             np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int32), np.zeros((1, 0, 3), np.float32)
         )
-    moved = screen - np.array([left, top, 0.0], np.float32)
+    moved = screen - np.array([left, top, 0.0], np.float32) if left or top else screen
     part = depth[top:bottom, left:right].copy()
     found = rasterize_triangles(moved, triangles, bottom - top, right - left, depth=part, threads=1)
     inside = np.flatnonzero(found.triangles.ravel() >= 0)
