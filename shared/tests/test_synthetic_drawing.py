@@ -13,6 +13,7 @@ from voiceface.synthetic.head.hair import build_hair
 from voiceface.synthetic.head.hair_styles import HairStyle, choose_hair_style
 from voiceface.synthetic.head.model import build_head_model
 from voiceface.synthetic.head.render import prepare_face, render_image
+from voiceface.synthetic.head.shading import sample_texture
 from voiceface.synthetic.head.traits import sample_traits
 from voiceface.synthetic.head.unrolling import skin_coordinates
 from voiceface.synthetic.head.view import rasterize_before
@@ -217,3 +218,12 @@ def test_the_box_of_triangles_changes_no_pixel():
     np.testing.assert_allclose(fragments.weights[0], whole.weights.reshape(-1, 3)[pixels], atol=1e-6)
     nothing, empty = rasterize_before(screen - np.float32(1000.0), triangles, depth)
     assert len(nothing) == 0 and empty.depth.shape == (1, 0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4097])
+def test_any_number_of_texels_is_sampled(count):
+    texture = np.arange(60, dtype=np.float32).reshape(4, 5, 3)
+    place = np.arange(count, dtype=np.float32)
+    found = sample_texture(texture, place % 5, place % 4)
+    assert found.shape == (count, 3)
+    assert np.array_equal(found, texture[(place % 4).astype(int), (place % 5).astype(int)])

@@ -147,7 +147,7 @@ def sample_texture(texture: Floats, x: Floats, y: Floats) -> Floats:
     """Sample a texture (H, W, C) at texels x, y (N,), bilinearly; its edge continues outside. (N, C)."""
     import cv2
 
-    rows = -(-len(x) // _TEXTURE_ROW)
+    rows = max(1, -(-len(x) // _TEXTURE_ROW))  # no texels: shells without a pixel that is seen
     place = np.zeros((2, rows * _TEXTURE_ROW), np.float32)
     place[0, : len(x)], place[1, : len(x)] = x, y
     across, down = place.reshape(2, rows, _TEXTURE_ROW)
