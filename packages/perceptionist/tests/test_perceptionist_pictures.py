@@ -77,15 +77,15 @@ def test_drawn_heads_have_the_widths_of_their_meshes() -> None:
         alpha = shape_space.sex_shift() + jaw * (np.array(shape_space.SHAPE_NAMES) == "jaww")
         vertices = frontal_vertices(head, alpha) * [1, -1, 1]
         marks = vertices[head.landmarks, :2]
-        vertices[:, :2] += 120 * np.array([0.5, 0.56]) - (marks.min(axis=0) + marks.max(axis=0)) / 2
+        vertices[:, :2] += 120 * np.array([0.5, 0.59]) - (marks.min(axis=0) + marks.max(axis=0)) / 2
         mesh = rasterize_triangles(vertices, head.triangles, 120, 120).triangles[80:86] >= 0
         drawn = render_head((head.orthonormal.shape_from_semantic @ alpha).astype(np.float32))
         rows = drawn[80:86].astype(int)  # below the ears, above the collar
         skin = rows[..., 0] - rows[..., 2] > 12  # the background is grey
         widths.append((mesh.sum() / 6, skin.sum() / 6))
-    assert widths[1][0] > widths[0][0] + 3, "the meshes differ"
+    assert widths[1][0] > widths[0][0] + 10, "the meshes differ"
     for mesh_width, drawn_width in widths:
-        assert drawn_width == pytest.approx(mesh_width, abs=4)
+        assert drawn_width == pytest.approx(mesh_width, abs=6)  # the edge of the skin is grey in the shade
 
 
 def test_a_given_image_replaces_every_other(model, people, face, tmp_path) -> None:
