@@ -129,7 +129,7 @@ def test_demo_refuses_wrong_files(voices: Path, tmp_path: Path, capsys: Any) -> 
         (["--onnx", "plain.onnx"], ["plain.onnx is an ONNX file of another kind"]),
         (["--onnx", "absent.onnx"], ["absent.onnx", "absent_voice.onnx or absent_mesh.onnx"]),
         (["--onnx", one, mesh, "--weights", weights[0].name], ["either --weights or --onnx"]),
-        (["--onnx", one, mesh, "--face-model", "population-2"], ["m0_mesh.onnx", "--face-model"]),
+        (["--onnx", one, mesh, "--face-model", "population gain 1"], ["m0_mesh.onnx", "--face-model"]),
     ):
         words = [str(tmp_path / word) if "." in word else word for word in words]
         assert main(["demo", str(voices), "--out", str(tmp_path / "out"), *words]) == 1
