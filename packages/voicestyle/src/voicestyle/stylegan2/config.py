@@ -72,6 +72,7 @@ class ImagesConfig(Config):
     num_identities: int = Field(942, ge=1, description="synthetic: number of training identities")
     images_per_identity: int = Field(4, ge=1, description="synthetic: images of each")
     nuisance: float = Field(1.0, ge=0, description="synthetic: strength of pose and light")
+    glasses: bool = Field(True, description="synthetic: people who own glasses, too")
 
 
 class TrainingConfig(Config):

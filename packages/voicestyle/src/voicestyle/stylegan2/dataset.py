@@ -93,9 +93,14 @@ def open_images(root: str | Path, size: int, *, flip: bool = True) -> ImageDatas
 def build_synthetic_images(
     config: "ImagesConfig", size: int, *, num_workers: int | None = None, progress: bool = True
 ) -> ImageDataset:
-    """Render images of synthetic training identities at `size` pixels."""
+    """Render images of synthetic training identities at `size` pixels.
+
+    Raises:
+        ValueError: all of them own glasses, and none of those are wanted.
+    """
     from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
     from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.synthetic.head.glasses import own_glasses
     from voiceface.synthetic.layout import build_settings
 
     settings = build_settings(
@@ -107,8 +112,15 @@ def build_synthetic_images(
         nuisance=config.nuisance,
     )
     dataset = PopulationDataset(settings, "train", workers=num_workers, progress=progress)
+    images = dataset.images
+    if not config.glasses:
+        images = images[~own_glasses(settings.seed, settings.ids("train"))]
+        if not len(images):
+            raise ValueError(
+                f"data.glasses: all {config.num_identities} identities own glasses; raise data.num_identities"
+            )
     return ImageDataset(
-        dataset.images.reshape(-1, size, size, 3),
+        images.reshape(-1, size, size, 3),
         size,
         flip=config.flip,
         disclaimer=SYNTHETIC_DATA_DISCLAIMER,

@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["FRAME_TRIANGLES", "Glasses", "build_frame", "choose_glasses"]
+from voiceface.synthetic.counter_rng import uniforms
+
+__all__ = ["FRAME_TRIANGLES", "UNIFORMS_START", "Glasses", "build_frame", "choose_glasses", "own_glasses"]
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
+UNIFORMS_START = 2720  # of their twelve uniform numbers
 _SHARE = 0.30  # of people who own glasses
 # Colours of frames in linear light: black, dark brown, tortoise, red, blue, grey metal, gold.
 _COLOURS = np.array((
@@ -46,23 +49,28 @@ class Glasses:
     worn: float
 
 
-def choose_glasses(uniforms: Array, normals: Array) -> Glasses | None:
-    """Choose a frame from (12,) uniforms and (3,) normals; None for people without glasses."""
-    if uniforms[0] > _SHARE:
+def choose_glasses(drawn: Array, normals: Array) -> Glasses | None:
+    """Choose a frame from (12,) uniform numbers and (3,) normals; None for people without glasses."""
+    if drawn[0] > _SHARE:
         return None
-    number = min(int(uniforms[1] ** 1.3 * len(_COLOURS)), len(_COLOURS) - 1)
+    number = min(int(drawn[1] ** 1.3 * len(_COLOURS)), len(_COLOURS) - 1)
     metal = number >= _METAL_FROM
     return Glasses(
         half_width=float(24.0 + 1.3 * np.clip(normals[0], -2.0, 2.0)),
-        half_height=float(15.0 + 6.0 * uniforms[3]),
-        power=float(2.0 + 2.2 * uniforms[4]),
-        rise=float(3.0 * uniforms[5] ** 2),
-        rim=float(1.3 + 0.5 * uniforms[6] if metal else 2.0 + 2.4 * uniforms[6]),
-        wing=float(1.0 + 0.7 * uniforms[7]),
-        colour=_COLOURS[number] * (0.7 + 0.6 * uniforms[8]),
+        half_height=float(15.0 + 6.0 * drawn[3]),
+        power=float(2.0 + 2.2 * drawn[4]),
+        rise=float(3.0 * drawn[5] ** 2),
+        rim=float(1.3 + 0.5 * drawn[6] if metal else 2.0 + 2.4 * drawn[6]),
+        wing=float(1.0 + 0.7 * drawn[7]),
+        colour=_COLOURS[number] * (0.7 + 0.6 * drawn[8]),
         gloss=0.9 if metal else 0.5,
-        worn=float(0.75 + 0.25 * uniforms[9]),
+        worn=float(0.75 + 0.25 * drawn[9]),
     )
+
+
+def own_glasses(seed: int, ids: ArrayLike) -> NDArray[np.bool_]:
+    """Tell which of N people own glasses, (N,) bool; their pictures show them mostly, not always."""
+    return uniforms(seed, ids, "face", 0, 1, start=UNIFORMS_START)[:, 0] <= _SHARE
 
 
 def build_frame(glasses: Glasses, middles: Array, bridge: Array, front: float, temples: Array) -> Floats:

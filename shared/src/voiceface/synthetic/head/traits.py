@@ -27,7 +27,7 @@ from voiceface.synthetic.colours import (
     to_linear_light,
 )
 from voiceface.synthetic.counter_rng import normals, uniforms
-from voiceface.synthetic.head.glasses import Glasses, choose_glasses
+from voiceface.synthetic.head.glasses import UNIFORMS_START, Glasses, choose_glasses
 from voiceface.synthetic.head.shape_space import SHAPE_NAMES
 from voiceface.synthetic.identities import Identities
 
@@ -186,7 +186,7 @@ def sample_traits(identities: Identities, index: int) -> Traits:
         iris_pattern=free[16:48],
         clothes=free[48:52],
         brow_hairs=uniforms(seed, k, "face", 0, 8 * BROW_HAIRS, start=320).reshape(2, 4, BROW_HAIRS),
-        glasses=choose_glasses(uniforms(seed, k, "face", 0, 12, start=2720), more[7:10]),
+        glasses=choose_glasses(uniforms(seed, k, "face", 0, 12, start=UNIFORMS_START), more[7:10]),
     )
 
 
