@@ -9,6 +9,7 @@ from voiceface.synthetic.camera import sample_render_params
 from voiceface.synthetic.dataset import generate_identity
 from voiceface.synthetic.head.drawn_head import SKIN, load_drawn_head
 from voiceface.synthetic.head.geometry_truth import build_face_ground_truth
+from voiceface.synthetic.head.glasses import own_glasses
 from voiceface.synthetic.head.hair import build_hair
 from voiceface.synthetic.head.hair_styles import HairStyle, choose_hair_style
 from voiceface.synthetic.head.model import build_head_model
@@ -154,6 +155,7 @@ def test_chin_and_lips_shade_what_lies_below():
 
 def test_glasses_and_beards_are_drawn_before_the_face(people):
     traits = [sample_traits(people, row) for row in range(len(people))]
+    assert own_glasses(people.seed, people.ids).tolist() == [each.glasses is not None for each in traits]
     row = next(row for row, each in enumerate(traits) if each.glasses is not None)
     face = prepare_face(people, row)
     eyes = face.vertices[load_drawn_head().eyes[0].vertices]

@@ -236,6 +236,21 @@ def test_synthetic_images_are_of_training_identities():
     assert set(range(309, 312)) <= set(get_split_ids("standard", "train"))
 
 
+def test_people_with_glasses_are_left_out_if_asked_for(monkeypatch):
+    from voiceface.synthetic.head import glasses
+
+    values = ("data.num_identities=6", "data.images_per_identity=1", "data.nuisance=0.0")
+    everybody = build_synthetic_images(tiny(*values).data, 16, num_workers=1, progress=False)
+    owners = glasses.own_glasses(0, range(309, 315))
+    assert owners.tolist() == [False, False, False, True, True, False]
+    without = tiny(*values, "data.glasses=false").data
+    rest = build_synthetic_images(without, 16, num_workers=1, progress=False)
+    assert np.array_equal(rest.images, everybody.images[~owners])
+    monkeypatch.setattr(glasses, "own_glasses", lambda _, ids: np.ones(len(ids), bool))
+    with pytest.raises(ValueError, match=r"^data\.glasses: all 6 .* raise data\.num_identities$"):
+        build_synthetic_images(without, 16, num_workers=1, progress=False)
+
+
 def test_help_is_light_and_fast():
     assert set(COMMANDS) >= {"train-stylegan"}
     began = time.perf_counter()
