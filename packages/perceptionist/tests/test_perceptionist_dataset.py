@@ -84,6 +84,20 @@ def test_ground_truth_parameters_project_to_the_rendered_landmarks(train_dataset
         assert gap.mean() < 2 and gap.max() < 6, "a camera with perspective is a few pixels off"
 
 
+def test_true_scales_give_the_size_of_heads_in_images(train_dataset: VoiceFaceDataset) -> None:
+    from perceptionist.face_models.synthetic_head import (
+        EMBEDDED_HEAD,
+        frontal_vertices,
+        semantic_coefficients,
+    )
+
+    truth, model = train_dataset.ground_truth, resolve_face_model()
+    assert truth is not None
+    vertices = model.vertices(torch.from_numpy(truth.shape)).transpose(1, 2).numpy()
+    expected = frontal_vertices(EMBEDDED_HEAD.model, semantic_coefficients(truth.shape))
+    assert np.abs(truth.scale[:, None, None] * vertices - expected).max() < 1e-2  # pixels
+
+
 def test_a_population_without_files_reads_as_a_written_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from perceptionist.__main__ import main
 from perceptionist.dataset.open import load_dataset
+from perceptionist.dataset.published_lists import DataError
 from perceptionist.dataset.synthetic import generate_synthetic_dataset, population_head
 from perceptionist.face_model import parse_coefficients
 from perceptionist.face_models.coefficient_pictures import draw_head, write_coefficient_pictures
@@ -236,6 +237,10 @@ def test_heads_of_an_earlier_population_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(PopulationError, match=message):
             call()
+    del state["settings"]
+    (root / POPULATION_FILE).write_text(json.dumps(state))
+    with pytest.raises(DataError, match=r"population\.json has no settings .*; write the population again"):
+        population_head(root)
 
 
 def test_weights_of_an_earlier_head_are_refused(tmp_path: Path) -> None:

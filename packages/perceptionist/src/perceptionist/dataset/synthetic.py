@@ -186,6 +186,7 @@ def _build_dataset(
 ) -> VoiceFaceDataset:
     """Build the data set in coefficients of the face model; `alpha` (N, 40) are those of the population."""
     import torch
+    from voiceface.synthetic.camera import LANDMARK_BOX_SIZE
     from voiceface.synthetic.head import shape_space
 
     from perceptionist.face_models.linear import FaceParameters
@@ -212,12 +213,13 @@ def _build_dataset(
         parts = (np.stack(poses), shape[images.labels], codes)
         whitened = model.cpu().whiten(FaceParameters(*(torch.from_numpy(part) for part in parts)))
         image_parameters = whitened.numpy().astype(np.float32)
+    scales = scales_from_shape(model, shape, LANDMARK_BOX_SIZE)
     voice_dependent = np.abs(shape_space.factor_loadings()).max(axis=1) > 0
     return VoiceFaceDataset(
         tuple(identities),
         utterances,
         images,
-        GroundTruth(shape, neutral, scales_from_shape(model, shape), image_parameters),
+        GroundTruth(shape, neutral, scales, image_parameters),
         ratios_from_coefficients(model, shape, neutral),
         genders,
         np.asarray(np.linalg.inv(change).T[:, voice_dependent], np.float64),
@@ -262,7 +264,11 @@ def _read_settings(root: Path) -> "PopulationSettings":
 
     file = root / POPULATION_FILE
     what, remedy = "the truth of a population", "write the population again"
-    settings = PopulationSettings(**read_json(file, DataError, what, remedy=remedy)["settings"])
+    state = read_json(file, DataError, what, remedy=remedy)
+    try:
+        settings = PopulationSettings(**state["settings"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{file} has no settings of a population ({error}); {remedy}") from error
     return settings.require_current(file)
 
 
