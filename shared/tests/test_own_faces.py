@@ -14,6 +14,8 @@ from voiceface.faces import CROP_CONVENTIONS, crop_face
 from voiceface.faces.crops import ENCODER_CHIP, is_tight_crop, upright_square
 from voiceface.faces.quality import FaceQuality, measure_quality, mesh_angles
 from voiceface.images.loading import load_image
+from voiceface.synthetic.camera import sample_render_params
+from voiceface.synthetic.identities import sample_identities
 
 
 def test_faces_are_found_where_they_are_largest_first():
@@ -79,6 +81,14 @@ def test_a_picture_that_is_a_crop_already_is_recognised():
     assert not is_tight_crop(places, (256, 256), convention)
     assert not is_tight_crop(places, (128, 130), convention)
     assert not is_tight_crop(places, (128, 128), CROP_CONVENTIONS["population"])
+
+
+def test_faces_are_cut_out_as_those_of_the_population():
+    people = sample_identities(np.arange(309, 389))
+    marks = np.mean([sample_render_params(people, row, 0).landmarks for row in range(80)], axis=0)
+    places = np.stack([marks[36:42].mean(0), marks[42:48].mean(0), marks[48], marks[54]])
+    known = np.array(CROP_CONVENTIONS["population"].points)[[0, 1, 3, 4]]
+    assert np.abs(known - places).max() < 0.02
 
 
 def test_an_upright_square_shows_a_face_as_its_convention_does():

@@ -33,7 +33,7 @@ MAX_ANGLE = 35.0
 MIN_BRIGHTNESS = 0.15
 MAX_CLIPPED = 0.3
 NEUTRAL_PITCH = -10.0
-"""Pitch of the mesh of faces that look into the camera (VGG_ALL_FRONTAL: -12, population: -6)."""
+"""Pitch of the mesh of faces that look into the camera (VGG_ALL_FRONTAL: -12, population: -10)."""
 FRONTAL_POINTS = np.array(
     [(-0.5, 0, 0), (0.5, 0, 0), (0, 0.638, -0.574), (-0.441, 0.964, 0.072), (0.441, 0.964, 0.072)]
 )
