@@ -168,7 +168,7 @@ def test_a_gain_below_life_size_shrinks_all_shape_alike():
 
 
 def test_the_model_may_have_fewer_parts():
-    skin = build_head_model(1.0, ("skin",))
+    skin = build_head_model(1.0, ["skin"])
     assert len(skin.mean) == load_head_bundle().part_vertices["skin"][1]
     with pytest.raises(ValueError, match="first part must be 'skin'"):
         build_head_model(1.0, MODEL_PARTS[1:])

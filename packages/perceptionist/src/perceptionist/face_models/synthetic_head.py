@@ -201,7 +201,7 @@ def pose_parameters(
     of the model's landmarks to those of the image (a few pixels off at the ears).
 
     Args:
-        view: from `voiceface.synthetic.head.render.sample_render_params`.
+        view: from `voiceface.synthetic.camera.sample_render_params`.
         alpha: (40,) semantic coefficients of the identity,
             `voiceface.synthetic.head.shape_space.shape_coefficients`.
         image_size: of the image in pixels.

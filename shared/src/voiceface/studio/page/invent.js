@@ -61,7 +61,7 @@ function show(made) {
   last = made;
   byId("invented-face").src = made.face;
   byId("invented-voice").replaceChildren(makePlayer("the invented voice", async () => made.voice, made.voice));
-  byId("invented-about").textContent = `${values.sex === "man" ? "Man" : "Woman"}, ${made.age} years. Drawn and spoken by formulas; there is no such person.`;
+  byId("invented-about").textContent = `${values.sex === "man" ? "Man" : "Woman"}, ${made.age} years. Drawn and spoken by a program; there is no such person.`;
   show.sliders.factors.forEach((each, i) => each.bar.replaceChildren(...deviation([[made.oracle.face_factors[i], ""]])));
   show.sliders.shapes.forEach((each, i) => each.bar.replaceChildren(...deviation([[made.shape[i], ""], [made.shape[i] * made.oracle.explained[i], "told"]])));
   const { accuracy, rank, candidates, ratio, explained } = made.oracle;

@@ -51,9 +51,10 @@ def build_head_model(face_gain: float = DEFAULT_FACE_GAIN, parts: Sequence[str] 
     """
     if not face_gain > 0:
         raise ValueError(f"face_gain must be above 0, got {face_gain}")
+    parts = tuple(parts)
     if parts[:1] != ("skin",):
         raise ValueError(f"the first part must be 'skin', got {parts}")
-    return _build_head_model(float(face_gain), tuple(parts))
+    return _build_head_model(float(face_gain), parts)
 
 
 @lru_cache(maxsize=4)

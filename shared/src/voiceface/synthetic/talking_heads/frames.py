@@ -25,9 +25,9 @@ Image = NDArray[np.uint8]
 HEAD_MM = 240.0  # height of a head
 BODY_MM = 285.0  # from the eyes to where the shoulders end
 FOREHEAD_SHARE = 0.35  # of the height of the landmarks, added above the brows
-_REACH_MM = np.array(
-    [[-270.0, -260.0], [270.0, 400.0]]
-)  # around the origin of a head with shoulders and hair
+# Left, top and right, bottom of a head with shoulders and hair around its origin.
+_REACH_MM = np.array([[-270.0, -260.0], [270.0, 400.0]])
+_JAW = shape_space.EXPRESSION_NAMES.index("jaw_open")
 _UPPER_LIP, _LOWER_LIP = 62, 66  # landmarks in the middle of the inner edges of the lips
 
 
@@ -68,9 +68,6 @@ class PlacedHead:
         low, high = plane.min(axis=0), plane.max(axis=0)
         low[1] -= FOREHEAD_SHARE * (high[1] - low[1])
         return np.concatenate([low, high])
-
-
-_JAW = shape_space.EXPRESSION_NAMES.index("jaw_open")
 
 
 @lru_cache(maxsize=1)
