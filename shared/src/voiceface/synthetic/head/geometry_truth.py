@@ -1,5 +1,6 @@
 """Ground truth of synthetic faces that an image can show: sex, factors, shape and skin colour."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def generate_face_ground_truth(settings: PopulationSettings, ids: Sequence[int])
 def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceGroundTruth:
     """Read the ground truth of identities of a population folder, in this order.
 
+    People of an earlier version of the generator are named in a warning: no bundled reader knows them.
+
     Args:
         root: folder written by `voiceface population`.
         face_names: face names, such as "Brumo_Tal.00042".
@@ -104,5 +108,13 @@ def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceG
         raise GroundTruthError(
             f"{table}: its factors are not those of its settings (generator {settings.generator}); write "
             "the population again"
+        )
+    if settings.generator != generator_version():
+        log.warning(
+            "%s: people of an earlier version (%s); the bundled attribute readers know those of %s, and what "
+            "they read from other images means little",
+            Path(root),
+            settings.generator,
+            generator_version(),
         )
     return faces
