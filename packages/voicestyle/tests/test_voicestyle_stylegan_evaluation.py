@@ -303,7 +303,7 @@ def test_default_generator_and_missing_run(tmp_path):
     opened = open_generator()
     assert (
         opened.disclaimer
-        and opened.data_config["num_identities"] == 2000
+        and opened.data_config["num_identities"] == 2800
         and opened.generator.config.size == 64
     )
     (tmp_path / "run").mkdir()
