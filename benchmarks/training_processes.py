@@ -76,7 +76,12 @@ TASKS = {
         ),
         data="--features",
     ),
-    "sf2f": Task("sf2f.train", "quick_1st_stage", UNVALIDATED, "sf2f_1st_stage"),
+    "sf2f": Task(
+        "sf2f.train",
+        "quick_1st_stage",
+        ("perceptual.network=population", *UNVALIDATED),
+        "sf2f_1st_stage",
+    ),
     "perceptionist": Task("perceptionist.train", "quick_expert", UNVALIDATED, "expert"),
     "voicestyle (StyleGAN2)": Task(
         "voicestyle.train_stylegan",

@@ -35,7 +35,7 @@ PLAN: tuple[tuple[int, VideoKind], ...] = (
     *((201, "two"), (305, "voice-over"), (305, "chewing"), (160, "one"), (160, "cuts")),
 )
 FACE_DISTANCE = 0.4
-RIGHT_SHARE, WRONG_SHARE = 0.95, 0.02
+RIGHT_SHARE, WRONG_SHARE = 0.9, 0.02
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def test_images_show_the_person_whose_voice_is_beside_them(prepared: Preparation
     finder, encoder = load_face_finder("onnxruntime"), load_face_encoder("onnxruntime")
 
     def embed(image):
-        found = finder.find([image])[0]
-        assert len(found) == 1
+        found = finder.find([image])[0]  # largest first; somebody else may stand beside
+        assert found
         return encoder.embed(found[0].encoder_chip(image)[None])[0]
 
     everybody = (*CAST, *GUESTS)

