@@ -88,6 +88,17 @@ def test_drawn_heads_have_the_widths_of_their_meshes() -> None:
         assert drawn_width == pytest.approx(mesh_width, abs=6)  # the edge of the skin is grey in the shade
 
 
+def test_drawn_heads_wear_no_glasses(monkeypatch: pytest.MonkeyPatch) -> None:
+    from voiceface.synthetic.head import render
+    from voiceface.synthetic.head.glasses import own_glasses
+
+    faces, draw = [], render.draw_image
+    monkeypatch.setattr(render, "draw_image", lambda *a, **k: faces.append(a[4]) or draw(*a, **k))
+    assert own_glasses(0, [0])[0], "whose appearance is drawn"
+    render_head(np.zeros(40, np.float32), 32)
+    assert [face.traits.glasses for face in faces] == [None]
+
+
 def test_a_given_image_replaces_every_other(model, people, face, tmp_path) -> None:
     source = next(iter(sorted((people / "faces").rglob("*.jpg"))))
     wide = np.pad(np.asarray(Image.open(source)), ((0, 0), (20, 20), (0, 0)))

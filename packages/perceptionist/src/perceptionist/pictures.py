@@ -175,10 +175,11 @@ def render_head(
         head: that the coefficients belong to.
 
     Returns:
-        (image_size, image_size, 3) uint8 RGB. Skin, hair and clothes say nothing about the voice.
+        (image_size, image_size, 3) uint8 RGB. Skin, hair and clothes say nothing about the voice; there
+        are no glasses.
     """
     from voiceface.synthetic.head import shape_space
-    from voiceface.synthetic.head.render import render_image
+    from voiceface.synthetic.head.render import prepare_face, render_image
     from voiceface.synthetic.identities import sample_identities
 
     alpha = semantic_coefficients(np.asarray(shape, float)[None], head)[0]
@@ -192,8 +193,10 @@ def render_head(
         face_factors=np.zeros_like(identity.face_factors),
         shape_nuisance=(rest / shape_space.residual_scale())[None],
     )
+    face = prepare_face(identity, 0, face_gain=head.face_gain)
+    face = replace(face, traits=replace(face.traits, glasses=None))  # of which no voice tells anything
     options: dict[str, Any] = {"image_size": image_size, "nuisance": 0.0, "face_gain": head.face_gain}
-    return render_image(identity, 0, 0, **options).image
+    return render_image(identity, 0, 0, face=face, **options).image
 
 
 def _square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
