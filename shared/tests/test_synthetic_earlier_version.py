@@ -43,7 +43,7 @@ def test_recordings_images_and_truth_are_read(earlier, tiny_population, caplog):
     usual = read_face_ground_truth(tiny_population, names)
     assert not caplog.records
     truth = read_face_ground_truth(earlier, names)
-    assert f"people of an earlier version ({EARLIER})" in caplog.text
+    assert f"people of an earlier version of the population ({EARLIER})" in caplog.text
     assert np.array_equal(truth.factors, usual.factors) and np.array_equal(truth.shape, usual.shape)
     assert settings_of(earlier).generator == EARLIER and settings_of(earlier).face_gain == 1.0
 

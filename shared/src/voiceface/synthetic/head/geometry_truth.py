@@ -68,19 +68,26 @@ def build_face_ground_truth(identities: Identities) -> FaceGroundTruth:
 
 
 def generate_face_ground_truth(settings: PopulationSettings, ids: Sequence[int]) -> FaceGroundTruth:
-    """Generate the ground truth of the identities `ids` of a population, in this order."""
+    """Generate the ground truth of the identities `ids` of a population, in this order.
+
+    People of an earlier version of the generator are named in a warning: no bundled reader knows them.
+    """
     identities = settings.sample_identities(ids)
     truth = build_face_ground_truth(identities)
     if settings.generator == generator_version():
         return truth
+    log.warning(
+        "people of an earlier version of the population (%s): the bundled attribute readers know those of %s, "
+        "and what they read from other images means little",
+        settings.generator,
+        generator_version(),
+    )
     # In populations of earlier versions the skin did not go with the ancestry of the shape.
     return replace(truth, skin=compute_skin_colours(identities, with_ancestry=False))
 
 
 def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceGroundTruth:
     """Read the ground truth of identities of a population folder, in this order.
-
-    People of an earlier version of the generator are named in a warning: no bundled reader knows them.
 
     Args:
         root: folder written by `voiceface population`.
@@ -108,13 +115,5 @@ def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceG
         raise GroundTruthError(
             f"{table}: its factors are not those of its settings (generator {settings.generator}); write "
             "the population again"
-        )
-    if settings.generator != generator_version():
-        log.warning(
-            "%s: people of an earlier version (%s); the bundled attribute readers know those of %s, and what "
-            "they read from other images means little",
-            Path(root),
-            settings.generator,
-            generator_version(),
         )
     return faces
