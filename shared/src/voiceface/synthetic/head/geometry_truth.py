@@ -77,8 +77,8 @@ def generate_face_ground_truth(settings: PopulationSettings, ids: Sequence[int])
     if settings.generator == generator_version():
         return truth
     log.warning(
-        "people of an earlier version of the population (%s): the bundled attribute readers know those of %s, "
-        "and what they read from other images means little",
+        "people of an earlier version of the population (%s): the bundled attribute readers know those of "
+        "%s, and what they read from other images means little",
         settings.generator,
         generator_version(),
     )
