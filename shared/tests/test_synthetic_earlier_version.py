@@ -79,5 +79,5 @@ def test_no_person_of_an_earlier_version_is_drawn_or_speaks(earlier, tmp_path):
     with pytest.raises(PopulationError, match=REMEDY):
         write_mavceleb(tmp_path / "mavceleb", settings, "v1")
     assert not (tmp_path / "mavceleb").exists() and not (tmp_path / "a.mp4").exists()
-    with pytest.raises(PopulationError, match="other voices: generator is 'voice 1' there, 'voice 2' here"):
+    with pytest.raises(PopulationError, match="other voices: generator is 'voice 1' there, 'voice 3' here"):
         writer.write_population(tmp_path / "new", build_settings("tiny"), voices_from=earlier)

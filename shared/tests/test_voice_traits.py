@@ -106,7 +106,7 @@ def test_rooms_begin_with_the_direct_sound_and_die_away():
 
 def test_populations_have_these_voices(tmp_path):
     settings = build_settings("tiny", train=1, val=1, test=1, clips=1, clip_seconds=0.5, images=1)
-    assert settings.generator == "voice 2, image 2"
+    assert settings.generator == "voice 3, image 3"
     expected = synthesise_clip(settings.sample_identities([309]), 0, 0, seconds=0.5).samples
     np.testing.assert_array_equal(generate_identity((settings, 309))[0][0], expected)
     write_population(tmp_path, settings, lists=False, workers=1, progress=False)

@@ -137,7 +137,7 @@ class PopulationSettings:
 
 def generator_version() -> str:
     """Return the version of voices and images; increases when any output changes beyond tolerance."""
-    return "voice 2, image 2"
+    return "voice 3, image 3"
 
 
 def build_settings(
