@@ -1,5 +1,8 @@
 """Exported graphs: front ends, the check against PyTorch, and files that are refused."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +299,31 @@ def test_example_pictures_are_ten_of_one_size() -> None:
     pictures = example_pictures(16)
     assert len(pictures) == 10 and all(picture.shape == (1, 3, 16, 16) for picture in pictures)
     assert all((picture == picture.round()).all() and picture.std() > 20 for picture in pictures)
+
+
+EXPORT_THEN_FORK = """
+import os
+
+import torch
+from torch import nn
+from voiceface.export.conversion import convert
+from voiceface.export.graph import Graph, Port
+
+inputs, outputs = (Port("x", ("N", 2), "values"),), (Port("y", ("N", 3), "values"),)
+examples = [[torch.ones(1, 2).numpy()]]
+convert(Graph("picture", nn.Linear(2, 3), inputs, outputs, examples, None, {}), dynamo=True)
+nn.Linear(2, 1)(torch.ones(1, 2)).sum().backward()
+child = os.fork()
+if child == 0:
+    nn.Linear(2, 1)(torch.ones(1, 2)).sum().backward()
+    os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_processes_forked_after_an_export_can_train() -> None:
+    """PyTorch refuses backward passes in a fork of a process whose autograd has started threads."""
+    pytest.importorskip("onnxscript")
+    ended = subprocess.run([sys.executable, "-c", EXPORT_THEN_FORK], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

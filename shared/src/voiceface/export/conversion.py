@@ -43,6 +43,10 @@ def convert(graph: Graph, *, dynamo: bool | None = None) -> "onnx.ModelProto":
         "input_names": [port.name for port in graph.inputs],
         "output_names": [port.name for port in (*graph.outputs, *graph.inner)],
     }
+    # The first backward pass of a process fixes for which devices autograd starts threads, and processes
+    # with such threads cannot fork workers that train. The exporter adds a device without hardware, so
+    # that the first pass comes before it.
+    torch.ones(1, requires_grad=True).sum().backward()
     # On errors PyTorch prints the whole graph.
     with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
