@@ -84,6 +84,24 @@ def test_features_give_the_results_of_their_files(
     assert "data:audio" not in (tmp_path / "alone" / "report.html").read_text()
 
 
+def test_one_split_is_evaluated_on_features_of_several(
+    call: CommandRunner, population: Path, trained: Path, embedder: "FopEmbedder", tmp_path: Path
+) -> None:
+    from voiceface.datasets.corpus import open_corpus
+
+    everybody = open_corpus(population, None)
+    encoders = (embedder.voice_encoder, embedder.face_encoder)
+    FeatureSet.from_corpus(everybody, *encoders, workers=0).save(tmp_path / "features")
+    words = ["--weights", trained, "--data", population, "--split", "val", "--generate-lists", "3"]
+    assert call("test", *words, "--features", tmp_path / "features", "--out", tmp_path / "features_out") == 0
+    assert call("test", *words, "--out", tmp_path / "files_out") == 0
+    found, expected = (
+        [entry["metrics"] for entry in json.loads((tmp_path / name / "results.json").read_text())["lists"]]
+        for name in ("features_out", "files_out")
+    )
+    assert found == expected and len(found) > 4
+
+
 def test_test_needs_data_or_features(call: CommandRunner, tmp_path: Path, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as stop:
         call("test", "--out", tmp_path / "out")

@@ -164,7 +164,11 @@ def evaluate(
     computed = replace(protocol, lists=tuple(each.trial_list for each in results.lists))
     references = {
         label: compute_metrics(
-            computed, true_voices.take(voices.items), true_faces.take(faces.items), corpus, on_missing="skip"
+            computed,
+            true_voices.take([item for item in voices.items if item in true_voices]),
+            true_faces.take([item for item in faces.items if item in true_faces]),
+            corpus,
+            on_missing="skip",
         )
         for label, (true_voices, true_faces) in reference_embeddings(truth, corpus).items()
     }
