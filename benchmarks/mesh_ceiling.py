@@ -1,9 +1,9 @@
 """The best that a voice can tell about the shape of a synthetic head.
 
-`python benchmarks/mesh_ceiling.py POPULATION --split test` predicts heads from the sex and the true voice factors of
-each person, by a linear regression that was fitted to 20,000 other people of the same distribution. The factors
-of voice and face are jointly normal within a sex, so no program that hears the voice does better on average,
-but for what the regression of ratios from coefficients leaves. It prints the errors of `perceptionist evaluate`.
+`python benchmarks/mesh_ceiling.py POPULATION --split test` predicts heads from the sex and the true voice
+factors of each person, by a linear regression that was fitted to 20,000 other people of the same distribution.
+The factors of voice and face are jointly normal within a sex, so no program that hears the voice explains more
+of the shape on average. It prints the errors of `perceptionist evaluate`.
 """
 
 import argparse
@@ -13,7 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from perceptionist.evaluation import GENDER_MEAN_FACE, MEAN_FACE, evaluate
-from perceptionist.face_models.synthetic_head import PopulationHead, build_synthetic_face_model, frontal_vertices
+from perceptionist.face_models.synthetic_head import (
+    PopulationHead,
+    build_synthetic_face_model,
+    frontal_vertices,
+)
 from perceptionist.ground_truth import load_synthetic_ground_truth
 from voiceface.datasets.layouts import read_identities
 from voiceface.synthetic.ground_truth import read_ground_truth
@@ -36,7 +40,8 @@ def fit_and_evaluate(root: Path, split: str) -> dict[str, tuple[float, float, fl
 
     Args:
         root: written population.
-        split: train, val or test; the means are those of the training people, as in `perceptionist evaluate`.
+        split: train, val or test; the means are those of the training people, as in
+            `perceptionist evaluate`.
     """
     settings = PopulationSettings(**read_ground_truth(root).settings)
     options = {word: getattr(settings, word) for word in ("seed", "rho", "share_sex", "confound")}
@@ -68,7 +73,7 @@ def fit_and_evaluate(root: Path, split: str) -> dict[str, tuple[float, float, fl
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("population", type=Path)
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     options = parser.parse_args(arguments)
