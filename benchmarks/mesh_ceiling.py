@@ -1,9 +1,9 @@
 """The best that a voice can tell about the shape of a synthetic head.
 
-`python benchmarks/mesh_ceiling.py POPULATION --split test` predicts heads from the sex and the true voice
-factors of each person, by a linear regression that was fitted to 20,000 other people of the same distribution.
-The factors of voice and face are jointly normal within a sex, so no program that hears the voice explains more
-of the shape on average. It prints the errors of `perceptionist evaluate`.
+`python benchmarks/mesh_ceiling.py POPULATION --split test` predicts heads from the sex and the true
+voice factors of each person, by a linear regression that was fitted to 20,000 other people of the same
+distribution. The factors of voice and face are jointly normal within a sex, so no program that hears
+the voice explains more of the shape on average. It prints the errors of `perceptionist evaluate`.
 """
 
 import argparse
