@@ -32,31 +32,38 @@ def take_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Pa
     return source
 
 
-def add_onnx_argument(parser: argparse._ActionsContainer, kinds: Sequence[str] = ()) -> None:
+def add_onnx_argument(
+    parser: argparse._ActionsContainer, kinds: Sequence[str] = (), *, replaces: str = "weights"
+) -> None:
     """Add --onnx: exported graphs that are run in place of a checkpoint.
 
     Args:
         parser: of the command.
-        kinds: of the files that `export` writes; empty: it writes one.
+        kinds: of the files that `export` writes and the command runs; empty: `export` writes one.
+        replaces: name of the option in whose place they are run.
     """
+    text = f"file that `export` wrote, run by onnxruntime in place of --{replaces}"
+    if len(kinds) > 1:
+        text = text.replace("file", "files", 1)
     if kinds:
-        names = " and ".join(f"FILE_{kind}.onnx" for kind in kinds)
-        text = "files that `export` wrote, run by onnxruntime in place of --weights; "
-        text += f"FILE.onnx stands for {names}"
-    else:
-        text = "file that `export` wrote, run by onnxruntime in place of --weights"
-    parser.add_argument("--onnx", type=Path, nargs="+" if kinds else None, metavar="FILE", help=text)
+        *most, last = [f"FILE_{kind}.onnx" for kind in kinds]
+        text += "; FILE.onnx stands for " + " and ".join([", ".join(most), last] if most else [last])
+    parser.add_argument("--onnx", type=Path, nargs="+" if len(kinds) > 1 else None, metavar="FILE", help=text)
 
 
-def check_onnx_arguments(args: argparse.Namespace) -> None:
+def check_onnx_arguments(args: argparse.Namespace, *, replaces: str = "weights") -> None:
     """Check what is given beside --onnx, and that the packages are there.
 
+    Args:
+        args: with `device`, and with the option that --onnx replaces.
+        replaces: its name.
+
     Raises:
-        ValueError: `--weights`, or another device than the CPU.
+        ValueError: that option, or another device than the CPU.
         ModuleNotFoundError: onnx or onnxruntime is missing; names the extra.
     """
-    if args.weights is not None:
-        raise ValueError("give either --weights or --onnx, not both")
+    if getattr(args, replaces) is not None:
+        raise ValueError(f"give either --{replaces} or --onnx, not both")
     if args.device not in ("cpu", "auto"):
         raise ValueError(f"--device {args.device}: ONNX files are run on the CPU; leave --device out")
     require_packages()

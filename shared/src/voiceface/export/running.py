@@ -128,7 +128,12 @@ def open_parts(
 
 
 def open_graphs(
-    files: Sequence[str | os.PathLike[str]], *, system: str, kinds: Sequence[str], together_make: str = ""
+    files: Sequence[str | os.PathLike[str]],
+    *,
+    system: str,
+    kinds: Sequence[str],
+    optional: Sequence[str] = (),
+    together_make: str = "",
 ) -> dict[str, OnnxGraph]:
     """Open the graphs of one model.
 
@@ -136,7 +141,8 @@ def open_graphs(
         files: from `find_graph_files`.
         system: the system that must have exported them.
         kinds: what they may be.
-        together_make: what needs a graph of every kind, such as "image"; "": each is of use alone.
+        optional: kinds that may be missing, and may be of other weights.
+        together_make: what needs a graph of every other kind, such as "image"; "": each is of use alone.
 
     Returns:
         The graphs by kind.
@@ -157,15 +163,16 @@ def open_graphs(
         if (other := graphs.get(kind)) is not None:
             raise GraphError(f"{other.name} and {graph.name} are both of the kind {kind}: give one")
         graphs[kind] = graph
-    first, *rest = graphs.values()
-    for graph in rest:
+    required = [kind for kind in graphs if kind not in optional]
+    first = graphs[required[0]] if required else next(iter(graphs.values()))
+    for graph in (graphs[kind] for kind in required[1:]):
         if graph.facts.get("weights_sha256") != first.facts.get("weights_sha256"):
             raise GraphError(
                 f"{first.name} and {graph.name} are of different weights, whose results do not fit each "
                 "other: export both from one model"
             )
     for kind in kinds if together_make else ():
-        if kind not in graphs:
+        if kind not in graphs and kind not in optional:
             raise GraphError(
                 f"{first.name} alone makes no {together_make}: give the {kind} graph, too (`export` names it "
                 f"*_{kind}.onnx)"
