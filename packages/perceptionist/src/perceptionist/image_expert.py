@@ -1,26 +1,23 @@
-"""The image-to-3D expert on photographs: pose, shape and expression of the face in an image.
+"""Experts for photographs: their weights, and the square of a picture that they look at.
 
-Letters: H rows and W columns of a photograph, B images, K parameters.
+Letters: H rows and W columns of a photograph.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.faces.crops import CROP_CONVENTIONS, upright_square
 from voiceface.faces.own_pictures import PictureReader
 
 from perceptionist.face_models.io import resolve_face_model
 from perceptionist.face_models.linear import LinearFaceModel
-from perceptionist.generator import resize_bilinear
-from perceptionist.image_to_3d import ImageTo3D
+from perceptionist.image_expert_model import ImageExpert
 from perceptionist.models import (
     config_from_checkpoint,
     face_model_from_checkpoint,
@@ -28,7 +25,6 @@ from perceptionist.models import (
     load_expert,
     require_current_head,
 )
-from perceptionist.sampling import image_to_chw
 
 __all__ = [
     "BUNDLED_EXPERT",
@@ -37,6 +33,7 @@ __all__ = [
     "ImageExpert",
     "find_bundled_expert",
     "find_face_box",
+    "is_expert",
     "load_image_expert",
 ]
 
@@ -91,46 +88,6 @@ class CropBox:
         return whole
 
 
-@dataclass(frozen=True)
-class ImageExpert:
-    """An image-to-3D network with the face model of its parameters and the input that it was trained with.
-
-    Attributes:
-        network: in evaluation mode.
-        face_model: of its parameters.
-        input_size: side in pixels that images are first resized to.
-        published_input: BGR, (x - 127.5) / 128, instead of RGB, -1...1.
-        disclaimer: to show with every result.
-        source: where the weights come from.
-        face_crop: convention of the faces that it was trained on, a key of
-            `voiceface.faces.crops.CROP_CONVENTIONS`. Published ones are given VGG_ALL_FRONTAL.
-    """
-
-    network: ImageTo3D
-    face_model: LinearFaceModel
-    input_size: int
-    published_input: bool = False
-    disclaimer: str = ""
-    source: str = ""
-    face_crop: str = "vggface_frontal"
-
-    @torch.inference_mode()
-    def predict(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Whitened parameters (B, K) of square face images, each (S, S, 3) uint8 RGB.
-
-        Raises:
-            ValueError: parameters that are not finite.
-        """
-        planes = np.stack([image_to_chw(image, self.input_size) for image in images])
-        if self.published_input:
-            planes = planes[:, ::-1] * np.float32(127.5 / 128)
-        batch = torch.from_numpy(np.ascontiguousarray(planes)).to(self.face_model.mean.device)
-        parameters = self.network(resize_bilinear(batch, self.network.config.image_size)).parameters
-        if not torch.isfinite(parameters).all():
-            raise ValueError(f"the expert {self.source} predicts parameters that are not finite")
-        return parameters
-
-
 def load_image_expert(
     source: str | Path | None = None,
     face_model: "LinearFaceModel | str | Path | None" = None,
@@ -181,6 +138,22 @@ def load_image_expert(
     options["disclaimer"] = options.get("disclaimer") or model.disclaimer
     where = choose_device(device)
     return ImageExpert(network.eval().requires_grad_(False).to(where), model.to(where), **options)
+
+
+def is_expert(source: str | Path) -> bool:
+    """Whether a file or run folder holds an expert alone, which takes no voice.
+
+    Args:
+        source: run folder, checkpoint or published file or folder.
+
+    Raises:
+        CheckpointError: a corrupt checkpoint.
+    """
+    path = Path(source)
+    if path.suffix == ".tar":  # as the published archive
+        return path.is_file()
+    is_checkpoint = (path / MODEL_FILE).is_file() or path.is_file()
+    return is_checkpoint and load_checkpoint(path).kind == "expert"
 
 
 def find_face_box(path: Path, pictures: PictureReader) -> CropBox | None:

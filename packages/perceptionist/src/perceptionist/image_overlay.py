@@ -16,7 +16,8 @@ from perceptionist.face_models.bfm import BFM_NUM_EXPRESSION, BFM_NUM_SHAPE, rea
 from perceptionist.face_models.linear import FaceModelError, FaceParameters, LinearFaceModel
 from perceptionist.face_models.pose import NUM_POSE_PARAMETERS, Y_FLIP, split_pose
 from perceptionist.face_models.synthetic_head import find_head
-from perceptionist.image_expert import CropBox, ImageExpert
+from perceptionist.image_expert import CropBox
+from perceptionist.image_expert_model import ImageExpert
 from perceptionist.sim3dr import Lighting, overlay
 from perceptionist.visualisation import ImageArray, scale_vertices
 

@@ -24,7 +24,8 @@ from perceptionist.face_models.synthetic_head import (
     find_head,
     semantic_coefficients,
 )
-from perceptionist.image_expert import CropBox, ImageExpert, load_image_expert
+from perceptionist.image_expert import CropBox, load_image_expert
+from perceptionist.image_expert_model import ImageExpert
 
 if TYPE_CHECKING:
     from perceptionist.voice_to_mesh import GeneratedFace, VoiceToMesh
@@ -72,15 +73,8 @@ class PicturePainter:
         is_needed = image is not None or model.generator is None
         if expert is not None:
             self.expert = load_image_expert(expert, model.face_model, device=device)
-        elif is_needed and model.expert is not None:
-            self.expert = ImageExpert(
-                model.expert,
-                model.face_model,
-                model.expert.config.image_size,
-                published_input=model.config is None,  # published files; trained on photographs in this form
-                source="of the weights",
-                face_crop="population" if model.disclaimer else "vggface_frontal",
-            )
+        elif is_needed and model.image_expert is not None:
+            self.expert = model.image_expert
         elif is_needed and model.face_model.name == "population":
             self.expert = load_image_expert(None, model.face_model, device=device)
         elif image is not None:

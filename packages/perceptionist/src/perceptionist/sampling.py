@@ -23,6 +23,7 @@ __all__ = [
     "TripletSampling",
     "VoiceRegressionDataset",
     "image_to_chw",
+    "image_to_planes",
     "reframe",
     "sample_batch_crop",
     "sample_crop",
@@ -62,12 +63,19 @@ def sample_batch_crop(frames: FramesConfig, seed: int, step: int) -> slice:
 
 def image_to_chw(image: NDArray[np.uint8], image_size: int, mirrored: bool = False) -> NDArray[np.float32]:
     """Image (h, w, 3) RGB to (3, S, S), -1...1; resized by Pillow's bicubic filter if necessary."""
+    planes = image_to_planes(image, image_size)
+    if mirrored:
+        planes = np.ascontiguousarray(planes[:, :, ::-1])
+    return (planes - np.float32(127.5)) / np.float32(127.5)
+
+
+def image_to_planes(image: NDArray[np.uint8], image_size: int) -> NDArray[np.float32]:
+    """Image (h, w, 3) RGB to (3, S, S), 0...255; resized by Pillow's bicubic filter if necessary."""
     if image.shape[:2] != (image_size, image_size):
         from PIL import Image
 
         image = np.asarray(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BICUBIC))
-    planes = (image[:, ::-1] if mirrored else image).transpose(2, 0, 1)
-    return (np.ascontiguousarray(planes, np.float32) - np.float32(127.5)) / np.float32(127.5)
+    return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
 
 
 def reframe(

@@ -6,7 +6,7 @@ Letters: B batch, D embedding length, M mel bands, T frames, N vertices, S image
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from perceptionist.generator import Generator, resize_bilinear
 from perceptionist.image_to_3d import ImageTo3D
 from perceptionist.supervised_head import SupervisedHead
 from perceptionist.voice_network import VoiceNetwork
+
+if TYPE_CHECKING:
+    from perceptionist.image_expert_model import ImageExpert
 
 __all__ = [
     "IMAGE_SIZE",
@@ -122,6 +125,25 @@ class VoiceToMesh:
     def n_mels(self) -> int:
         """Mel bands of the features."""
         return self.voice.config.n_mels
+
+    @property
+    def image_expert(self) -> "ImageExpert | None":
+        """The expert of these weights, for pictures of faces; None: they contain none."""
+        from perceptionist.image_expert_model import ImageExpert
+
+        if self.expert is None:
+            return None
+        data = None if self.config is None else self.config.data
+        return ImageExpert(
+            self.expert,
+            self.face_model,
+            self.expert.config.image_size if data is None else data.expert_image_size,
+            # Published files; trained on photographs in this form.
+            published_input=data is None or data.expert_input == "published",
+            disclaimer=self.disclaimer or self.face_model.disclaimer,
+            source="of the weights",
+            face_crop="population" if self.disclaimer else "vggface_frontal",
+        )
 
     def to(self, device: torch.device | str) -> "VoiceToMesh":
         """Move every module, in place."""
@@ -249,7 +271,7 @@ class VoiceToMesh:
         y_flip = PUBLISHED_Y_FLIP if published else Y_FLIP
         resized = resize_bilinear(images, IMAGE_SIZE)
         image = images_to_uint8(resized, "published" if published else "even")[0]
-        if self.expert is None or not len(self.face_model.triangles):
+        if self.image_expert is None or not len(self.face_model.triangles):
             return image, None
         expert_parameters = self.predict_expert_parameters(images)
         posed, _ = pose_mesh(self.face_model, vertices, expert_parameters, y_flip)
