@@ -10,7 +10,7 @@ COMMANDS = {
     "train": ("perceptionist.train", "train the unsupervised cascade, the supervised head or the expert"),
     "test": ("perceptionist.test", "generate meshes from the recordings of unseen identities"),
     "evaluate": ("perceptionist.evaluate", "compute errors of proportions and keypoints against true meshes"),
-    "export": ("perceptionist.export", "export a voice to coefficients, and these to a mesh, as ONNX files"),
+    "export": ("perceptionist.export", "export voice to coefficients, mesh and expert as ONNX files"),
     "overlay": ("perceptionist.overlay", "draw the mesh of a face over its photograph"),
     "face-model": (
         "perceptionist.face_model",

@@ -8,6 +8,7 @@ from voiceface.export.arguments import add_onnx_argument
 
 __all__ = [
     "CHECKPOINT_HELP",
+    "EXPERT_GRAPH",
     "EXPERT_HELP",
     "GRAPHS",
     "add_expert_argument",
@@ -22,7 +23,8 @@ CHECKPOINT_HELP = (
 )
 EXPERT_HELP = "image-to-3D expert: run folder, checkpoint, or published 2D-to-3D-pretrained.tar"
 
-GRAPHS = ("voice", "mesh")
+EXPERT_GRAPH = "expert"
+GRAPHS = ("voice", "mesh", EXPERT_GRAPH)
 """Kinds of graphs that `perceptionist export` writes."""
 
 
@@ -59,6 +61,7 @@ def add_picture_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--expert",
         type=Path,
-        help=f"{EXPERT_HELP}, which predicts the pose (default: that of the weights, else the bundled one)",
+        help=f"{EXPERT_HELP}, which predicts the pose (default: that of the weights or of "
+        "--onnx, else the bundled one)",
     )
     arguments.add_crop_arguments(parser)

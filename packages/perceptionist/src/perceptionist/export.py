@@ -1,4 +1,4 @@
-"""`perceptionist export`: a voice to coefficients, and coefficients to a mesh, as two ONNX graphs.
+"""`perceptionist export`: voice to coefficients, coefficients to mesh, and expert as ONNX graphs.
 
 What draws meshes is not exported: a rasteriser decides by the depth of every covered pixel which of many
 triangles it keeps, for which ONNX has no operator. Viewers draw meshes by themselves.
@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from voiceface.export.arguments import add_source_arguments, take_source
 
-from perceptionist.arguments import CHECKPOINT_HELP, add_face_model_argument
+from perceptionist.arguments import (
+    CHECKPOINT_HELP,
+    EXPERT_GRAPH,
+    EXPERT_HELP,
+    add_face_model_argument,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +24,10 @@ if TYPE_CHECKING:
     from voiceface.export.graph import Graph
     from voiceface.export.writing import ExportResult
 
+    from perceptionist.image_expert_model import ImageExpert
     from perceptionist.voice_to_mesh import VoiceToMesh
 
-__all__ = ["build_graphs", "export_onnx", "main"]
+__all__ = ["build_graphs", "export_expert", "export_onnx", "main"]
 
 SHORTEST = 400
 USUAL = 160_000
@@ -33,13 +39,20 @@ MESH = "Not in the graph: triangles, which the face model has, and drawing."
 
 
 def export_onnx(
-    model: "VoiceToMesh", out: str | Path, *, seconds: Sequence[float] = (), name: str = ""
+    model: "VoiceToMesh",
+    out: str | Path,
+    *,
+    expert: "ImageExpert | None" = None,
+    seconds: Sequence[float] = (),
+    name: str = "",
 ) -> "list[ExportResult]":
-    """Export a model as FILE_voice.onnx and FILE_mesh.onnx, for FILE.onnx.
+    """Export a model as FILE_voice.onnx, FILE_mesh.onnx and FILE_expert.onnx, for FILE.onnx.
 
     Args:
         model: from `perceptionist.load`, on the CPU.
         out: a name that ends in .onnx.
+        expert: for the pose of faces in pictures, on the CPU; None: that of the weights, else the bundled one
+            if it fits (`perceptionist.export_expert.find_expert`). Without any there is no FILE_expert.onnx.
         seconds: lengths for which the voice graph is exported once more, with that length fixed.
         name: of the weights, for the metadata.
 
@@ -54,14 +67,43 @@ def export_onnx(
 
     require_packages()
     require_onnx_name(out)
-    graphs = build_graphs(model, seconds=seconds, name=name)
+    graphs = build_graphs(model, expert=expert, seconds=seconds, name=name)
     return [export_graph(graph, graph_path(out, kind)) for kind, graph in graphs.items()]
 
 
+def export_expert(expert: "ImageExpert", out: str | Path, *, name: str = "") -> "ExportResult":
+    """Export an expert alone as FILE_expert.onnx, for FILE.onnx.
+
+    Args:
+        expert: from `perceptionist.image_expert.load_image_expert`, on the CPU.
+        out, name: as of `export_onnx`.
+
+    Raises:
+        ModuleNotFoundError, ValueError, OSError: as of `export_onnx`.
+    """
+    from voiceface.export.graph import graph_path
+    from voiceface.export.packages import require_packages
+    from voiceface.export.writing import export_graph, require_onnx_name
+
+    from perceptionist.export_expert import build_expert_graph
+
+    require_packages()
+    require_onnx_name(out)
+    return export_graph(build_expert_graph(expert, name), graph_path(out, EXPERT_GRAPH))
+
+
 def build_graphs(
-    model: "VoiceToMesh", *, seconds: Sequence[float] = (), name: str = ""
+    model: "VoiceToMesh",
+    *,
+    expert: "ImageExpert | None" = None,
+    seconds: Sequence[float] = (),
+    name: str = "",
 ) -> "dict[str, Graph]":
-    """Graphs of a model by name: "voice", those of fixed lengths, and "mesh"; arguments of `export_onnx`."""
+    """Graphs of a model by name: "voice", those of fixed lengths, "mesh" and, if there is one, "expert".
+
+    Args:
+        model, expert, seconds, name: as of `export_onnx`.
+    """
     import numpy as np
     import torch
     from voiceface.export.graph import (
@@ -74,6 +116,7 @@ def build_graphs(
         silence_facts,
     )
 
+    from perceptionist.export_expert import build_expert_graph, find_expert
     from perceptionist.features import MIN_SPEECH_SECONDS
     from perceptionist.network_config import DEFAULT_CONFIG
     from perceptionist.speech import get_frontend
@@ -135,6 +178,10 @@ def build_graphs(
         reconstruct,
         facts | {"front_end": MESH},
     )
+    expert = expert or find_expert(model)
+    if expert is not None:
+        is_own = model.expert is not None and expert.network is model.expert
+        found[EXPERT_GRAPH] = build_expert_graph(expert, name if is_own else "")
     return found
 
 
@@ -206,12 +253,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `perceptionist export`."""
     parser = argparse.ArgumentParser(
         prog="perceptionist export",
-        description="Export a trained model as two ONNX graphs, FILE_voice.onnx from speech to coefficients "
-        "(and the generated image) and FILE_mesh.onnx from coefficients to vertices, once they give what "
-        "PyTorch gives. Needs: pip install 'voiceface-shared[onnx]'.",
+        description="Export a trained model as ONNX graphs, once they give what PyTorch gives: "
+        "FILE_voice.onnx from speech to coefficients (and the generated image), FILE_mesh.onnx from "
+        "coefficients to vertices, FILE_expert.onnx from the picture of a face to its pose, shape and "
+        "expression; of an expert the last alone. Needs: pip install 'voiceface-shared[onnx]'.",
     )
-    add_source_arguments(parser, CHECKPOINT_HELP, out="FILE.onnx, from which both names are made")
+    add_source_arguments(
+        parser, f"{CHECKPOINT_HELP}; or an expert", out="FILE.onnx, from which the names are made"
+    )
     add_face_model_argument(parser)
+    parser.add_argument(
+        "--expert",
+        type=Path,
+        help=f"{EXPERT_HELP}, exported beside the model (default: that of the weights, else the bundled one)",
+    )
     parser.add_argument(
         "--seconds",
         type=float,
@@ -223,13 +278,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = take_source(parser, args)
     from voiceface.commandline.messages import print_disclaimers
 
+    from perceptionist.image_expert import is_expert, load_image_expert
     from perceptionist.inference import load
 
+    if source is not None and is_expert(source):
+        if args.expert is not None or args.seconds:
+            flag = "--seconds" if args.expert is None else "--expert"
+            raise ValueError(f"{source} is an expert, which takes no voice, exported alone: omit {flag}")
+        alone = load_image_expert(source, args.face_model)
+        print_disclaimers(alone.disclaimer)
+        print(export_expert(alone, args.out, name=source.name))
+        return 0
     model = load(source, args.face_model)
+    expert = None if args.expert is None else load_image_expert(args.expert, model.face_model)
     print_disclaimers(model.disclaimer)
     name = "the bundled checkpoint" if source is None else source.name
-    for result in export_onnx(model, args.out, seconds=args.seconds, name=name):
+    results = export_onnx(model, args.out, expert=expert, seconds=args.seconds, name=name)
+    for result in results:
         print(result)
+    if all(result.kind != EXPERT_GRAPH for result in results):
+        print(f"no {EXPERT_GRAPH} graph: the weights contain no expert (--expert names one)")
     return 0
 
 

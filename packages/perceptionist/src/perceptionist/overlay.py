@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.commandline.messages import print_disclaimers, report_left_out
+from voiceface.export.arguments import add_onnx_argument, check_onnx_arguments
 
 if TYPE_CHECKING:
-    from perceptionist.face_models.linear import FaceParameters
+    from perceptionist.face_models.linear import FaceParameters, LinearFaceModel
+    from perceptionist.image_expert_model import ImageExpert
 
 __all__ = [
     "OVERLAY_ENDING",
@@ -40,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"--alpha is {args.alpha:g}, expected 0 (invisible) to 1 (opaque)")
     if args.whitened and args.coefficients is None:
         raise ValueError("--whitened describes stored coefficients; pass them as --coefficients")
+    if args.onnx is not None:
+        check_onnx_arguments(args, replaces="expert")
     for flag in ("coefficients", "expert"):
         path = getattr(args, flag)
         if path is not None and not path.exists():
@@ -69,11 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from perceptionist.image_overlay import ALPHA, overlay_photograph, read_coefficients
 
     pictures = PictureReader.from_arguments(args)
-    model = expert = None
+    model: LinearFaceModel | None = None
+    expert: ImageExpert | None = None
     if args.face_model is not None or args.coefficients is not None:
         model = resolve_face_model(args.face_model)
-    if args.expert is not None or args.coefficients is None:
+    if args.onnx is not None:
+        from perceptionist.onnx_expert import load_onnx_expert
+
+        expert = load_onnx_expert(args.onnx, model)
+    elif args.expert is not None or args.coefficients is None:
         expert = load_image_expert(args.expert, model, device=args.device)
+    if expert is not None:
         model = expert.face_model
         pictures = pictures.with_convention(expert.face_crop)
     assert model is not None
@@ -187,7 +197,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_strict_argument,
     )
 
-    from perceptionist.arguments import add_expert_argument, add_face_model_argument
+    from perceptionist.arguments import EXPERT_GRAPH, add_expert_argument, add_face_model_argument
 
     parser = argparse.ArgumentParser(
         prog="perceptionist overlay",
@@ -205,6 +215,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--whitened", action="store_true", help="the stored numbers are whitened")
     add_expert_argument(parser)
+    add_onnx_argument(parser, [EXPERT_GRAPH], replaces="expert")
     add_face_model_argument(parser)
     parser.add_argument(
         "--box",

@@ -70,8 +70,8 @@ def export_system(
     found = StaticSystem(_describe(system, model, weights))
     for path in sorted(folder.glob("*.onnx")):
         kind, facts, content = _read_graph(system.name, path)
-        if kind == "face" and "resize" not in facts:
-            continue  # it wants aligned faces, which the page does not find
+        if kind == "expert" or (kind == "face" and "resize" not in facts):
+            continue  # meshes over pictures and aligned faces, which the page does not have
         found.facts["graphs"][kind] = facts
         found.files[facts["file"]] = gzip.compress(content, 9, mtime=0)
         found.facts["notice"] = found.facts["notice"] or facts.pop("notice")
