@@ -96,9 +96,11 @@ def check_layer():
 
 
 @pytest.mark.parametrize("loss", ["whole batch", "own rows"])
-def test_two_processes_equal_one_with_the_whole_batch(tmp_path, loss):
+def test_two_processes_equal_one_with_the_whole_batch(tmp_path, loss, capfd):
     train(tmp_path / "1", loss)
     in_two_processes(train, tmp_path / "2", loss)
+    printed = [line for line in capfd.readouterr().err.splitlines() if line.startswith("step ")]
+    assert len(printed) == 5 + 5 and all("contrast=" in line for line in printed), "by the first process"
     one, two = ((tmp_path / name / "log.jsonl").read_text().splitlines() for name in "12")
     assert len(one) == len(two) == 5
     for a, b in zip(map(json.loads, one), map(json.loads, two)):

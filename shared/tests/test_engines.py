@@ -1,5 +1,6 @@
 """Engines without a cluster: units, queue, parts, and files that are brought here."""
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import fsspec
 import numpy as np
 import pytest
 from tar_shards import write_shard
+from voiceface.association.shard_embedding import ShardWork
+from voiceface.embeddings.columnar import to_parquet
 from voiceface.embeddings.parts import merge_parts, read_part, to_part
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.engines.file_sources import as_location, find_sources, is_address
@@ -282,6 +285,26 @@ def test_files_at_addresses_are_brought_here_and_removed(remote):
         assert path.read_bytes() == WAVE
         assert "memory://gone.wav: cannot be fetched (FileNotFoundError" in files.failed["gone"]
     assert not path.exists()
+
+
+def test_files_that_a_machine_lacks_are_told_and_tried_again(tmp_path):
+    """As on a machine of a cluster that does not see the folder."""
+    (tmp_path / "a.wav").write_bytes(WAVE)
+    items = find_sources([tmp_path]).sounds
+    items.append(FileItem("b.wav", "b.wav", str(tmp_path / "b.wav"), "1"))
+    unit = FileUnit("voice", tuple(items))
+    with brought_here(unit) as files:
+        assert list(files.paths) == [tmp_path / "a.wav"]
+        assert f"b.wav: is not there on {socket.gethostname()}" in files.failed["b.wav"]
+    work = ShardWork(lambda device: embed_nothing, 3, "mark")
+    (tmp_path / "a.wav").unlink()
+    rows = work("cpu")(unit)
+    assert not rows.complete
+    assert len(read_part(to_parquet(rows.table), "part").failed) == 2
+
+
+def embed_nothing(voices, faces):
+    raise AssertionError("there is nothing to embed")
 
 
 @pytest.mark.parametrize("indexed", [True, False])

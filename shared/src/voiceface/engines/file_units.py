@@ -4,6 +4,7 @@ Files in packed folders of this machine are read where they are, like all others
 """
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Literal
 from voiceface.engines.units import describe_error
 from voiceface.io.file_kinds import printable
 from voiceface.io.locations import is_url, join_location, location_exists, open_file_system
+from voiceface.io.packed_folders import stamp_of
 from voiceface.io.shard_index import INDEX_SUFFIX
 from voiceface.io.shards import SHARD_SUFFIX, Shard, ShardError, open_shard
 
@@ -22,6 +24,7 @@ __all__ = ["FileItem", "FileUnit", "LocalFiles", "TarUnit", "brought_here", "cut
 
 Modality = Literal["voice", "face"]
 DOWNLOADS = 8  # at once, of a unit
+_ABSENT = "is not there on {}: every machine that works needs the file under this path"
 
 
 @dataclass(frozen=True)
@@ -146,14 +149,27 @@ def brought_here(unit: FileUnit | TarUnit) -> Iterator[LocalFiles]:
             yield _unpack(unit, Path(folder))
             return
         remote = [item for item in unit.items if is_url(item.source)]
+        absent = [item for item in unit.items if not is_url(item.source) and _is_absent(item.source)]
         copies = {
             item: Path(folder) / str(number) / PurePosixPath(item.source.partition("?")[0]).name
             for number, item in enumerate(remote)
         }
         with ThreadPoolExecutor(DOWNLOADS) as pool:
             reasons = dict(zip(remote, pool.map(_download, remote, copies.values())))
+        reasons |= {item: f"{printable(item.given)}: {_ABSENT.format(socket.gethostname())}" for item in absent}
         paths = {copies.get(item, Path(item.source)): item for item in unit.items if not reasons.get(item)}
         yield LocalFiles(paths, {item.name: reason for item, reason in reasons.items() if reason})
+
+
+def _is_absent(path: str) -> bool:
+    """Whether this machine has no such file, in a packed folder or outside."""
+    try:
+        stamp_of(path)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):  # for whoever reads it
+        return False
+    return False
 
 
 def _download(item: FileItem, target: Path) -> str:

@@ -121,7 +121,7 @@ class RunOutput:
         }
         with explain_write_errors(self._log.path, step, self.resume_path):
             shown = self._log.write(step, numbers)
-        if self._progress_bar is None or always:
+        if self._progress_bar is None or always or not self.is_main:
             return
         if self._progress_bar.disable:  # no terminal: one line for each entry of the log
             values = ", ".join(f"{name}={value}" for name, value in shown.items())
