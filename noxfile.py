@@ -184,6 +184,7 @@ def scale(session: nox.Session) -> None:
     one_thread_each(session)
     extras = "[test,faiss,chroma,milvus-lite,ray]"
     store = ["moto[s3]>=5", "flask>=3", "flask-cors>=5", "s3fs>=2025.2"]  # s3:// on a server of this machine
+    store += ["gcp-storage-emulator>=2026.7", "gcsfs>=2026.10"]  # gs:// likewise
     session.install(wheel("shared", extras), wheel("packages/seeking_shape"), *store, "pytest-xdist>=3.6")
     session.run("pytest", "tests/scale", *processes(session), *session.posargs)
 

@@ -21,6 +21,7 @@ from voiceface.commandline.messages import print_disclaimers, report_left_out, r
 from voiceface.datasets import dataset_arguments
 from voiceface.export.arguments import add_onnx_argument
 from voiceface.io.input_files import require_writable_files
+from voiceface.io.locations import as_location
 from voiceface.io.own_files import LeftOut
 from voiceface.io.wording import counted
 
@@ -86,7 +87,8 @@ def embed_command(spec: SystemSpec, argv: Sequence[str] | None = None) -> int:
     arguments.add_engine_arguments(parser, "embed files, each with the model loaded once")
     args = parser.parse_args(argv)
     if args.out.suffix not in shard_command.TABLE_SUFFIXES and args.engine == "local":
-        parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
+        out = as_location(args.out)
+        parser.error(f"--out {out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
     arguments.check_engine_arguments(parser, args)
     if shard_command.needs_units(args, args.paths):
         return shard_command.embed_by_units(spec, args)

@@ -1,11 +1,12 @@
 """Inputs of work by units: files and folders, packed or not, here and at addresses (fsspec)."""
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from voiceface.engines.file_units import FileItem
+from voiceface.engines.file_units import DOWNLOADS, FileItem
 from voiceface.engines.units import describe_error
 from voiceface.io.file_kinds import printable
 from voiceface.io.locations import as_location, is_url, open_file_system
@@ -17,7 +18,12 @@ __all__ = ["VIDEO_SUFFIXES", "Sources", "as_location", "find_sources", "is_addre
 
 VIDEO_SUFFIXES = (*(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".wmv", ".flv", ".mpg", ".mpeg"), ".3gp")
 """Endings of videos at addresses and in shards, where the content is not looked at beforehand."""
-_CONTENT = ("ETag", "etag", "md5Hash", "crc32c", "checksum", "sha256", "LastModified", "mtime", "created")
+_WEB = ("http://", "https://")
+_USED = {*SOUND_SUFFIXES, *PICTURE_SUFFIXES, SHARD_SUFFIX}
+_CONTENT = (
+    *("ETag", "etag", "md5Hash", "crc32c", "checksum", "sha256", "LastModified", "mtime", "created"),
+    *("Last-Modified", "modify"),  # of web and FTP servers
+)
 _UNUSED = "is of unknown kind ({}), no recording and no picture"
 
 
@@ -94,8 +100,11 @@ def _local_item(path: Path, base: str | None) -> FileItem:
 def _find_remote(url: str, base: str | None, found: Sources) -> None:
     """Add a file at an address, or the files below it."""
     file_system, root = open_file_system(url)
+    root = root.rstrip("/")
     try:
-        if file_system.isfile(root):
+        if root.startswith(_WEB) and _ending(root) not in _USED:
+            listing = _list_pages(file_system, root)
+        elif file_system.isfile(root):
             listing = {root: file_system.info(root)}
         else:
             listing = file_system.find(root, detail=True)
@@ -112,10 +121,22 @@ def _find_remote(url: str, base: str | None, found: Sources) -> None:
         _sort_by_ending(item, found, is_packed=path.rpartition("/")[0] in packed)
 
 
+def _list_pages(file_system: Any, root: str) -> dict[str, dict[str, Any]]:
+    """Files below a folder of a web server, whose pages of links name them without size and time."""
+    found = file_system.find(f"{root}/")
+    paths = [path for path in found if path.startswith(f"{root}/") and "?" not in path]
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        return dict(zip(paths, pool.map(file_system.info, paths)))
+
+
+def _ending(address: str) -> str:
+    return PurePosixPath(address.partition("?")[0].lower()).suffix
+
+
 def _sort_by_ending(item: FileItem, found: Sources, *, is_packed: bool) -> None:
     """Add a file at an address to its kind; files of packed folders are named as if they were unpacked."""
     name = item.source.partition("?")[0].lower()
-    ending = PurePosixPath(name).suffix
+    ending = _ending(name)
     if ending == SHARD_SUFFIX:
         folders = (item.name.rpartition("/")[0], item.given.rpartition("/")[0])
         found.archives.append(replace(item, name=folders[0], given=folders[1]) if is_packed else item)

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = ["RayEngine"]
 
 OBJECT_STORE_BYTES = 100_000_000  # of a cluster of this machine: results go to files, not through it
 MAX_FAILED_STARTS = 3
+_LOST_MACHINE = "node has died"  # in Ray's errors
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 _START_SECONDS = ("RAY_gcs_server_port_wait_time_s", "180")  # 30 are short on a busy machine
 
@@ -98,7 +99,11 @@ class Worker:
 
 @dataclass
 class _Crew:
-    """Actors of one call of `RayEngine.map`."""
+    """Actors of one call of `RayEngine.map`.
+
+    Attributes:
+        failed_starts: since an actor started.
+    """
 
     ray: Any
     factory: Factory
@@ -121,10 +126,10 @@ class _Crew:
             actor, task = running.pop(reference)
             try:
                 answer = self.ray.get(reference)
-            except self.ray.exceptions.RayActorError as error:
-                self.actors.remove(actor)
+            except _deaths(self.ray) as error:
+                self._dismiss(actor)
                 self._hire(running)
-                finished = self._bury(queue, task, _tell_death(error))
+                finished = self._bury(queue, task, error)
             except self.ray.exceptions.RayError as error:  # such as a machine without this package
                 raise EngineError(f"a worker of Ray could not start: {_tell_cause(error)}") from error
             else:
@@ -135,7 +140,13 @@ class _Crew:
 
     def dismiss(self) -> None:
         """End the actors."""
-        for actor in self.actors:
+        for actor in list(self.actors):
+            self._dismiss(actor)
+
+    def _dismiss(self, actor: Any) -> None:
+        """End an actor; one that only does not answer gives its cores back."""
+        self.actors.remove(actor)
+        with suppress(self.ray.exceptions.RayError):
             self.ray.kill(actor)
 
     def _hire(self, running: dict[Any, tuple[Any, Task | None]]) -> None:
@@ -144,11 +155,14 @@ class _Crew:
         self.actors.append(actor)
         running[actor.start.remote(self.factory, self.device)] = actor, None
 
-    def _bury(self, queue: WorkQueue, task: Task | None, reason: str) -> tuple[Task, Any] | None:
-        """What follows from the end of an actor."""
+    def _bury(self, queue: WorkQueue, task: Task | None, error: Exception) -> tuple[Task, Any] | None:
+        """What follows from the end of an actor; a machine that leaves may take many that are starting."""
+        reason = _tell_death(error)
         if task is not None:
             failure = queue.fail(task, reason, died=True)
             return (task, failure) if failure else None
+        if _LOST_MACHINE in str(error):
+            return None
         self.failed_starts += 1
         if self.failed_starts >= MAX_FAILED_STARTS:
             raise EngineError(f"{self.failed_starts} workers of Ray ended while they started: {reason}")
@@ -159,6 +173,7 @@ class _Crew:
         if task is None:
             if answer:
                 raise EngineError(f"a worker of Ray could not start: {answer}")
+            self.failed_starts = 0
             return None
         outcome, value = answer
         if outcome == "store":
@@ -168,6 +183,12 @@ class _Crew:
             return (task, failure) if failure else None
         queue.succeed()
         return task, value
+
+
+def _deaths(ray: Any) -> tuple[type[Exception], ...]:
+    """Errors that tell of the end of a process, and not of its function."""
+    known = ray.exceptions
+    return known.RayActorError, known.OutOfMemoryError, known.ObjectLostError
 
 
 def _tell_cause(error: Exception) -> str:
