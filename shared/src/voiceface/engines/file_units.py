@@ -156,7 +156,8 @@ def brought_here(unit: FileUnit | TarUnit) -> Iterator[LocalFiles]:
         }
         with ThreadPoolExecutor(DOWNLOADS) as pool:
             reasons = dict(zip(remote, pool.map(_download, remote, copies.values())))
-        reasons |= {item: f"{printable(item.given)}: {_ABSENT.format(socket.gethostname())}" for item in absent}
+        host = socket.gethostname()
+        reasons |= {item: f"{printable(item.given)}: {_ABSENT.format(host)}" for item in absent}
         paths = {copies.get(item, Path(item.source)): item for item in unit.items if not reasons.get(item)}
         yield LocalFiles(paths, {item.name: reason for item, reason in reasons.items() if reason})
 
