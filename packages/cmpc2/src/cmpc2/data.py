@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from voiceface.audio.vad import Int16Samples, SpeechError
+from voiceface.datasets.array_blocks import ArrayBlocks
 from voiceface.datasets.augmentation import build_augmentation
 from voiceface.images import transforms
 from voiceface.images.loading import load_image
@@ -162,6 +163,7 @@ class PairDataset:
             *((key, load_voice, self._cached_voices) for key in clips),
             *((key, self._load_image, self._cached_images) for key in images),
         ]
+        blocks = ArrayBlocks()
         with (
             decoding_in_workers(workers),
             ThreadPoolExecutor(workers) as pool,
@@ -170,7 +172,7 @@ class PairDataset:
             for start in range(0, len(jobs), FILES_PER_BLOCK):
                 block = jobs[start : start + FILES_PER_BLOCK]
                 for (key, _, cache), data in zip(block, pool.map(lambda job: job[1](job[0]), block)):
-                    cache[key] = data
+                    cache[key] = blocks.keep(data)
                     bar.update()
 
 

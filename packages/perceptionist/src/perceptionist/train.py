@@ -180,7 +180,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from perceptionist.config import PerceptionistConfig
 
-    keep_freed_memory()
     config = load_config(args.cfg, PerceptionistConfig, "perceptionist", args.override)
     arguments.require_existing_paths(
         {"data": args.data, "expert": args.expert, "voice-network": args.voice_network, "truth": args.truth}
@@ -191,11 +190,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from perceptionist.training_stages.stage import InitialWeights
 
     model = resolve_face_model(args.face_model or population_head(args.data, args.population))
+    dataset = _load_dataset(args, "train", config, model)
+    validation_dataset = _load_dataset(args, "val", config, model) if _needs_validation(config) else None
+    keep_freed_memory()
     checkpoint = train(
         config,
-        _load_dataset(args, "train", config, model),
+        dataset,
         args.out,
-        validation_dataset=_load_dataset(args, "val", config, model) if _needs_validation(config) else None,
+        validation_dataset=validation_dataset,
         initial_weights=InitialWeights(args.expert, args.voice_network),
         face_model=model,
         device=args.device,

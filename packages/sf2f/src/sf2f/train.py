@@ -7,6 +7,7 @@ is `sf2f.training_step.train_step`, in the published order.
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -310,7 +311,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from sf2f.config import Sf2fConfig
 
-    keep_freed_memory()
     config = load_config(args.cfg, Sf2fConfig, "sf2f", args.override)
     initial_weights = InitialWeights(args.checkpoint, args.facenet)
     arguments.require_existing_paths({"data": args.data, **vars(initial_weights)})
@@ -318,13 +318,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sf2f.data import load_speakers
 
     source = args.population or args.data
+    load = partial(load_speakers, source, config=config.data, synthetic=bool(args.population))
+    speakers = load(split="train")
+    validation_speakers = None if config.training.validation_interval is None else load(split="val")
+    keep_freed_memory()
     checkpoint = train(
         config,
-        load_speakers(source, "train", config.data, synthetic=bool(args.population)),
+        speakers,
         args.out,
-        validation_speakers=load_speakers(source, "val", config.data, synthetic=bool(args.population))
-        if config.training.validation_interval is not None
-        else None,
+        validation_speakers=validation_speakers,
         initial_weights=initial_weights,
         device=args.device,
         threads=args.threads,

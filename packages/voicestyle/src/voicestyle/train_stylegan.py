@@ -186,7 +186,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voicestyle.stylegan2.config import StyleGAN2Config
     from voicestyle.stylegan2.dataset import build_synthetic_images, open_images
 
-    keep_freed_memory()
     config = load_config(args.cfg, StyleGAN2Config, "voicestyle", args.override)
     size = config.generator.size
     dataset = (
@@ -194,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.population
         else open_images(args.data, size, flip=config.data.flip)
     )
+    keep_freed_memory()
     weights = train(config, dataset, args.out, device=args.device, threads=args.threads, resume=args.resume)
     print(f"weights: {weights}")
     return 0

@@ -329,10 +329,10 @@ def train_command(trainer: type[Trainer], argv: Sequence[str] | None) -> int:
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
-    keep_freed_memory()
     config = load_config(args.cfg, trainer.spec.resolve("config"), trainer.spec.name, args.override)
     initial_weights = trainer.read_initial_weights(args)
     data = trainer.load_data(args, config)
+    keep_freed_memory()
     checkpoint = trainer.train(
         config,
         data.dataset,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.audio.loading import AudioError, OnCorrupt, SampleScale, Waveform, load_audio, repeat_to_length
+from voiceface.datasets.array_blocks import ArrayBlocks
 from voiceface.datasets.augmentation import Augmentation
 from voiceface.datasets.corpus import Corpus, CorpusError
 from voiceface.datasets.view_sampling import ChannelOrder, PairAugmentation, SecondSample, ViewSampler
@@ -204,6 +205,7 @@ class PairDataset:
             jobs |= {("face", item): (self._cached_faces, self._cacheable_face) for item in record.faces}
             jobs |= {("voice", item): (self._cached_voices, self._cacheable_voice) for item in record.voices}
         todo = [(item, *how) for (_, item), how in jobs.items()]
+        blocks = ArrayBlocks()
         with (
             decoding_in_workers(workers),
             ThreadPoolExecutor(workers) as pool,
@@ -221,7 +223,7 @@ class PairDataset:
                             len(todo),
                         )
                         return
-                    kept[item] = array
+                    kept[item] = blocks.keep(array)
                     self.cached_bytes += array.nbytes
 
 

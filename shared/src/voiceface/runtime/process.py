@@ -19,7 +19,8 @@ def keep_freed_memory() -> bool:
 
     A training step repeatedly frees and allocates the same large blocks. By default glibc returns each to the
     system, which clears it on the next use: 5 to 10 % of a step of the full networks. With this setting the
-    process keeps its peak memory until it ends. Without glibc nothing happens; results never change.
+    process keeps its peak memory until it ends. Call it once the data are in memory: arrays that stay would
+    lie between large freed blocks and split them. Without glibc nothing happens; results never change.
 
     Returns:
         Whether the C library accepted the setting.
