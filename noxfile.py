@@ -186,7 +186,11 @@ def scale(session: nox.Session) -> None:
     store = ["moto[s3]>=5", "flask>=3", "flask-cors>=5", "s3fs>=2025.2"]  # s3:// on a server of this machine
     store += ["gcp-storage-emulator>=2026.7", "gcsfs>=2026.10"]  # gs:// likewise
     session.install(wheel("shared", extras), wheel("packages/seeking_shape"), *store, "pytest-xdist>=3.6")
-    session.run("pytest", "tests/scale", *processes(session), *session.posargs)
+    # Ray starts its servers by a fork, which can hang where gRPC has threads, as after the tests of Milvus.
+    with_ray = [str(path) for path in sorted(Path("tests/scale").glob("test_scale_ray*.py"))]
+    codes = [0, 5] if session.posargs else [0]  # 5: `-k` selects nothing here
+    for chosen in (with_ray, ["tests/scale", *(f"--ignore={path}" for path in with_ray)]):
+        session.run("pytest", *chosen, *processes(session), *session.posargs, success_codes=codes)
 
 
 @nox.session(name="test-studio", tags=["test", "ci"], requires=["wheels"])
