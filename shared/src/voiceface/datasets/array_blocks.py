@@ -24,7 +24,7 @@ class ArrayBlocks:
         self._used = 0
 
     def keep(self, array: AnyArray) -> AnyArray:
-        """Copy of an array, contiguous in C order; larger ones than a block are copied by themselves."""
+        """Copy of an array, contiguous in C order; of more than a quarter of a block, outside the blocks."""
         if array.nbytes > BLOCK_BYTES // 4:
             return np.array(array, order="C")  # type: ignore[return-value]
         if self._used + array.nbytes > len(self._block):
