@@ -76,6 +76,7 @@ ORIGINALS = [  # oracles of `nox -s real`, installed without what they require; 
 ]
 NODE_PACKAGES = ["onnxruntime-web@1", "@echogarden/fvad-wasm@0.2"]  # as voiceface.studio.static_folder says
 STUDIO_SYSTEMS = ["seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "perceptionist", "voicestyle"]
+NO_BENCHMARKS = {"timing", "studio_pictures", "own_files_pictures"}  # a module, and programs for a browser
 AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
 
 
@@ -329,7 +330,7 @@ def bench(session: nox.Session) -> None:
     """Every benchmark, or those named: `nox -s bench -- association_lists`."""
     packages = [f"./{folder}[test]" for folder in FOLDERS.values() if folder != "shared"]
     session.install("./shared[test,web]", *packages, "httpx>=0.27")
-    subjects = {path.stem for path in Path("benchmarks").glob("*.py")} - {"timing", "studio_pictures"}
+    subjects = {path.stem for path in Path("benchmarks").glob("*.py")} - NO_BENCHMARKS
     wanted = session.posargs or sorted(subjects)
     for subject in wanted:
         session.run(sys.executable if session.virtualenv is None else "python", f"benchmarks/{subject}.py")

@@ -165,7 +165,9 @@ def embed_split(system: str, model: Path, data: Path, corpus: "Corpus") -> "tupl
         return loaded.embed_features(features)
     from voiceface.association.evaluation import embed_corpus
 
-    return embed_corpus(importlib.import_module(system).load(model), corpus, workers=1)
+    package = importlib.import_module(system)
+    load = getattr(package, "load_embedder", package.load)  # the published `load` of cmpc2 is another one
+    return embed_corpus(load(model), corpus, workers=1)
 
 
 TRAINERS = {

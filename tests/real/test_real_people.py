@@ -150,6 +150,7 @@ def test_the_voice_encoder_tells_speakers_apart_and_the_bundled_weights_less_so(
     assert rows[0].eer < 0.05
     assert rows[0].nearest > 0.95
     assert rows[0].eer < min(row.eer for row in rows[1:])
+    assert rows[1].title.startswith("fop") and rows[1].eer < 0.1
 
 
 def test_the_bundled_weights_tell_real_faces_apart_less_well(samples: Path):
@@ -159,4 +160,5 @@ def test_the_bundled_weights_tell_real_faces_apart_less_well(samples: Path):
     rows = compare_faces(paths)
     print(f"\n{len(paths)} pictures of {len({path.parent for path in paths})} people\n{format_rows(rows)}")
     assert rows[0].eer == 0
-    assert all(0.1 < row.eer < 0.5 for row in rows[1:])
+    assert all(row.eer < 0.1 for row in rows if row.title.startswith("fop"))
+    assert all(0.1 < row.eer < 0.5 for row in rows[1:] if not row.title.startswith("fop"))
