@@ -175,6 +175,14 @@ def test_table_rows_and_means():
         EmbeddingTable.load("nowhere.npz")
 
 
+def test_items_common_to_two_tables_keep_the_order_of_the_other():
+    table = EmbeddingTable(["a", "b", "c"], np.eye(3, dtype=np.float32), "x")
+    other = EmbeddingTable(["c", "d", "a"], np.zeros((3, 2), np.float32), "y")
+    common = table.take_common(other)
+    assert list(common.items) == ["c", "a"] and common.fingerprint == "x"
+    np.testing.assert_array_equal(common.vectors, [[0, 0, 1], [1, 0, 0]])
+
+
 def test_every_file_is_encoded_once(folder):
     model = Model()
     names = sorted(path.name for path in folder.iterdir())

@@ -165,8 +165,8 @@ def evaluate(
     references = {
         label: compute_metrics(
             computed,
-            true_voices.take([item for item in voices.items if item in true_voices]),
-            true_faces.take([item for item in faces.items if item in true_faces]),
+            true_voices.take_common(voices),
+            true_faces.take_common(faces),
             corpus,
             on_missing="skip",
         )

@@ -99,6 +99,10 @@ class EmbeddingTable:
         vectors = self.vectors[self.row_indices(items)]
         return EmbeddingTable(list(items), vectors, self.fingerprint, facts=facts, encoder=self.encoder)
 
+    def take_common(self, other: "EmbeddingTable") -> "EmbeddingTable":
+        """Select the items that another table has, too, in its order."""
+        return self.take([item for item in other.items if item in self])
+
     def group_means(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
         """Mean of the unit-length embeddings of each group of items, at unit length, (len(groups), D)."""
         mean = np.stack(

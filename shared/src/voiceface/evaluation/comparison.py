@@ -151,8 +151,8 @@ def compare_systems(
     references = {
         name: evaluate(
             replace(protocol, replicates=0),
-            values[0].take([item for item in values[0].items if item in voices]),
-            values[1].take([item for item in values[1].items if item in faces]),
+            values[0].take_common(voices),
+            values[1].take_common(faces),
             corpus,
             on_missing="skip",
         )
