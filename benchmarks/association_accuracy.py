@@ -166,7 +166,7 @@ def embed_split(system: str, model: Path, data: Path, corpus: "Corpus") -> "tupl
     from voiceface.association.evaluation import embed_corpus
 
     package = importlib.import_module(system)
-    load = getattr(package, "load_embedder", package.load)  # the published `load` of cmpc2 is another one
+    load = package.load_embedder if system == "cmpc2" else package.load  # whose `load` is the published one
     return embed_corpus(load(model), corpus, workers=1)
 
 

@@ -2,9 +2,9 @@
 
 The bundled checkpoint was created by
 
-    sf2f train --cfg population_1st_stage --population quick --threads 1 --out runs/first
-    sf2f train --cfg population_fuser --population quick --threads 1 --out runs/second --checkpoint
-    runs/first
+    voiceface population data/people --preset quick --identities 1500 --no-lists
+    sf2f train --cfg population_1st_stage --data data/people --threads 1 --out runs/first
+    sf2f train --cfg population_fuser --data data/people --threads 1 --out runs/second --checkpoint runs/first
     python -m sf2f.export_bundled runs/second --out src/sf2f/weights/population.safetensors
 """
 
