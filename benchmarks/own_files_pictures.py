@@ -28,7 +28,7 @@ from voiceface.synthetic.talking_heads import Scene, Turn, render_talking_video
 NUM_PEOPLE, NUM_VIDEOS = 4, 4
 PAIR = (311, 306)  # two people of the population `quick`
 PHOTO, FRAME = (960, 720), 2  # pixels; of the video that the photograph is taken from
-SHEET, MARGIN, TITLE = (1024, 540), 16, 22  # pixels
+SHEET, TITLE = (1024, 540), 22  # pixels
 GREEN, INK = (34, 160, 60), (33, 33, 33)
 TURNED = 6  # EXIF orientation: the camera was held upright
 PAGE, SHOWN_HEIGHT, COLOURS = (1180, 900), 890, 256
@@ -75,11 +75,10 @@ def draw_photograph(photo: Path) -> Image.Image:
     sheet = Image.new("RGB", SHEET, (255, 255, 255))
     place(sheet, "stored by a telephone", stored.resize((225, 300), Image.Resampling.LANCZOS), (16, 30))
     place(sheet, "turned upright, faces found", draw_found(pixels, faces, 400), (262, 30))
-    for number, (face, left) in enumerate(zip(faces, (690, 846)), 1):
-        crop = Image.fromarray(crop_face(pixels, face.points, "population", 138))
-        place(sheet, f"photo.jpg#{number}", crop, (left, 30))
-    blurred = crop.filter(ImageFilter.GaussianBlur(5))
-    place(sheet, "blurred", blurred, (690, 204))
+    candidates = [Image.fromarray(crop_face(pixels, face.points, "population", 138)) for face in faces]
+    for number, (candidate, left) in enumerate(zip(candidates, (690, 846)), 1):
+        place(sheet, f"photo.jpg#{number}", candidate, (left, 30))
+    place(sheet, "blurred", candidates[-1].filter(ImageFilter.GaussianBlur(5)), (690, 204))
     for number, name in enumerate(CROP_CONVENTIONS):
         crop = Image.fromarray(crop_face(pixels, faces[0].points, name, 160))
         place(sheet, name, crop, (16 + 178 * number, 366))

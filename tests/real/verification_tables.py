@@ -115,8 +115,9 @@ def compare_voices(people: Sequence[str], clips: Sequence[Array], folder: Path) 
         write_wav(path, np.clip(np.rint(clip * 32768), -32768, 32767).astype(np.int16))
     for name in SYSTEMS:
         model = importlib.import_module(name).load()
-        without_notes = patch.dict(os.environ, VOICEFACE_HOME=str(folder))  # on several speakers
-        with nullcontext() if name == "fop" else without_notes:  # whose encoders lie there
+        # Without the fetched networks no notes on several speakers are computed; fop needs them as encoders.
+        without_networks = patch.dict(os.environ, VOICEFACE_HOME=str(folder))
+        with nullcontext() if name == "fop" else without_networks:
             embeddings = model.embed_voices(paths).numpy()
         rows.append(verify(f"{name}, bundled weights", people, embeddings))
     cepstra = [librosa.feature.mfcc(y=clip, sr=RATE, n_mfcc=20)[1:] for clip in clips]

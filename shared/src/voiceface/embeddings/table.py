@@ -100,7 +100,7 @@ class EmbeddingTable:
         return EmbeddingTable(list(items), vectors, self.fingerprint, facts=facts, encoder=self.encoder)
 
     def take_common(self, other: "EmbeddingTable") -> "EmbeddingTable":
-        """Select the items that another table has, too, in its order."""
+        """Select the items that the other table has, too, in the order of the other table."""
         return self.take([item for item in other.items if item in self])
 
     def group_means(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
