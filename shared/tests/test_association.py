@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from voiceface.metrics import matching, ranking_numba
+from voiceface.metrics import matching, ranking, ranking_numba
 from voiceface.metrics.matching import matching_accuracy, matching_correct, pair_scores
 from voiceface.metrics.ranking import Ranker
 from voiceface.metrics.retrieval import RETRIEVAL_TIE_BREAKING, chance_average_precision, compute_retrieval
@@ -176,10 +176,12 @@ def test_compiled_counts_equal_tensor_counts(grid, first_wins):
     queries, gallery, query_ids, gallery_ids = some_embeddings(8, grid=grid)
     ranker = Ranker(gallery, gallery_ids, query_ids, first_wins)
     for rows in (slice(0, 20), slice(20, 37)):
-        compiled = ranker.count(queries[rows], rows)
+        compiled = ranker.count(queries[rows], rows, compiled=True)
         exact = Ranker(gallery.double(), gallery_ids, query_ids, first_wins).count(
             queries[rows].double(), rows
         )
+        by_tensors = ranker.count(queries[rows], rows, compiled=False)
+        assert all(torch.equal(a, b) for a, b in zip(compiled, by_tensors))
         if grid is not None:  # single precision is exact
             assert all(torch.equal(a, b) for a, b in zip(compiled, exact))
         assert torch.equal(compiled[2], exact[2])
@@ -190,11 +192,22 @@ def test_the_kernel_stays_inside_its_arrays(first_wins):
     """Run it as plain Python, which checks every index, unlike the compiled form."""
     queries, gallery, query_ids, gallery_ids = some_embeddings(9, queries=3, gallery=30, grid=4)
     ranker = Ranker(gallery, gallery_ids, query_ids, first_wins)
-    above, tied, _ = ranker.count(queries, slice(0, 3))
+    above, tied, _ = ranker.count(queries, slice(0, 3), compiled=True)
     arrays = (queries @ gallery.T, ranker.labels, ranker.gallery_labels, ranker.members, ranker.starts)
     found = np.zeros_like(above.numpy()), np.ones_like(tied.numpy())
     ranking_numba.count_ranks.py_func(*(array.numpy() for array in arrays), first_wins, *found)
     assert np.array_equal(found, [above.numpy(), tied.numpy()])
+
+
+def test_the_kernel_is_compiled_for_many_scores_only(monkeypatch):
+    queries, gallery, query_ids, gallery_ids = some_embeddings(9, queries=3, gallery=30, grid=4)
+    calls = []
+    monkeypatch.setattr(ranking_numba, "count_ranks", lambda *arrays: calls.append(arrays))
+    compute_retrieval(queries, gallery, query_ids, gallery_ids)
+    assert not calls
+    monkeypatch.setattr(ranking, "COMPILED_FROM", 90)
+    compute_retrieval(queries, gallery, query_ids, gallery_ids)
+    assert len(calls) == 1
 
 
 def test_the_kernel_is_compiled_without_a_cache_where_none_can_be_written(monkeypatch):

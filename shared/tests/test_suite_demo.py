@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from stub_systems import GreyImageGenerator, build_stub_systems
-from voiceface.suite import demo, demo_data, demo_page, plugins
+from voiceface.suite import demo, demo_data, demo_page, parallel_training, plugins
 from voiceface.suite.plugins import SystemSet
 
 
@@ -21,11 +23,11 @@ def quick_demo(monkeypatch, tiny_population, tmp_path):
     ]
     identity_rows = {folder: at for at, row in enumerate(rows) for folder in row[:2]}
 
-    def run(names=()) -> tuple[Path, dict]:
+    def run(names=(), pretrained=True) -> tuple[Path, dict]:
         systems = SystemSet(
             build_stub_systems(identity_rows, names), {"voicestyle": "not installed: somehow"}
         )
-        page = demo.run_demo(tmp_path / "demo", pretrained=True, systems=systems, workers=1)
+        page = demo.run_demo(tmp_path / "demo", pretrained=pretrained, systems=systems, workers=1)
         return page, json.loads(page.with_name("report.json").read_text())
 
     return run, [row[1] for row in rows]
@@ -74,6 +76,40 @@ def test_a_slow_generator_runs_for_the_cards_only_and_starts_from_validation_ima
         path.is_file() and path.parent.name[0] in "AB" for path in bank_files
     )  # validation identities
     assert page.read_text("utf-8").count("slow</figcaption>") == 4
+
+
+def test_images_are_generated_while_a_training_runs_and_none_twice(quick_demo, monkeypatch):
+    run, _ = quick_demo
+    made: list[str] = []
+
+    class Counting(GreyImageGenerator):
+        def generate_image(self, utterances):
+            made.append(str(utterances[0]))
+            return super().generate_image(utterances)
+
+    def train(names, population, out, *, meanwhile, **_):
+        threads = torch.get_num_threads()
+        assert [next(meanwhile) for _ in range(4)] == ["", "grey", "grey", "grey"]
+        assert torch.get_num_threads() == 1 and len(made) == 3
+        meanwhile.close()
+        assert torch.get_num_threads() == threads
+        return {"trained": out}
+
+    monkeypatch.setattr(parallel_training, "train_systems", train)
+    build = build_stub_systems
+
+    def with_training(*arguments):
+        systems = build(*arguments)
+        perfect = next(each for each in systems if each.name == "perfect")
+        trained = replace(perfect, name="trained", train=lambda *_, **__: None)
+        grey = plugins.ImageSystem("grey", "", lambda *_, **__: Counting())
+        others = (each for each in systems if not isinstance(each, plugins.ImageSystem))
+        return (trained, *others, grey)
+
+    monkeypatch.setitem(globals(), "build_stub_systems", with_training)
+    _, record = run(pretrained=False)
+    assert len(made) == len(set(made)) == 8 and record["images"]["grey"]["num_identities"] == 8
+    assert set(record["association"]["all_pairs"][0]["systems"]) >= {"perfect", "trained"}
 
 
 def test_test_identities_in_a_training_set_are_reported():

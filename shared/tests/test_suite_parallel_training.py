@@ -57,6 +57,34 @@ def test_a_stopped_training_saves_and_resumes(tmp_path, command):
     )
 
 
+def test_other_work_goes_on_while_a_core_is_free(tmp_path, command):
+    done: list[int] = []
+
+    def work():
+        for step in range(3):
+            done.append(len(list(tmp_path.glob("*/started"))))
+            yield step
+
+    steps = work()
+    # The second training waits for the only process: no core is free.
+    parallel_training.train_systems(["a", "b"], tmp_path, tmp_path, jobs=1, command=command, meanwhile=steps)
+    assert not done
+    (tmp_path / "a" / "run.txt").unlink()
+    parallel_training.train_systems(["a"], tmp_path, tmp_path, jobs=2, command=command, meanwhile=steps)
+    assert done and len(done) + len(list(steps)) <= 4  # what is left of it is left to the caller
+
+
+def test_an_error_of_the_other_work_stops_the_trainings(tmp_path, command):
+    def work():
+        while not (tmp_path / "long" / "started").exists():
+            yield time.sleep(0.05)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        parallel_training.train_systems(["long"], tmp_path, tmp_path, command=command, meanwhile=work())
+    assert (tmp_path / "long" / "state").read_text() == "saved"
+
+
 def test_a_training_exits_when_its_parent_process_is_gone():
     code = (
         "import threading, time, voiceface.suite.parallel_training as t; "

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from oracle_listener import render_listener_faces
 from voiceface.synthetic.agreement import parts
 from voiceface.synthetic.agreement.agreement import (
     agreement_from_predictions,
     measure_agreement,
     predict_identities,
 )
+from voiceface.synthetic.agreement.ideal_generator import render_ideal_faces
 from voiceface.synthetic.agreement.result import METRIC_DESCRIPTIONS
 from voiceface.synthetic.ground_truth import GroundTruthError
 from voiceface.synthetic.head.geometry_truth import (
@@ -317,7 +317,7 @@ def test_an_ideal_generator_renders_the_voice_dependent_attributes_only():
     read = {}
     for rho in (0.0, 0.7):
         settings = build_settings("quick", rho=rho)
-        generated = render_listener_faces(settings, ids)
+        generated = render_ideal_faces(settings, ids)
         assert generated.shape == (30, 3, 64, 64) and generated.dtype == torch.uint8
         read[rho] = attribute_reader.predict_batched(reader, generated)
     identities = sample_identities(np.array(ids), rho=0.7)

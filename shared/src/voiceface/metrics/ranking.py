@@ -12,6 +12,9 @@ __all__ = [
     "query_metrics",
 ]
 
+COMPILED_FROM = 4_000_000
+"""Scores of all queries from which the compiled kernel is worth its compilation of seven seconds, once."""
+
 
 class QueryMetrics(NamedTuple):
     """Metrics of a block of queries, double precision on the CPU."""
@@ -42,18 +45,22 @@ class Ranker:
         self.starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
         self.relevant = sizes[self.labels]
         self.first_wins = first_wins
+        self.large = len(query_ids) * len(gallery_ids) >= COMPILED_FROM
         # A matrix product may round copies of one row differently by position, which would hide their ties:
         # multiply each distinct row once.
         kept, self.copies = _distinct_rows(gallery)
         self.columns = gallery[kept].T if self.copies is not None else gallery.T
 
-    def count(self, queries: Tensor, rows: slice, *, compiled: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    def count(
+        self, queries: Tensor, rows: slice, *, compiled: bool | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Count ranks for some queries.
 
         Args:
             queries: (B, D), unit rows.
             rows: their place among all queries.
-            compiled: use the compiled kernel for single precision on the CPU.
+            compiled: use the compiled kernel for single precision on the CPU; None: if all queries have
+                `COMPILED_FROM` scores or more. The counts are the same.
 
         Returns:
             above (B, R), tied (B, R) int64: per relevant item, in descending order of score, the items of
@@ -66,6 +73,7 @@ class Ranker:
             scores = scores[:, self.copies]
         above = torch.zeros(len(queries), int(relevant.max()), dtype=torch.int64, device=scores.device)
         tied = torch.ones_like(above)
+        compiled = self.large if compiled is None else compiled
         if compiled and scores.device.type == "cpu" and scores.dtype == torch.float32:
             from voiceface.metrics.ranking_numba import count_ranks
 
@@ -80,7 +88,7 @@ class Ranker:
     def _count_by_search(
         self, scores: Tensor, labels: Tensor, relevant: Tensor, above: Tensor, tied: Tensor
     ) -> None:
-        """The compiled kernel's counts by tensor operations, for CUDA and double precision."""
+        """The compiled kernel's counts by tensor operations: for CUDA, double precision and few scores."""
         slot = torch.arange(above.shape[1], device=scores.device)
         real = slot < relevant[:, None]
         items = self.members[(self.starts[labels][:, None] + slot).clamp_max(len(self.members) - 1)]

@@ -4,6 +4,7 @@ No model was trained on the test identities. A stopped demo resumes where it was
 """
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -48,15 +49,12 @@ def run_demo(
         ValueError: no system is installed.
     """
     from voiceface.association.data import load_split
+    from voiceface.runtime.progress import write_line
     from voiceface.suite.demo_data import generate_demo_data
-    from voiceface.suite.demo_page import (
-        embed_and_compare,
-        generate_and_score,
-        summarise_results,
-        write_demo_page,
-    )
+    from voiceface.suite.demo_generation import Generation
+    from voiceface.suite.demo_page import embed_and_compare, summarise_results, write_demo_page
     from voiceface.suite.inference import load_systems
-    from voiceface.suite.plugins import find_systems
+    from voiceface.suite.plugins import SystemSet, find_systems
     from voiceface.suite.sections import format_unavailable
 
     chosen = find_systems() if systems is None else systems
@@ -78,21 +76,46 @@ def run_demo(
     data = generate_demo_data(
         out / "population", pretrained=pretrained, num_identities=num_identities, workers=workers
     )
+    bank = load_split(data.root, "val")
+    names = [system.name for system in chosen.association_systems if system.train and not pretrained]
+    trained = tuple(system for system in chosen.found if system.name in names)
+    generation = Generation(
+        SystemSet(tuple(system for system in chosen.found if system.name not in names), {}),
+        data,
+        bank=[bank.face_path(item) for item in bank.faces],
+        device=device,
+    )
     runs: dict[str, Path] = {}
     if not pretrained:
-        names = [system.name for system in chosen.association_systems if system.train]
         announce(2, f"training {', '.join(names) or 'nothing'} with the quick configurations")
-        if names:
-            from voiceface.suite.parallel_training import train_systems
+    if names:
+        from voiceface.suite.parallel_training import train_systems
 
-            runs = train_systems(names, data.root, out, jobs=jobs or available_cores(), device=device)
+        with contextlib.closing(generation.advance_on_one_thread()) as steps:
+            runs = train_systems(
+                names,
+                data.root,
+                out,
+                jobs=jobs or available_cores(),
+                device=device,
+                on_progress=write_line,
+                meanwhile=steps,
+            )
     announce(total - 2, f"evaluating on {len(data.corpus)} unseen identities")
-    bank = load_split(data.root, "val")
-    images = [bank.face_path(item) for item in bank.faces]
-    models, chosen = load_systems(chosen, runs, device=device, bank=images)
-    outputs, comparison = embed_and_compare(out, chosen, models, data, pretrained=pretrained)
+    generation.load()
+    models = generation.models | load_systems(SystemSet(trained, {}), runs, device=device, required=False)[0]
+    if not models:
+        raise ValueError(
+            f"no system can be used: {'; '.join(map(': '.join, generation.unavailable.items()))}"
+        )
+    chosen = SystemSet(
+        tuple(system for system in chosen.found if system.name in models),
+        {**chosen.unavailable, **generation.unavailable},
+    )
+    outputs = generation.outputs
+    comparison = embed_and_compare(out, chosen, models, data, outputs, pretrained=pretrained)
     announce(total - 1, "generating images and heads from their voices")
-    generated = generate_and_score(chosen, models, data, outputs)
+    generated = generation.finish()
     announce(total, "writing the report")
     page = write_demo_page(
         out, chosen, models, data, outputs, comparison, runs, generated, pretrained=pretrained

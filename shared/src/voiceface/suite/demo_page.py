@@ -2,24 +2,20 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.suite.demo_data import PRESET, DemoData, build_gallery, build_utterances, choose_card_rows
-from voiceface.suite.plugins import ImageSystem, MeshSystem
+from voiceface.suite.demo_data import PRESET, DemoData, build_gallery, build_utterances
 
 if TYPE_CHECKING:
     from voiceface.evaluation.comparison import Comparison
-    from voiceface.metrics.geometry import ErrorComparison
+    from voiceface.suite.demo_generation import GeneratedResults
     from voiceface.suite.inference import SystemOutputs
     from voiceface.suite.plugins import SystemSet
-    from voiceface.synthetic.agreement.result import Agreement
 
 __all__ = [
-    "GeneratedResults",
     "embed_and_compare",
-    "generate_and_score",
     "summarise_demo",
     "summarise_results",
     "write_demo_page",
@@ -33,36 +29,27 @@ SELECTION_NOTE = (
 )
 
 
-@dataclass
-class GeneratedResults:
-    """Evaluation of generated images and heads.
-
-    Attributes:
-        card_rows: rows of the voices that get a card on the page.
-        agreements: image system -> agreement of its images with the ground truth.
-        mesh_errors: mesh system -> errors of its heads.
-        num_heads: mesh system -> number of heads behind the errors.
-    """
-
-    card_rows: list[int]
-    agreements: "dict[str, Agreement]" = field(default_factory=dict)
-    mesh_errors: "dict[str, ErrorComparison]" = field(default_factory=dict)
-    num_heads: dict[str, int] = field(default_factory=dict)
-
-
 def embed_and_compare(
     out: Path,
     systems: "SystemSet",
     models: dict[str, Any],
     data: DemoData,
+    outputs: "SystemOutputs",
     *,
     pretrained: bool = False,
-) -> "tuple[SystemOutputs, Comparison | None]":
+) -> "Comparison | None":
     """Embed utterances and images of the test identities with every association system, and compare them.
 
+    Args:
+        out: folder for the cache of embeddings.
+        systems: the systems.
+        models: loaded model of each system.
+        data: the identities.
+        outputs: receives the cosine similarities of the first utterances and first images of all identities.
+        pretrained: compare on fewer trial lists.
+
     Returns:
-        Cosine similarities of the first utterances and first images of all identities; the comparison, None
-        without an association system.
+        The comparison; None without an association system.
     """
     import numpy as np
 
@@ -72,9 +59,7 @@ def embed_and_compare(
     from voiceface.commandline.arguments import COMPARISON_SAMPLES
     from voiceface.evaluation.comparison import compare_systems
     from voiceface.evaluation.protocol import Protocol
-    from voiceface.suite.inference import SystemOutputs
 
-    outputs = SystemOutputs()
     corpus = data.corpus
     lists = load_trial_lists(
         data.root, PRETRAINED_LISTS if pretrained else TEST_LISTS, corpus, on_missing="skip"
@@ -91,58 +76,9 @@ def embed_and_compare(
         first_faces /= np.linalg.norm(first_faces, axis=1, keepdims=True)
         outputs.scores[system.name] = (first_voices @ first_faces.T).astype(float)
     if not tables:
-        return outputs, None
+        return None
     protocol = Protocol(f"{PRESET} population, test identities", lists, replicates=COMPARISON_SAMPLES)
-    return outputs, compare_systems(tables, protocol, corpus, population=data.root, min_systems=1)
-
-
-def generate_and_score(
-    systems: "SystemSet", models: dict[str, Any], data: DemoData, outputs: "SystemOutputs"
-) -> GeneratedResults:
-    """Generate images and heads from the first utterance of every identity; compare with the ground truth.
-
-    Args:
-        systems: the systems; one that is not fast generates images for the voices on the cards only.
-        models: loaded model of each system.
-        data: the identities.
-        outputs: receives the images and meshes.
-    """
-    from voiceface.runtime.progress import progress_bar
-    from voiceface.suite.inference import generate_images, generate_meshes
-    from voiceface.suite.scoring import (
-        compare_mesh_errors,
-        generate_ground_truth_heads,
-        measure_image_agreement,
-    )
-
-    corpus, utterances = data.corpus, build_utterances(data)
-    for name, model in models.items():
-        outputs.record_system(name, model)
-    results = GeneratedResults(choose_card_rows(data, list(outputs.training_identities.values())))
-    heads = generate_ground_truth_heads(data.settings, data.ids)
-    real_files = [[corpus.face_path(item) for item in record.faces] for record in corpus.records]
-    generators: list[ImageSystem | MeshSystem] = [*systems.image_systems, *systems.mesh_systems]
-    progress = progress_bar(generators, "generating", "system")
-    for system in progress:
-        progress.set_postfix_str(system.name)
-        model = models[system.name]
-        if isinstance(system, ImageSystem):
-            rows = None if system.is_fast else results.card_rows
-            generate_images(outputs, system.name, model, utterances, rows)
-            agreement = measure_image_agreement(
-                outputs.images[system.name], real_files, data.settings, data.ids
-            )
-            if agreement:
-                results.agreements[system.name] = agreement
-        else:
-            generate_meshes(outputs, system.name, model, utterances)
-            if model.landmarks is not None:
-                meshes = outputs.meshes[system.name]
-                error = compare_mesh_errors(meshes, model.landmarks, heads)
-                if error:
-                    results.mesh_errors[system.name] = error
-                    results.num_heads[system.name] = sum(mesh is not None for mesh in meshes)
-    return results
+    return compare_systems(tables, protocol, corpus, population=data.root, min_systems=1)
 
 
 def write_demo_page(
@@ -153,7 +89,7 @@ def write_demo_page(
     outputs: "SystemOutputs",
     comparison: "Comparison | None",
     runs: dict[str, Path],
-    generated: GeneratedResults,
+    generated: "GeneratedResults",
     *,
     pretrained: bool,
 ) -> Path:
@@ -290,7 +226,7 @@ def summarise_demo(training_overlap: Mapping[str, int], *, pretrained: bool) -> 
         yield "No test identity of this page occurs in a training set that the checkpoints name."
 
 
-def summarise_results(comparison: "Comparison | None", generated: GeneratedResults) -> Iterator[str]:
+def summarise_results(comparison: "Comparison | None", generated: "GeneratedResults") -> Iterator[str]:
     """Summarise matching, generated images and generated heads, one line each, for the terminal."""
     from voiceface.report.formatting import format_interval, format_metric
     from voiceface.suite.scoring import MEAN_FACE

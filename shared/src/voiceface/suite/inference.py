@@ -4,7 +4,7 @@ Letters: V utterances, F gallery entries.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,9 @@ __all__ = [
     "SystemOutputs",
     "Utterance",
     "generate_images",
+    "generate_images_in_steps",
     "generate_meshes",
+    "generate_meshes_in_steps",
     "load_systems",
     "rank_gallery",
 ]
@@ -150,6 +152,7 @@ def load_systems(
     bank: Sequence[Path] = (),
     pictures: "PictureReader | None" = None,
     long: LongRecordings = DEFAULT_LONG_RECORDINGS,
+    required: bool = True,
 ) -> tuple[dict[str, Any], SystemSet]:
     """Load the checkpoint of every system.
 
@@ -161,6 +164,7 @@ def load_systems(
         pictures: how own pictures are read, the bank's too, each system by its own crop convention. None: the
             bank is a data folder.
         long: what is used of long recordings, by every system.
+        required: at least one system must load.
 
     Returns:
         Loaded models by name; the systems without those whose bundled checkpoint is missing.
@@ -189,7 +193,7 @@ def load_systems(
             models[each.name].long_recordings = long
         if each.name in models and pictures is not None:
             models[each.name].pictures = pictures.with_convention(models[each.name].face_crop)
-    if not models:
+    if required and not models:
         raise ValueError(f"no system can be used: {'; '.join(f'{k}: {v}' for k, v in unavailable.items())}")
     return models, SystemSet(tuple(s for s in systems.found if s.name in models), unavailable)
 
@@ -244,9 +248,22 @@ def generate_images(
     rows: Iterable[int] | None = None,
 ) -> None:
     """Generate an image for every utterance, or for the given rows only."""
+    for _ in generate_images_in_steps(outputs, name, generator, utterances, rows):
+        pass
+
+
+def generate_images_in_steps(
+    outputs: SystemOutputs,
+    name: str,
+    generator: ImageGenerator,
+    utterances: Sequence[Utterance],
+    rows: Iterable[int] | None = None,
+) -> Iterator[int]:
+    """The same as `generate_images`, one image a step: yield the row of each when it is done."""
     outputs.record_system(name, generator)
-    outputs.images[name] = _generate_each(
-        outputs, name, utterances, rows, lambda file: generator.generate_image([file])
+    results = outputs.images[name] = [None] * len(utterances)
+    yield from _generate_each(
+        outputs, name, utterances, rows, results, lambda file: generator.generate_image([file])
     )
 
 
@@ -258,9 +275,22 @@ def generate_meshes(
     rows: Iterable[int] | None = None,
 ) -> None:
     """Generate a mesh for every utterance, or for the given rows only."""
+    for _ in generate_meshes_in_steps(outputs, name, generator, utterances, rows):
+        pass
+
+
+def generate_meshes_in_steps(
+    outputs: SystemOutputs,
+    name: str,
+    generator: MeshGenerator,
+    utterances: Sequence[Utterance],
+    rows: Iterable[int] | None = None,
+) -> Iterator[int]:
+    """The same as `generate_meshes`, one mesh a step: yield the row of each when it is done."""
     outputs.record_system(name, generator)
     outputs.triangles[name] = generator.triangles
-    outputs.meshes[name] = _generate_each(outputs, name, utterances, rows, generator.generate_vertices)
+    results = outputs.meshes[name] = [None] * len(utterances)
+    yield from _generate_each(outputs, name, utterances, rows, results, generator.generate_vertices)
 
 
 def _generate_each(
@@ -268,14 +298,14 @@ def _generate_each(
     name: str,
     utterances: Sequence[Utterance],
     rows: Iterable[int] | None,
+    results: list[Any],
     generate: Callable[[Path], NDArray[Any]],
-) -> list[NDArray[Any] | None]:
-    """Output for each utterance; None for rows that are not selected or cannot be used."""
-    results: list[NDArray[Any] | None] = [None] * len(utterances)
+) -> Iterator[int]:
+    """Put an output for each selected utterance that can be used into `results`; yield its row."""
     chosen = range(len(utterances)) if rows is None else list(rows)
     for row in progress_bar(chosen, name, "utterance"):
         try:
             results[row] = generate(utterances[row].file)
         except (ValueError, OSError) as error:
             outputs.record_failure(utterances[row].file, name, error)
-    return results
+        yield row

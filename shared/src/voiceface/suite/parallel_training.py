@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ __all__ = [
 
 PROGRESS_INTERVAL = 15.0  # seconds between lines of progress
 POLL_INTERVAL = 0.2
+_END = object()
 SHUTDOWN_TIMEOUT = 60.0  # seconds a process has to save its state
 
 
@@ -45,6 +46,7 @@ def train_systems(
     device: str = "cpu",
     on_progress: Callable[[str], None] = print,
     command: Sequence[str] = (sys.executable, "-m", "voiceface.suite.parallel_training"),
+    meanwhile: Iterator[object] | None = None,
 ) -> dict[str, Path]:
     """Train systems in processes of one thread each; finished work is kept.
 
@@ -56,6 +58,8 @@ def train_systems(
         device: device of the networks.
         on_progress: called with lines of progress.
         command: command of a process, without name and flags.
+        meanwhile: other work of this process, advanced step by step while fewer than `jobs` trainings run and
+            none waits; what is left of it after the last training is left.
 
     Returns:
         Name -> run folder of the finished model.
@@ -85,7 +89,10 @@ def train_systems(
                     f"    {last_report - start:4.0f} s  "
                     + "   ".join(describe_progress(out / name) for name in running)
                 )
-            time.sleep(POLL_INTERVAL)
+            if meanwhile is None or waiting or not 0 < len(running) < jobs:
+                time.sleep(POLL_INTERVAL)
+            elif next(meanwhile, _END) is _END:
+                meanwhile = None
     except BaseException:
         _stop_all(running, on_progress)
         raise

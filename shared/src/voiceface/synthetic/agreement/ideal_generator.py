@@ -10,14 +10,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
+
 from voiceface.synthetic.head.render import render_image
 from voiceface.synthetic.identities import sample_identities
 from voiceface.synthetic.layout import PopulationSettings
 
+__all__ = ["render_ideal_faces"]
+
 _STRANGER_OFFSET = 50_000_000  # distance of the identity whose hair, skin and eyes are used
 
 
-def render_listener_faces(
+def render_ideal_faces(
     settings: PopulationSettings, ids: Sequence[int], *, image_size: int | None = None, nuisance: float = 0.0
 ) -> Tensor:
     """Render one face for the voice of each identity.
@@ -46,6 +49,8 @@ def render_listener_faces(
     image_size = image_size or settings.render_size
     images = np.empty((len(numbers), image_size, image_size, 3), np.uint8)
     for i in range(len(numbers)):
-        options = {"image_size": image_size, "nuisance": nuisance, "face_gain": settings.face_gain}
-        images[i] = render_image(faces, i, 0, **options).image
+        rendered = render_image(
+            faces, i, 0, image_size=image_size, nuisance=nuisance, face_gain=settings.face_gain
+        )
+        images[i] = rendered.image
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
