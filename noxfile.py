@@ -76,7 +76,12 @@ ORIGINALS = [  # oracles of `nox -s real`, installed without what they require; 
 ]
 NODE_PACKAGES = ["onnxruntime-web@1", "@echogarden/fvad-wasm@0.2"]  # as voiceface.studio.static_folder says
 STUDIO_SYSTEMS = ["seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "perceptionist", "voicestyle"]
-NO_BENCHMARKS = {"timing", "studio_pictures", "own_files_pictures"}  # a module, and programs for a browser
+NO_BENCHMARKS = {  # not of `nox -s bench`
+    *("timing",),  # a module
+    *("own_files_pictures", "studio_pictures"),  # a browser
+    *("fop_feature_bounds", "mesh_ceiling", "perceptionist_expert"),  # a population, which their users name
+    *("population_realism", "population_voice_identity", "speech_attribution"),  # `voiceface models get real`
+}
 AUGMENTATION = "./shared[augmentation]"  # torchaudio, which no package needs without `data.augmentation`
 
 
