@@ -24,8 +24,8 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-MAX_OPENING_MM = 14.0
-OPENING_MM = 11.0  # of the most open vowel before smoothing
+MAX_OPENING_MM = 18.0
+OPENING_MM = 15.0  # of the most open vowel before smoothing
 SMOOTHING_SECONDS = 0.12
 _LABIALS = frozenset("pbm")
 _LABIODENTALS = frozenset("fv")
