@@ -85,14 +85,14 @@ def test_images_are_generated_while_a_training_runs_and_none_twice(quick_demo, m
     class Counting(GreyImageGenerator):
         def generate_image(self, utterances):
             made.append(str(utterances[0]))
+            assert torch.get_num_threads() == 1  # also of those that come later
             return super().generate_image(utterances)
 
     def train(names, population, out, *, meanwhile, **_):
-        threads = torch.get_num_threads()
         assert [next(meanwhile) for _ in range(4)] == ["", "grey", "grey", "grey"]
         assert torch.get_num_threads() == 1 and len(made) == 3
         meanwhile.close()
-        assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 2
         return {"trained": out}
 
     monkeypatch.setattr(parallel_training, "train_systems", train)
@@ -107,7 +107,13 @@ def test_images_are_generated_while_a_training_runs_and_none_twice(quick_demo, m
         return (trained, *others, grey)
 
     monkeypatch.setitem(globals(), "build_stub_systems", with_training)
-    _, record = run(pretrained=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        _, record = run(pretrained=False)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
     assert len(made) == len(set(made)) == 8 and record["images"]["grey"]["num_identities"] == 8
     assert set(record["association"]["all_pairs"][0]["systems"]) >= {"perfect", "trained"}
 

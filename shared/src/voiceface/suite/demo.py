@@ -115,7 +115,7 @@ def run_demo(
     outputs = generation.outputs
     comparison = embed_and_compare(out, chosen, models, data, outputs, pretrained=pretrained)
     announce(total - 1, "generating images and heads from their voices")
-    generated = generation.finish()
+    generated = generation.finish(one_thread=bool(names))
     announce(total, "writing the report")
     page = write_demo_page(
         out, chosen, models, data, outputs, comparison, runs, generated, pretrained=pretrained

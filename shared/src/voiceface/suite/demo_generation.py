@@ -95,9 +95,13 @@ class Generation:
         finally:
             torch.set_num_threads(before)
 
-    def finish(self) -> GeneratedResults:
-        """Generate and evaluate all that is left."""
-        for _ in self._steps:
+    def finish(self, *, one_thread: bool = False) -> GeneratedResults:
+        """Generate and evaluate all that is left.
+
+        Args:
+            one_thread: as `advance_on_one_thread`, so that no result depends on how far that came.
+        """
+        for _ in self.advance_on_one_thread() if one_thread else self._steps:
             pass
         return self.results
 
