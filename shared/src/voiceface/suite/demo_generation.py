@@ -80,8 +80,9 @@ class Generation:
         self._loaded = True
 
     def advance_on_one_thread(self) -> Generator[str, None, None]:
-        """Load, then generate one image or head a step, on one thread; yield the name of each one's system.
+        """Load (yields an empty name), then generate one image or head a step; yield the name of its system.
 
+        All of it runs on one thread.
         What was generated before is not generated again; the iterator can be left at any step.
         """
         import torch
@@ -106,7 +107,7 @@ class Generation:
         return self.results
 
     def _generate(self) -> Iterator[str]:
-        """Load, generate and evaluate, in steps of one output; yield the name of its system."""
+        """Load (yields an empty name), then generate and evaluate; yield the name of each output's system."""
         from voiceface.runtime.progress import progress_bar
         from voiceface.suite.inference import generate_images_in_steps, generate_meshes_in_steps
         from voiceface.suite.scoring import generate_ground_truth_heads

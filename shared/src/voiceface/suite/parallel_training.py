@@ -33,8 +33,8 @@ __all__ = [
 
 PROGRESS_INTERVAL = 15.0  # seconds between lines of progress
 POLL_INTERVAL = 0.2
-_END = object()
 SHUTDOWN_TIMEOUT = 60.0  # seconds a process has to save its state
+_END = object()  # of an iterator
 
 
 def train_systems(
