@@ -8,9 +8,9 @@ Two references beside fop's heads, on the features of its two encoders for a pop
 - a canonical correlation analysis of the mean features of each training person, with a penalty on what
   varies between the clips and between the images of one person.
 
-The strength of each, and the number of canonical dimensions, are chosen on the validation people (same
-gender, one clip and one image); the test people are matched once. `--means` also trains fop's head on
-features that are means of one to four clips, and of images, of a person.
+Penalties and the number of canonical dimensions are chosen on the validation people: by the squared error of
+each target, and by matching (same gender, one clip and one image). The test people are matched once. `--means`
+also trains fop's head on features that are means of one to four clips, and of images, of a person.
 """
 
 import argparse
@@ -99,14 +99,6 @@ def build_people(data: Path, splits: "dict[str, FeatureSet]") -> dict[str, Peopl
     return found
 
 
-def fit_ridge(features: Array, targets: Array, strength: float) -> Array:
-    """Weights (D, T) of targets (N, T) on every row of features (N, K, D); both have mean zero or near it."""
-    rows = features.reshape(-1, features.shape[2])
-    every = np.repeat(targets, features.shape[1], axis=0)
-    gram = rows.T @ rows / len(rows) + strength * np.eye(rows.shape[1])
-    return np.asarray(scipy.linalg.solve(gram, rows.T @ every / len(rows), assume_a="pos"))
-
-
 def fit_canonical(people: People, strength: float, count: int) -> tuple[Array, Array]:
     """Canonical directions (Dv, count) and (Df, count) of mean features, scaled by their correlations."""
     means, whiteners = [], []
@@ -141,15 +133,20 @@ def same_gender(found: dict[str, AllPairsComparison]) -> tuple[float, float]:
 
 
 def choose_regression(people: dict[str, People]) -> tuple[Array, Array]:
-    """Maps to sex and factors; the strength is the best on the validation people."""
-    training = people["train"]
-    sex = 2.0 * training.truth.sex[:, None] - 1
-    targets = np.hstack([sex, training.truth.voice_factors]), np.hstack([sex, training.truth.face_factors])
-    every = [
-        (fit_ridge(training.voices, targets[0], strength), fit_ridge(training.faces, targets[1], strength))
-        for strength in STRENGTHS
-    ]
-    return max(every, key=lambda maps: same_gender(compare(people["val"], maps)))
+    """Maps to sex and factors, each with the penalty that is best on the validation people."""
+    from fop.ridge import fit_ridge
+
+    def build_rows(split: str, modality: str) -> tuple[Array, Array]:
+        features, truth = getattr(people[split], f"{modality}s"), people[split].truth
+        targets = np.hstack([2.0 * truth.sex[:, None] - 1, getattr(truth, f"{modality}_factors")])
+        return features.reshape(-1, features.shape[2]), np.repeat(targets, features.shape[1], axis=0)
+
+    # Without the bias, which is the mean of all and tells nobody apart.
+    voices, faces = (
+        fit_ridge(*build_rows("train", modality), *build_rows("val", modality)).weight
+        for modality in ("voice", "face")
+    )
+    return voices, faces
 
 
 def choose_canonical(people: dict[str, People]) -> tuple[Array, Array]:
