@@ -8,9 +8,9 @@ Two references beside fop's heads, on the features of its two encoders for a pop
 - a canonical correlation analysis of the mean features of each training person, with a penalty on what
   varies between the clips and between the images of one person.
 
-Penalties and the number of canonical dimensions are chosen on the validation people: by the squared error of
-each target, and by matching (same gender, one clip and one image). The test people are matched once. `--means`
-also trains fop's head on features that are means of one to four clips, and of images, of a person.
+Penalties and the number of canonical dimensions are chosen on the validation people: by the squared error
+of each target, and by matching (same gender, one clip and one image). The test people are matched once.
+`--means` also trains fop's head on features that are means of one to four clips, and of images, of a person.
 """
 
 import argparse
